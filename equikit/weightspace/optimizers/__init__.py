@@ -1,4 +1,4 @@
-"""Optimizers whose steps are functionals of weights, gradients and momenta, and their meta-training."""
+"""Learned optimizers whose updates are functionals of weights, gradients and momenta, and their meta-training."""
 
 from equikit import _checks
 from equikit.weightspace.optimizers._evolution import MetaTraining, evolve

@@ -1,4 +1,4 @@
-"""Meta-training of optimizers by evolution strategies."""
+"""Meta-train learned optimizers by evolution strategies."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class MetaTraining:
     """The result of meta-training.
 
     Attributes:
-        optimizer: the one whose weights were the best on problems drawn at the checks.
-        losses: for every meta-step the mean loss over the steps of training, for the weights as they were.
-        checks: pairs of a meta-step and the mean loss, on the same problems at every check.
+        optimizer: the optimizer with the lowest loss among the checks.
+        losses: the training loss in every meta-step, averaged over training steps and perturbed weights.
+        checks: pairs of a meta-step and the mean loss on the check problems, which are the same at every check.
     """
 
     optimizer: LearnedOptimizer
@@ -47,30 +47,30 @@ def evolve(
 ) -> MetaTraining:
     r"""Learn the weights of an optimizer by antithetic evolution strategies.
 
-    The gradient of the mean loss over the steps of training, smoothed by a normal distribution of the weights
-    \(\theta\), is estimated by \(\frac{1}{2 \sigma^2 m} \sum_i (L(\theta + \epsilon_i) - L(\theta - \epsilon_i))\,
-    \epsilon_i\): both losses of a pair are of one problem, the same start and the same batches. Adam takes a step along
-    it. Losses that are no numbers, or above that of the first step, count as much as that one.
+    Let L be the training loss averaged over all steps, smoothed by a normal distribution of the weights \(\theta\). Its
+    gradient is estimated by \(\frac{1}{2 \sigma^2 m} \sum_i (L(\theta + \epsilon_i) - L(\theta - \epsilon_i))\,
+    \epsilon_i\), where both losses of a pair use the same initial parameters and batches. Adam updates the weights with
+    this estimate. A loss that is NaN, or above the loss of the first step, is replaced by the loss of the first step.
 
     Args:
-        optimizer: where to begin; it is left as it is.
-        problem: what is trained.
-        steps: of training.
-        meta_steps: of learning.
-        pairs: m.
-        deviation: \(\sigma\).
-        rate: of Adam; it falls to zero as a cosine.
-        checks: how often the weights are compared, on eight problems that are the same each time; the best are kept.
-        key: of everything that is drawn.
+        optimizer: the initial optimizer; it is not changed.
+        problem: the training problem.
+        steps: number of training steps.
+        meta_steps: number of meta-training steps.
+        pairs: m, the number of antithetic pairs.
+        deviation: \(\sigma\), the standard deviation of the perturbations.
+        rate: initial learning rate of Adam, with cosine decay to zero.
+        checks: number of evaluations on eight fixed problems; the best weights are returned.
+        key: JAX key for all random numbers.
 
     Returns:
-        The optimizer that was learned, and the losses.
+        The learned optimizer and the losses.
 
     Raises:
-        OptionError: if an argument does not fit, or the loss is no finite number from the start.
-        GroupError: if a number of steps, pairs or checks is no whole number.
+        OptionError: if an argument is invalid, or the loss before meta-training is not finite.
+        GroupError: if a number of steps, pairs or checks is not an integer.
 
-    Cost: 2 m times `steps` steps of training a meta-step, all of them in one compiled program.
+    Cost: `2 * pairs * steps` training steps for each meta-step, all in one compiled program.
 
     Example:
         >>> from equikit.weightspace import trace
@@ -90,8 +90,8 @@ def evolve(
 
     Source:
         Salimans et al., Evolution strategies as a scalable alternative to reinforcement learning, arXiv:1703.03864;
-        Metz et al., arXiv:2203.11860. Zhou, Finn and Harrison, arXiv:2402.05232, use persistent evolution strategies,
-        for longer training than here.
+        Metz et al., arXiv:2203.11860. For longer training, Zhou, Finn and Harrison, arXiv:2402.05232, use persistent
+        evolution strategies.
     """
     _checks.instance("optimizer", optimizer, LearnedOptimizer, "LearnedOptimizer(spec, rngs=nnx.Rngs(0))")
     _checks.instance("problem", problem, Problem, "Problem(init, loss)")

@@ -1,4 +1,4 @@
-"""An optimizer whose step is a functional of weights, gradients and momenta."""
+"""A learned optimizer whose update is a functional of weights, gradients and momenta."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from equikit.weightspace.specifications._leaves import refuse_not_real, refuse_u
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-"""Time scales, in steps, on which the optimizer knows how long it has been running."""
+"""Time scales, in steps, of the input features that encode the number of steps so far."""
 
 
 FLOOR, TINY = 1e-4, 1e-20
-"""Added to each array's root mean square: this fraction of the largest one, and a tiny constant."""
+"""Constants added to each array's root mean square: FLOOR times the largest root mean square, and TINY."""
 
 
 class LearnedState(NamedTuple):
-    """The state between steps.
+    """The optimizer state.
 
     Attributes:
-        steps: how many there were.
-        momenta: for each decay a tree like the parameters.
-        square: a tree of the running mean of squared gradients.
+        steps: number of steps so far.
+        momenta: for each decay, a tree like the parameters.
+        square: running means of squared gradients, a tree like the parameters.
     """
 
     steps: jax.Array
@@ -42,25 +42,25 @@ class LearnedState(NamedTuple):
 
 
 class LearnedOptimizer(nnx.Module):
-    r"""A step for all weights at once, which commutes with the symmetry of the trained network.
+    r"""A learned optimizer that is equivariant under the permutation symmetry of the trained network.
 
-    \(w \leftarrow w - \alpha\, (u + \beta\, d\, e^{\beta s})\), where u is the step of Adam with rate one, and the
-    functional makes a direction d and a size s for every weight, of the weights, the gradients, the momenta and the
-    time. With \(\beta = 0\) it is Adam; meta-training starts from it. Every array comes in divided by the root of its
-    mean square, which no permutation changes.
+    \(w \leftarrow w - \alpha\, (u + \beta\, d\, e^{\beta s})\), where u is the update of Adam with learning rate 1, and
+    the functional computes a direction d and a log-size s for every weight from weights, gradients, momenta and the
+    number of steps. With \(\beta = 0\) the optimizer is Adam. Every input array is divided by its root mean square,
+    which is invariant under permutations.
 
     Args:
-        spec: the symmetry of the parameters that are to be trained, from `trace`.
-        channels: of the hidden layers of the functional.
+        spec: the symmetry of the trained parameters, from `trace`.
+        channels: widths of the hidden layers of the functional.
         kind: `UNF`, `NFN`, `DWSNet` or `Functional`.
-        decays: of the momenta.
-        rate: \(\alpha\); its logarithm is learned.
-        strength: \(\beta\).
+        decays: decay rates of the momenta.
+        rate: the learning rate \(\alpha\), whose logarithm is a parameter.
+        strength: \(\beta\), which is not learned.
         rngs: random keys for the parameters.
-        **options: of the functional.
+        **options: options of the functional.
 
     Raises:
-        OptionError: if a decay, the rate or the strength do not fit.
+        OptionError: if a decay, the rate or the strength is invalid.
 
     Example:
         >>> from equikit.weightspace import trace
@@ -75,9 +75,8 @@ class LearnedOptimizer(nnx.Module):
         (3, 8)
 
     Source:
-        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232; Metz et al., Practical
-        tradeoffs between memory, compute, and performance in learned optimizers, arXiv:2203.11860. The step of the
-        former has momentum in the place of Adam.
+        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232, with momentum in place of Adam; Metz et
+        al., Practical tradeoffs between memory, compute, and performance in learned optimizers, arXiv:2203.11860.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class LearnedOptimizer(nnx.Module):
         self.functional = kind(spec, [inputs, *widths, 2], rngs=rngs, **options)
 
     def step(self, grads: Any, state: LearnedState, params: Any) -> tuple[Any, LearnedState]:
-        """Return the step from parameters, and the state after it."""
+        """Return the update of the parameters, and the new state."""
         count = state.steps + 1
         momenta = tuple(
             jax.tree.map(lambda m, g, decay=decay: decay * m + (1 - decay) * g, momentum, grads)
@@ -137,13 +136,13 @@ class LearnedOptimizer(nnx.Module):
 
     @property
     def _nominal(self) -> int:
-        """The number of the momentum decay that is closest to Adam's, 0.9."""
+        """The index of the momentum decay closest to 0.9, the default of Adam."""
         return min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
 
     def transformation(self) -> optax.GradientTransformation:
         """Return the optimizer as an optax transformation; `update` needs the parameters.
 
-        It keeps the weights of the functional as they are now: make another one when they have changed.
+        The transformation uses the current weights of the functional: create a new one after the weights change.
         """
 
         def init(params: Any) -> LearnedState:
@@ -162,7 +161,7 @@ class LearnedOptimizer(nnx.Module):
 def _normalized(tree: Any) -> Any:
     """Divide arrays by their root mean squares.
 
-    What is far below the largest of these is rounding, as the gradient of a bias that does nothing: it is left small.
+    An array far below the largest one stays small: it is rounding error, such as the gradient of an unused bias.
     """
     sizes = jax.tree.map(lambda array: jnp.sqrt(jnp.mean(array**2)), tree)
     floor = FLOOR * jnp.max(jnp.stack(jax.tree.leaves(sizes)))

@@ -1,4 +1,4 @@
-"""Training with an optimizer: problems, and losses during training."""
+"""Train with an optimizer on a problem, and record the losses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Problem:
     """A training problem.
 
     Attributes:
-        init: a key to parameters.
-        loss: parameters and a key, which draws a batch, to a number.
+        init: a function `init(key)` that returns initial parameters.
+        loss: a function `loss(params, key)` that samples a batch with the key and returns a scalar.
     """
 
     init: Callable[[jax.Array], Any]
@@ -34,22 +34,22 @@ class Problem:
 def train(
     optimizer: optax.GradientTransformation, problem: Problem, steps: int, *, key: jax.Array
 ) -> tuple[Any, jax.Array]:
-    """Train from random parameters; may be compiled and mapped.
+    """Train from random initial parameters; works under `jit` and `vmap`.
 
     Args:
-        optimizer: any of optax, or `LearnedOptimizer(...).transformation()`.
-        problem: what is minimized.
-        steps: of training.
-        key: of the parameters and the batches.
+        optimizer: an optax optimizer, or `LearnedOptimizer(...).transformation()`.
+        problem: the training problem.
+        steps: number of training steps.
+        key: JAX key for the initial parameters and the batches.
 
     Returns:
-        The parameters, and the loss before every step, `[steps]`; where training diverges it is not a number.
+        The trained parameters, and the loss before every step, `[steps]`; NaN if training diverges.
 
     Raises:
-        OptionError: if there is no optimizer, problem or key, or the loss is no number.
-        OptionError: if the steps are not a whole number.
+        OptionError: if the optimizer, the problem or the key is invalid, or the loss is not a real scalar.
+        OptionError: if `steps` is not an integer.
 
-    Cost: a value, a gradient and an update a step.
+    Cost: a loss with its gradient and an update for each step.
     """
     steps = _checks.count("steps", steps, most=2**31 - 1, example=1000)
     _checks.key(key)
@@ -73,7 +73,7 @@ def train(
 
 
 def refuse_no_optimizer(optimizer: Any) -> None:
-    """Raise `OptionError` unless it is an optax optimizer."""
+    """Raise `OptionError` unless `optimizer` is an optax optimizer."""
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         learned = callable(getattr(optimizer, "transformation", None))
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Teleportation: move parameters along the level sets of a loss, exactly, or exactly on a batch."""
+"""Teleportation: move parameters along level sets of the loss, exactly for all inputs or only on a batch."""
 
 from equikit import _checks
 from equikit.weightspace.teleportation._batch_action import BatchAction, batch_action

@@ -1,4 +1,4 @@
-"""An action of matrices on two layers with a nonlinearity between, which is exact only on a batch."""
+"""An action of matrices on two layers with a nonlinearity between them, which is exact only on a batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BatchAction(NamedTuple):
 
     Attributes:
         first, second: the new weights, `[inputs, width]` and `[width, outputs]`.
-        residual: by how much the outputs on the batch have changed, relative to their norm, `[]`.
+        residual: the norm of the change of the outputs on the batch, relative to the norm of the outputs, `[]`.
     """
 
     first: jax.Array
@@ -36,34 +36,34 @@ def batch_action(
     allow_inexact: bool = False,
     tolerance: float | None = None,
 ) -> BatchAction:
-    r"""Move two layers by a matrix g so that their outputs on a batch do not change: not a symmetry of the function.
+    r"""Transform two layers by a matrix g and preserve their outputs on a batch: not a symmetry of the function.
 
-    Of the network \(x \mapsto \sigma(x V)\, U\) with inputs X the new layers are
+    For the network \(x \mapsto \sigma(x V)\, U\) and inputs X, the new layers are
 
     \[ V' = V g, \qquad U' = \sigma(X V')^{+}\, \sigma(X V)\, U. \]
 
-    The outputs on the batch are then \(H H^{+} Y\) with \(H = \sigma(X V')\) and the outputs Y from before. They are Y
-    if the rows of H are independent, so **only if the batch is not larger than the width**, but for chance. On a larger
-    batch Y is projected onto the columns of H: the relative change is 0.1 to 0.3 for width 32 and 64 to 256 inputs. On
-    other inputs than the batch the two networks differ, often by as much as their outputs or more. What `teleport` uses
-    is exact for all inputs; this is not, and is there to compare with the papers.
+    The new outputs on the batch are \(H H^{+} Y\), where \(H = \sigma(X V')\) and Y are the old outputs. They equal Y
+    if the rows of H are linearly independent, which in general requires a batch that is **not larger than the width**.
+    For a larger batch, Y is projected onto the column space of H: the relative change is 0.1 to 0.3 for width 32 and 64
+    to 256 inputs. On inputs outside the batch the two networks differ, often by more than the norm of their outputs.
+    This function exists to compare with the papers; the actions that `teleport` uses are exact for all inputs.
 
     Args:
-        first: the weights V, `[inputs, width]`; biases are a row, with inputs that are one.
+        first: the weights V, `[inputs, width]`; represent a bias by an additional row and a constant input of one.
         second: the weights U, `[width, outputs]`.
         inputs: the batch X, `[batch, inputs]`.
         matrix: an invertible matrix g, `[width, width]`.
-        activation: the nonlinearity, entry by entry.
-        allow_inexact: return what was found where it is not exact, too.
-        tolerance: up to which residual it is exact; the square root of the rounding error by default.
+        activation: the elementwise nonlinearity.
+        allow_inexact: whether to return layers that are not exact on the batch.
+        tolerance: the largest residual that counts as exact; by default the square root of the rounding error.
 
     Returns:
-        The new layers, and the residual on the batch. In a compiled program nothing can be raised: there layers that
-        are not exact on the batch are not-a-numbers, unless that is allowed.
+        The new layers, and the residual on the batch. Under `jit` no error can be raised: layers that are not exact on
+        the batch are NaN there, unless `allow_inexact` is set.
 
     Raises:
-        ShapeError: if the arrays do not fit together.
-        EquivarianceError: if the action is not exact on the batch, and that is not allowed.
+        ShapeError: if the shapes of the arrays do not match.
+        EquivarianceError: if the action is not exact on the batch and `allow_inexact` is not set.
 
     Cost: a pseudo-inverse of a `[batch, width]` matrix.
 
@@ -77,8 +77,8 @@ def batch_action(
         (True, True)
 
     Source:
-        Zhao, Dehmamy, Walters and Yu, Symmetry teleportation for accelerated optimization, arXiv:2205.10637;
-        the residual, and what it says of larger batches, is ours.
+        Zhao, Dehmamy, Walters and Yu, Symmetry teleportation for accelerated optimization, arXiv:2205.10637; the
+        residual and the analysis of larger batches are ours.
     """
     _checks.function("activation", activation, example="jnp.tanh")
     _checks.flag("allow_inexact", allow_inexact)

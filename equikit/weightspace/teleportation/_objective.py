@@ -1,4 +1,4 @@
-"""Objectives of teleportation on an orbit: large gradients, or a small curvature."""
+"""Objectives of teleportation: maximize the gradient norm, or minimize the sharpness."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import jax.flatten_util
 import jax.numpy as jnp
 
 Loss = Callable[[Any], jax.Array]
-"""A function from parameters to a number."""
+"""A function `loss(params)` that returns a scalar."""
 Objective = Callable[[Loss, Any], jax.Array]
-"""A function from a loss and parameters to a number, which is maximized."""
+"""A function `objective(loss, params)` that returns a scalar, which teleportation maximizes."""
 
 LANCZOS_STEPS = 12
-"""The steps of Lanczos' method for the largest eigenvalue of the Hessian."""
+"""Number of Lanczos iterations for the largest eigenvalue of the Hessian."""
 
 
 def _inner(one: Any, two: Any) -> jax.Array:
@@ -23,15 +23,15 @@ def _inner(one: Any, two: Any) -> jax.Array:
 
 
 def squared_gradient_norm(loss: Loss, params: Any) -> jax.Array:
-    r"""Return \(\|\nabla L\|^2\): how fast gradient flow lowers the loss."""
+    r"""Return \(\|\nabla L\|^2\), the rate at which gradient flow decreases the loss."""
     gradient = jax.grad(loss)(params)
     return _inner(gradient, gradient)
 
 
 def minus_sharpness(loss: Loss, params: Any) -> jax.Array:
-    r"""Return \(-\lambda\), with the largest eigenvalue of the Hessian by a fixed number of Lanczos steps.
+    r"""Return \(-\lambda\), where \(\lambda\) is the largest Hessian eigenvalue after a fixed number of Lanczos steps.
 
-    The derivative is that of \(-v^\top H v\) with the eigenvector v kept, which is that of a simple eigenvalue.
+    It is differentiated as \(-v^\top H v\) with a constant eigenvector v, which is exact for a simple eigenvalue.
     """
     flat, back = jax.flatten_util.ravel_pytree(params)
     gradient = jax.grad(lambda flat: loss(back(flat)))
@@ -48,12 +48,12 @@ def minus_sharpness(loss: Loss, params: Any) -> jax.Array:
         vector, basis, images = state
         image = times_hessian(still, vector)
         basis, images = basis.at[number].set(vector), images.at[number].set(image)
-        for _ in range(2):  # once is not enough in finite precision
+        for _ in range(2):  # orthogonalize twice: once is not enough in finite precision
             image = image - basis.T @ (basis @ image)
         return unit(image), basis, images
 
     still, count = jax.lax.stop_gradient(flat), min(LANCZOS_STEPS, flat.size)
-    start = unit(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))  # always the same, to be repeatable
+    start = unit(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))  # a fixed key: reproducible
     empty = jnp.zeros((count, flat.size), flat.dtype)
     _, basis, images = jax.lax.fori_loop(0, count, step, (start, empty, empty))
     projected = basis @ images.T

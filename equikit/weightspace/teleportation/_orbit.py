@@ -1,4 +1,4 @@
-"""Move parameters along the orbit of exact continuous symmetries, with coordinates in the Lie algebra."""
+"""Move parameters along the orbit of their exact continuous symmetries, with coordinates in the Lie algebra."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification
 
 Tangent = list[jax.Array]
-"""For each continuous action its coordinates: `[n]` of scales, `[n, n]` or `[m, n, n]` of linear groups."""
+"""Lie algebra coordinates of each continuous action: `[n]` for scales, `[n, n]` or `[m, n, n]` for linear groups."""
 
 
 def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...]:
-    """Return the continuous symmetries; scales that are diagonal matrices of a linear group are omitted.
+    """Return the continuous symmetries, without scales that are diagonal matrices in a linear group.
 
     Raises:
-        OptionError: if there are none.
+        OptionError: if the specification has no continuous symmetries.
     """
     linear = {action.label for action in spec.linear_actions}
     scales: list[Scaling | LinearAction] = [
@@ -34,7 +34,7 @@ def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...
 
 
 def origin(spec: Specification, dtype: Any) -> Tangent:
-    """Return the coordinates of the identity."""
+    """Return the coordinates of the identity element, which are zero."""
     shapes = [
         (spec.sizes[action.label],) if isinstance(action, Scaling) else action.shape(spec.sizes)
         for action in continuous_actions(spec)
@@ -43,10 +43,10 @@ def origin(spec: Specification, dtype: Any) -> Tangent:
 
 
 def moved(spec: Specification, tangent: Tangent, params: Any) -> Any:
-    r"""Multiply the parameters by an element: \(e^t\) of scales, \((1 - T/2)^{-1} (1 + T/2)\) of a linear group.
+    r"""Apply a group element: \(e^t\) for scales, \((1 - T/2)^{-1} (1 + T/2)\) for a linear group.
 
-    The second is the Cayley transform: its derivative at zero is T, as that of the exponential, and its inverse is that
-    of -T. Both are elements wherever the Frobenius norm of T is less than two.
+    The latter is the Cayley transform of T. Its derivative at zero is the identity, as for the exponential, and its
+    inverse is the Cayley transform of -T. Both exist if the Frobenius norm of T is less than 2.
     """
     given = checked_leaves(spec.leaves, params)
     arrays = {name: jnp.asarray(array) for name, array in given.items()}

@@ -1,4 +1,4 @@
-"""Teleportation: an optimizer that sometimes moves along the level set of the loss."""
+"""Teleportation: an optimizer that occasionally moves along the level set of the loss."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TeleportState(NamedTuple):
     """The state of `teleport`.
 
     Attributes:
-        step: how many updates there were, `[]`.
-        inner: the state of the optimizer that it wraps.
+        step: number of updates so far, `[]`.
+        inner: the state of the wrapped optimizer.
     """
 
     step: jax.Array
@@ -42,41 +42,41 @@ def teleport(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Return an optimizer that moves the parameters along their orbit before some updates, to learn faster.
 
-    The group is what the trace found to be exact: positive scales, and general linear groups of axes along which all is
-    linear. The loss stays as it is to rounding, its gradient does not. The parameters are moved by steepest ascent:
-    each step takes the gradient d of the objective in the Lie algebra, and moves them by the element with coordinates
-    \(\eta\, d / \|d\|\), where \(\eta\) is `step_size`: \(e^t\) for scales, \((1 - T/2)^{-1} (1 + T/2)\) for matrices.
-    A step that does not raise the objective is not taken; the next is half as long. Then comes an update of the
-    optimizer with the gradient at the new place. Permutations and signs are orthogonal maps of the parameters: they
-    change neither the norm of the gradient nor the curvature, and are not used.
+    The group consists of the exact continuous symmetries in the trace: positive scales and general linear groups. They
+    preserve the loss up to rounding, but change its gradient. The parameters move by steepest ascent of an objective.
+    Each step computes the gradient d of the objective in the Lie algebra, and applies the group element with
+    coordinates \(\eta\, d / \|d\|\), where \(\eta\) is `step_size`: \(e^t\) for scales and
+    \((1 - T/2)^{-1} (1 + T/2)\) for matrices. A step that does not increase the objective is rejected, and the next
+    step is half as long. The wrapped optimizer then updates the parameters with the gradient at the new point.
+    Permutations and signs are orthogonal: they preserve the gradient norm and the curvature, and are not used.
 
-    Orbits of scales and linear groups are unbounded, and so is the gradient on them. One call moves no farther than
-    `steps * step_size` in the Lie algebra: scales change by less than \(e^{s\eta}\), and condition numbers of
-    matrices by less than \(((2 + \eta) / (2 - \eta))^{2 s}\) in s steps, which is 7.4 with the defaults. What the
-    optimizer remembers, as momenta, is not moved. Where the gradient is larger the curvature is too, as a rule: plain
-    descent with a learning rate that is just small enough may diverge after some calls. So move once, or a few times,
-    and early. Sharpness is no property of the function: it can be made small on the orbit alone.
+    Orbits of scales and linear groups are unbounded, and the gradient is unbounded on them. One ascent moves by at most
+    `steps * step_size` in the Lie algebra: in s steps, scales change by a factor less than \(e^{s\eta}\), and condition
+    numbers of matrices by less than \(((2 + \eta) / (2 - \eta))^{2 s}\), which is 7.4 with the defaults. The state of
+    the optimizer, such as momenta, is not transformed. A larger gradient usually comes with a larger curvature, so
+    gradient descent near its largest stable learning rate may diverge after teleportation: teleport rarely and early.
+    Sharpness is not a property of the function, because it can be decreased along the orbit.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
-        optimizer: any optimizer of optax.
-        every: move before the updates number 0, `every`, 2 `every` and so on.
-        at: or before these.
-        objective: "gradient_norm" makes the norm of the gradient large, "sharpness" the largest eigenvalue of the
-            Hessian small; or a function of the loss, which takes parameters, and of parameters, made large.
-        steps: of the ascent.
-        step_size: the length of each at first, more than 0 and at most 1.
+        optimizer: an optax optimizer.
+        every: teleport before updates 0, `every`, 2 `every` and so on.
+        at: teleport before the updates with these numbers; alternative to `every`.
+        objective: "gradient_norm" maximizes the norm of the gradient, "sharpness" minimizes the largest eigenvalue of
+            the Hessian; a function `objective(loss, params)` is maximized.
+        steps: number of ascent steps.
+        step_size: initial length of each step, more than 0 and at most 1.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`. Its `update(gradients, state, params, value_fn=loss, **batch)` needs
-        the loss, as line searches of optax do: a function of the parameters, and of those further arguments that it
-        names. It can be compiled.
+        the loss, like line searches of optax: a function of the parameters and of the further arguments that its
+        signature names. It works under `jit`.
 
     Raises:
-        OptionError: if nothing moves the parameters continuously, or an argument is not one of those allowed.
+        OptionError: if the specification has no continuous symmetries, or an argument is invalid.
 
-    Cost: an ascent takes `steps + 1` gradients of the objective, each some three gradients of the loss; of the
-        sharpness some forty. Each linear group needs two solutions of a system of the size of its label besides.
+    Cost: an ascent computes `steps + 1` gradients of the objective; each costs about 3 gradients of the loss, or about
+        40 for the sharpness. Each linear group also solves two linear systems of the size of its label.
 
     Example:
         >>> from equikit.weightspace import trace
@@ -98,7 +98,7 @@ def teleport(
     checked_specification(spec)
     refuse_no_optimizer(optimizer)
     continuous_actions(spec)
-    # A step of length 1 changes scales by a factor of e.
+    # A step of length 1 changes a scale by at most a factor of e.
     length = _checks.number("step_size", step_size, above=0, most=1, example=0.1, traced=False)
     ascend = _Ascent(spec, _checked_objective(objective), _checks.count("steps", steps), length)
     when = _checked_schedule(every, at)
@@ -118,10 +118,10 @@ def teleport(
             return place, jax.tree.map(lambda new, old: new.astype(old.dtype), jax.grad(loss)(place), updates)
 
         place, gradient = jax.lax.cond(when(state.step), there, lambda: (params, updates))
-        if "grad" in more:  # of line searches, which have to start at the new place; the value there is the old one
+        if "grad" in more:  # line searches start at the new point, which has the same loss and another gradient
             more = more | {"grad": gradient}
         found, inner = wrapped.update(gradient, state.inner, place, value_fn=value_fn, **more)
-        # The difference first: it is exactly zero where nothing was moved.
+        # Compute the difference first: it is exactly zero for parameters that did not move.
         found = jax.tree.map(lambda new, old, step: (new - old) + step, place, params, found)
         return found, TeleportState(state.step + 1, inner)
 
@@ -159,7 +159,7 @@ class _Ascent(NamedTuple):
             )
             return taken
 
-        # The first step is none: it looks at where the parameters are, so that the objective is compiled once.
+        # The first step has direction zero: it evaluates the start, so that the objective is compiled only once.
         start = params, jnp.asarray(-jnp.inf, dtype), zero, jnp.asarray(self.length, dtype)
         return jax.lax.fori_loop(0, self.steps + 1, step, start)[0]
 
@@ -182,7 +182,7 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
 
 
 def _checked_loss(params: Any, value_fn: Any, more: dict[str, Any]) -> Loss:
-    """The loss as a function of parameters only, with the further arguments that it names."""
+    """Return the loss as a function of the parameters only, with the further arguments in its signature bound."""
     step = "write tx.update(gradients, state, params, value_fn=loss)"
     _checks.given("teleport", step, params=params, value_fn=value_fn if callable(value_fn) else None)
     named = inspect.signature(value_fn).parameters.values()
