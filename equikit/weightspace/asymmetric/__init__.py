@@ -1,4 +1,4 @@
-"""Networks without permutation symmetry; ensembles and mixtures of networks."""
+"""Networks without permutation symmetry, and ensembles and mixtures of networks."""
 
 from equikit import _checks
 from equikit.weightspace.asymmetric._ensemble import Ensemble

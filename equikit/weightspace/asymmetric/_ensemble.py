@@ -1,4 +1,4 @@
-"""Ensembles of networks."""
+"""Average the outputs of several networks."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from equikit import _checks
 from equikit.weightspace.asymmetric._members import Factory, outputs, stacked
 
 Mean = Literal["outputs", "probabilities"]
-"""Which numbers are averaged."""
+"""The quantity that is averaged."""
 
 
 class Ensemble(nnx.Module):
-    r"""Several networks of one architecture, and the mean of their outputs.
+    r"""An ensemble of networks with the same architecture, which returns the mean of their outputs.
 
     Args:
-        factory: makes a network from an `nnx.Rngs`, that is called once for each. What is to be the same in all, as the
-            fixed entries of `AsymmetricMLP`, comes from a key of its own.
-        size: how many.
-        mean: of "outputs", as logits, or of "probabilities": then outputs are logits along the last axis, and the
-            logarithm of the mean probability is returned, \(\log \frac{1}{m} \sum_i \mathrm{softmax}(z_i)\).
-        rngs: for the parameters.
+        factory: a function of an `nnx.Rngs` that creates a network; it is called once for each member. Arrays that all
+            members share, such as the fixed entries of `AsymmetricMLP`, need their own key.
+        size: number of members.
+        mean: "outputs" averages the outputs; "probabilities" takes the outputs as logits along the last axis and
+            returns the logarithm of the mean probability, \(\log \frac{1}{m} \sum_i \mathrm{softmax}(z_i)\).
+        rngs: random keys for the parameters.
 
     Attributes:
-        members: a module whose arrays have a first axis more, of size `size`.
+        members: a module whose arrays have an additional first axis of size `size`.
 
     Raises:
-        OptionError: if there are no members, or they have several architectures.
+        OptionError: if there are no members, or their architectures differ.
 
-    Cost: that of all members, which run as one program.
+    Cost: the cost of all members, which run as one program.
 
     Example:
         >>> from equikit.weightspace import AsymmetricMLP
@@ -45,7 +45,7 @@ class Ensemble(nnx.Module):
 
     Source:
         Lakshminarayanan, Pritzel and Blundell, Simple and scalable predictive uncertainty estimation using deep
-        ensembles, arXiv:1612.01474; of asymmetric networks: Chernov and Novitskij, The empirical impact of reducing
+        ensembles, arXiv:1612.01474; for asymmetric networks Chernov and Novitskij, The empirical impact of reducing
         symmetries on the performance of deep ensembles and MoE, 2025.
     """
 
@@ -60,7 +60,7 @@ class Ensemble(nnx.Module):
         return found
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The mean."""
+        """Return the mean of the members."""
         found = self.each(x)
         if self.mean == "outputs":
             return jnp.mean(found, axis=0)

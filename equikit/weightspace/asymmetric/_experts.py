@@ -1,4 +1,4 @@
-"""Mixtures of experts: sums of the outputs of experts, or one network with interpolated weights."""
+"""Mixtures of experts: average the outputs of experts, or interpolate their weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from equikit._errors import OptionError, ShapeError
 from equikit.weightspace.asymmetric._members import Factory, outputs, split_parameters, stacked
 
 Gate = Callable[[jax.Array], jax.Array]
-"""Maps inputs to a logit for each expert, along the last axis."""
+"""A function from inputs to the logits of all experts, along the last axis."""
 
 
 ROWS = "let the gate return one row of logits for each input"
 
 
 class _Gated(nnx.Module):
-    """Experts, and a gate that weights them for each input."""
+    """Experts, and a gate that computes their weights for each input."""
 
     def __init__(self, factory: Factory, size: int, gate: Gate, *, top: int | None = None, rngs: nnx.Rngs) -> None:
         self.experts = stacked(factory, size, rngs)
@@ -31,7 +31,7 @@ class _Gated(nnx.Module):
         self.top = None if top is None else _checks.count("top", top, least=1, most=self.size)
 
     def weights(self, x: jax.Array) -> jax.Array:
-        """Return the weight of each expert for an input, `[..., size]`: nonnegative, with sum one."""
+        """Return the weight of each expert for each input, `[..., size]`; weights are nonnegative and sum to one."""
         logits = self.gate(x)
         if logits.ndim == 0 or logits.shape[-1] != self.size:
             raise ShapeError(
@@ -51,21 +51,21 @@ class MixtureOfExperts(_Gated):
     r"""A weighted sum of experts: \(\sum_i p_i(x) f_i(x)\), with p the softmax of a gate.
 
     Args:
-        factory: makes an expert from an `nnx.Rngs`; see `Ensemble`.
-        size: how many.
-        gate: a module or function that takes the input and returns `[*batch, size]` logits.
-        top: of how many experts, those with the largest logits, the sum is; of all if left out. All are computed: the
-            others have weight and gradient zero.
-        rngs: for the parameters of the experts.
+        factory: a function of an `nnx.Rngs` that creates an expert; see `Ensemble`.
+        size: number of experts.
+        gate: a module or function that maps the input to logits `[*batch, size]`.
+        top: number of experts in the sum, chosen by the largest logits; by default all. All experts are computed, but
+            experts that are not chosen have weight zero and gradient zero.
+        rngs: random keys for the parameters of the experts.
 
     Attributes:
-        experts: a module whose arrays have a first axis more, of size `size`.
+        experts: a module whose arrays have an additional first axis of size `size`.
 
     Raises:
-        OptionError: if there are no experts, or they have several architectures, or `top` is more than there are.
-        ShapeError: when called, if the logits do not fit.
+        OptionError: if there are no experts, their architectures differ, or `top` is larger than `size`.
+        ShapeError: when called, if the shape of the logits is wrong.
 
-    Cost: that of all experts.
+    Cost: the cost of all experts.
 
     Example:
         >>> def factory(rngs):
@@ -81,7 +81,7 @@ class MixtureOfExperts(_Gated):
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The weighted sum; outputs of experts start with the batch axes of the logits."""
+        """Return the weighted sum; the outputs of experts must start with the batch axes of the logits."""
         weights, found = self.weights(x), outputs(self.experts, x)
         batch = weights.shape[:-1]
         _checks.shaped("outputs of the experts", found, (self.size, *batch, "*axes"), step=ROWS)
@@ -90,23 +90,23 @@ class MixtureOfExperts(_Gated):
 
 
 class InterpolatedExperts(_Gated):
-    r"""One network with the weighted mean of the experts' weights: \(f(x; \sum_i p_i(x)\, \theta_i)\).
+    r"""A network whose weights are the weighted mean of the experts' weights: \(f(x; \sum_i p_i(x)\, \theta_i)\).
 
-    Each input has a network of its own, with weights in the convex hull of the experts'. It makes sense where the
-    straight lines between experts are networks too, as where symmetries are broken, with the same fixed entries in all.
+    Each input is mapped by its own network, whose weights are in the convex hull of the experts' weights. This requires
+    that interpolated experts have a low loss, for example asymmetric experts with the same fixed entries.
 
     Args:
-        factory, size, gate, top, rngs: as for `MixtureOfExperts`. Of what is no `nnx.Param`, as fixed entries, the
-            first expert's is used for all.
+        factory, size, gate, top, rngs: as for `MixtureOfExperts`. Variables other than `nnx.Param`, such as fixed
+            entries, are taken from the first expert.
 
     Attributes:
-        experts: a module whose arrays have a first axis more, of size `size`.
+        experts: a module whose arrays have an additional first axis of size `size`.
 
     Raises:
-        OptionError: as `MixtureOfExperts`; when called, if experts change their state.
-        ShapeError: when called, if the logits do not fit.
+        OptionError: as for `MixtureOfExperts`; when called, if experts change their state.
+        ShapeError: when called, if the shape of the logits is wrong.
 
-    Cost: that of one network; its parameters are held once for each input.
+    Cost: the cost of one network, with one copy of its parameters in memory for each input.
 
     Example:
         >>> from equikit.weightspace import AsymmetricMLP
@@ -123,7 +123,7 @@ class InterpolatedExperts(_Gated):
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply to each input its own network, `[*batch, ...]` with the batch axes of the logits."""
+        """Apply its own network to each input; return `[*batch, ...]` with the batch axes of the logits."""
         weights = self.weights(x)
         batch = weights.shape[:-1]
         _checks.shaped("x", x, (*batch, "*axes"), step=ROWS)

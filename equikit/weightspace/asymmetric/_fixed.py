@@ -1,4 +1,4 @@
-"""Weight entries fixed at random numbers and not trained, in a layer or in any tree of parameters."""
+"""Fix weight entries at random numbers that are not trained, in a layer or in a tree of parameters."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from equikit.weightspace.specifications._leaves import is_real, named_leaves, re
 class FixedEntries(nnx.Variable[Any]):
     """An array that is part of the architecture and not trained: it is saved, but is not an `nnx.Param`.
 
-    It holds floating-point numbers, masks too, so that a whole module can be differentiated where NNX does not filter
-    what is; the derivative is zero.
+    All such arrays, including masks, are floating-point, so that a whole module can be differentiated without a filter;
+    their derivatives are zero.
     """
 
 
 class FixedWeights(NamedTuple):
-    """Which entries of weights are fixed, and their values: arrays, or two trees of arrays.
+    """The mask and the values of fixed weight entries: two arrays or two trees of arrays.
 
     Attributes:
-        mask: true where an entry is fixed.
-        values: what it is; zero where it is not fixed.
+        mask: True at fixed entries.
+        values: the values of fixed entries; zero at all other entries.
     """
 
     mask: Any
@@ -38,8 +38,8 @@ class FixedWeights(NamedTuple):
 def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array) -> FixedWeights:
     """Fix `count` entries of every column of a kernel `[inputs, outputs]`, at `scale` times standard normal numbers.
 
-    Everything is drawn in float32, so that a key gives the same entries whatever the default precision. The arrays are
-    those of NumPy unless something is traced.
+    All samples are float32, so that a key gives the same entries for every default precision. The results are NumPy
+    arrays unless an argument is traced.
     """
     step = "fix fewer, or give a number for each layer, as fixed=[0, 16, 16]"
     count = _checks.count("fixed", count, most=shape[0], step=step)
@@ -54,21 +54,21 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
 def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0) -> FixedWeights:
     """Choose entries to fix in a tree of parameters: `count` for every output of every kernel.
 
-    The same key gives the same entries in every process: keys of leaves are made from their names, and not from the
-    hash of Python, which differs from one process to the next.
+    A key gives the same entries in every process: the keys of leaves depend on their names by a checksum, because
+    Python's hash differs between processes.
 
     Args:
-        params: a tree of arrays. Floating-point ones with two axes or more are kernels, whose last axis is that of the
-            outputs; in others, and in integers and booleans, nothing is fixed.
-        count: how many entries of each output, at most those that it has.
-        key: of places and numbers.
-        scale: the standard deviation of the numbers.
+        params: a tree of arrays. Floating-point arrays with at least two axes are kernels, whose last axis indexes the
+            outputs; no other arrays have fixed entries.
+        count: number of fixed entries of each output, at most the number of its entries.
+        key: JAX key for positions and values.
+        scale: the standard deviation of the values.
 
     Returns:
-        Masks and values, trees like `params`; in leaves that are no kernels a single `False`.
+        Masks and values, trees like `params`; for leaves that are not kernels, the mask is a single `False`.
 
     Raises:
-        OptionError: if a kernel has fewer entries for an output, the scale is no finite number, or the key none.
+        OptionError: if `count` is larger than the number of entries, `scale` is not finite, or `key` is not a JAX key.
         DTypeError: if a parameter is complex.
 
     Example:
@@ -100,17 +100,17 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
 
 
 def impose(params: Any, fixed: FixedWeights) -> Any:
-    """Put the fixed entries into parameters: apply it in the loss, and their gradient is zero.
+    """Set the fixed entries of parameters: if the loss calls this function, the gradient of fixed entries is zero.
 
     Args:
         params: a tree of arrays.
-        fixed: of the same structure, from `fixed_weights`; in place of an array there may be one number for all of it.
+        fixed: masks and values from `fixed_weights`, trees of the same structure; a scalar applies to a whole array.
 
     Returns:
-        A tree like the parameters, of their dtypes.
+        A tree of the same structure and dtypes.
 
     Raises:
-        OptionError, ShapeError: if the trees do not match, naming the leaf.
+        OptionError, ShapeError: if the trees do not match; the error names the leaf.
 
     Cost: one pass over the parameters.
 

@@ -1,4 +1,4 @@
-"""Layers without symmetries among their neurons: fixed entries in the kernel, and gates that mix neurons."""
+"""Layers without permutation symmetry: a kernel with fixed entries, and gates that mix neurons."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 
 class AsymmetricLinear(nnx.Module):
-    r"""A linear layer with some weights fixed at random numbers: W-Asym.
+    r"""A linear layer with some weights fixed at random numbers (W-Asym).
 
-    \(y = x W + b\), and for every output a random set of entries of W is fixed at \(\kappa\) times standard normal
-    numbers. No two outputs have the same, and so they cannot be exchanged.
+    \(y = x W + b\), where for every output a random set of entries of W is fixed at \(\kappa\) times standard normal
+    numbers. The fixed entries of any two outputs differ, so outputs cannot be permuted.
 
     Args:
-        in_features, out_features: sizes of the last axis.
-        fixed: how many of the weights of every output are fixed.
-        scale: the number \(\kappa\).
-        key: of the fixed entries. Networks whose layers have the same keys have the same fixed entries, in whatever
-            process they are made: only then are their weights comparable.
-        use_bias: whether there is a bias.
-        param_dtype: of all weights.
-        rngs: for the weights that are trained.
+        in_features, out_features: sizes of the last axis of input and output.
+        fixed: number of fixed weights of every output.
+        scale: the factor \(\kappa\).
+        key: JAX key for the fixed entries. Layers with the same key have the same fixed entries, also in different
+            processes; the weights of two networks are comparable only if their fixed entries are the same.
+        use_bias: whether to add a bias.
+        param_dtype: dtype of all weights.
+        rngs: random keys for the trained weights.
 
     Attributes:
-        kernel: an `nnx.Param`, `[in_features, out_features]`; fixed entries of it are not used, and have no gradient.
+        kernel: an `nnx.Param`, `[in_features, out_features]`; its entries at fixed positions are unused.
         bias: an `nnx.Param`, `[out_features]`, or None.
-        mask, values: `FixedEntries`, `[in_features, out_features]`: one where a weight is fixed, and at what.
+        mask, values: `FixedEntries`, `[in_features, out_features]`: the mask is one at fixed entries.
 
     Raises:
-        OptionError: if more weights are to be fixed than there are, or there are none, or an argument does not fit.
+        OptionError: if `fixed` is larger than `in_features`, or an argument is invalid.
 
     Example:
         >>> layer = AsymmetricLinear(8, 16, fixed=4, key=jax.random.key(0), rngs=nnx.Rngs(1))
@@ -83,21 +83,21 @@ class AsymmetricLinear(nnx.Module):
 
 
 class FiGLU(nnx.Module):
-    r"""A nonlinearity that commutes with no permutation of neurons: \(x \mapsto x \odot \sigma(x F)\), with F fixed.
+    r"""A nonlinearity without permutation symmetry, \(x \mapsto x \odot \sigma(x F)\) with a fixed matrix F.
 
-    In place of an activation that acts entry by entry: \(\sigma\)-Asym. The entries of F are normal numbers.
+    It replaces an elementwise activation (\(\sigma\)-Asym). The entries of F are normally distributed.
 
     Args:
         features: the size of the last axis.
         scale: the standard deviation of the entries of F.
-        key: of F; see `AsymmetricLinear`.
-        param_dtype: of F.
+        key: JAX key for F; see `AsymmetricLinear`.
+        param_dtype: dtype of F.
 
     Attributes:
         matrix: F, `FixedEntries` `[features, features]`.
 
     Raises:
-        OptionError: if the scale is no finite number, or the key none.
+        OptionError: if `scale` is not finite, or `key` is not a JAX key.
 
     Example:
         >>> FiGLU(8, key=jax.random.key(0))(jnp.ones((3, 8))).shape

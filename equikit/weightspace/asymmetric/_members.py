@@ -1,4 +1,4 @@
-"""Several networks of one architecture as one module with stacked arrays."""
+"""Combine several networks of one architecture in one module with stacked arrays."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from equikit import _checks
 from equikit._errors import OptionError
 
 Factory = Callable[[nnx.Rngs], Any]
-"""Makes a network."""
+"""A function of an `nnx.Rngs` that creates a network."""
 
 
 def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
-    """Return a module whose arrays are those of `size` networks, stacked.
+    """Create `size` networks, and return one module with their stacked arrays.
 
     Raises:
-        OptionError: if there are none, or the factory makes networks of several architectures.
+        OptionError: if `size` is less than one, or the architectures of the networks differ.
     """
     _checks.function("factory", factory, example="lambda rngs: nnx.Linear(4, 3, rngs=rngs)")
     _checks.rngs(rngs)
@@ -49,7 +49,7 @@ def split_parameters(module: Any) -> tuple[Any, Any, Any]:
 
 
 def outputs(members: Any, x: Any) -> Any:
-    """Return the stacked outputs of the networks for one input; changes of their state are kept."""
+    """Return the stacked outputs of the networks for one input, and store changes of their state in `members`."""
     graph, params, rest = split_parameters(members)
     changed: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons without symmetries among their neurons."""
+"""Multilayer perceptrons without permutation symmetry of their neurons."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from equikit.nn.initializers import DENSE, split_keys
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
 Breaking = Literal["weights", "gates"]
-"""W-Asym, or σ-Asym."""
+"""The method that breaks the symmetry: W-Asym ("weights") or σ-Asym ("gates")."""
 
 
 class AsymmetricMLP(nnx.Module):
     """A multilayer perceptron without permutation symmetry of its neurons.
 
     Args:
-        features: widths, of the input, of each hidden layer and of the output.
-        how: "weights" fixes some weights of every layer, as `AsymmetricLinear`; "gates" has `FiGLU` in place of the
-            activation.
-        fixed: with "weights", how many of each neuron, one number for all layers or one for each. Zero in the last
-            layer is enough: its outputs cannot be exchanged in any case.
-        scale: of the fixed numbers.
-        activation: with "weights", between the layers.
-        key: of all fixed entries; see `AsymmetricLinear`. Networks that are to be compared, averaged or interpolated
-            have the same key, and other `rngs`.
-        param_dtype: of all weights.
-        rngs: for the weights that are trained.
+        features: widths of the input, each hidden layer and the output.
+        how: "weights" fixes some weights of every layer by `AsymmetricLinear`; "gates" replaces the activation by
+            `FiGLU`.
+        fixed: with "weights", the number of fixed weights of each neuron, one number for all layers or one for each
+            layer. The last layer can have zero, because the outputs of the network are not permuted.
+        scale: standard deviation of the fixed numbers.
+        activation: with "weights", the nonlinearity between layers.
+        key: JAX key for all fixed entries; see `AsymmetricLinear`. To compare, average or interpolate networks, use the
+            same key and different `rngs`.
+        param_dtype: dtype of all weights.
+        rngs: random keys for the trained weights.
 
     Raises:
-        OptionError: if there are not two widths, all above zero, or fixed does not fit them, or another argument.
+        OptionError: if there are fewer than two widths, a width is not positive, or another argument is invalid.
 
     Example:
         >>> from equikit.weightspace import symmetry_left

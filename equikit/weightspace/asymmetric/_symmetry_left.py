@@ -1,4 +1,4 @@
-"""Prove that fixed entries break the permutations of a network that a trace finds."""
+"""Prove that fixed entries break the permutation symmetry that a trace finds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from equikit.weightspace.specifications._tensors import split as cut, tensors_of
 from equikit.weightspace.tracing._trace import trace
 
 Colors = dict[str, np.ndarray]
-"""For each label a number for each index, `[n]`, or if it is nested, for each index of the outer label, `[outer, n]`:
-indices that some element may exchange have the same number."""
+"""For each label the color of each index, `[n]`, or `[outer, n]` for a nested label. Indices that a group element may
+exchange have the same color."""
 Index = int | tuple[int, int]
-"""An index of a label; for a nested label, after the index of the outer label."""
+"""An index of a label; for a nested label, a pair (index of the outer label, index)."""
 
 
 Classes = tuple[tuple[Index, ...], ...]
@@ -32,15 +32,15 @@ Classes = tuple[tuple[Index, ...], ...]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SymmetryLeft(Mapping[str, Classes]):
-    """The permutations in a network's traced group that its fixed entries may leave: an upper bound.
+    """An upper bound on the subgroup of the traced group that preserves the fixed entries of a network.
 
-    It is a mapping of labels to classes of indices, and empty if the identity is all that is left of the traced group.
-    The model may have permutations outside this group if `spec.unread` or `fixed` is not empty; scales, signs and
+    It is a mapping from labels to classes of indices that may be exchanged; it is empty if the subgroup is trivial. The
+    model may have permutations outside the traced group if `spec.unread` or `fixed` is not empty. Scales, signs and
     linear groups are not covered.
 
     Attributes:
-        classes: pairs of a label and its classes of indices that the fixed entries do not tell apart.
-        spec: the traced group that the proof is about, with the fixed entries among the parameters.
+        classes: pairs of a label and its classes of indices that the fixed entries do not distinguish.
+        spec: the specification of the traced group, with the fixed entries among the parameters.
     """
 
     classes: tuple[tuple[str, Classes], ...]
@@ -48,7 +48,7 @@ class SymmetryLeft(Mapping[str, Classes]):
 
     @property
     def fixed(self) -> tuple[tuple[str, str], ...]:
-        """The labels that the trace fixed, other than those of inputs and outputs, each with the reason."""
+        """The labels that the trace fixed, except labels of inputs and outputs, each with the reason."""
         known, sizes = ends(self.spec), self.spec.sizes
         return tuple((label, why) for label, why in self.spec.reasons if label not in known and sizes[label] > 1)
 
@@ -78,28 +78,28 @@ class SymmetryLeft(Mapping[str, Classes]):
 
 
 def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
-    """Find the permutations in a network's traced group that its fixed entries leave.
+    """Bound the subgroup of a network's traced group that preserves its fixed entries.
 
-    The network is traced with fixed entries as if they were parameters. An element of the group that is found is a
-    symmetry of what is trained if it keeps all fixed entries. Which do is bounded by color refinement: indices get
-    other colors if the fixed entries of one are not, with multiplicities, those of the other, next to indices of the
-    same colors. A label that is nested in another one is permuted by itself for every index of that, and so it has
-    colors for every index of that. An element that keeps the fixed entries keeps the colors. Where every index has a
-    color of its own, it is **proved** that the identity is all that is left of the traced group.
+    The network is traced with its fixed entries as parameters. An element of the traced group is a symmetry of the
+    trained parameters if it preserves all fixed entries. Color refinement bounds the subgroup of these elements: two
+    indices get different colors unless their fixed entries, together with the colors of the other indices, are equal as
+    multisets. An index of a nested label has a color for every index of the outer label. Elements that preserve the
+    fixed entries preserve the colors. If all indices of every label have different colors, it is **proved** that only
+    the identity preserves the fixed entries.
 
-    The proof is about this group alone. A trace finds a subgroup of the symmetries of a model where it has no rule for
-    an operation or fixes an axis that is not one of inputs or outputs; the result names these, and permutations along
-    them are not excluded. It says nothing about scales, signs and linear groups.
+    The proof covers the traced group only. If the trace has no rule for an operation, or fixes an axis other than
+    inputs and outputs, the traced group may be a proper subgroup of the symmetry of the model; the result names these
+    operations and axes. Scales, signs and linear groups are not covered.
 
     Args:
-        model: with `FixedEntries` somewhere in it.
+        model: a module that contains `FixedEntries`.
         x: an input, or several in a tuple; they may be `jax.ShapeDtypeStruct`s.
 
     Returns:
-        For each label the classes of indices, of two or more, that the fixed entries do not tell apart, with the traced
-        group. If there are none, no element of this group is left but the identity. If there are, some may be, or may
-        not. An index of a label that is nested in another one is a pair, the first of which is the index of the outer
-        label; classes are those within one index of that, as others are exchanged with the outer label alone.
+        For each label the classes of two or more indices that the fixed entries do not distinguish, with the traced
+        group. If there are no classes, only the identity preserves the fixed entries; if there are classes, other
+        elements may preserve them. An index of a nested label is a pair that starts with the index of the outer label;
+        its classes lie within one outer index, because exchanges across outer indices also permute the outer label.
 
     Warns:
         TraceWarning: if operations of the network have no rule.
@@ -107,7 +107,7 @@ def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
     Raises:
         DTypeError, OptionError: if the model cannot be traced.
 
-    Cost: a trace, and for each round sorting the fixed entries.
+    Cost: one trace, and a sort of the fixed entries in each round of color refinement.
 
     Example:
         >>> import jax.numpy as jnp
@@ -120,7 +120,7 @@ def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
         {'h0': ((0, 1, 2, 3),)}
 
     Source:
-        ours; the networks are those of Lim et al., arXiv:2405.20231, who prove it with probability one.
+        ours; the networks are from Lim et al., arXiv:2405.20231, who prove asymmetry with probability one.
     """
     split: Any = nnx.split(model, nnx.Param, FixedEntries, ...)
     graph, params, fixed, rest = split
@@ -145,13 +145,13 @@ def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
 
 
 def _classes(colors: np.ndarray) -> list[tuple[int, ...]]:
-    """The positions of each color that occurs more than once."""
+    """Return the indices of each color that occurs more than once."""
     classes = [tuple(map(int, np.flatnonzero(colors == one))) for one in np.unique(colors)]
     return [one for one in classes if len(one) > 1]
 
 
 def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colors:
-    """Return the coarsest coloring of indices that the arrays do not refine further."""
+    """Return the coarsest stable coloring of indices under color refinement by the arrays."""
     within, sizes = dict(spec.nested), spec.sizes
     colors: Colors = {}
     for label, what in spec.bindings:
@@ -193,13 +193,13 @@ def _numbered(array: np.ndarray) -> np.ndarray:
 
 
 def _both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """A number for each pair of numbers."""
+    """Number the pairs of entries so that equal pairs have equal numbers."""
     found: np.ndarray = one.astype(np.intp) * (int(two.max(initial=0)) + 1) + two
     return _numbered(found)
 
 
 def _spread(colors: np.ndarray, axes: tuple[int, ...], count: int) -> np.ndarray:
-    """Return colors along some of `count` axes, in a shape that broadcasts along the others."""
+    """Reshape colors along `axes` so that they broadcast against an array with `count` axes."""
     order = np.argsort(axes)
     others = tuple(axis for axis in range(count) if axis not in axes)
     found: np.ndarray = np.expand_dims(colors.transpose(order), others)
