@@ -1,4 +1,4 @@
-"""Merge axes of parameters that turn out to be the same for all indices of another axis."""
+"""Simplify axes whose labels and actions turn out to be the same for all indices of another axis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Action = TypeVar("Action", Scaling, LinearAction)
 def collapsed(
     leaves: Sequence[Leaf], scalings: Sequence[Scaling], actions: Sequence[LinearAction]
 ) -> tuple[tuple[Leaf, ...], tuple[Scaling, ...], tuple[LinearAction, ...]]:
-    """Remove the dependence on indices for which labels, scales and linear actions are the same."""
+    """Remove the dependence on axes along which labels, scales and linear actions are constant."""
     kept: dict[tuple[str, int], list[int]] = {}
     found = []
     for leaf in leaves:
@@ -55,7 +55,7 @@ def _entries(action: Scaling | LinearAction, name: str, place: int) -> tuple[Any
 
 
 def _needed(axis: Indexed, values: list[tuple[Any, ...]]) -> list[int]:
-    """The other axes on which an axis depends."""
+    """Return the positions in `axis.over` of the axes on which labels or action values depend."""
     labels = [axis.members, *values]
     arrays = [
         filled((len(some),), lambda index, some=some: some[index[0]]).reshape(*axis.counts, -1)  # type: ignore[misc]
@@ -69,7 +69,7 @@ def _needed(axis: Indexed, values: list[tuple[Any, ...]]) -> list[int]:
 
 
 def _first(array: np.ndarray, kept: list[int]) -> np.ndarray:
-    """An array of objects at the first index along the axes that are not kept, except the last."""
+    """Index an array of objects at 0 along all axes that are not kept, except the last axis."""
     index = tuple(slice(None) if axis in kept or axis == array.ndim - 1 else 0 for axis in range(array.ndim))
     found: np.ndarray = array[index]
     return found

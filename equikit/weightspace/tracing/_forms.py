@@ -1,15 +1,15 @@
-"""The power of a scale that multiplies every array of a program, index by index of its axes.
+"""Compute, for every array of a program, the power of the scales that multiply it along each axis.
 
-If each index i of a label has a scale s_i, an array with this label on an axis may be multiplied there by a power of
-it. The powers of the parameters are unknown; the powers of results are linear forms in them, and operations require
-that some of these vanish: the terms of a sum have the same power, the powers in a contraction cancel, and tanh allows
-none. With signs instead of scales, powers count modulo two, and tanh preserves them.
+If each index i of a label has a scale s_i, an array with this label on an axis may be multiplied along this axis by a
+power of s_i. The powers of the parameters are unknowns; the powers of results are linear forms in these unknowns.
+Operations require that some forms vanish: all terms of a sum have the same power, the powers in a contraction cancel,
+and the operand of tanh has power zero. For signs, powers are integers modulo 2, and tanh preserves them.
 
-General linear groups are read in the same way. A form then means less: along an axis, an array is a vector (value one),
-a dual vector (value minus one), or constant (the empty form). A contraction needs a vector and a dual vector, and a sum
-terms of one kind; a product along the axis, which adds powers of scales, is not allowed. If an operation is not
-allowed, its result has the empty form, though it may vary along the axis. That does no harm: whatever varies along a
-free axis depends on parameters with its label, and the whole label is rejected.
+The same equations describe general linear groups, with a coarser meaning: along an axis, an array is a vector (value
+1), a dual vector (value -1), or constant (the empty form). A contraction needs a vector and a dual vector, all terms of
+a sum have the same kind, and a product along the axis, which adds powers of scales, is not allowed. The result of a
+disallowed operation has the empty form although it may vary along the axis. This is harmless: an array that varies
+along a free axis depends on parameters with its label, and the whole label is rejected.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ from equikit.weightspace.tracing.programs._loops import all_alike, carried, loop
 from equikit.weightspace.tracing.programs._program import Call
 
 Form = dict[int, Fraction]
-"""A linear form: from the number of an unknown to its coefficient; missing unknowns have coefficient zero."""
+"""A linear form: the coefficient of each unknown, by its number; missing unknowns have coefficient zero."""
 Forms = tuple[Form, ...]
-"""A form for each free atom of an axis."""
+"""One form for each free index set (atom) of an axis."""
 Kind = Literal["positive", "sign", "linear"]
-"""The kind of symmetry: positive scales, or signs, or general linear groups."""
+"""The kind of symmetry: positive scales, signs, or general linear groups."""
 
 
 class Array(list[Place]):
@@ -69,7 +69,7 @@ class Array(list[Place]):
 
     @classmethod
     def of(cls, places: Sequence[Place], zero: bool) -> Array:
-        """Make an array from places."""
+        """Return an array with these places."""
         found = cls(places)
         found.zero = zero
         return found
@@ -84,7 +84,7 @@ def combined(one: Form, two: Form, factor: Fraction | int = 1) -> Form:
 
 
 def plain(places: Sequence[Place], zero: bool = False) -> Array:
-    """Return an array with these axes that no scale multiplies."""
+    """Return an array with these axes and power zero."""
     return Array.of([_with(place, lambda axis: tuple({} for _ in atoms(axis))) for place in places], zero)
 
 
@@ -96,12 +96,12 @@ def _with(place: Place, make: Any) -> Place:
 
 @dataclass
 class Powers:
-    """The known constraints on the powers.
+    """The linear constraints on the powers.
 
     Attributes:
-        kind: what acts.
-        rows: forms that have to vanish.
-        carried: further unknowns, the powers of what loops carry, each with its atom; their numbers are negative.
+        kind: the kind of symmetry.
+        rows: forms that must vanish.
+        carried: additional unknowns, with negative numbers, for the powers of loop carries; each with its atom.
     """
 
     kind: Kind
@@ -119,7 +119,7 @@ class Powers:
             self.vanish(combined(mine, theirs, -1))
 
     def unknown(self, place: Place) -> Place:
-        """Return the forms of the carry of a loop."""
+        """Return new unknowns as the forms of a loop carry."""
 
         def fresh(axis: Axis) -> Forms:
             first = -1 - len(self.carried)
@@ -166,7 +166,7 @@ class Powers:
         return [one if isinstance(one, Array) else Array(one) for one in found]
 
     def _nothing(self, given: Sequence[Array]) -> None:
-        """Require that nothing multiplies these."""
+        """Require that these arrays have power zero."""
         for array in given:
             for place in array:
                 for forms in place.members.flat:
@@ -196,7 +196,7 @@ class Powers:
         return [Place(single(()), same=True) if one.same else mine for mine, one in zip(found, places, strict=True)]
 
     def _shares(self, its: Related, given: list[Array]) -> Shares | None:
-        """Return for each label the forms of the operands that have it; None if their atoms do not fit."""
+        """Return for each label the forms of all operands with this label; None if their atoms do not match."""
         found: Shares = {label: {} for label in its.columns.over}
         for number, (shape, array) in enumerate(zip(its.pattern.operands, given, strict=True)):
             for axis, place in zip(shape, array, strict=True):
@@ -228,7 +228,7 @@ class Powers:
     def _divide(
         self, columns: Columns, axis: Simple, over: Any, members: np.ndarray, number: int, found: Shares
     ) -> bool:
-        """Divide the forms of an axis among the labels of its expression."""
+        """Distribute the forms of an axis to the labels of its expression; return False if they do not match."""
         common = columns.inside(axis)
         fitted = fit(members, over, common, self.equal)
         for symbol in symbols_of(axis):
@@ -269,9 +269,9 @@ class _Loop:
                     self.powers.vanish(form)
 
     def state(self, given: list[Places]) -> list[Places]:
-        """Return unknown forms, equal to those of the start."""
+        """Return unknown forms, constrained to equal the forms of the initial carry."""
         invars, (start, end) = self.body.jaxpr.invars, self.which
-        # The operands of a while loop have the constants of its condition too.
+        # The operands of a while loop also include the constants of its condition.
         first = min(start, len(invars) - (end - start))
         places = [self.body.places[variable] for variable in invars[first : first + len(given)]]
         state: list[Places] = [[self.powers.unknown(place) for place in one] for one in places]
@@ -286,7 +286,7 @@ class _Loop:
 
 
 ZERO = "zero"
-"""The entry of a place of an array of zeros, which may be multiplied by anything."""
+"""The entry of a place in an array of zeros, which is compatible with every power."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ class _Combine:
     zeros: Sequence[bool]
 
     def zero(self, number: int) -> bool:
-        """Whether a result is zero everywhere."""
+        """Whether a result is known to be zero everywhere."""
         if isinstance(self.how, Add):
             return all(self.zeros[term] for term in self._terms())
         if isinstance(self.how, Each):
@@ -330,7 +330,7 @@ class _Combine:
 
     def _form(self, label: str, number: int, given: dict[int, Form]) -> Form:
         found = self._combined(label, number, given)
-        # What is cut off an axis does not matter; what is summed over does.
+        # Entries that slicing cuts off do not matter; entries that are summed over do.
         if not self._kept(label) and not self._in_sum(label, self.pattern.operands):
             self.powers.vanish(found)
         return {} if isinstance(self.how, Compare) else found
@@ -370,7 +370,7 @@ class _Combine:
         return self._common(label, given)
 
     def _common(self, label: str, given: dict[int, Form]) -> Form:
-        """The form of all nonzero terms; a term without the label is constant along it."""
+        """Require that all nonzero terms have one form, and return it; terms without the label have the form zero."""
         if JOINED in given:
             return given[JOINED]
         beside = self._in_sum(label, self.pattern.results)
@@ -404,5 +404,5 @@ class _Combine:
 def _is_zero(value: Any) -> bool:
     try:
         return bool(np.all(np.asarray(value) == 0))
-    except (TypeError, ValueError):  # keys, and arrays of a program that is being traced
+    except (TypeError, ValueError):  # keys and traced arrays
         return False

@@ -1,4 +1,4 @@
-"""Labels that are permuted separately for every index of another label: wreath products."""
+"""Find labels that are permuted separately for every index of another label, which gives wreath products."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Nested = tuple[tuple[str, str], ...]
 def nested(calls: Iterable[Call], roots: Mapping[str, Axis]) -> Nested:
     """Find the free labels that may be permuted separately for every index of another label.
 
-    One index set is nested in another if every array of the program that has an axis of the first has one of the
-    second, each of them once; if whenever entries meet along the first, they have one index of the second; and if what
-    keeps the first in a product keeps the second. Then nothing tells how the orders of the first for two indices of
-    the second are related.
+    An inner index set is nested in an outer one if every array with axes of the inner set has exactly one such axis and
+    one axis of the outer set, and if in every contraction an operand that keeps the inner set does not sum over the
+    outer set, and an operand that sums over the inner set, or shares it with the other operand, does either with the
+    outer set. Then the permutations of the inner set for different outer indices are independent.
 
     Args:
-        calls: the programs as they were read.
-        roots: the index sets of the labels that are permuted.
+        calls: the programs that were read.
+        roots: the index sets of the permuted labels.
     """
     every = [inner for call in calls for inner in call.calls()]
     arrays = {kinds for call in every for kinds in _arrays(call)}
     products = {one for call in every for one in _products(call)}
     found: list[tuple[str, str]] = []
-    # Where two are never apart, the first is called the outer one.
+    # If two index sets always occur together, the first becomes the outer one.
     for outer, inner in itertools.permutations(roots, 2):
         i, o = roots[inner].root, roots[outer].root
         if {inner, outer} & {one for one, _ in found} or inner in {other for _, other in found}:
@@ -70,12 +70,12 @@ def _pieces(axes: Sequence[Axis]) -> Iterator[tuple[Axis, ...]]:
 
 @dataclass(frozen=True)
 class _Operand:
-    """A piece of an array that is multiplied and summed.
+    """A piece of an operand of a contraction.
 
     Attributes:
-        kept: its index sets that are in the result, and in this operand alone.
-        summed: those over which the sum runs.
-        along: those that are alike in both operands, and in the result.
+        kept: its index sets that are in the result, and not in the other operand.
+        summed: its index sets that are summed over.
+        along: its index sets that are in the other operand and in the result (batch axes).
     """
 
     kept: frozenset[Axis]
@@ -83,7 +83,7 @@ class _Operand:
     along: frozenset[Axis]
 
     def allows(self, inner: Axis, outer: Axis) -> bool:
-        """Whether an inner set stays with its outer set."""
+        """Whether this operand allows that `inner` is nested in `outer`."""
         if inner in self.kept:
             return outer not in self.summed
         return inner not in self.summed | self.along or outer in self.summed | self.along

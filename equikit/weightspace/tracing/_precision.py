@@ -1,4 +1,4 @@
-"""The precision of a program's computation, whatever the precision of its parameters."""
+"""Find the precision of a program's computation, which may differ from the precision of its parameters."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ broadcast_in_dim concatenate copy dynamic_slice dynamic_update_slice expand_dims
 split squeeze stack tile transpose unstack
 """
 MOVING = frozenset(_MOVING.split())
-"""Operations that move entries, and round none."""
+"""Primitives that move entries without rounding."""
 
 
 def rounding(closed: Any) -> float:
     """Return the rounding error of the narrowest floating-point dtype in a computation; 0 if there is none.
 
-    Inputs, and operations that move their entries, do not count: weights of bfloat16 that are converted to float32 are
-    exact.
+    Inputs and primitives that only move entries do not count: converting bfloat16 weights to float32 is exact.
     """
     finfo: Any = jnp.finfo
     dtypes = {dtype for dtype in _computed(closed) if jnp.issubdtype(dtype, jnp.inexact)}
@@ -30,7 +29,7 @@ def rounding(closed: Any) -> float:
 
 
 def _computed(closed: Any) -> Iterator[Any]:
-    """Yield the dtypes of the results of all operations; for those with inner programs, of the inner operations."""
+    """Yield the result dtypes of all primitives that are not in MOVING, also in inner programs."""
     for equation in opened(closed)[0].eqns:
         inner = [*jaxprs_in_params(equation.params)]
         for program in inner:

@@ -1,4 +1,4 @@
-"""Read the symmetry of parameters from the program of a model."""
+"""Find the symmetry of a model's parameters by reading its jaxpr."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ def trace(
 ) -> Specification:
     r"""Find the permutations of a model's parameters that preserve its function.
 
-    The program of the model is read equation by equation, and every axis of every array gets an index set. Elementwise
-    operations, contractions and what loops carry make two index sets one; reshape makes products of them, and
-    concatenation and slicing sums; reductions forget them. Inputs and outputs, positions in space, and all operations
-    that nothing is known of make them rigid. What is left free is permuted: the result is a group
-    \(\prod_h S_{n_h}\) that acts on the parameters, and preserves the function; labels of which one is nested in
-    another have a wreath product \(S_n \wr S_m\). It need not be the largest such group: what is not known is rigid.
-    Two larger actions are found with it: scales and signs of single indices (`spec.scalings`), and general linear
-    groups of labels along which all is linear (`spec.linear_actions`).
+    The jaxpr of the model is read equation by equation, and every axis of every array gets an index set. Elementwise
+    operations, contractions and loop carries unify index sets. Reshape forms products of index sets, concatenation and
+    slicing form sums, and reductions remove them. Inputs, outputs, positions in space and operations without a rule
+    make index sets rigid. The free index sets are permuted: the result is a group \(\prod_h S_{n_h}\) that acts on the
+    parameters and preserves the function; a label that is nested in another gives a wreath product \(S_n \wr S_m\).
+    The group need not be the full symmetry group of the model, because unknown operations make index sets rigid.
+    `trace` also finds two larger actions: scales and signs of single indices (`spec.scalings`), and general linear
+    groups of labels along which all operations are linear (`spec.linear_actions`).
 
     Args:
         apply: the model, a pure function `apply(params, x)` that JAX can trace.
         params: a tree of arrays, or of `jax.ShapeDtypeStruct`s.
-        x: an input, or several in a tuple, which follow the parameters; they may be `jax.ShapeDtypeStruct`s too.
-        examples: more inputs of this kind, as of another length: what is found is a symmetry for all of them.
-        unreached: permute index sets too that reach no output, as positions beyond the length of the input. For other
-            inputs they may well reach one.
+        x: an input, or several in a tuple, which are passed after the parameters; `jax.ShapeDtypeStruct`s are allowed.
+        examples: further inputs, such as inputs of another length: the result is a symmetry for all of them.
+        unreached: whether to permute index sets that reach no output, such as positions beyond the length of the
+            input. With other inputs they may reach an output.
 
     Returns:
-        A term for each parameter, and a group for each label: `spec.terms`, `spec.groups`, and `spec.check`. Where an
-        axis has other labels for each index of a fixed one, as layers that are stacked for a scan, its term is
-        `h0|h1|h2`, an `Indexed`.
+        A term for each parameter and a group for each label: `spec.terms` and `spec.groups`. If the labels of an axis
+        depend on the index along a fixed axis, such as in layers stacked for a scan, its term is `h0|h1|h2`, an
+        `Indexed`.
 
     Warns:
-        TraceWarning: if operations of the program have no rule, naming them: `spec.unread`.
+        TraceWarning: if operations of the program have no rule; their names are in `spec.unread`.
 
     Raises:
         DTypeError, OptionError: if a parameter is not an array of numbers or booleans, or the model cannot be traced.
 
-    Cost: tracing the model for each input; nothing is computed. A scan over stacked layers is read step by step.
+    Cost: tracing the model for each input, without evaluating it. A scan over stacked layers is read step by step.
 
     Example:
         >>> import jax.numpy as jnp
@@ -66,7 +66,7 @@ def trace(
         ({'first': 'in h0', 'second': 'h0 out'}, {'h0': S(8)})
 
     Source:
-        ours; specifications of this kind are written by hand in Ainsworth, Hayase and Srinivasa, Git Re-Basin,
+        ours; users write such specifications by hand in Ainsworth, Hayase and Srinivasa, Git Re-Basin,
         arXiv:2209.04836, and Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232.
     """
     given, tuples = named_leaves(params), [one if isinstance(one, tuple) else (one,) for one in (x, *examples)]
@@ -104,7 +104,7 @@ def _of_inputs(call: Call, params: int) -> Iterator[Axis]:
 
 
 class _Names:
-    """Labels of index sets, in the order in which they occur."""
+    """Assigns labels to index sets, in the order of their first occurrence."""
 
     def __init__(self, of_inputs: set[Axis]) -> None:
         self.of_inputs = of_inputs
@@ -113,13 +113,13 @@ class _Names:
         self.reasons: dict[str, str] = {}
 
     def place(self, place: Place) -> Expression:
-        """Return the term of an axis of a parameter."""
+        """Return the term of a parameter's axis, which may depend on other axes."""
         members = tuple(self.expression(axis) for axis in place.members.flat)
         over = tuple(one for one in place.over if isinstance(one, int))
         return Indexed(over, place.members.shape, members) if over else members[0]
 
     def expression(self, axis: Axis) -> Simple:
-        """Return the term of an axis."""
+        """Return the term of an index set."""
         axis = axis.root
         if axis.kind == "product":
             return Product(tuple(map(self.expression, factors(axis))))

@@ -1,1 +1,1 @@
-"""Index sets of axes, and the relation between axes that a program imposes."""
+"""Index sets of axes, and the relations between axes that a program imposes."""

@@ -1,4 +1,4 @@
-"""Index sets of axes, which are free, rigid, products or sums, and their unification."""
+"""Index sets of axes (free, rigid, products or sums), and their unification."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["free", "rigid", "product", "sum"]
-"""The permutations of an index set: all; none; those of its factors; those of its parts."""
+"""The permutations that act on an index set: all, none, permutations of its factors, or permutations of its parts."""
 
 
 @dataclass(eq=False)
 class Axis:
     """The index set of an axis, shared by all axes that are permuted together.
 
-    Identity counts, and what is known grows while a program is read: axes that are found to be alike are linked.
+    Axes are compared by identity. They form a union-find structure that grows while a program is read.
 
     Attributes:
         size: number of indices.
         kind: see `Kind`.
-        inner: the factors, the first of which changes slowest, or the parts one after another.
+        inner: the factors, where the first varies slowest, or the parts in order.
         reason: why the axis is rigid.
-        parent: the axis that stands for this one.
+        parent: the axis with which this axis is unified, or None for a root.
     """
 
     size: int
@@ -42,7 +42,7 @@ class Axis:
         return axis
 
     def split(self, kind: Literal["product", "sum"], inner: Sequence[Axis]) -> None:
-        """Give structure to a free axis; a rigid axis makes its pieces rigid."""
+        """Split a free axis into factors or parts; if the axis is rigid, make `inner` rigid."""
         if self.kind == "rigid":
             for one in inner:
                 make_rigid(one, self.reason)
@@ -52,7 +52,7 @@ class Axis:
 
 
 def factors(axis: Axis) -> list[Axis]:
-    """The factors of an axis that have more than one index."""
+    """Return the factors of an axis that have more than one index."""
     axis = axis.root
     if axis.kind == "product":
         return [factor for one in axis.inner for factor in factors(one)]
@@ -60,7 +60,7 @@ def factors(axis: Axis) -> list[Axis]:
 
 
 def parts(axis: Axis) -> list[Axis]:
-    """The parts of an axis that have any indices."""
+    """Return the nonempty parts of an axis."""
     axis = axis.root
     if axis.kind == "sum":
         return [part for one in axis.inner for part in parts(one)]
@@ -68,7 +68,7 @@ def parts(axis: Axis) -> list[Axis]:
 
 
 def atoms(axis: Axis) -> list[Axis]:
-    """The free index sets in an axis, in order, without those of one index."""
+    """Return the free index sets in an axis that have more than one index, in order."""
     axis = axis.root
     if axis.kind in ("product", "sum"):
         return [atom for one in axis.inner for atom in atoms(one)]
@@ -76,7 +76,7 @@ def atoms(axis: Axis) -> list[Axis]:
 
 
 def product(axes: Sequence[Axis], reason: str) -> Axis:
-    """Return the axis whose indices are tuples; `reason` is why it would be rigid."""
+    """Return the axis whose indices are tuples of indices; `reason` is recorded if it has only one index."""
     inner = [factor for axis in axes for factor in factors(axis)]
     if len(inner) == 1:
         return inner[0]
@@ -85,7 +85,7 @@ def product(axes: Sequence[Axis], reason: str) -> Axis:
 
 
 def direct_sum(axes: Sequence[Axis]) -> Axis:
-    """Return the axis that concatenates others."""
+    """Return the concatenation of axes."""
     inner = [part for axis in axes for part in parts(axis)]
     if len(inner) == 1:
         return inner[0]
@@ -93,7 +93,7 @@ def direct_sum(axes: Sequence[Axis]) -> Axis:
 
 
 def make_rigid(axis: Axis, reason: str) -> None:
-    """Make an axis rigid."""
+    """Make an axis and all axes in it rigid."""
     axis = axis.root
     inner, axis.inner = axis.inner, ()
     if axis.kind != "rigid":
@@ -119,7 +119,7 @@ def unify(one: Axis, two: Axis, reason: str) -> None:
 
 
 def _alike(one: Axis, two: Axis, reason: str) -> bool:
-    """Refine two products, or two sums, to pieces of equal sizes, and unify these."""
+    """Refine two products, or two sums, to pieces of equal sizes, and unify the pieces; return False if impossible."""
     if one.kind != two.kind:
         return False
     as_product = one.kind == "product"
@@ -133,13 +133,13 @@ def _alike(one: Axis, two: Axis, reason: str) -> bool:
                 return False
             large[:1] = [piece, rest]
         unify(left.pop(0), right.pop(0), reason)
-        # What is unified may have got structure, and with it the rest.
+        # Unification may split a piece, and also the remaining pieces that are unified with it.
         left, right = [p for a in left for p in pieces(a)], [p for a in right for p in pieces(a)]
     return True
 
 
 def _cut(axis: Axis, size: int, as_product: bool, reason: str) -> tuple[Axis, Axis | None]:
-    """Split off a first piece of some size; `None` if an axis cannot be split there."""
+    """Split off a first piece of the given size; the rest is `None` if the axis cannot be split there."""
     if as_product:
         if axis.size % size or axis.kind == "sum":
             return axis, None

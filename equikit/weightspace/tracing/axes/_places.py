@@ -1,4 +1,4 @@
-"""Axes of arrays, where properties of one axis may depend on the index along another."""
+"""Properties of the axes of arrays, which may depend on the index along another axis."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from equikit.weightspace.tracing.primitives._pattern import Shape, symbols_of
 
 @dataclass(frozen=True)
 class Lookup:
-    """A computed index: entries of a table are taken there.
+    """A computed index at which entries of a table are looked up.
 
     Attributes:
-        number: of the value of the index, so that equal numbers are equal indices.
-        size: the number of indices of the table.
-        places: where the axes of the index are in the array; in a pattern their symbols.
+        number: the number of the index's value; equal numbers imply equal indices.
+        size: the number of entries of the table.
+        places: the positions of the index's axes in the array; in a pattern, their symbols.
     """
 
     number: int
@@ -29,7 +29,7 @@ class Lookup:
 
 
 Coordinate = int | Simple | Lookup
-"""What something depends on: the index along an axis of the array, along an expression of a pattern, or a lookup."""
+"""A variable on which entries depend: an index along an axis of the array or expression of a pattern, or a lookup."""
 Merge = Callable[[Any, Any], None]
 """Merges two entries into one."""
 
@@ -39,9 +39,9 @@ class Place:
     """One axis of an array.
 
     Attributes:
-        members: what is known of it, an entry for each combination of indices of `over`.
-        over: what it depends on.
-        same: whether the array is the same everywhere along it; then it is alike to no other axis.
+        members: the property of the axis, with one entry for each combination of indices of `over`.
+        over: the coordinates on which the property depends.
+        same: whether the array is constant along the axis, which is then compatible with every other axis.
     """
 
     members: np.ndarray
@@ -50,13 +50,13 @@ class Place:
 
     @property
     def only(self) -> Any:
-        """The entry of a place that depends on nothing."""
+        """The only entry of a place without dependence on coordinates."""
         assert not self.over, "a place with several members"
         return self.members[()]
 
 
 def filled(shape: Sequence[int], make: Callable[[tuple[int, ...]], Any]) -> np.ndarray:
-    """Return an array of objects, made for each index."""
+    """Return an array of objects, with entry `make(index)` at each index."""
     found = np.empty(tuple(shape), object)
     for index in np.ndindex(*shape):
         found[index] = make(index)
@@ -64,12 +64,12 @@ def filled(shape: Sequence[int], make: Callable[[tuple[int, ...]], Any]) -> np.n
 
 
 def single(entry: Any) -> np.ndarray:
-    """Return an array of one object, without axes."""
+    """Return a zero-dimensional array that contains one object."""
     return filled((), lambda _: entry)
 
 
 def size_of(coordinate: Any) -> int:
-    """Count the indices; for lookups their number is unknown."""
+    """Return the number of indices of a coordinate; for a lookup, the size of its table."""
     return int(coordinate.size)
 
 
@@ -83,7 +83,7 @@ def merged(members: np.ndarray, axis: int, merge: Merge) -> np.ndarray:
 
 
 def fit(members: np.ndarray, over: Sequence[Any], wanted: Sequence[Any], merge: Merge) -> np.ndarray:
-    """Return entries that depend only on `wanted`: merged along other coordinates, repeated along new ones."""
+    """Return entries that depend only on `wanted`: merge along other coordinates, and repeat along new coordinates."""
     rest = list(over)
     for coordinate in over:
         if coordinate not in wanted:
@@ -97,12 +97,12 @@ def fit(members: np.ndarray, over: Sequence[Any], wanted: Sequence[Any], merge: 
 
 
 def shared(overs: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    """Return the coordinates that are in all sequences, in the order of the first."""
+    """Return the coordinates that all sequences contain, in the order of the first sequence."""
     return tuple(one for one in (overs[0] if overs else ()) if all(one in other for other in overs[1:]))
 
 
 def in_pattern(over: Sequence[Coordinate], shape: Shape, lookups: Mapping[str, Lookup]) -> tuple[Any, ...]:
-    """Convert coordinates of an operand to those of a pattern."""
+    """Convert the coordinates of an operand to coordinates of a pattern."""
 
     def one(coordinate: Coordinate) -> Any:
         if isinstance(coordinate, Lookup):
@@ -115,7 +115,7 @@ def in_pattern(over: Sequence[Coordinate], shape: Shape, lookups: Mapping[str, L
 
 
 def deliver(members: np.ndarray, over: Sequence[Any], shape: Shape, merge: Merge) -> Place:
-    """Convert entries on coordinates of a pattern to a place of a result; missing coordinates are merged."""
+    """Convert entries from coordinates of a pattern to a place of a result; merge along coordinates that it lacks."""
     found: list[Coordinate] = []
     for place, coordinate in reversed([*enumerate(over)]):
         if isinstance(coordinate, Lookup):
@@ -138,14 +138,14 @@ def deliver(members: np.ndarray, over: Sequence[Any], shape: Shape, merge: Merge
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a label of a pattern."""
+    """A reference to one entry of a label in a pattern."""
 
     label: str
     index: tuple[int, ...]
 
 
 Tree = Entry | tuple[str, list[Any]]
-"""An entry, or "product" or "sum" of several trees."""
+"""An entry, or a "product" or "sum" of several trees."""
 
 
 def entries(tree: Tree) -> Iterator[Entry]:
@@ -159,20 +159,20 @@ def entries(tree: Tree) -> Iterator[Entry]:
 
 @dataclass(frozen=True)
 class Columns:
-    """For each label of a pattern its entries, and what they depend on.
+    """The entries of each label of a pattern, and the coordinates on which they depend.
 
     Attributes:
         over: the coordinates of each label.
-        members: its entries.
+        members: the entries of each label.
     """
 
     over: dict[str, tuple[Any, ...]]
     members: dict[str, np.ndarray]
 
     def tree(self, axis: Simple, index: Mapping[Any, int]) -> Tree:
-        """Return the tree of an expression at indices of coordinates.
+        """Return the tree of an expression at given indices of the coordinates.
 
-        A product in which later factors depend on the index of an earlier one is a sum over these indices.
+        A factor on whose index later factors of a product depend is replaced, with them, by a sum over its indices.
         """
         if isinstance(axis, Symbol):
             return Entry(axis.label, tuple(index[one] for one in self.over[axis.label]))
@@ -191,13 +191,13 @@ class Columns:
         return "product", before
 
     def inside(self, axis: Simple) -> tuple[Any, ...]:
-        """Return what an expression depends on, except its own factors."""
+        """Return the coordinates on which an expression depends, except its own factors."""
         own = axis.factors if isinstance(axis, Product) else ()
         every = dict.fromkeys(one for symbol in symbols_of(axis) for one in self.over[symbol.label])
         return tuple(one for one in every if one not in own)
 
     def without_later(self, axis: Simple, merge: Merge) -> Columns:
-        """Return columns in which no factor of a product depends on a later one."""
+        """Merge entries so that the factors of a product depend on earlier factors only."""
         found = self
         if isinstance(axis, Product):
             for number, factor in enumerate(axis.factors):
@@ -213,7 +213,7 @@ class Columns:
 def result_places(
     columns: Columns, shape: Shape, compose: Callable[[Columns, Tree], Any], merge: Merge
 ) -> Iterator[Place]:
-    """Yield the places of a result: `compose` makes an entry of a tree of entries."""
+    """Yield the places of a result; `compose` combines a tree of entries into one entry."""
     for axis in shape:
         if isinstance(axis, Symbol):
             yield deliver(columns.members[axis.label], columns.over[axis.label], shape, merge)
@@ -233,14 +233,14 @@ def joined(
     whole: Sum,
     merge: Merge,
 ) -> tuple[tuple[Any, ...], np.ndarray]:
-    """Concatenate entries of operands, which then depend on the index along the whole axis."""
+    """Concatenate entries of operands; the result depends on the index along the concatenated axis."""
     rest = shared([[one for one in over if one != pieces[number]] for number, (over, _) in shares.items()])
     arrays = [fit(members, over, (*rest, pieces[number]), merge) for number, (over, members) in sorted(shares.items())]
     return (*rest, whole), np.concatenate(arrays, axis=-1)
 
 
 def indices_of(places: Sequence[Place], sizes: Sequence[int]) -> Iterator[tuple[dict[Coordinate, int], list[Any]]]:
-    """Yield the entries of all places of an array, at each combination of indices that they depend on."""
+    """Yield the entries of all places of an array for each combination of indices on which they depend."""
     every = list(dict.fromkeys(one for place in places if not place.same for one in place.over))
     counts = [sizes[one] if isinstance(one, int) else size_of(one) for one in every]
     for index in itertools.product(*map(range, counts)):

@@ -1,4 +1,4 @@
-"""Permutations: what a pattern implies for the axes of operands and results."""
+"""Unify the axes of operands and results as a pattern implies, so that permutations act on them consistently."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Related:
     """The relation between the axes of an equation.
 
     Attributes:
-        pattern: of its axes.
-        columns: the axes of the labels of the pattern.
-        lookups: labels of operands along which one index is taken.
+        pattern: the pattern of the equation.
+        columns: the axes of the pattern's labels.
+        lookups: the lookups of the pattern, by label.
     """
 
     pattern: Pattern
@@ -49,14 +49,14 @@ class Related:
 def related(
     pattern: Pattern, given: Sequence[Places], indices: Mapping[str, int], split: frozenset[str], reason: str
 ) -> tuple[list[Places], Related]:
-    """Return the axes of a pattern's results and labels, after unifying the axes of its operands.
+    """Unify the axes of a pattern's operands, and return the axes of its results and labels.
 
     Args:
-        pattern: of the equation.
-        given: the axes of its operands.
-        indices: for each label that is looked up the number of its index, so that equal numbers are equal indices.
-        split: labels whose indices are taken one by one.
-        reason: why axes become rigid that do not fit.
+        pattern: the pattern of the equation.
+        given: the axes of the operands.
+        indices: the number of the looked-up index of each label; equal numbers imply equal indices.
+        split: labels that are read index by index.
+        reason: the reason to record for axes that become rigid because they do not match.
     """
 
     def merge(one: Axis, two: Axis) -> None:
@@ -93,13 +93,13 @@ def related(
 
 ALONE = "its indices are taken one by one"
 Shares = dict[str, dict[int, tuple[tuple[Any, ...], np.ndarray]]]
-"""For each label and operand what it depends on, and its entries."""
+"""The coordinates and entries of each label in each operand."""
 Loose = list[tuple[Simple, tuple[Any, ...], np.ndarray]]
-"""Axes of operands that are products or sums, what they depend on, and their entries."""
+"""Axes of operands that are products or sums, with their coordinates and entries."""
 
 
 def _given(pattern: Pattern, given: Sequence[Places], lookups: dict[str, Lookup]) -> tuple[Shares, Loose]:
-    """Return what operands imply for labels, and for axes made of several labels."""
+    """Return the entries of operands for single labels, and for axes with several labels."""
     shares: Shares = {label: {} for label in pattern.symbols()}
     loose: Loose = []
     for number, (shape, places) in enumerate(zip(pattern.operands, given, strict=True)):
@@ -113,7 +113,7 @@ def _given(pattern: Pattern, given: Sequence[Places], lookups: dict[str, Lookup]
 
 
 def _varying(pattern: Pattern, given: Sequence[Places]) -> set[str]:
-    """The labels along which some operand is not constant."""
+    """Return the labels along which some operand is not constant."""
     return {
         symbol.label
         for shape, places in zip(pattern.operands, given, strict=True)
@@ -134,14 +134,14 @@ def _alone(axis: Simple) -> Place:
 def _coordinates(
     symbols: dict[str, Symbol], shares: Shares, loose: Loose, split: frozenset[str]
 ) -> dict[str, tuple[Any, ...]]:
-    """Return what each label depends on: the coordinates common to all operands."""
+    """Return the coordinates on which each label depends: the coordinates that all its operands share."""
     bounds = {label: [its for its, _ in by_operand.values()] for label, by_operand in shares.items()}
     for axis, its, _ in loose:
         for symbol in symbols_of(axis):
             bounds[symbol.label].append(its)
     over = {label: shared(bounds[label]) for label in symbols}
     changed = True
-    while changed:  # all labels of an axis depend on what is common to them
+    while changed:  # all labels of an axis depend on the same coordinates
         changed = False
         for axis, its, _ in loose:
             inner = [symbol.label for symbol in symbols_of(axis)]
@@ -163,7 +163,7 @@ def _columns(
     over: dict[str, tuple[Any, ...]],
     merge: Callable[[Any, Any], None],
 ) -> Columns:
-    """The axes of all labels: those of the operands, unified, or new ones."""
+    """Return the axes of all labels: unified axes of the operands, or new axes."""
     members: dict[str, np.ndarray] = {}
     for label, symbol in symbols.items():
         fitted = [fit(its, mine, over[label], merge) for mine, its in shares[label].values()]
@@ -179,7 +179,7 @@ def _columns(
 
 
 def composed(columns: Columns, tree: Tree, reason: str) -> Axis:
-    """Return an axis from the axes of a tree of products and sums."""
+    """Return the axis that a tree of products and sums describes."""
     if isinstance(tree, Entry):
         found: Axis = columns.members[tree.label][tree.index]
         return found

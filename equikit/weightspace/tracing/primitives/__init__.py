@@ -1,1 +1,1 @@
-"""The table of JAX primitives: how each relates the axes of its inputs and outputs."""
+"""The table of JAX primitives: how each primitive relates the axes of its operands and results."""

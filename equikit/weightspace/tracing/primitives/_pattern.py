@@ -14,12 +14,12 @@ Shape = tuple[Simple, ...]
 
 @dataclass(frozen=True)
 class Index:
-    """The source of an index that is looked up.
+    """The source of a looked-up index.
 
     Attributes:
-        operand: the number of the operand that holds it.
-        column: where it is in the last axis of this operand, if there are several.
-        places: the labels on whose indices it depends.
+        operand: the number of the operand that contains the index.
+        column: the position of the index along the last axis of this operand, if the operand contains several.
+        places: the symbols on whose indices the looked-up index depends.
     """
 
     operand: int
@@ -29,16 +29,16 @@ class Index:
 
 @dataclass(frozen=True)
 class Pattern:
-    """The axes of an equation, in the language of the terms of parameters.
+    """The relation between the axes of an equation's operands and results, as in einsum.
 
-    A label that operands share is one index that runs along both; one that results lack is summed over, or cut off
-    where it stands in a sum; one that operands lack is new, and the result is the same everywhere along it. A product
-    matrix times matrix is `i j, j k -> i k`, a slice `(a + b + c) -> b`, a reshape `(i j) -> i j`.
+    A label that operands share is a common index. A label that is missing in the results is summed over, or cut off if
+    it is part of a sum. A label that is missing in the operands is new, and the result is constant along it. A matrix
+    product is `i j, j k -> i k`, a slice `(a + b + c) -> b`, a reshape `(i j) -> i j`.
 
     Attributes:
-        operands, results: the expressions of their axes.
+        operands, results: the expression of each axis.
         rigid: labels whose order matters, with the reason.
-        looked_up: labels of operands along which one index is taken, for each index of the result.
+        looked_up: labels of operands along which a single index is looked up, for each index of the result.
     """
 
     operands: tuple[Shape, ...]
@@ -73,7 +73,7 @@ def multiplied(factors: Sequence[Symbol]) -> Simple:
 def joints(pattern: Pattern) -> Iterator[tuple[int, Sum, dict[int, Symbol]]]:
     """Yield axes of results along which operands are concatenated, with the piece of each operand.
 
-    The first entry is a number that stands for all operands together.
+    The first entry is JOINED.
     """
     for whole in (axis for shape in pattern.results for axis in shape if isinstance(axis, Sum)):
         pieces = {
@@ -87,16 +87,16 @@ def joints(pattern: Pattern) -> Iterator[tuple[int, Sum, dict[int, Symbol]]]:
 
 
 JOINED = -1
-"""Stands for all operands, concatenated, in place of the number of an operand."""
+"""Represents the concatenation of all operands, in place of the number of an operand."""
 
 
 @dataclass(frozen=True)
 class Add:
-    """A sum of operands, or one of them at each index.
+    """A sum of operands, or a selection of one operand at each index.
 
     Attributes:
-        terms: the numbers of the operands, or None for all; the others choose, and nothing may multiply them.
-        ordered: whether it is the largest or the smallest term, and only positive numbers can be drawn out.
+        terms: the numbers of these operands, or None for all; other operands are masks or indices with power zero.
+        ordered: whether the result is the maximum or minimum, which commutes only with positive factors.
     """
 
     terms: tuple[int, ...] | None = None
@@ -105,14 +105,14 @@ class Add:
 
 @dataclass(frozen=True)
 class Each:
-    """Every result depends on the operand with its number; `ordered` as for `Add`."""
+    """Every result depends only on the operand with the same number; `ordered` as for `Add`."""
 
     ordered: bool = False
 
 
 @dataclass(frozen=True)
 class Multiply:
-    """A product, summed over labels that the results lack; the degree of each operand, or None for one that chooses."""
+    """A product, summed over labels that results lack; the degree of each operand, or None for indices."""
 
     degrees: tuple[int | None, ...]
 
@@ -123,7 +123,7 @@ class Homogeneous:
 
     Attributes:
         degree: d, or None.
-        odd: whether the sign is passed on, or is lost; None if neither is so.
+        odd: True for an odd function, False for an even function, otherwise None.
     """
 
     degree: Fraction | None = None
@@ -132,15 +132,15 @@ class Homogeneous:
 
 @dataclass(frozen=True)
 class Compare:
-    """A comparison of operands, or of the entries of one operand; `equality` if their signs do not matter."""
+    """A comparison of operands, or of entries of one operand; `equality` if a common sign does not change it."""
 
     equality: bool = False
 
 
 @dataclass(frozen=True)
 class Other:
-    """Any other function: no operand may be multiplied by anything."""
+    """Any other function: all operands must have power zero."""
 
 
 Arithmetic = Add | Each | Multiply | Homogeneous | Compare | Other
-"""What an equation does with numbers."""
+"""How the results of an equation scale with its operands."""

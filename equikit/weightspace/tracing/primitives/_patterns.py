@@ -24,7 +24,7 @@ def elementwise(equation: Any) -> Pattern | None:
     operands, results = sizes_of(equation)
     shared = named("i", results[0])
     if any(len(shape) not in (0, len(shared)) for shape in [*operands, *results]):
-        return None  # of no elementwise operation in any release that we know
+        return None  # no elementwise primitive of a known JAX release has such shapes
 
     def along(number: int, shape: tuple[int, ...]) -> Shape:
         repeated = named(f"once{number} ", shape)
@@ -34,37 +34,37 @@ def elementwise(equation: Any) -> Pattern | None:
 
 
 def each_alone(equation: Any) -> Pattern:
-    """Give every result the axes of its operand."""
+    """Give every result the axes of the operand with the same number."""
     operands, _ = sizes_of(equation)
     shapes = tuple(tuple(named(f"{number} ", shape)) for number, shape in enumerate(operands))
     return Pattern(shapes, shapes)
 
 
 def _one(equation: Any, prefix: str = "i") -> list[Symbol]:
-    """The axes of the first operand."""
+    """Return symbols for the axes of the first operand."""
     return named(prefix, equation.invars[0].aval.shape)
 
 
 def reduction(equation: Any) -> Pattern:
-    """Remove some axes."""
+    """Reduce over some axes."""
     gone, shared = set(map(int, equation.params["axes"])), _one(equation)
     return Pattern((tuple(shared),), (tuple(s for place, s in enumerate(shared) if place not in gone),))
 
 
 def ordered_reduction(equation: Any) -> Pattern:
-    """Remove some axes, along which the order of indices matters."""
+    """Reduce over some axes, which are rigid because the order of indices matters."""
     plain, shared = reduction(equation), _one(equation)
     reasons = {shared[int(place)].label: f"{equation.primitive} along it" for place in equation.params["axes"]}
     return Pattern(plain.operands, plain.results, reasons)
 
 
 def cumulative(equation: Any) -> Pattern:
-    """Make the order along one axis matter, as each index of the result depends on several of the operand."""
+    """Make one axis rigid, because each index of the result depends on several indices of the operand."""
     return reordered(equation, equation.params["axis"], f"{equation.primitive}")
 
 
 def reordered(equation: Any, place: int, name: str) -> Pattern:
-    """Relate all arrays axis by axis, except one axis with another order or size in each result."""
+    """Relate all arrays axis by axis, except one rigid axis, which is separate in each result."""
     operands, results = sizes_of(equation)
     shared = named("i", operands[0])
     reasons = {shared[place].label: f"{name} along it"}
@@ -120,14 +120,14 @@ def broadcast_in_dim(equation: Any) -> Pattern:
 
 
 def squeeze(equation: Any) -> Pattern:
-    """Remove axes of one index."""
+    """Remove axes of size one."""
     shared = _one(equation)
     gone = {int(place) % len(shared) for place in equation.params["dimensions"]}
     return Pattern((tuple(shared),), (tuple(one for place, one in enumerate(shared) if place not in gone),))
 
 
 def reshape(equation: Any) -> Pattern | None:
-    """Match the axes of both shapes as products of the same factors, in order."""
+    """Factor the axes of both shapes into products of common factors, in order."""
     operands, (right,) = sizes_of(equation)
     left = operands[0]
     if equation.params.get("dimensions") is not None:
@@ -140,7 +140,7 @@ def reshape(equation: Any) -> Pattern | None:
         cut.extend(itertools.accumulate(sizes, lambda a, b: a * b))
     every = sorted({*cuts[0], *cuts[1]})
     factors = [Symbol(f"i{start}", end // start) for start, end in itertools.pairwise(every)]
-    # Where one shape cuts what the other cannot, neither is permuted, up to where both have a cut.
+    # Between two common cuts, axes of both shapes are rigid if the cuts do not divide each other.
     both = sorted({*cuts[0]} & {*cuts[1]})
     text = f"reshape from {list(left)} to {list(right)}"
     fits = {
@@ -184,7 +184,7 @@ def split(equation: Any) -> Pattern:
 
 
 def slice_(equation: Any) -> Pattern:
-    """Take a piece of each axis; with a stride the order matters."""
+    """Slice each axis; axes that are sliced with a stride are rigid."""
     params, shared = equation.params, _one(equation)
     strides = params["strides"] or (1,) * len(shared)
     mine, found, reasons = list[Simple](), list[Simple](), dict[str, str]()
@@ -226,7 +226,7 @@ def pad(equation: Any) -> Pattern:
 
 
 def iota(equation: Any) -> Pattern:
-    """Make numbers in order along one axis."""
+    """Enumerate the indices along one axis, which is rigid."""
     operands, (result,) = sizes_of(equation)
     found = named("i", result)
     return Pattern(
@@ -252,12 +252,12 @@ def _contraction(equation: Any, numbers: Any) -> Pattern:
 
 
 def dot_general(equation: Any) -> Pattern:
-    """Share axes that are summed over or matched."""
+    """Unify the contracted axes and the batch axes of both operands."""
     return _contraction(equation, equation.params["dimension_numbers"])
 
 
 def ragged_dot(equation: Any) -> Pattern | None:
-    """Multiply consecutive rows with the matrix of their group: rows and groups are ordered."""
+    """Multiply consecutive rows by the matrix of their group: rows and groups are rigid."""
     numbers = equation.params["ragged_dot_dimension_numbers"]
     rows, groups = map(tuple, (numbers.lhs_ragged_dimensions, numbers.rhs_group_dimensions))
     (_, _), (left_batch, right_batch) = numbers.dot_dimension_numbers
@@ -275,7 +275,7 @@ def ragged_dot(equation: Any) -> Pattern | None:
 
 
 def convolution(equation: Any) -> Pattern | None:
-    """Contract channels as in a matrix product; with groups, those of each group by its own kernel."""
+    """Contract channels as in a matrix product; each feature group has its own kernel."""
     params, (operands, (result,)) = equation.params, sizes_of(equation)
     if params["batch_group_count"] != 1:
         return None
@@ -313,7 +313,7 @@ def window(equation: Any) -> Pattern | None:
 
 
 def last_axes(count: Callable[[Any], int]) -> Callable[[Any], Pattern]:
-    """Return the pattern of an operation on the last axes, for every index of the axes before them."""
+    """Return the pattern of an operation on the last axes that is batched over all other axes."""
 
     def pattern(equation: Any) -> Pattern:
         operands, results = sizes_of(equation)
@@ -336,7 +336,7 @@ def last_axes(count: Callable[[Any], int]) -> Callable[[Any], Pattern]:
 
 
 def gather(equation: Any) -> Pattern:
-    """Keep axes that are taken whole; along others entries are looked up."""
+    """Keep axes that are sliced whole; entries along other axes are looked up."""
     numbers, taken = equation.params["dimension_numbers"], equation.params["slice_sizes"]
     operands, (result,) = sizes_of(equation)
     mine, places = named("i", operands[0]), named("p", operands[1])
@@ -345,7 +345,7 @@ def gather(equation: Any) -> Pattern:
     batch = set(map(int, numbers.operand_batching_dims))
     gone = {*map(int, numbers.collapsed_slice_dims), *batch}
     kept = (place for place in range(len(mine)) if place not in gone)
-    # A place is clipped to those at which the slice fits: along an axis that is taken whole, to zero.
+    # Start indices are clipped so that the slice fits: along an axis that is sliced whole, the start is zero.
     clipped = equation.params["mode"] in (lax.GatherScatterMode.CLIP, lax.GatherScatterMode.PROMISE_IN_BOUNDS)
     reason = "gather of places along it"
     reasons = {places[-1].label: reason} | {mine[place].label: reason for place in gone - batch}
@@ -370,7 +370,7 @@ def gather(equation: Any) -> Pattern:
 def scatter(equation: Any) -> Pattern:
     """Unify axes that are written whole; axes with looked-up positions are rigid.
 
-    Rows of updates go with rows of places where it does not matter which comes first: where they are added up.
+    Rows of updates are unified with rows of indices. They are rigid for `scatter`, because the order of writes matters.
     """
     numbers, name = equation.params["dimension_numbers"], equation.primitive.name.replace("_", "-")
     operands, _ = sizes_of(equation)
@@ -396,7 +396,7 @@ def scatter(equation: Any) -> Pattern:
 
 
 def dynamic_slice(equation: Any) -> Pattern:
-    """Keep axes that are taken whole; along others the start is looked up."""
+    """Keep axes that are sliced whole; the start along other axes is looked up."""
     operands, (result,) = sizes_of(equation)
     mine, found = named("i", operands[0]), named("o", result)
     reason = "dynamic_slice at a place that moves"
@@ -412,7 +412,7 @@ def dynamic_slice(equation: Any) -> Pattern:
 
 
 def dynamic_update(equation: Any) -> Pattern:
-    """Unify axes that are written whole; along others the variable start makes axes rigid."""
+    """Unify axes that are written whole; other axes are rigid because the start is variable."""
     operands, _ = sizes_of(equation)
     mine, update = named("i", operands[0]), named("u", operands[1])
     reasons: dict[str, str] = {}
@@ -425,7 +425,7 @@ def dynamic_update(equation: Any) -> Pattern:
 
 
 def opaque(equation: Any) -> Pattern:
-    """Make all axes rigid, for an unknown operation."""
+    """Make all axes rigid, for an operation without a rule."""
     operands, results = sizes_of(equation)
     shapes = [
         [tuple(named(f"{prefix}{number} ", sizes)) for number, sizes in enumerate(some)]

@@ -1,7 +1,7 @@
 """The table of primitives: the axis pattern and the arithmetic of each.
 
-A new primitive is one line of `TABLE`: a function from its equation to a `Pattern`, and an `Arithmetic`, or a function
-from its equation to one. A primitive that other primitives can express is one line of `REWRITTEN`.
+To add a primitive, add one line to `TABLE`: a function from an equation to a `Pattern`, and an `Arithmetic` or a
+function from an equation to an `Arithmetic`. If other primitives can express it, add one line to `REWRITTEN`.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ class Primitive:
     """The rule of a primitive.
 
     Attributes:
-        pattern: an equation to its pattern; None if this form of the primitive is not read.
-        arithmetic: what it does with numbers.
+        pattern: a function from an equation to its pattern; it returns None for forms of the primitive without a rule.
+        arithmetic: how results scale with operands.
     """
 
     pattern: Callable[[Any], Pattern | None]
     arithmetic: Arithmetic | Callable[[Any], Arithmetic]
 
     def numbers(self, equation: Any) -> Arithmetic:
-        """Return what an equation does with numbers."""
+        """Return the arithmetic of an equation."""
         return self.arithmetic(equation) if callable(self.arithmetic) else self.arithmetic
 
 
@@ -88,7 +88,7 @@ def whole_power(equation: Any) -> Arithmetic:
 
 
 def looked_up(equation: Any) -> Arithmetic:
-    """Return the arithmetic of entries of the first operand, or zero or NaN for indices out of bounds."""
+    """Return the arithmetic of a gather, which may fill out-of-bounds entries with a constant."""
     outside, fill = equation.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP, equation.params["fill_value"]
     return Other() if outside and fill is not None and fill == fill and fill != 0 else Add((0,))
 
@@ -113,7 +113,7 @@ def _transformed(equation: Any) -> int:
 
 
 TABLE: dict[str, Primitive] = {
-    # One number at each index.
+    # Elementwise operations.
     **_all("add add_any complex real imag conj copy copy_p neg reduce_precision stop_gradient sub", elementwise, Add()),
     **_all("max min clamp rem", elementwise, Add(ordered=True)),
     **_all("select_n", elementwise, lambda equation: Add(tuple(range(1, len(equation.invars))))),
@@ -135,7 +135,7 @@ TABLE: dict[str, Primitive] = {
     **_all("lgamma log log1p log2 logistic nextafter polygamma pow population_count", elementwise, Other()),
     **_all("polynomial regularized_incomplete_beta round zeta random_gamma_grad and not or xor", elementwise, Other()),
     **_all("shift_left shift_right_arithmetic shift_right_logical mulhi bitcast_convert_type", elementwise, Other()),
-    # Reductions, and what comes in an order.
+    # Reductions and ordered operations.
     **_all("reduce_sum", reduction, Add()),
     **_all("reduce_max reduce_min", reduction, Add(ordered=True)),
     **_all("reduce_prod reduce_and reduce_or reduce_xor", reduction, Other()),
@@ -147,7 +147,7 @@ TABLE: dict[str, Primitive] = {
     **_all("top_k approx_top_k", top_k, Other()),
     **_all("rev", reverse, Add()),
     **_all("iota", iota, Add()),
-    # Axes in other places.
+    # Rearranged axes.
     **_all("transpose", transpose, Add()),
     **_all("broadcast_in_dim", broadcast_in_dim, Add((0,))),
     **_all("squeeze", squeeze, Add()),
@@ -158,25 +158,25 @@ TABLE: dict[str, Primitive] = {
     **_all("pad", pad, Add()),
     **_all("optimization_barrier name sharding_constraint reshard layout_constraint device_put", each_alone, Each()),
     **_all("pvary with_memory_space_constraint xla_metadata_value", each_alone, Each()),
-    # Products and windows.
+    # Contractions and windows.
     **_all("dot_general", dot_general, Multiply((1, 1))),
     **_all("ragged_dot_general", ragged_dot, Multiply((1, 1, None))),
     **_all("conv_general_dilated", convolution, Multiply((1, 1))),
     **_all("reduce_window_sum", window, Add()),
     **_all("reduce_window_max reduce_window_min", window, Add(ordered=True)),
-    # Places that are looked up.
+    # Lookups and updates at computed indices.
     **_all("gather", gather, looked_up),
     **_all("dynamic_slice", dynamic_slice, Add((0,))),
     **_all("dynamic_update_slice", dynamic_update, Add((0, 1))),
     **_all("scatter scatter-add scatter_add scatter-sub scatter_sub", scatter, Add((0, 2))),
     **_all("scatter-max scatter_max scatter-min scatter_min", scatter, Add((0, 2), ordered=True)),
     **_all("scatter-mul scatter_mul", scatter, Other()),
-    # Vectors and matrices in the last axes.
+    # Fourier transforms and linear algebra on the last axes.
     **_all("fft", last_axes(_transformed), Add()),
     **_all("cholesky eig eigh svd qr lu householder_product geqrf geqp3 tridiagonal", last_axes(_matrices), Other()),
     **_all("triangular_solve schur hessenberg ormqr cholesky_update symmetric_product", last_axes(_matrices), Other()),
     **_all("tridiagonal_solve", last_axes(_matrices), Other()),
-    # Random numbers: nothing is alike in another order.
+    # Random numbers, which do not commute with permutations.
     **_all(
         "random_bits random_fold_in random_gamma random_seed random_split random_wrap random_unwrap", opaque, Other()
     ),
@@ -186,7 +186,7 @@ TABLE: dict[str, Primitive] = {
 
 
 def contracts(equation: Any) -> bool:
-    """Whether operands are multiplied, and products summed over the labels that the results lack."""
+    """Whether an equation is a contraction: a product that is summed over labels that are missing in the results."""
     known = TABLE.get(equation.primitive.name)
     return known is not None and isinstance(known.arithmetic, Multiply) and known.pattern is not elementwise
 
@@ -195,7 +195,7 @@ _EXCHANGE = "all_gather all_to_all pmax pmin ppermute psum ragged_all_to_all"
 _EFFECTS = "after_all create_token dce_sink get stage swap"
 _BY_FUNCTIONS = "custom_lin custom_linear_solve reduce reduce_window select_and_gather_add select_and_scatter"
 UNSUPPORTED = frozenset(f"{_EXCHANGE} {_EFFECTS} {_BY_FUNCTIONS} select_and_scatter_add".split())
-"""JAX primitives that are not read: exchange between devices, effects, reductions by a function of the caller."""
+"""JAX primitives without a rule: communication between devices, effects, and reductions by a user's function."""
 
 
 def _stacked(*arrays: jax.Array, axis: int) -> jax.Array:
@@ -213,7 +213,7 @@ def _tiled(array: jax.Array, *, reps: Sequence[int]) -> jax.Array:
 
 
 REWRITTEN: dict[str, Callable[..., Any]] = {"stack": _stacked, "unstack": _unstacked, "tile": _tiled}
-"""Primitives that are read as a program of others, with their operands and parameters."""
+"""Primitives that are read as programs of other primitives; each function takes the operands and the parameters."""
 
 
 def rewritten(equation: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Programs and the programs that they call, read forwards and backwards."""
+"""Read programs and the programs that they call, forwards and backwards."""

@@ -1,4 +1,4 @@
-"""Find the indices of parameters that reach an output; inputs of another length may use the others."""
+"""Find the live indices of parameters, which reach an output. Inputs of another length may use the other indices."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from equikit.weightspace.tracing.programs._loops import carried
 from equikit.weightspace.tracing.programs._program import Call
 
 Live = list[np.ndarray] | None
-"""For each axis of an array the indices that reach an output; None if no entry does."""
+"""A mask of live indices (which reach an output) for each axis of an array; None if no entry is live."""
 
 
 def live_inputs(call: Call, results: Sequence[Live] | None = None) -> list[Live]:
-    """Return the indices of a program's inputs on which some indices of its results depend, by default all."""
+    """Return the live indices of a program's inputs, given the live indices of its results (by default all)."""
     if results is None:
         results = [[np.ones(size, bool) for size in variable.aval.shape] for variable in call.jaxpr.outvars]
     known: dict[Any, Live] = {}
@@ -46,7 +46,7 @@ def live_inputs(call: Call, results: Sequence[Live] | None = None) -> list[Live]
 
 
 def either(one: Live, two: Live) -> Live:
-    """Return the indices that are in either of two sets."""
+    """Return the union of two sets of live indices."""
     if one is None or two is None:
         return two if one is None else one
     return [a | b for a, b in zip(one, two, strict=True)]
@@ -57,7 +57,7 @@ def _all_of(some: Sequence[Live], others: Sequence[Live]) -> list[Live]:
 
 
 def divided(axis: Any, live: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-    """Yield the symbols of an expression, or the pieces of an index set, each with its live indices."""
+    """Yield the symbols of an expression, or the pieces of an index set, with the live indices of each."""
     kind, inner = _structure(axis)
     sizes = [one.size for one in inner]
     if kind == "sum":
@@ -73,7 +73,7 @@ def divided(axis: Any, live: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
 
 
 def _structure(axis: Simple | Axis) -> tuple[str, Sequence[Any]]:
-    """Return whether it is a sum or a product, and its members."""
+    """Return the kind of an expression or index set, and its factors or parts."""
     if isinstance(axis, Axis):
         return axis.root.kind, axis.root.inner
     if isinstance(axis, Symbol):
@@ -82,7 +82,7 @@ def _structure(axis: Simple | Axis) -> tuple[str, Sequence[Any]]:
 
 
 def _of_operands(equation: Any, pattern: Pattern, wanted: Sequence[Live]) -> list[Live]:
-    """The indices of the operands of a pattern, without those cut off from a sum."""
+    """Return the live indices of a pattern's operands; parts of a sum that slicing cuts off are not live."""
     live: dict[str, np.ndarray] = {}
     for shape, its in zip(pattern.results, wanted, strict=True):
         for axis, mask in zip(shape, its or (), strict=its is not None):
@@ -107,7 +107,7 @@ def _or_none(live: list[np.ndarray]) -> Live:
 
 
 def _of_control(equation: Any, bodies: Sequence[Call], wanted: list[Live]) -> list[Live]:
-    """The indices of the operands of a loop or a condition."""
+    """Return the live indices of the operands of a loop or a condition."""
     if equation.primitive.name == "cond":
         given = [live_inputs(body, wanted) for body in bodies]
         return [[], *functools.reduce(_all_of, given)]
@@ -128,7 +128,7 @@ def _of_scan(equation: Any, body: Call, wanted: list[Live]) -> list[Live]:
     constants, state = _of_state(body, carry, inside, start)
     live = live_inputs(body, [*state, *inside])[end:]
     steps = [np.zeros(equation.params["length"], bool) for _ in live]
-    # A row of the results depends on the rows of its own step, and by what is carried on those of all steps before.
+    # A row of the results depends on the rows of its own step and, through the carry, on the rows of all earlier steps.
     every: Live = [_steps_before(equation, any(one is not None for one in carry), rows)]
     for number, one in enumerate([every, *rows]):
         some = state if number == 0 else [None] * len(state)
@@ -139,7 +139,7 @@ def _of_scan(equation: Any, body: Call, wanted: list[Live]) -> list[Live]:
 
 
 def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
-    """The steps up to the last one that counts: all steps if the final carry counts."""
+    """Return the steps up to the last step with a live row: all steps if the final carry is live."""
     wanted = np.full(equation.params["length"], last)
     for one in rows:
         wanted = wanted if one is None else wanted | one[0]
@@ -149,7 +149,7 @@ def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
 
 
 def _of_state(body: Call, state: list[Live], rows: list[Live], start: int) -> tuple[list[Live], list[Live]]:
-    """The indices of constants, and of the carry at any step."""
+    """Return the live indices of constants, and of the carry at any step."""
     while True:
         found = live_inputs(body, [*state, *rows])
         before, state = state, _all_of(state, found[start : start + len(state)])

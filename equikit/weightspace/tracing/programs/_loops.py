@@ -1,4 +1,4 @@
-"""Loops and conditions: how their programs are joined, for any property of arrays."""
+"""Read loops and conditions, for any property of arrays."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Places = list[Place]
 
 
 class Values(Protocol):
-    """The properties of arrays, as far as loops need to know them."""
+    """The operations on properties of arrays that loops need."""
 
     def merge(self, one: Any, two: Any) -> None:
         """Merge two entries of places."""
 
     def repeated(self, place: Place, other: Place) -> None:
-        """Merge a place along which an array is constant with another place."""
+        """Merge a place along which one array is constant with the place of another array."""
 
     def state(self, given: list[Places]) -> list[Places]:
-        """Return the carry of a loop at any step, from its start."""
+        """Return the carry of a loop at any step, given the initial carry."""
 
     def steps(self, places: list[Place], size: int) -> Place:
-        """Return the axis of a loop's steps, which is rigid, from the first axes of its rows."""
+        """Return the axis of a loop's steps, which is rigid, given the first axes of its scanned rows."""
 
 
 def carried(equation: Any) -> tuple[int, int]:
-    """Return which operands of a loop are carried: after constants, and before rows, which have one more axis.
+    """Return the range of the carry in a loop's operands, after constants and before scanned rows.
 
-    The parameters of a scan that count them have other names in other releases of JAX.
+    Scanned rows lose an axis inside the loop. The parameters that count them have different names in JAX releases.
     """
     if equation.primitive.name == "while":
         return equation.params["cond_nconsts"] + equation.params["body_nconsts"], len(equation.invars)
@@ -49,7 +49,7 @@ def carried(equation: Any) -> tuple[int, int]:
 def looped(
     equation: Any, given: list[Places], body: Callable[[str, list[Places]], list[Places]], values: Values
 ) -> list[Places]:
-    """Return the results of a loop or a condition; `body` reads one of its programs, by the name of its parameter."""
+    """Return the results of a loop or a condition; `body` reads an inner program, given its parameter's name."""
     name = equation.primitive.name
     if name == "cond":
         first, *others = [body("branches", given[1:]) for _ in equation.params["branches"]]
@@ -82,7 +82,7 @@ def _unrolled(
     values: Values,
     along: Place,
 ) -> list[Places]:
-    """Read a scan step by step: its carry may be permuted differently after each step."""
+    """Read a scan step by step, so that its carry may be permuted differently after each step."""
     start, end = carried(equation)
     length, state, rows = equation.params["length"], given[start:end], given[end:]
     steps: list[list[Places]] = []
@@ -104,7 +104,7 @@ def _divided(some: list[Places], count: int) -> tuple[list[Places], list[Places]
 
 
 def _at(place: Place, step: int) -> Place:
-    """A place at one index along the first axis."""
+    """Return a place at one index along the first axis."""
     if 0 not in place.over:
         return place
     axis = place.over.index(0)
@@ -113,13 +113,13 @@ def _at(place: Place, step: int) -> Place:
 
 
 def _taken(members: np.ndarray, index: int, axis: int) -> np.ndarray:
-    """Return entries at one index, as an array of objects even for a single entry."""
+    """Return entries at one index, as an array of objects even if there is only one entry."""
     rows = np.moveaxis(members, axis, 0)
     return filled(rows.shape[1:], lambda at: rows[(index, *at)])
 
 
 def _moved(place: Place, by: int, values: Values) -> Place:
-    """A place of an array that loses or gains a first axis."""
+    """Return a place after the array loses (`by=-1`) or gains (`by=1`) a first axis."""
     over, members = list(place.over), place.members
     if by < 0 and 0 in over:
         members = merged(members, over.index(0), values.merge)
@@ -131,7 +131,7 @@ def _moved(place: Place, by: int, values: Values) -> Place:
         return one + by
 
     for one in list(over):
-        # An index that is found inside a loop is another one at each step.
+        # An index that is looked up inside a loop differs between steps.
         if isinstance(one, Lookup) and (by > 0 or 0 in one.places):
             members = merged(members, over.index(one), values.merge)
             over.remove(one)
@@ -139,7 +139,7 @@ def _moved(place: Place, by: int, values: Values) -> Place:
 
 
 def _stacked(places: Sequence[Place], values: Values) -> Place:
-    """Return one place of stacked results, which may differ between steps."""
+    """Return the place of stacked results, which may depend on the step."""
     known = [place for place in places if not place.same]
     if not known:
         return places[0]
@@ -153,7 +153,7 @@ def _stacked(places: Sequence[Place], values: Values) -> Place:
 
 
 def all_alike(some: list[Places], others: list[Places], values: Values) -> list[Places]:
-    """Merge arrays that are alternatives."""
+    """Merge the places of alternative arrays, such as results of branches."""
     return [
         [alike(one, two, values) for one, two in zip(mine, theirs, strict=True)]
         for mine, theirs in zip(some, others, strict=True)
@@ -161,7 +161,7 @@ def all_alike(some: list[Places], others: list[Places], values: Values) -> list[
 
 
 def alike(one: Place, two: Place, values: Values) -> Place:
-    """Merge a place of one array with that of an alternative."""
+    """Merge a place of one array with the place of an alternative array."""
     if one.same or two.same:
         repeated, other = (one, two) if one.same else (two, one)
         values.repeated(repeated, other)

@@ -1,4 +1,4 @@
-"""Read a JAX program: the axes of every array in it and in its inner programs."""
+"""Read a jaxpr: find the axes of every array in it and in its inner programs."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from equikit.weightspace.tracing.programs._loops import looped
 _WITH_RULES = "checkpoint custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr custom_vmap_call remat remat2"
 _PLAIN = "call closed_call composite core_call eval_jaxpr jit pjit xla_metadata_call"
 CALLS = frozenset(f"{_WITH_RULES} {_PLAIN}".split())
-"""Primitives that run a program with their operands."""
+"""Primitives that call an inner program once with their operands."""
 PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
-"""The parameters that contain this program."""
+"""The names of the parameters that contain the inner program."""
 
 CONTROL = ("scan", "while", "cond")
-"""Primitives with inner programs that run several times, or not at all."""
+"""Primitives whose inner programs run repeatedly or conditionally."""
 
 LARGEST = 128
-"""The largest number of indices of an axis for which other axes are read one index at a time."""
+"""The largest size of an axis that is read index by index."""
 
 Path = tuple[int | str, ...]
-"""The numbers of the equations that lead to an inner program, or to an equation."""
+"""The path to an inner program or an equation: numbers of equations and names of parameters."""
 Watch = Callable[[Any], None]
-"""Called with every equation when the axes of its results are known."""
+"""A callback for every equation, after the axes of its results are known."""
 
 
 def rigid(size: int, reason: str) -> Place:
@@ -45,7 +45,7 @@ def rigid(size: int, reason: str) -> Place:
 
 
 def of_constant(value: Any) -> Places:
-    """Return the axes of a constant, constant along some and rigid along all others."""
+    """Return the axes of a constant array: rigid unless the array has equal entries along the axis."""
     shape = np.shape(value)
     if isinstance(value, jax.core.Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return [rigid(size, "a constant") for size in shape]
@@ -53,7 +53,7 @@ def of_constant(value: Any) -> Places:
 
     def same(place: int) -> bool:
         first = np.take(array, [0], axis=place) if array.size else array
-        # Zeros with two signs are equal, and no function need give one value for both.
+        # Zeros of both signs compare equal, but functions such as 1/x distinguish them.
         return bool(np.all(array == first)) and all(np.all(one == two) for one, two in _signs(array, first))
 
     return [
@@ -72,14 +72,14 @@ def _signs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
 
 STATE = ("TraceContextError", "ModifyScopeVariableError")
 KEYS = ("InvalidRngError",)
-"""Errors that Flax raises if a model changes its state, or uses random numbers without a key."""
+"""Errors that Flax raises if a model changes its state (STATE), or uses random numbers without a key (KEYS)."""
 
 
 def program_of(apply: Callable[..., Any], params: Any, inputs: Sequence[Any]) -> Any:
-    """Return the program of a model.
+    """Return the closed jaxpr of a model.
 
     Raises:
-        OptionError: if JAX cannot trace it.
+        OptionError: if JAX cannot trace the model.
     """
     try:
         return jax.make_jaxpr(apply)(params, *inputs)
@@ -97,20 +97,20 @@ def program_of(apply: Callable[..., Any], params: Any, inputs: Sequence[Any]) ->
 
 
 def opened(closed: Any) -> tuple[Any, Sequence[Any]]:
-    """Return a program and its constants, whether or not it is closed over them."""
+    """Return the jaxpr and the constants of a closed or open jaxpr."""
     return (closed.jaxpr, closed.consts) if hasattr(closed, "consts") else (closed, ())
 
 
 @dataclass
 class Call:
-    """A program as it was read with certain inputs.
+    """A program that was read with given axes of its inputs.
 
     Attributes:
-        jaxpr, constants: the program, and what it is closed over.
+        jaxpr, constants: the program and its closed-over constants.
         places: the axes of its variables.
-        related: the number of an equation to how its axes are related.
-        inner: the number of an equation to the program that it calls with its operands.
-        bodies: the number of a loop to its body, or to one for each step; of a condition to its branches.
+        related: the relation between the axes of each equation, by the number of the equation.
+        inner: the inner program of each equation that calls one, by the number of the equation.
+        bodies: the body of each loop, or one body for each step, and the branches of each condition.
     """
 
     jaxpr: Any
@@ -126,11 +126,11 @@ class Call:
 
     @property
     def results(self) -> list[Places]:
-        """The axes of the results."""
+        """The axes of the program's results."""
         return [self.of(variable) for variable in self.jaxpr.outvars]
 
     def calls(self) -> Iterator[Call]:
-        """Yield this program and all inner ones."""
+        """Yield this program and all inner programs."""
         yield self
         for inner in [*self.inner.values(), *itertools.chain(*self.bodies.values())]:
             yield from inner.calls()
@@ -141,8 +141,8 @@ class Reader:
     """Reads programs.
 
     Attributes:
-        split: labels of patterns, by the path of their equation, whose indices are taken one by one: the axes after
-            them in a product are read for each index.
+        split: labels that are read index by index, by the path of their equation: later factors of a product may depend
+            on their indices.
         watch: see `Watch`.
         unread: names of primitives without a rule.
     """
@@ -154,7 +154,7 @@ class Reader:
     _columns: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def read(self, closed: Any, operands: Sequence[Places], path: Path = (), numbers: Sequence[int] = ()) -> Call:
-        """Read a program, with or without closed-over constants, whose inputs have these axes."""
+        """Read a closed or open jaxpr; `operands` are the axes of its inputs."""
         jaxpr, constants = opened(closed)
         call = Call(jaxpr, tuple(constants), {})
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
@@ -172,13 +172,13 @@ class Reader:
         return call
 
     def _value(self, variable: Any, values: dict[Any, int]) -> int:
-        """The number of a value; equal numbers are equal values."""
+        """Return the number of a value; equal numbers imply equal values."""
         if isinstance(variable, Literal):
             return self._numbers.setdefault(("literal", repr(variable.val)), len(self._numbers))
         return values.setdefault(variable, self._numbers.setdefault(object(), len(self._numbers)))
 
     def _number(self, equation: Any, operands: list[int], values: dict[Any, int]) -> None:
-        """Number the results of an integer equation: the same operation on the same values has the same number."""
+        """Number the results of an integer equation: equal operations on equal values get equal numbers."""
         whole = all(jnp.issubdtype(one.aval.dtype, jnp.integer) or one.aval.dtype == bool for one in equation.outvars)
         known = TABLE.get(equation.primitive.name)
         if not whole or known is None or known.pattern is opaque:
@@ -190,7 +190,7 @@ class Reader:
             self._columns[values[equation.outvars[0]]] = tuple(operands)
 
     def _column(self, number: int, column: int) -> int:
-        """The number of a column of an array; that of the first represents a whole that is not concatenated."""
+        """Return the number of a column; column 0 has the number of its array unless the array is concatenated."""
         if number in self._columns:
             return self._columns[number][column]
         return self._numbers.setdefault(("column", number, column), len(self._numbers)) if column else number
@@ -221,7 +221,7 @@ class Reader:
         return found
 
     def _controlled(self, equation: Any, given: list[Places], path: Path, call: Call) -> list[Places]:
-        """The axes of the results of a loop or a condition, whose programs are read."""
+        """Read the programs of a loop or a condition, and return the axes of its results."""
         bodies = call.bodies.setdefault(int(path[-1]), [])
 
         def body(which: str, operands: list[Places]) -> list[Places]:
@@ -233,7 +233,7 @@ class Reader:
 
 
 def _of_columns(equation: Any) -> bool:
-    """Whether columns are concatenated to a matrix, such as the positions of a gather along several axes."""
+    """Whether an equation concatenates columns to a matrix, such as the indices of a gather along several axes."""
     last = len(equation.outvars[0].aval.shape) - 1
     return equation.params["dimension"] == last and all(one.aval.shape[last] == 1 for one in equation.invars)
 
@@ -251,7 +251,7 @@ class _Axes:
         """Do nothing: a constant array is compatible with every axis."""
 
     def state(self, given: list[Places]) -> list[Places]:
-        """Return the axes of a loop's carry: those of its start, but constant axes may become variable."""
+        """Return the axes of the initial carry, with new axes where the initial carry is constant."""
         return [[Place(single(Axis(p.members.flat[0].size))) if p.same else p for p in places] for places in given]
 
     def steps(self, places: list[Place], size: int) -> Place:

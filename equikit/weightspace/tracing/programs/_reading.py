@@ -1,4 +1,4 @@
-"""Read the programs of a model twice: first for all indices of an axis at once, then for some one by one."""
+"""Read the programs of a model twice: first with whole axes, then with some axes index by index."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from equikit.weightspace.tracing.programs._program import LARGEST, Call, Path, R
 
 INPUT, OUTPUT = "an input", "an output"
 Split = dict[Path, frozenset[str]]
-"""For each equation the labels whose indices are read one by one."""
+"""The labels of each equation that are read index by index."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The programs of a model as they were read.
+    """The programs of a model that were read.
 
     Attributes:
-        calls: one for each set of inputs.
+        calls: the program for each set of inputs.
         params: the axes of the parameters.
         split: see `Reader`.
         unread: names of primitives without a rule.
@@ -45,19 +45,19 @@ class Reading:
 
 
 def of_inputs(program: Any, params: int) -> list[Places]:
-    """Return rigid axes for the inputs of a program that follow its parameters."""
+    """Return rigid axes for the inputs of a program after its parameters."""
     return [[rigid(size, INPUT) for size in one.aval.shape] for one in program.jaxpr.invars[params:]]
 
 
 def read(programs: Sequence[Any], shapes: Sequence[tuple[int, ...]], *, unreached: bool) -> Reading:
-    """Read programs with the same parameters, whose axes satisfy the constraints of all.
+    """Read programs with common parameters, whose axes satisfy the constraints of all programs.
 
-    Whether the other axes of an array may be permuted in another way for each index of one of them matters where this
-    one is rigid. Which are is known after a first reading; the second takes the indices of these one by one.
+    If an axis is rigid, the other axes of its array may be permuted differently for each of its indices. The first
+    reading finds the rigid axes; the second reading reads some of them index by index.
 
     Args:
-        programs: of the model, for some inputs.
-        shapes: of the parameters.
+        programs: the jaxprs of the model, for several inputs.
+        shapes: the shapes of the parameters.
         unreached: whether index sets that reach no output are permuted.
     """
     plain = [[Place(single(Axis(size))) for size in shape] for shape in shapes]
@@ -92,7 +92,7 @@ def read_with(
     split: Split,
     watch: Watch = lambda equation: None,
 ) -> Reading:
-    """Read programs whose parameters have these axes."""
+    """Read programs with given axes of the parameters."""
     reader, calls = Reader(split, watch), []
     for number, program in enumerate(programs):
         call = reader.read(program, [*params, *of_inputs(program, len(params))], (number,))
@@ -105,9 +105,9 @@ def read_with(
 
 
 def _one_by_one(places: Places, alone: set[Axis], partly: set[Axis]) -> Iterator[Place]:
-    """Yield the axes of a parameter for the second reading: others may depend on the indices of rigid ones.
+    """Yield the axes of a parameter for the second reading: they may depend on the indices of rigid axes.
 
-    Not on those of which some reach no output: with another input these may meet the others.
+    Axes with indices that reach no output are excluded: with another input these indices may meet the others.
     """
     size = {at: place.only.size for at, place in enumerate(places)}
     chosen: list[int] = []
@@ -120,12 +120,12 @@ def _one_by_one(places: Places, alone: set[Axis], partly: set[Axis]) -> Iterator
     for at, place in enumerate(places):
         if at in chosen:
             yield Place(single(Axis(size[at], "rigid", reason=place.only.root.reason or ALONE)))
-        else:  # it may be free for each index where it is rigid for all at once, as in layers from inputs to outputs
+        else:  # an axis may be free for each index and rigid for all together, as in layers from inputs to outputs
             yield Place(filled([size[one] for one in chosen], lambda _, at=at: Axis(size[at])), tuple(chosen))  # type: ignore[misc]
 
 
 def _taken_alone(call: Call) -> Iterator[Axis]:
-    """Yield axes whose indices are taken one by one somewhere in a program: by steps, by numbers, or in a product."""
+    """Yield axes that a program uses index by index: steps of a scan, single slices, lookups, or batch axes."""
     for number, equation in enumerate(call.jaxpr.eqns):
         operands = [call.of(variable) for variable in equation.invars]
         if equation.primitive.name == "scan":
@@ -146,7 +146,7 @@ def _taken_alone(call: Call) -> Iterator[Axis]:
 
 
 def _split(call: Call, alone: set[Axis], path: Path) -> Iterator[tuple[Path, frozenset[str]]]:
-    """Yield factors of an axis that are taken one by one, while other labels of the equation are not."""
+    """Yield for each equation with free labels the factors of its product axes that are read index by index."""
     for number, related in call.related.items():
         members = related.columns.members
         inside = {
@@ -171,14 +171,14 @@ def _split(call: Call, alone: set[Axis], path: Path) -> Iterator[tuple[Path, fro
 
 
 def _names(name: str) -> Iterator[str]:
-    """Yield the parameters that contain the programs of loops, in the order in which they are read."""
+    """Yield the names of the parameters that contain the programs of a loop, in reading order."""
     if name == "while":
         return iter(("cond_jaxpr", "body_jaxpr"))
     return itertools.repeat("branches" if name == "cond" else "jaxpr")
 
 
 def _live(first: Reading) -> list[list[np.ndarray]]:
-    """The indices of the parameters that reach an output of one of the programs."""
+    """Return the live indices of the parameters, which reach an output of at least one program."""
     found: list[Live] = [None] * len(first.params)
     for call in first.calls:
         found = [either(*both) for both in zip(found, live_inputs(call), strict=False)]
@@ -187,14 +187,14 @@ def _live(first: Reading) -> list[list[np.ndarray]]:
 
 
 def _reached(places: Places, live: Sequence[np.ndarray]) -> Iterator[Axis]:
-    """Yield the index sets of a parameter that reach an output."""
+    """Yield the index sets of a parameter that have live indices."""
     for place, mask in zip(places, live, strict=True):
         for axis in place.members.flat:
             yield from (one.root for one, its in divided(axis, mask) if its.any())
 
 
 def _partly(places: Places, live: Sequence[np.ndarray]) -> Iterator[Axis]:
-    """Yield pieces of axes of which some indices reach no output."""
+    """Yield the index sets of a parameter that have indices that are not live."""
     for place, mask in zip(places, live, strict=True):
         yield from (axis.root for axis, its in divided(place.only, mask) if not its.all())
 
