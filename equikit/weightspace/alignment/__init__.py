@@ -1,1 +1,1 @@
-"""Permutations that bring one network close to another."""
+"""Align networks by permutations of their neurons."""

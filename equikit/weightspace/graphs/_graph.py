@@ -35,7 +35,7 @@ class ParameterGraph:
 
     Most nodes are neurons: the indices of every permuted label, and of the fixed labels of inputs, outputs and
     looked-up rows. A label that is nested in another, such as the features within attention heads, has a neuron for
-    each pair of indices, with an edge to the neuron of the outer label; its two axes count as one.
+    each pair of indices, with an edge to the neuron of the outer label; its two axes count as one axis.
     A parameter (or each piece of a parameter with sum axes) is laid out by the number of its neuron axes:
 
     | neuron axes | `"neurons"` | `"parameters"` |

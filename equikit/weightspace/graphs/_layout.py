@@ -3,7 +3,7 @@
 A block is a grid: the product of the index sets of some axes. A tensor (a parameter, or a piece of a parameter with one
 label per axis) is laid out by the number of its neuron axes, whose indices are neurons. All other axes, such as windows
 of convolutions or steps of loops, are called windows here. A nested label, such as the features within attention heads,
-has a neuron for each pair of indices, with an edge to the neuron of the outer label; its two axes count as one.
+has a neuron for each pair of indices, with an edge to the neuron of the outer label; its two axes count as one axis.
 
 | neuron axes | `"neurons"` | `"parameters"` |
 | --- | --- | --- |

@@ -1,1 +1,1 @@
-"""The symmetry of parameters as a value: labels of axes, and elements that move parameters."""
+"""Specifications: the symmetry of parameters as labels of axes, and the actions of its elements on parameters."""

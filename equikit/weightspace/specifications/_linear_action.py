@@ -120,7 +120,7 @@ def linear_actions(
     """Yield all general linear groups: one for each label and each connected set of axes.
 
     Every use of an axis is colored up or down. A label has no group if its colors conflict, or if some operation does
-    not commute with linear maps along it. The arguments are those of `scalings`; `pairs` are the nested labels of
+    not commute with linear maps along it. The arguments are as for `scalings`; `pairs` are the pairs of labels in
     `Specification.nested`.
     """
     outer = dict(pairs)

@@ -132,7 +132,7 @@ def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[st
 
     Raises:
         OptionError: if the parameters are traced arrays, or contain NaN or infinite values.
-        ShapeError: if the parameters are those of a batch of networks.
+        ShapeError: if the parameters are a batch of networks.
     """
     given = checked_leaves(leaves, params, name)
     for leaf in leaves:

@@ -291,7 +291,7 @@ ZERO = "zero"
 
 @dataclass(frozen=True)
 class _Combine:
-    """Combines the forms of an equation's operands into those of its results, label by label."""
+    """Combines the forms of an equation's operands into the forms of its results, label by label."""
 
     powers: Powers
     how: Arithmetic
