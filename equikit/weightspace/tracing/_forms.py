@@ -253,7 +253,7 @@ def _empty(columns: Columns, label: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Loop:
-    """How loops treat forms."""
+    """The operations on forms that loops need."""
 
     powers: Powers
     body: Call

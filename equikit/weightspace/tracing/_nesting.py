@@ -22,10 +22,10 @@ Nested = tuple[tuple[str, str], ...]
 def nested(calls: Iterable[Call], roots: Mapping[str, Axis]) -> Nested:
     """Find the free labels that may be permuted separately for every index of another label.
 
-    An inner index set is nested in an outer one if every array with axes of the inner set has exactly one such axis and
-    one axis of the outer set, and if in every contraction an operand that keeps the inner set does not sum over the
-    outer set, and an operand that sums over the inner set, or shares it with the other operand, does either with the
-    outer set. Then the permutations of the inner set for different outer indices are independent.
+    An inner index set is nested in an outer one if two conditions hold. Every array with axes of the inner set has
+    exactly one such axis, and exactly one axis of the outer set. If an operand of a contraction keeps the inner set, it
+    does not sum over the outer set; if it sums over the inner set or shares it with the other operand, it also sums
+    over or shares the outer set. Then the permutations of the inner set for different outer indices are independent.
 
     Args:
         calls: the programs that were read.

@@ -31,7 +31,7 @@ CONTROL = ("scan", "while", "cond")
 """Primitives whose inner programs run repeatedly or conditionally."""
 
 LARGEST = 128
-"""The largest size of an axis that is read index by index."""
+"""The largest size of an axis, or product of sizes of axes, that is read index by index."""
 
 Path = tuple[int | str, ...]
 """The path to an inner program or an equation: numbers of equations and names of parameters."""
@@ -240,7 +240,7 @@ def _of_columns(equation: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Axes:
-    """How loops treat axes."""
+    """The operations on axes that loops need."""
 
     reason: str
 
