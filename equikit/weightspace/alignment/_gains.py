@@ -38,7 +38,7 @@ def _added(
 def _inner(
     names: tuple[str, ...], within: tuple[Within, ...], one: Arrays, two: Arrays, element: dict[str, Places]
 ) -> jax.Array:
-    """The inner product of each tensor, `[tensors]`."""
+    """Return the inner product of both networks for each tensor, `[tensors]`."""
     found = []
     for name, nested in zip(names, within, strict=True):
         dtype = jnp.promote_types(jnp.result_type(one[name], two[name]), jnp.float32)
@@ -71,7 +71,7 @@ def taken(array: jax.Array, places: Places, within: Within) -> jax.Array:
 
 
 def inners(one: Arrays, two: Arrays) -> dict[str, float]:
-    """Return the inner product of each tensor, by name."""
+    """Return the inner product of both networks for each tensor, by name."""
     names = tuple(one)
     places = {name: (None,) * one[name].ndim for name in names}
     found = np.asarray(_inner(names, tuple(places.values()), one, two, places), np.float64)
@@ -79,7 +79,7 @@ def inners(one: Arrays, two: Arrays) -> dict[str, float]:
 
 
 def inner(one: Arrays, two: Arrays) -> float:
-    """Return the inner product of all tensors."""
+    """Return the inner product of both networks, summed over all tensors."""
     return sum(inners(one, two).values())
 
 

@@ -118,7 +118,7 @@ def best(gains: Gains, label: str, element: Element) -> tuple[Element, float]:
 
 
 def sequential(gains: Gains) -> tuple[Element, set[str]]:
-    """Match one label after another, next the label with the largest share of weights that can be compared directly.
+    """Match one label at a time: the label with the largest share of weights that can be compared directly.
 
     If all other axes of a tensor are matched or not permuted, its slices along the label are compared directly.
     Otherwise both networks are sorted along the unmatched axes, which makes the comparison independent of their order.

@@ -18,7 +18,7 @@ class AsymmetricLinear(nnx.Module):
     r"""A linear layer with some weights fixed at random numbers (W-Asym).
 
     \(y = x W + b\), where for every output a random set of entries of W is fixed at \(\kappa\) times standard normal
-    numbers. The fixed entries of any two outputs differ, so outputs cannot be permuted.
+    numbers. The fixed entries of any two outputs differ, so outputs cannot be exchanged.
 
     Args:
         in_features, out_features: sizes of the last axis of input and output.
@@ -31,7 +31,7 @@ class AsymmetricLinear(nnx.Module):
         rngs: random keys for the trained weights.
 
     Attributes:
-        kernel: an `nnx.Param`, `[in_features, out_features]`; its entries at fixed positions are unused.
+        kernel: an `nnx.Param`, `[in_features, out_features]`; entries at fixed positions are unused, with gradient 0.
         bias: an `nnx.Param`, `[out_features]`, or None.
         mask, values: `FixedEntries`, `[in_features, out_features]`: the mask is one at fixed entries.
 

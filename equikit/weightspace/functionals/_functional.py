@@ -32,10 +32,10 @@ class Functional(nnx.Module):
     `Linear` layer whose diagrams span every linear map that commutes with the group, and whose plan shares intermediate
     results between the maps. Layers are separated by an elementwise nonlinearity.
 
-    Axes that are not permuted are inputs, outputs and positions in space. With `"dense"` every index of these axes has
-    its own weights, whose number grows with the product of two such axes. With `"positions"` these axes are treated as
-    if they were permuted, and a learned encoding of every position is an additional input that breaks this symmetry;
-    the number of weights does not grow with their sizes. `UNF`, `NFN` and `DWSNet` are the models of the papers.
+    Some axes are not permuted: inputs, outputs and positions in space. With `"dense"` every index of these axes has its
+    own weights, whose number grows with the product of the sizes of two such axes. With `"positions"` these axes are
+    treated as if they were permuted, and a learned encoding of every position is an additional input that breaks this
+    symmetry; the number of weights does not depend on their sizes. `UNF`, `NFN` and `DWSNet` are published models.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.

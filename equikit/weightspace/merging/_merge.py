@@ -1,4 +1,4 @@
-"""Means of aligned networks."""
+"""Merge networks: align them and average their parameters."""
 
 from __future__ import annotations
 
