@@ -35,15 +35,16 @@ class EnergyDescent(Choosing):
     paths move with the input if their starts do: **the result is as equivariant as the starts**.
 
     - With the elements of a frame as starts (`PCA`, the default), it is equivariant up to rounding, for any encoder,
-    converged or not; with `steps=0`, it is the element of the frame with the lowest energy. Each step multiplies
-    rounding errors by \(|1 - \eta c|\) along a direction of curvature c, and paths near a saddle or with too long steps
-    may diverge. The errors of the starts are propagated along each path, as one direction and to first order:
-    `info.doubt` is their size at the end, and infinite if a path may have ended elsewhere. An input is degenerate if
-    the doubt is too large, or if energies are tied whose order may depend on these errors. For a sum of tanh of five
-    points, this concerns one point cloud in a thousand with 10 steps of rate 0.1, one in 25 with 20 steps of rate 0.3,
-    and one in twelve with 50: keep \(\eta c\) below one, and take few steps. Kinks of the encoder are not detected. -
-    With given matrices as starts, it is equivariant only if all paths to the least energy converge, for the input and
-    for the rotated input; the remaining gradient is in `info.more["gradient"]`.
+      converged or not; with `steps=0`, it is the element of the frame with the lowest energy. Each step multiplies
+      rounding errors by \(|1 - \eta c|\) along a direction of curvature c, and paths near a saddle or with too long
+      steps may diverge. The errors of the starts are propagated along each path, as one direction and to first order:
+      `info.doubt` is their size at the end, and infinite if a path may have ended elsewhere. An input is degenerate if
+      the doubt is too large, or if energies are tied whose order may depend on these errors. For a sum of tanh of five
+      points, this concerns one point cloud in a thousand with 10 steps of rate 0.1, one in 25 with 20 steps of rate
+      0.3, and one in twelve with 50: keep \(\eta c\) below one, and take few steps. Kinks of the encoder are not
+      detected.
+    - With given matrices as starts, it is equivariant only if all paths to the least energy converge, for the input and
+      for the rotated input; the remaining gradient is in `info.more["gradient"]`.
 
     Starts that give the same copy of the input up to errors, as for a symmetric input, count as one path, since descent
     would amplify their rounding errors. Paths that end in one minimum, within 0.1 of each other, are averaged, with
