@@ -41,8 +41,8 @@ class PermutationCanonicalization(Method, nnx.Module):
     measures them. If they decide the order, the input is degenerate, as in `ek.frames.Sort`. In float32, after `PCA`
     and with a small `ek.nn.DeepSets`, this holds for 0.05 % of random clouds of 20 points, 3 % of clouds of 100 points,
     and 95 % of clouds of 1,000 points; use `"flag"` in training. Without another frame, scores count as exact, although
-    the network sums in the order of the entries: this changes the order of none of 2,000 clouds of 100 points, and of 2
-    % of clouds of 1,000 points.
+    the network sums in the order of the entries: this changes the order in none of 2,000 clouds of 100 points, and in
+    2 % of clouds of 1,000 points.
 
     Args:
         network: a pure, equivariant function from the input to `[*batch, n, 1]`. It is called with an array
