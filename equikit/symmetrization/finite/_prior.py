@@ -14,7 +14,7 @@ def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
     r"""Return the difference between canonical forms and inputs, for training on the data of a pretrained backbone.
 
     A pretrained backbone expects upright inputs, but canonical forms may have any orientation. On the backbone's
-    training data, this loss makes them agree: for a finite group, the cross-entropy
+    training data, this loss makes them agree. For a finite group, it is the cross-entropy
     \(-\log\,\mathrm{softmax}(\beta a)_e\) of the activations against the identity; for others
     \(\lVert M - 1 \rVert^2 / d^2\), the mean squared difference of the matrix from the identity.
 
