@@ -257,7 +257,7 @@ class SymmetrizedModule(Symmetrized, ModuleOf):
 
 
 class SymmetrizedFunction(Symmetrized, PytreeOf):
-    """A symmetrized function; a pytree whose leaves are those of the backbone if it is a pytree."""
+    """A symmetrized function; a pytree with the leaves of the backbone if the backbone is a pytree."""
 
     def __repr__(self) -> str:
         return f"symmetrize({self.backbone!r}, {str(self.action.signature)!r}, how={self.how!r})"

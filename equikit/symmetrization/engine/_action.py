@@ -64,7 +64,7 @@ class Action:
         return tuple(term for term in self.inputs if names is None or term.name in names)
 
     def refuse_without(self, found: object, what: str, step: str, error: type[EquikitError] = OptionError) -> None:
-        """Raise `error` if a method found no input with what it needs."""
+        """Raise `error` if a method found no suitable input."""
         if not found:
             raise error(
                 f"no input has {what}",

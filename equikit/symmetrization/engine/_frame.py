@@ -49,7 +49,7 @@ class Frame:
 
 
 def in_one_list(frame: Frame) -> Frame:
-    """Return one list of all elements: those of a frame, then those of its fallback."""
+    """Return one list of all elements: first the elements of a frame, then the elements of its fallback."""
     one, two = frame, frame.fallback
     if two is None:
         return frame
@@ -119,7 +119,7 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
 
 
 def as_draws(frame: Frame) -> Frame:
-    """Return one element of each of several frames, `[1, draws, *batch]`, as the elements of one frame."""
+    """Combine several frames of one element each, `[1, samples, *batch]`, into one frame of independent samples."""
     info, weights = frame.info, frame.weights[0] / frame.weights.shape[1]
     worst = {name: getattr(info, name) for name in ("size", "rank", "ties", "doubt")}
     several = {name: None if entry is None else jnp.max(entry, axis=0) for name, entry in worst.items()}
@@ -131,7 +131,7 @@ def as_draws(frame: Frame) -> Frame:
 
 
 def then(one: Frame, later: Callable[[Frame], Frame]) -> Frame:
-    """Multiply elements of a frame by those of a later frame, computed for the input moved by their inverses.
+    """Multiply the elements of a frame by elements of a later frame of the input moved by their inverses.
 
     Args:
         one: the frame.

@@ -64,7 +64,7 @@ def ties(values: Array, tolerance: float | None, seen: Array | None = None, erro
         values: `[candidates, *batch]`.
         tolerance: relative to the spread of the values, or to their size if that is larger; by default some rounding
             units of their dtype.
-        seen: the values that define spread and size, if they are others.
+        seen: the values that define spread and size; by default `values`.
         errors: error bounds of the differences from the best value, `[candidates, *batch]`.
     """
     fraction = tie_tolerance(tolerance, values.dtype)

@@ -24,7 +24,7 @@ from equikit.symmetrization.finite._score import Score, unit, without_absent
 from equikit.symmetrization.finite._selection import Selecting, SelectionOptions, everywhere
 
 MOST = 1024
-"""The largest order of a group: the encoder sees one copy of an input for each element at once."""
+"""The largest order of a group: the encoder evaluates one copy of an input for each element at once."""
 
 STEP = "use a frame of ek.frames, or a smaller group"
 

@@ -67,7 +67,7 @@ def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] 
 
 
 def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[int] | None = None) -> jax.Array:
-    r"""Return the squared distance between the invariants of a matrix and those of the identity.
+    r"""Return the squared distance between the invariants of a matrix and the invariants of the identity.
 
     It is \(\sum_D \lVert D(M, \dots, M) - D \rVert^2 / \lVert D \rVert^2\) over the diagrams of `invariants`, each
     relative to its own size. For O(p, q) it is \(\lVert M^T \eta M - \eta \rVert^2 / n\), for SO(n) this and

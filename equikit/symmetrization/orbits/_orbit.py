@@ -47,7 +47,7 @@ class OrbitDistance(Method, nnx.Module):
     - *Being in the group.* With residual r, the root of the orbit distance, \(\rho = \sqrt{n}\, r < 1\),
       \(S = (M^\dagger M)^{1/2}\), \(h = M S^{-1}\), which keeps the form, and \(u = h^{-1} x\), the result differs
       from \(h f(h^{-1} x)\) by at most \(\lVert h \rVert\, \rho\, (\lVert f(Su) \rVert + L \lVert u \rVert)\),
-      where L is the Lipschitz constant of f. Only for M in the group has the result the values of f: the symmetrized
+      where L is the Lipschitz constant of f. The result has the values of f only if M is in the group: the symmetrized
       identity is \(M M^\dagger x\).
 
     An equivariant matrix can be in the group only if the input spans enough: n independent vectors for O(p, q), n - 1

@@ -45,7 +45,7 @@ class FineToCoarse(nnx.Module):
         channels: whether this input has an axis of channels, whose mean is the position.
 
     Raises:
-        OptionError: if there is not one more width than votes, or a width is not positive.
+        OptionError: if the number of widths is not the number of votes plus one, or a width is not positive.
 
     Cost: O(p parts + parts³) operations for each width and each step.
 

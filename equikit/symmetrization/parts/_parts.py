@@ -103,7 +103,7 @@ def together(
 ) -> dict[str, Array]:
     """Sum outputs `[parts, *batch, *axes, channels]` by the weights of their points; or take root sums of squares.
 
-    At a point without weight, a part may have any value, including NaN; finite values count in derivatives.
+    At a point without weight, a part may have any value, including NaN; finite values are used in derivatives.
     """
     parts, found = jnp.moveaxis(weights, -1, 0), {}
     for term in action.signature.outputs:

@@ -24,7 +24,7 @@ from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf,
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
 Told = Literal["mask", "weights"]
-"""The information about a part that the backbone gets, besides its points."""
+"""The information about a part that the backbone gets in addition to its points."""
 
 
 class Piecewise:
@@ -152,7 +152,7 @@ class PiecewiseModule(Piecewise, ModuleOf):
 
 
 class PiecewiseFunction(Piecewise, PytreeOf):
-    """A piecewise function; a pytree whose leaves are those of the backbone if it is a pytree."""
+    """A piecewise function; a pytree with the leaves of the backbone if the backbone is a pytree."""
 
     def __repr__(self) -> str:
         return f"piecewise({self.symmetrized!r}, parts={self.parts!r})"

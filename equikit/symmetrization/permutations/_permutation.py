@@ -27,9 +27,9 @@ from equikit.symmetrization.permutations._sort import SCORES, SortedScores
 class PermutationCanonicalization(Method, nnx.Module):
     r"""The permutation that sorts the entries of an axis by the scores of an equivariant network, for S(n).
 
-    The forward pass uses exactly this permutation, and the result is exactly equivariant for all parameters. The
-    derivative is that of a soft permutation (straight-through): SoftSort of the scores followed by rounds of
-    `sinkhorn`. After `sym.eval()`, elements are lists of integers, without derivative, and faster.
+    The forward pass uses exactly this permutation, and the result is exactly equivariant for all parameters.
+    Derivatives are straight-through, from a soft permutation: SoftSort of the scores followed by rounds of `sinkhorn`.
+    After `sym.eval()`, elements are lists of integers, without derivative, and faster.
 
     Scores are tied if the network cannot distinguish entries, as always if a symmetry of the input exchanges them. Tied
     entries are compared by all their own numbers, as in `ek.frames.Sort`. The remaining ties are of two kinds. If any

@@ -36,7 +36,7 @@ class Alignment(Framed):
     For d = 2, the first axis points at \(x_i\), with weight \(|x_i| / \sum_k |x_k|\). For d = 3, the second points
     along the component \(h_{ij}\) of \(x_j\) orthogonal to it, with weight
     \(\frac{|x_i|}{\sum_k |x_k|} \frac{|h_{ij}|}{\sum_k |h_{ik}|}\). Vectors without direction have zero weight, so that
-    the average is continuous where PCA and QR jump: where principal axes change order, or vectors become parallel or
+    the average is continuous where PCA and QR jump: if principal axes change order, or vectors become parallel or
     vanish. Symmetric inputs are not degenerate.
 
     For d = 3, outputs with k axes of the label are also averaged over k + 1 rotations about the first axis, so that

@@ -27,11 +27,11 @@ class QR(Framed):
     r"""A minimal frame: one element, whose columns are the orthonormal basis of the first independent vectors.
 
     Gram-Schmidt with the metric η maps the vectors of the input in their order, \(x_1, x_2, \dots\), to columns with
-    \(\langle u_i, u_j \rangle = \pm\delta_{ij}\), those of positive square first, and \(g = (u_1 \dots u_d)\) is in the
-    group. The triangular factor \(g^{-1} x\) depends only on the products \(\langle x_i, x_j \rangle\) (for SO, also on
-    the orientation). Groups are O(d), SO(d), O(p, q), SO(p, q) and U(d), with the Hermitian product. The order of the
-    vectors matters: methods for labels that permute them must come before, such as `GroupAverage`, or `Sort` by numbers
-    that are not vectors.
+    \(\langle u_i, u_j \rangle = \pm\delta_{ij}\), columns of positive square first, and \(g = (u_1 \dots u_d)\) is in
+    the group. The triangular factor \(g^{-1} x\) depends only on the products \(\langle x_i, x_j \rangle\) (for SO,
+    also on the orientation). Groups are O(d), SO(d), O(p, q), SO(p, q) and U(d), with the Hermitian product. The order
+    of the vectors matters: methods for labels that permute them must come before, such as `GroupAverage`, or `Sort` by
+    numbers that are not vectors.
 
     If the input does not span the space, the last columns are open: elements that rotate only these fix the input. All
     such elements share one evaluation, and outputs are averaged over them in closed form. The average is exact for

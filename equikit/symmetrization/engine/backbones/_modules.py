@@ -66,7 +66,7 @@ class ModuleOf(nnx.Module):
 
 
 class PytreeOf:
-    """A pytree with the given attributes; its leaves are those of the attributes that are pytrees themselves."""
+    """A pytree with the given attributes; its leaves are the leaves of attributes that are pytrees."""
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         self._names = tuple(attributes)

@@ -55,7 +55,7 @@ def _called_on_points(
     arrays: Mapping[str, Array],
     masks: Mapping[str, Array],
 ) -> Array:
-    """Call a network of sets or graphs: numbers of entries become channels, those of pairs edge channels."""
+    """Call a network of sets or graphs: numbers of entries are channels, numbers of pairs are edge channels."""
     pairs = [term for term in terms if len(term.labels) == 2 and term.labels[0] == term.labels[1]]
     graph = isinstance(network, GraphNetwork)
     label = pairs[0].labels[0] if pairs else terms[0].labels[0] if terms and terms[0].labels else ""
