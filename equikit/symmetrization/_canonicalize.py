@@ -15,7 +15,7 @@ from equikit.symmetrization.rotations._descent import EnergyDescent
 from equikit.symmetrization.rotations._rotation import RotationCanonicalization
 
 
-def Canonicalize(  # capitalized because it returns an instance of the class for the group
+def Canonicalize(  # capitalized because it returns an instance of a class
     network: Any, group: Group | type[Group], *, by: Literal["network", "energy"] = "network", **options: Any
 ) -> Method:
     r"""Learned canonicalization: one group element h(x) for every input, \(x \mapsto h(x)\, f(h(x)^{-1} x)\).

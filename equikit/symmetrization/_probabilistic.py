@@ -44,9 +44,9 @@ class Probabilistic(Method, nnx.Module):
     and outputs of entries that a symmetry exchanges differ, but not their expectations.
 
     Noise is independent and normal, with one number for each entry of the axes and each channel: for S alone, each
-    entry has its own noise; for rotations, the noise consists of vectors with the axes of the first term that has the
-    label once. Derivatives flow through the noise to the network: by Gram-Schmidt, and straight through the sorting as
-    in `PermutationCanonicalization`.
+    entry has its own noise; for rotations, noise vectors have the axes of the first term that has the label once.
+    Derivatives flow through the noise to the network: by Gram-Schmidt, and straight through the sorting as in
+    `PermutationCanonicalization`.
 
     Args:
         network: a pure, equivariant function, as in `RotationCanonicalization` and `PermutationCanonicalization`. It

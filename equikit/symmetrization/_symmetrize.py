@@ -221,7 +221,7 @@ def _is_value(how: Method) -> bool:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _frame_at_once(how: Method, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-    """Compute the frame by one program, instead of one program for each method and each step between methods."""
+    """Compute the frame by one program, instead of one for each method and each step between methods."""
     return how.frame(action, sample, key)
 
 

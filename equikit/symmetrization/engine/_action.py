@@ -167,7 +167,7 @@ class Action:
         return array
 
     def inverse_on(self, label: str, by: Array) -> Array:
-        """Return the action of the inverse element on an axis with this label, which may have a star."""
+        """Return the action of the inverse element on an axis with this label (possibly with a star)."""
         return inverse_linear(self.groups[label], self._of(label, by))
 
     def projection_on(self, label: str, element: Element) -> Array | None:
@@ -182,7 +182,7 @@ class Action:
         return along(metric, along(metric, onto, 0), 1)
 
     def _of(self, label: str, by: Array) -> Array:
-        """Return the action of an element on an axis with this label, which may have a star."""
+        """Return the action of an element on an axis with this label (possibly with a star)."""
         return by if base(label) == label else jnp.swapaxes(inverse_linear(self.groups[base(label)], by), -1, -2)
 
 

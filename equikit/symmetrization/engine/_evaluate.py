@@ -26,7 +26,7 @@ from equikit.symmetrization.engine.backbones._foreign import is_initializing
 CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
 """The most bytes of a backbone's largest array, by platform; elements are evaluated in chunks that stay below it.
 
-The values for accelerators are guesses.
+Values for accelerators are guesses.
 """
 
 FEW = 16
@@ -142,7 +142,7 @@ def _over(total: Array, share: Array) -> Array:
 
 @jax.jit
 def _together(one: Sums, two: Sums) -> Sums:
-    """Combine two sums over elements; squared distances become distances from the mean of all elements."""
+    """Combine two sums over elements; squared distances are then from the mean of all."""
     sums, squares, shares = jax.tree.map(jnp.add, one, two)
     for name in squares:
         apart = _over(one[0][name], one[2][name]) - _over(two[0][name], two[2][name])
@@ -256,7 +256,7 @@ def _shapes(arguments: Any) -> tuple[Any, ...] | None:
 
 
 class Pace(NamedTuple):
-    """The number of elements evaluated at once, and of unrolled steps of the loop over chunks of elements."""
+    """The number of elements evaluated at once, and of unrolled steps of the loop over chunks."""
 
     size: int
     unroll: int

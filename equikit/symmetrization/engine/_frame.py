@@ -23,15 +23,15 @@ class Frame:
     r"""A probability measure \(\sum_g w_g\,\delta_g\) on the group for every input: elements g and weights \(w_g\).
 
     Attributes:
-        elements: group elements, with an axis of elements before the batch axes, `[elements, *batch, ...]`.
+        elements: group elements, `[elements, *batch, ...]`.
         weights: `[elements, *batch]`, which sum to one over the elements.
         info: gap, rank, ties and size, and whether the input is degenerate, `[*batch]` each.
         drawn: whether the elements are independent samples, so that the average has a standard error.
-        tail: low words of matrices and shifts, which give later methods twice the precision of their dtype.
+        tail: low words of matrices and shifts, for later methods.
         turns: for each label, standard deviations of the errors of the entries of \(g^{-1} \delta g\),
             `[elements, *batch, n, n]`.
-        fallback: more elements, whose weights are zero for most inputs. The backbone is evaluated on them only if an
-            input of the batch has a nonzero weight.
+        fallback: more elements, whose weights are zero for most inputs. The backbone is evaluated on them only if some
+            weight in the batch is nonzero.
     """
 
     elements: Element
@@ -49,7 +49,7 @@ class Frame:
 
 
 def in_one_list(frame: Frame) -> Frame:
-    """Return one list of all elements: first the elements of a frame, then the elements of its fallback."""
+    """Return one list of the elements of a frame, then the elements of its fallback."""
     one, two = frame, frame.fallback
     if two is None:
         return frame

@@ -20,7 +20,7 @@ class Info:
     r"""Diagnostics of a frame, one entry for each sample; `None` for quantities that a method does not have.
 
     Attributes:
-        size: number of elements; float32 if it may exceed the range of integers.
+        size: number of elements; float32 if it may exceed integers.
         degenerate: whether the elements are not equivariant for this input.
         refused: whether the input is rejected because it is degenerate.
         gap: the smallest gap between neighboring eigenvalues (or keys) that determine the frame, over the largest.
@@ -29,9 +29,9 @@ class Info:
         doubt: a first-order error bound of the entries of \(g^{-1} \delta g\), where \(\delta g\) is the error of g due
             to rounding of the input and in the computation. It is zero for permutations, and infinite if rounding may
             have decided a discrete choice. An input is degenerate if its doubt exceeds `most_doubt`.
-        more: other quantities by name, such as scores and matrices for losses. If several methods or labels have one,
-            they are named "matrix", "matrix 2" and so on. Sampled elements add a leading axis of samples; a method that
-            follows one with several elements has an axis of these elements.
+        more: other quantities by name, such as scores and matrices for losses. Repeated names are numbered: "matrix",
+            "matrix 2". Sampled elements add a leading axis of samples; a method that follows one with several elements
+            has an axis of these elements.
         exact: whether all elements are listed, for batches in which elements of other inputs were sampled.
         standard_error: of the average, for each output, if elements were sampled; an upper estimate if samples of one
             method are combined with all elements of another.

@@ -66,7 +66,7 @@ class Method(ABC):
         """
 
     def reads(self, action: Action) -> frozenset[str]:
-        """The labels whose group elements change the frame; methods for these labels must come first."""
+        """The labels whose group elements change the frame; methods for them must come first."""
         return frozenset(action.groups) - self.acts_on(action)
 
     @abstractmethod

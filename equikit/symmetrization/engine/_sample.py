@@ -51,7 +51,7 @@ class Sample:
     given: tuple[tuple[str, Any], ...] = ()
 
     def tail(self, name: str) -> Array:
-        """Return the low words of a term's numbers, which extend them to twice the precision."""
+        """Return the low words of a term's numbers."""
         return self.tails[name] if name in self.tails else jnp.zeros_like(self.x[name])
 
     def error(self, name: str) -> Array:

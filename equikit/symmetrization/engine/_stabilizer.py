@@ -99,7 +99,7 @@ def odd_stabilizer_mean(projection: Array, array: Array, places: Sequence[int]) 
 
 
 def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
-    """Average a tensor over a group of permutations of some axes, that is, over the orbits of tuples of indices.
+    """Average a tensor over a group of permutations of some axes, over the orbits of tuples of indices.
 
     Entries that are alone in their orbit stay exactly unchanged.
 
@@ -122,7 +122,7 @@ def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
 
 
 def orbits(kept: Array, axes: int) -> Array:
-    """Number the orbits of tuples of indices by integers below n^axes, `[n, ..., n]`, which are equal within an orbit.
+    """Number the orbits of tuples of indices: integers below n^axes, `[n, ..., n]`, equal within an orbit.
 
     Args:
         kept: the stabilizer of an `Element`: `[n]`, or an array with at least `axes` axes.

@@ -50,7 +50,7 @@ class GroupAverage(Framed):
         OptionError: if `axes` and `group` do not go together.
         SignatureError: if `axes` are not the axes of images.
         ShapeError: if a non-square image is rotated by quarter turns.
-        FrameError: for an input with NaN or infinity, as for every frame; in a compiled program its output is NaN.
+        FrameError: for an input with NaN or infinity; in a compiled program its output is NaN.
 
     Cost: one evaluation of the backbone for each element.
 

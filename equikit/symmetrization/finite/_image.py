@@ -35,8 +35,8 @@ class ImageCanonicalization(Selecting):
 
     Args:
         network: a function of images `[images, i, j, channels]` to activations `[images, elements]`, such as
-            `nn.GroupConvolution`; further axes of an image come before its channels. Elements are ordered: first
-            rotations by multiples of 2π/n, then rotations after a reflection of the columns.
+            `nn.GroupConvolution`; further axes of an image come before its channels. Elements are rotations by
+            multiples of 2π/n, then rotations after a reflection of the columns.
         group: `Z(n)` or `D(n)`, as rotations and reflections of the pixel plane.
         axes: the labels of rows and columns, bound to `Fixed`.
         vectors: a label bound to O(2) or SO(2) for components (row, column) of vectors, which also rotate.

@@ -11,7 +11,7 @@ from equikit.symmetrization.engine._more import entries, required_entries
 
 
 def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
-    r"""Return the difference between canonical forms and inputs, for training on the data of a pretrained backbone.
+    r"""Return the difference between canonical forms and inputs, on the data of a pretrained backbone.
 
     A pretrained backbone expects upright inputs, but canonical forms may have any orientation. On the backbone's
     training data, this loss makes them agree. For a finite group, it is the cross-entropy

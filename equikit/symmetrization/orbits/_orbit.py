@@ -63,8 +63,7 @@ class OrbitDistance(Method, nnx.Module):
         orders: as in `invariants`, required for MatrixGroup.
         invariant_to: labels whose groups do not change the matrix, so that methods for them may come later.
         compare_input: also compare the pairings of \(M^\dagger x\) and of x, for `orbit_loss(input_weight=)`.
-        tolerance: the residual up to which a matrix counts as a group element; by default the root of the rounding
-            unit.
+        tolerance: the largest residual of matrices in the group; by default the root of the rounding unit.
         on_degenerate: what to do above the tolerance: `"flag"` reports it in `info`, `"error"` raises.
 
     Raises:

@@ -60,7 +60,7 @@ def clustered(
         width: the standard deviation of a cluster along every axis.
         distance: clusters closer than this are merged.
         steps: the number of fits of the mixture, before merging and again after merging.
-        threshold: clusters with a smaller fraction of all points are dropped.
+        threshold: clusters with a smaller fraction of points are dropped.
     """
     places = jnp.where(there[:, None], places, 0)  # absent points may have any value, including NaN
     chosen, apart = farthest_points(places, there, parts)

@@ -58,8 +58,8 @@ class Piecewise:
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term.
             *arguments, **keywords: passed on to the backbone as they are, the same for all parts.
-            parts: nonnegative weights `[*batch, points, parts]`, which give the proportions of each point in the parts;
-                by default, the result of the argument `parts` of `piecewise` for x.
+            parts: nonnegative weights `[*batch, points, parts]`, the proportions of each point in the parts; by
+                default, computed by the argument `parts` of `piecewise`.
             key, mask: as for the result of `symmetrize`.
             with_info: return `(y, info)`, with an axis of parts at the end of every entry, `[*batch, parts]`, and the
                 weights in `info.more["part_weights"]`.

@@ -32,8 +32,8 @@ class Keys(NamedTuple):
         tolerances: `[keys]`; entries are tied if steps up to the tolerance join them.
         tails: low words of the numbers, or `None`.
         errors: standard deviations of their independent errors, `[keys, n]`, or `None` if the numbers are exact.
-        common: numbers `[keys, parts, n]` for errors that all entries share: the difference of two entries has this
-            difference as standard deviation, zero for equal entries.
+        common: numbers `[keys, parts, n]` for errors that all entries share: their difference is the standard deviation
+            of the shared error in a comparison of two entries.
     """
 
     numbers: Array

@@ -225,7 +225,7 @@ def _space(first: _Point, second: _Point, angle: Array) -> _Matrix:
     matrix = with_derivative(exact.high, jnp.matmul(matrix, turn, precision=jax.lax.Precision.HIGHEST))
     off, across = _over(first.error(), length), _over(_height_error(first, second), height)
     turns = _skew([off, jnp.where(height > 0, across, 0)], 3)
-    # Effects need no division, since the largest entry of a point is about one.
+    # The largest entry of a point is about one.
     return _Matrix(matrix, exact.low, turns, jnp.maximum(turns[0, 1], turns[1, 2] * jax.lax.stop_gradient(height)))
 
 

@@ -40,9 +40,8 @@ class EnergyDescent(Choosing):
       steps may diverge. The errors of the starts are propagated along each path, as one direction and to first order:
       `info.doubt` is their size at the end, and infinite if a path may have ended elsewhere. An input is degenerate if
       the doubt is too large, or if energies are tied whose order may depend on these errors. For a sum of tanh of five
-      points, this concerns one point cloud in a thousand with 10 steps of rate 0.1, one in 25 with 20 steps of rate
-      0.3, and one in twelve with 50: keep \(\eta c\) below one, and take few steps. Kinks of the encoder are not
-      detected.
+      points, this is one cloud in a thousand with 10 steps of rate 0.1, one in 25 with 20 of rate 0.3, and one in
+      twelve with 50: keep \(\eta c\) below one, and steps few. Kinks of the encoder are not detected.
     - With given matrices as starts, it is equivariant only if all paths to the least energy converge, for the input and
       for the rotated input; the remaining gradient is in `info.more["gradient"]`.
 

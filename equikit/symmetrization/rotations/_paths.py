@@ -161,7 +161,7 @@ def noise_of(action: Action, sample: Sample) -> dict[str, Array]:
 
 
 def start_error(starts: Frame, label: str, start: Array) -> Array:
-    """Return standard deviations of the starts' errors in the Lie algebra, one antisymmetric matrix for each start."""
+    """Return standard deviations of the starts' errors in the Lie algebra, one antisymmetric matrix each."""
     doubt = 0 if starts.info.doubt is None else starts.info.doubt[None, ..., None, None] / CERTAIN
     turns = jnp.broadcast_to(starts.turns.get(label, doubt), start.shape).astype(start.dtype)
     turns = jnp.minimum(jnp.maximum(turns, jnp.swapaxes(turns, -1, -2)), 1) + rounding(start.dtype)
@@ -241,7 +241,7 @@ def lowest(
 
 
 def _one_way(paths: Paths) -> tuple[Paths, Array]:
-    """Replace paths that start from the best copy of the input by its path, and return which paths were replaced.
+    """Replace paths that start from the best copy of the input by its path, and return which ones.
 
     A path depends only on the copy at its start: such paths differ only by rounding.
     """

@@ -27,17 +27,15 @@ class RotationCanonicalization(Method, nnx.Module):
     The network maps the input to vectors along the axis, d of them for O(d) and d - 1 for SO(d), where the last column
     is the cross product of the others. For points it returns vectors of every point, which are averaged here. The group
     element is the matrix with the orthonormal vectors in columns, and the result is exactly equivariant for all
-    parameters. It costs one evaluation of the backbone. With an indefinite metric, the squares of the vectors decide
-    which directions are time-like.
+    parameters. With an indefinite metric, the squares of the vectors decide which directions are time-like.
 
     If vectors are dependent, a column is open. For collinear or planar points, an equivariant network cannot return
-    independent vectors, since elements that fix the input fix its outputs too. There are two cases. If all vectors of
-    the input lie in the span of the other columns (a point, a line, for O(3) a plane), the backbone sees the same input
-    for all choices of the open columns, and one evaluation gives the exact mean over all of them: for output vectors,
-    their component in this span. This covers outputs with up to three axes of the label, under SO(d) with fewer axes
-    than open columns. A displacement across the span has no first-order effect: at a kink, the derivative is the mean
-    of the one-sided derivatives. Otherwise, as for an octahedron, where vectors of points cancel, inputs are
-    degenerate.
+    independent vectors, since elements that fix the input fix its outputs too. If all vectors of the input lie in the
+    span of the other columns (a point, a line, for O(3) a plane), the backbone sees the same input for all choices of
+    the open columns, and one evaluation gives the exact mean over all of them: for output vectors, their component in
+    this span. This covers outputs with up to three axes of the label, under SO(d) with fewer axes than open columns. A
+    displacement across the span has no first-order effect: at a kink, the derivative is the mean of the one-sided
+    derivatives. Otherwise, as for an octahedron, where vectors of points cancel, inputs are degenerate.
 
     Args:
         network: a pure function, equivariant under the groups of all labels. It is called with an array
