@@ -17,8 +17,8 @@ TWICE = 2
 
 
 class Axes(NamedTuple):
-    """Eigenvalues `[d]`, ascending; eigenvectors `[d, d]`, in columns, with the low words that give twice the
-    precision; and the approximate remainder of the matrix off the diagonal in this basis, `[d, d]`."""
+    """Eigenvalues `[d]` in ascending order, eigenvectors `[d, d]` in columns, their low words (`tail`), and an estimate
+    of the off-diagonal remainder of the matrix in this basis (`left`), `[d, d]`."""
 
     values: Array
     vectors: Array
@@ -30,19 +30,19 @@ class Axes(NamedTuple):
 def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
     r"""Compute the eigenvectors of a symmetric matrix whose entries are known to twice the precision of its dtype.
 
-    Eigenvectors whose eigenvalues differ by less than a rounding error of the largest eigenvalue are precise too, such
-    as those across a thin rod: after a rotation into approximate eigenvectors small entries keep all their digits.
+    Eigenvectors are accurate even if their eigenvalues differ by less than a rounding error of the largest one, such as
+    those across a thin rod: after a rotation into approximate eigenvectors, small entries keep all their digits.
 
     Args:
-        matrix: `[d, d]`, the nearest floats.
-        low: their low words, `[d, d]`.
-        error: the error of the square roots of its eigenvalues: that of the vectors whose squares the matrix contains.
+        matrix: the high words of the entries, `[d, d]`.
+        low: the low words of the entries, `[d, d]`.
+        error: the error of the square roots of the eigenvalues, that is, of the vectors whose products form the matrix.
 
     Returns:
-        The axes. Derivatives are those of `eigh`; they are zero inside an eigenspace, up to the error of the entries of
-        the matrix in this basis.
+        The axes. Derivatives are those of `eigh`; they are zero between axes whose eigenvalues are equal up to the
+        error of the matrix entries in this basis.
 
-    Cost: about 12 products of matrices in double words.
+    Cost: about 12 double-word matrix products.
 
     Source:
         Ogita and Aishima, Iterative refinement for symmetric eigenvalue decomposition (2018), for the corrections.
@@ -96,7 +96,7 @@ def _principal_axes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...])
 
 
 def turning_rates(values: Array, error: Array) -> Array:
-    """Return how fast axes rotate toward each other as the matrix changes, `[d, d]`; zero inside an eigenspace.
+    """Return the rotation rate of each pair of axes per unit change of the matrix, `[d, d]`; zero inside an eigenspace.
 
     Args:
         values: the eigenvalues.

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 from equikit.numerics._rounding import Array, rounding
 
 BLOCK = 128
-"""The number of products that are added exactly at once."""
+"""The largest number of products in one exact sum."""
 
 
 class Double(NamedTuple):
-    """A number `high + low`, where `high` is the nearest float. No derivative flows through this arithmetic."""
+    """A number `high + low`, where `high` is the nearest float. This arithmetic has no derivatives."""
 
     high: Array
     low: Array
 
 
 def double(high: Array, low: Array | None = None) -> Double:
-    """Make a double word from two floats of any size, or from one."""
+    """Make a double word from one float, or from two floats of any size."""
     high = jax.lax.stop_gradient(high)
     return Double(high, jnp.zeros_like(high)) if low is None else two_sum(high, jax.lax.stop_gradient(low))
 
@@ -78,7 +78,7 @@ def _halves(number: Array) -> tuple[Array, Array]:
 
 
 class _Slices(NamedTuple):
-    """A number `(first + second + rest) * scale`, whose first two parts have few bits for exact sums of products."""
+    """A number `(first + second + rest) * scale`, whose first two parts have few bits for exact products."""
 
     first: Array
     second: Array
@@ -97,7 +97,7 @@ def _sliced(number: Double, bits: int) -> _Slices:
 
 
 def _bits(dtype: Any, products: int, factors: int) -> int:
-    """Return the bits of factors for which this many products add up exactly."""
+    """Return the number of bits per factor for which a sum of this many products is exact."""
     finfo: Any = jnp.finfo
     return (int(finfo(dtype).nmant) - max(products - 1, 1).bit_length()) // factors
 
@@ -110,10 +110,10 @@ def total(terms: Double, axis: int) -> Double:
 
 
 def matmul(one: Double, two: Double) -> Double:
-    """Multiply matrices `[n, k]` and `[k, m]`, with the error of double words of the largest entries.
+    """Multiply matrices `[n, k]` and `[k, m]` in double-word precision, relative to the largest entries.
 
-    Factors are cut into three slices of so few bits that floats hold the sums of their products exactly: most of the
-    work is one product of matrices of floats, `[3 n, k]` and `[k, 3 m]`.
+    Each factor is split into three slices with few enough bits that float sums of their products are exact. Most of the
+    work is one matrix product of floats, `[3 n, k]` times `[k, 3 m]`.
     """
     k = one.high.shape[1]
     if k > BLOCK:
@@ -132,7 +132,7 @@ def matmul(one: Double, two: Double) -> Double:
 
 
 def matmul_error(dtype: Any, k: int) -> float:
-    """Bound the error of `matmul`, given the largest entries and their number k."""
+    """Bound the error of `matmul` for sums of k products, relative to the largest entries."""
     return 4 * rounding(dtype) * 4.0 ** -_bits(dtype, min(k, BLOCK), 2)
 
 
@@ -143,7 +143,7 @@ def transposed(matrix: Double) -> Double:
 
 @jax.custom_jvp
 def with_derivative(value: Array, like: Array) -> Array:
-    """Return a value, with the derivatives of a less precise computation of it."""
+    """Return `value` with the derivatives of `like`, a less precise computation of the same quantity."""
     return value
 
 
@@ -162,7 +162,7 @@ def power_of_two(size: Array) -> Array:
 def rounding_error(array: Array) -> Array:
     r"""Return the standard deviation of the rounding error of each entry, \(\mathrm{ulp} / \sqrt{12}\).
 
-    Zero for zero and for entries that are not finite; for complex entries, of both parts together.
+    It is zero for zero and non-finite entries; for complex entries, it combines the errors of both parts.
     """
     if jnp.iscomplexobj(array):
         return jnp.hypot(rounding_error(array.real), rounding_error(array.imag))

@@ -12,20 +12,20 @@ from equikit import _checks
 from equikit.numerics._rounding import rounding
 
 CLOSE = 16
-"""Eigenvalues that differ by less than this many rounding errors of the largest count as equal in derivatives."""
+"""Derivatives treat eigenvalues as equal if they differ by less than this many rounding errors of the largest."""
 
 
 def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*batch d"], Float[jax.Array, "*batch d d"]]:
     r"""Compute eigenvalues, ascending, and eigenvectors, in columns, of symmetric matrices.
 
-    Up to d = 3 by Jacobi rotations, the same number for every matrix, so that a batch is one pass of elementwise
-    operations; for larger d by LAPACK. The derivatives are \(d\lambda_i = (V^T dA\, V)_{ii}\) and \(dV = V (F \circ V^T
-    dA\, V)\) with \(F_{ij} = 1/(\lambda_j - \lambda_i)\), and \(F_{ij} = 0\) if two eigenvalues are equal up to
-    rounding, which is a rotation of the basis inside an eigenspace. They are exact for everything that does not depend
-    on that basis, and finite for everything else.
+    Up to d = 3, a fixed number of Jacobi rotations is applied, so that a batch takes one pass of elementwise
+    operations; larger matrices use LAPACK. The derivatives are \(d\lambda_i = (V^T dA\, V)_{ii}\) and \(dV = V (F \circ
+    V^T dA\, V)\) with \(F_{ij} = 1/(\lambda_j - \lambda_i)\), and \(F_{ij} = 0\) if two eigenvalues are equal up to
+    rounding, where a change only rotates the basis of an eigenspace. Derivatives are exact for functions that do not
+    depend on this basis, and finite for all others.
 
     Args:
-        matrix: real and symmetric, `[*batch, d, d]`, in floating point; only the symmetric part enters.
+        matrix: real and symmetric, `[*batch, d, d]`, in floating point; only the symmetric part is used.
 
     Returns:
         Eigenvalues `[*batch, d]` and eigenvectors `[*batch, d, d]`, NaN if an entry is NaN. The sign of an eigenvector,
@@ -66,7 +66,7 @@ def _jacobi(matrix: jax.Array, d: int) -> tuple[jax.Array, jax.Array]:
     """Rotate planes in turn until the matrix is diagonal; convergence is quadratic."""
     if d == 0:
         return matrix.sum(-1), matrix
-    # Squares of entries have to fit in the dtype.
+    # Scale the matrix so that squares of entries do not overflow.
     size = jnp.max(jnp.abs(matrix), axis=(-2, -1), keepdims=True, initial=0)
     scaled = matrix / jnp.where(size > 0, size, 1)
     a = [[scaled[..., i, j] for j in range(d)] for i in range(d)]
@@ -81,10 +81,10 @@ def _jacobi(matrix: jax.Array, d: int) -> tuple[jax.Array, jax.Array]:
                 _rotate(a, v, p, q)
         return a, v
 
-    a, v = jax.lax.fori_loop(0, sweeps, sweep, (a, v))  # unrolled, it takes a second to compile
+    a, v = jax.lax.fori_loop(0, sweeps, sweep, (a, v))  # the unrolled loop takes a second to compile
     values = [a[i][i] for i in range(d)]
     columns = [[v[i][j] for i in range(d)] for j in range(d)]
-    for i in range(d):  # ascending, by exchanges of neighbors
+    for i in range(d):  # sort in ascending order by swaps of neighbors
         for j in range(d - 1 - i):
             swap = values[j] > values[j + 1]
             values[j], values[j + 1] = _exchanged(swap, values[j], values[j + 1])

@@ -15,30 +15,30 @@ from equikit.symmetrization.rotations._descent import EnergyDescent
 from equikit.symmetrization.rotations._rotation import RotationCanonicalization
 
 
-def Canonicalize(  # it makes an object, of the class that the group has
+def Canonicalize(  # capitalized because it returns an instance of a class
     network: Any, group: Group | type[Group], *, by: Literal["network", "energy"] = "network", **options: Any
 ) -> Method:
     r"""Learned canonicalization: one group element h(x) for every input, \(x \mapsto h(x)\, f(h(x)^{-1} x)\).
 
-    The element comes from an equivariant network, or with `by="energy"` is the one whose copy of the input has the
-    least energy, for any function as energy.
+    The element comes from an equivariant network; with `by="energy"`, it is the element whose copy of the input has the
+    lowest energy, for any function as energy.
 
     Args:
-        network: what chooses the element; see the class.
-        group: what acts. `Z(n)` and `D(n)` turn images, `"i j"` with fixed axes; `O` and `SO` are those of a label, and
-            so is `S`; with an energy any finite group of a label, such as `S`, `H` or a `MatrixGroup`. A label has to
-            be bound to this group, or to one of its class if it is a class: `ek.O`.
+        network: the network or energy that chooses the element; see the class.
+        group: the group. `Z(n)` and `D(n)` rotate images, `"i j"` with fixed axes; `O`, `SO` and `S` act on a label,
+            and by energy any finite group of a label, such as `S`, `H` or a `MatrixGroup`. A label must be bound to
+            this group, or to a group of this class if it is a class: `ek.O`.
         by: `"network"` or `"energy"`.
-        **options: those of the class, such as `on_degenerate=`, or `label=` where several labels have the group.
+        **options: options of the class, such as `on_degenerate=`, or `label=` if several labels have the group.
 
     Returns:
         For `Z` and `D` an `ImageCanonicalization` or `EnergyCanonicalization`, for `O` and `SO` a
         `RotationCanonicalization` or `EnergyDescent`, for `S` a `PermutationCanonicalization` or
-        `EnergyCanonicalization`; NNX modules all of them.
+        `EnergyCanonicalization`; all are NNX modules.
 
     Raises:
         GroupError: if there is no learned canonicalization for the group; in `symmetrize`, if no label is bound to it.
-        OptionError: if there is no such `by`.
+        OptionError: if `by` has another value.
 
     Example:
         >>> import equikit as ek, jax

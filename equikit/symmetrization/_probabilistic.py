@@ -33,48 +33,48 @@ from equikit.symmetrization.rotations._rotation import rotated_label
 class Probabilistic(Method, nnx.Module):
     r"""Elements sampled from \(p(g \mid x)\), given by an equivariant network, for S(n), O(d), SO(d) and products.
 
-    The network gets the input and noise ε, whose distribution no element of the groups changes, and maps them to a
-    group element \(q(x, \epsilon)\), with \(q(g x, g \epsilon) = g\, q(x, \epsilon)\): scores of the entries, which
-    are sorted, for S(n), and vectors, made orthonormal, for O(d) and SO(d). Then \(p(g' g \mid g' x) = p(g \mid x)\),
-    and the expectation of \(g f(g^{-1} x)\) is equivariant for every x, symmetric or not, and all parameters. A mean of
-    samples is so in expectation only; `info.standard_error` says how far it may be off.
+    The network gets the input and noise ε with a distribution that is invariant under the groups, and maps them to a
+    group element \(q(x, \epsilon)\), with \(q(g x, g \epsilon) = g\, q(x, \epsilon)\): scores of the entries, which are
+    sorted, for S(n), and vectors, which are orthonormalized, for O(d) and SO(d). Then
+    \(p(g' g \mid g' x) = p(g \mid x)\), and the expectation of \(g f(g^{-1} x)\) is equivariant for every x, symmetric
+    or not, and all parameters. A mean of samples is equivariant only in expectation; see `info.standard_error`.
 
-    It is group averaging where the network returns the noise, and canonicalization where it does not look at it. In
-    between it averages over what it has learned to be worth averaging over. For an input with symmetries of its own, a
-    single element breaks the symmetry, and the outputs of entries that a symmetry exchanges differ; their expectations
-    do not.
+    It is group averaging if the network returns the noise, and canonicalization if the network ignores the noise;
+    between these, it averages over a learned distribution. For a symmetric input, a single element breaks the symmetry,
+    and outputs of entries that a symmetry exchanges differ, but not their expectations.
 
-    Noise is independent and normal, one number for each entry of the axes and channel: for S alone each entry has its
-    own, for rotations it is vectors, with the axes of the first term that has the label once. Derivatives go through
-    the noise to the network: by Gram-Schmidt, and straight through the sorting as for `PermutationCanonicalization`.
+    Noise is independent and normal, with one number for each entry of the axes and each channel: for S alone, each
+    entry has its own noise; for rotations, noise vectors have the axes of the first term that has the label once.
+    Derivatives flow through the noise to the network: by Gram-Schmidt, and straight through the sorting as in
+    `PermutationCanonicalization`.
 
     Args:
-        network: equivariant, and pure, as for `RotationCanonicalization` and `PermutationCanonicalization`. It gets a
-            dictionary with the noise under `"noise"`, but `ek.nn.DeepSets` and `ek.nn.GraphNetwork` get it among the
+        network: a pure, equivariant function, as in `RotationCanonicalization` and `PermutationCanonicalization`. It
+            gets a dictionary with the noise under `"noise"`; `ek.nn.DeepSets` and `ek.nn.GraphNetwork` get it among the
             numbers of the entries. For several labels it returns a dictionary, with scores under the label, and vectors
             under the label or the labels of their term.
-        labels: the axes on which elements act; all that are bound to S or O by default. One of them at most may be
-            bound to O. Other methods in the list `how` may draw on the result; each multiplies the number of samples,
-            so give all but one of them `samples=1`.
+        labels: the axes on which elements act; by default, all that are bound to S or O. At most one of them may be
+            bound to O. Several random methods in the list `how` multiply their numbers of samples, so use `samples=1`
+            for all but one.
         terms: names of the input terms that the network sees; all by default.
-        samples: how many elements are drawn for each input.
-        evaluation_samples: how many after `sym.eval()`; as many by default.
-        noise: channels of the noise.
-        scale: its standard deviation.
-        temperature, rounds: of the soft permutation, as for `PermutationCanonicalization`.
+        samples: the number of sampled elements for each input.
+        evaluation_samples: the number of samples after `sym.eval()`; by default `samples`.
+        noise: the number of channels of the noise.
+        scale: the standard deviation of the noise.
+        temperature, rounds: options of the soft permutation, as in `PermutationCanonicalization`.
 
     Attributes:
-        deterministic: whether permutations have no derivative, and `evaluation_samples` are drawn; `eval()` and
-            `train()` set it. Elements are drawn all the same.
+        deterministic: whether permutations have no derivative, and `evaluation_samples` is used; `eval()` and `train()`
+            set it. Elements are still sampled.
 
     Raises:
         OptionError: if the network or an option does not fit, or there is no key.
         GroupError: if a label has another group.
-        ShapeError, DTypeError: if the network returns something else.
-        FrameError: for an input that is not finite. Where the network's outputs leave something open, scores that tie
-            or vectors that are dependent, it is drawn uniformly.
+        ShapeError, DTypeError: if the network's output has the wrong form.
+        FrameError: for a non-finite input. Elements that the network's output does not determine, for tied scores or
+            dependent vectors, are sampled uniformly.
 
-    Cost: a call of the network, and an evaluation of the backbone, for each sample.
+    Cost: one call of the network and one evaluation of the backbone for each sample.
 
     Example:
         >>> import equikit as ek
@@ -129,11 +129,11 @@ class Probabilistic(Method, nnx.Module):
         return frozenset(permuted) | frozenset(rotated)
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Nothing: the network is invariant under all other groups."""
+        """No labels: the network is invariant under all other groups."""
         return frozenset()
 
     def _labels(self, action: Action) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the permuted labels, and the rotated labels, of which there is at most one."""
+        """Return the permuted labels, and at most one rotated label."""
         groups = action.groups
         names = self.labels or tuple(name for name, group in groups.items() if isinstance(group, S | O))
         rotated = tuple(name for name in names if isinstance(groups.get(name), O))

@@ -34,7 +34,7 @@ class _Drawing(Method):
         return self.of.reads(action)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """Return some random elements, or all."""
+        """Return random elements with a key, or all elements without a key."""
         if key is None:
             return self.of.frame(action, sample, None)
         return self.draw(action, sample, key, self.samples)
@@ -48,15 +48,15 @@ class _Drawing(Method):
 class Stochastic(_Drawing):
     r"""With a key, elements sampled from a frame by their weights; without a key, the exact average.
 
-    With a key the result is equivariant in expectation only, and costs as much as its samples; training sees random
-    frames, as augmentation would show it random rotations, but few of them. Without a key, in evaluation, all elements
-    are averaged, and the result is equivariant to rounding: the recommended way to train with frames.
+    With a key, the result is equivariant only in expectation, and costs one evaluation per sample; training sees a few
+    random elements of frames, similar to augmentation by random rotations. Without a key, in evaluation, all elements
+    are averaged, and the result is equivariant up to rounding. This is the recommended way to train with frames.
 
     Args:
         of: the frame.
-        samples: how many elements are drawn, for each input on its own; the standard error is in `info`.
+        samples: the number of sampled elements for each input; the standard error is in `info`.
 
-    Cost: as many evaluations of the backbone as there are samples, with a key.
+    Cost: with a key, one evaluation of the backbone for each sample.
 
     Example:
         >>> import equikit as ek, jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The public function `symmetrize`: an equivariant function from any backbone."""
+"""The public function `symmetrize`, which makes any backbone equivariant."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Symmetrized:
 
     Attributes:
         backbone: the function or module.
-        how: the method that gives every input its frame.
+        how: the method that computes a frame for every input.
         action: the signature, and how elements of the groups act on its terms.
     """
 
@@ -98,19 +98,18 @@ class Symmetrized:
             x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term. The backbone sees
                 arrays of the same shapes, a dictionary if there are several terms, or `x` is one.
             *arguments, **keywords: passed on to the backbone as they are.
-            key: for what is drawn at random: elements of frames, degenerate inputs, dropout of the backbone.
-            mask: for a label, booleans `[*batch, n]`, which entries are there; the others are zero for the backbone,
-                whatever they were, and it gets the masks by label as `mask=`. The array alone where only one label can
-                have a mask.
+            key: a random key for elements of frames, degenerate inputs, and dropout of the backbone.
+            mask: for each label, booleans `[*batch, n]`, true for present entries; other entries become zero, and the
+                backbone gets the masks by label as `mask=`. A single array is enough if only one label can have a mask.
             with_info: return `(y, info)`.
 
         Returns:
-            What the backbone returns: an array, or a dictionary of arrays. For type checkers it has the type of `x`.
+            The output of the backbone: an array, or a dictionary of arrays. For type checkers it has the type of `x`.
 
         Raises:
-            FrameError: for an input that has no frame, where the method says that this is an error.
-            ShapeError, DTypeError: if an array does not fit, or the backbone returns something else than declared.
-            OptionError: if a key is missing, or the backbone has a state.
+            FrameError: for an input without a frame, if the method treats this as an error.
+            ShapeError, DTypeError: if an array does not fit, or the backbone's outputs do not match the signature.
+            OptionError: if a key is missing, or the backbone changes its state.
         """
         refuse_wrong_key(key)
         _checks.flag("with_info", with_info)
@@ -222,12 +221,12 @@ def _is_value(how: Method) -> bool:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _frame_at_once(how: Method, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-    """Compute the frame by one program for all methods, instead of one for each method and the steps between."""
+    """Compute the frame by one program, instead of one for each method and each step between methods."""
     return how.frame(action, sample, key)
 
 
 def _narrow(found: Any, given: Any) -> Any:
-    """Return the dtype of the inputs if the mean was taken in a wider one for precision; complex stays complex."""
+    """Return the dtype of the inputs if the mean was computed in a wider dtype; complex stays complex."""
     if jnp.issubdtype(found, jnp.complexfloating) or found.itemsize <= given.itemsize or given.itemsize >= 4:
         return found
     return given
@@ -258,7 +257,7 @@ class SymmetrizedModule(Symmetrized, ModuleOf):
 
 
 class SymmetrizedFunction(Symmetrized, PytreeOf):
-    """A symmetrized function; a pytree whose leaves are those of the backbone if it is a pytree."""
+    """A symmetrized function; a pytree with the leaves of the backbone if the backbone is a pytree."""
 
     def __repr__(self) -> str:
         return f"symmetrize({self.backbone!r}, {str(self.action.signature)!r}, how={self.how!r})"
@@ -283,37 +282,37 @@ def symmetrize(
     r"""Make any function equivariant: \(x \mapsto \sum_g w_g(x)\, g f(g^{-1} x)\) over a frame of the input.
 
     Args:
-        backbone: a function or module of any library, that can be traced by JAX and changes no state. It is called with
-            arrays of the shapes that the result of `symmetrize` is called with. A module of Flax NNX is passed as it
-            is; one of Equinox with `batched=False`, or as `jax.vmap(net)`; one of Flax Linen as
-            `functools.partial(net.apply, variables)` with `variables = net.init(key, x)`, or as it is where it is a
-            submodule of the Linen module that calls it; a function of Haiku as
-            `lambda x: net.apply(params, None, x)` with `net = hk.transform(f)` and `params = net.init(key, x)`.
-        signature, outputs: what acts on the axes of its inputs and outputs: `"p x -> p x"`, or two dictionaries from
+        backbone: a function or module of any library that JAX can trace and that does not change its state. It is
+            called with arrays of the same shapes as the result of `symmetrize`. Pass a Flax NNX module unchanged; an
+            Equinox module with `batched=False`, or as `jax.vmap(net)`; a Flax Linen module as
+            `functools.partial(net.apply, variables)` with `variables = net.init(key, x)`, or unchanged if it is a
+            submodule of the Linen module that calls it; a Haiku function as `lambda x: net.apply(params, None, x)` with
+            `net = hk.transform(f)` and `params = net.init(key, x)`.
+        signature, outputs: the labels of the axes of its inputs and outputs: `"p x -> p x"`, or two dictionaries from
             name to labels. Outputs are transformed by their labels: `"p x -> "` are invariants, `"p x -> x"` vectors.
-        how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of them, one for each group, in which a
-            frame is computed from what the ones before it have made canonical. Labels on which no method acts are left
-            to the backbone, and frames must not change with them.
-        translate: a label along which entries are positions in space, of all terms that have it once and are no axial
-            vectors; or a dictionary from the names of such terms to their label. The centroid is then taken away first,
-            and put back.
-        channels: whether arrays have an axis of channels, the last one; without, they are `[*batch, *axes]`.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
-        key_argument: the keyword by which the backbone takes a key for its dropout: `"key"`, or `"rngs"` as Flax does.
-        chunk_size: how many elements are evaluated at once. By default as many as keep the largest array of the
-            backbone in the cache of the device. Compiled programs have a loop over the rest; on CPUs it is written out
-            sixteen times where the backbone has convolutions.
+        how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of methods, one for each group, where each
+            frame is computed for the canonical form from the frames before it. The symmetry of labels on which no
+            method acts is left to the backbone, and frames must not depend on their groups.
+        translate: a label along which entries are positions in space, in all terms that have it once and are not axial
+            vectors; or a dictionary from the names of such terms to their label. The centroid is then subtracted first,
+            and added to outputs.
+        channels: whether arrays have an axis of channels, the last one; otherwise they are `[*batch, *axes]`.
+        groups: a dictionary from labels to groups; labels may also be given as keywords.
+        key_argument: the keyword by which the backbone takes a key for its dropout: `"key"`, or `"rngs"` as in Flax.
+        chunk_size: the number of elements evaluated at once. By default, the largest array of the backbone stays in the
+            cache of the device. Compiled programs loop over chunks; on CPUs the loop is unrolled sixteen times if the
+            backbone has convolutions.
         remat: compute the backbone again in the backward pass, so that memory does not grow with the frame.
-        batched: whether the backbone takes all samples at once, with batch axes in front, as modules of Flax do; those
-            of Equinox take one sample. With `batched=False` it is mapped over the batch axes, and gets the mask and a
-            key of each sample; further arguments of a call are the same for all samples.
+        batched: whether the backbone takes all samples at once, with leading batch axes, as Flax modules do; Equinox
+            modules take one sample. With `batched=False` it is mapped over the batch axes, and gets the mask and a key
+            for each sample; further arguments of a call are the same for all samples.
         **bindings: labels with their groups.
 
     Returns:
-        A callable of `x`; an NNX module if the backbone or the method is one, else a pytree.
+        A callable of `x`; an NNX module if the backbone or the method is one, otherwise a pytree.
 
     Raises:
-        SignatureError: if the signature cannot be read, or `translate` names what is no position.
+        SignatureError: if the signature cannot be parsed, or `translate` names an axis without positions.
         OptionError, GroupError: if an option or a method does not fit the groups.
 
     Cost: one evaluation of the backbone for each element of the frame.

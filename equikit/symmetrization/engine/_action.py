@@ -26,11 +26,11 @@ from equikit.symmetrization.finite._turned import turned
 
 @dataclass(frozen=True)
 class Action:
-    """The action on the inputs and outputs of a backbone: a hashable value, so that programs are compiled once for it.
+    """The action on the inputs and outputs of a backbone; hashable, so that programs compile once for each action.
 
     Attributes:
         signature: the terms, with a group on every label.
-        translated: for the name of a term, the label along which its entries are positions in space.
+        translated: pairs of a term's name and the label along which its entries are positions in space.
         channels: whether arrays have an axis of channels, the last one.
     """
 
@@ -40,12 +40,12 @@ class Action:
 
     @property
     def groups(self) -> Mapping[str, Group]:
-        """The labels on which a group acts."""
+        """The group of each label on which a group acts."""
         return self.signature.groups
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """The labels on which nothing acts."""
+        """The labels on which no group acts."""
         return tuple(label for label, what in self.signature.bindings if isinstance(what, Fixed))
 
     @property
@@ -57,14 +57,14 @@ class Action:
         """Return the input terms with these names, or all.
 
         Raises:
-            OptionError: if a name is that of no input term.
+            OptionError: if a name does not belong to an input term.
         """
         for name in names or ():
             _checks.choice("terms", name, [term.name for term in self.inputs])
         return tuple(term for term in self.inputs if names is None or term.name in names)
 
     def refuse_without(self, found: object, what: str, step: str, error: type[EquikitError] = OptionError) -> None:
-        """Raise `OptionError` where a method finds no input that has what it needs."""
+        """Raise `error` if a method found no suitable input."""
         if not found:
             raise error(
                 f"no input has {what}",
@@ -74,12 +74,12 @@ class Action:
             )
 
     def output_order(self, label: str) -> int:
-        """Return the largest number of axes with a label of an output, at least one if it carries a determinant."""
+        """Return the largest number of axes with this label in an output; at least one with a determinant."""
         outputs = self.signature.outputs
         return max((max(len(_places(t, label)), label in self.signature.odd(t)) for t in outputs), default=0)
 
     def has_mean(self, label: str, free: Array) -> Array:
-        """Whether `act` gives the mean over all elements that only rotate `free` directions across the input."""
+        """Whether `act` averages over all elements that rotate only the `free` directions orthogonal to the input."""
         found: Array = jnp.ones((), bool)
         for term in self.signature.outputs:
             odd = label in self.signature.odd(term)
@@ -138,15 +138,15 @@ class Action:
     def act_inverse(self, element: Element, term: Term, array: Array) -> Array:
         r"""Apply the inverse of an element to an array `[*axes, channels]` of one sample.
 
-        Where the array spans too little to determine the matrix, the result is projected onto this span, in which it
-        lies anyway. A displacement across the span then has no first-order effect: the value is even in it, since a
-        group element that leaves the array as it is reverses it. At a kink this is the mean of the one-sided
-        derivatives. Where permutations leave the array as it is, its derivative is the mean over them.
+        If the array does not span enough directions to determine the matrix, the result is projected onto its span,
+        which does not change its value. A displacement orthogonal to the span then has no first-order effect: some
+        group element fixes the array and reverses the displacement, so the value is even in it. At a kink, this is the
+        mean of the one-sided derivatives. If permutations fix the array, its derivative is averaged over them.
         """
         translation = self.translation(term)
         if translation in element.shift:
             moved = array - positions(element.shift[translation], term, translation, array.ndim)
-            array = moved.astype(array.dtype)  # which says how precise the numbers are
+            array = moved.astype(array.dtype)  # the dtype tells how precise the numbers are
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
                 by = element.linear[base(label)]
@@ -167,11 +167,11 @@ class Action:
         return array
 
     def inverse_on(self, label: str, by: Array) -> Array:
-        """Return how the inverse of an element acts on an axis with this label, which may have a star."""
+        """Return the action of the inverse element on an axis with this label (possibly with a star)."""
         return inverse_linear(self.groups[label], self._of(label, by))
 
     def projection_on(self, label: str, element: Element) -> Array | None:
-        """Return the projection of a moved axis with this label, which may have a star, onto the span of the input."""
+        """Return the projection of a moved axis with this label (possibly with a star) onto the span of the input."""
         onto = element.stabilizer.get(base(label))
         if onto is None or is_permutation(onto):
             return None
@@ -182,12 +182,12 @@ class Action:
         return along(metric, along(metric, onto, 0), 1)
 
     def _of(self, label: str, by: Array) -> Array:
-        """Return how an element acts on an axis with this label, which may have a star."""
+        """Return the action of an element on an axis with this label (possibly with a star)."""
         return by if base(label) == label else jnp.swapaxes(inverse_linear(self.groups[base(label)], by), -1, -2)
 
 
 def positions(shift: Array, term: Term, label: str | None, ndim: int) -> Array:
-    """Return a shift as an array that broadcasts to positions along a label."""
+    """Reshape a shift so that it broadcasts against positions along a label."""
     assert label is not None, "only labels along which entries are positions are asked for"
     place = term.labels.index(label)
     return jnp.expand_dims(shift, [i for i in range(ndim) if i != place])
@@ -199,7 +199,7 @@ def _places(term: Term, label: str) -> tuple[int, ...]:
 
 
 def signed(array: Array, sign: Array | int) -> Array:
-    """Return an array times a sign, which is an integer if it is known."""
+    """Multiply an array by a sign; a Python integer stands for one."""
     return array if isinstance(sign, int) else array * sign.astype(array.dtype)
 
 
@@ -252,6 +252,6 @@ def _masked(by: Array | None, mask: Array) -> Array:
         return mask
     if is_permutation(by):
         return jnp.take_along_axis(mask, by, axis=-1)
-    # A matrix that permutes with signs, or as nearly as a soft one does.
+    # A signed permutation matrix, or a soft approximation of one.
     moved = jnp.matmul(jnp.swapaxes(jnp.abs(by), -1, -2), mask[..., None].astype(by.real.dtype))
     return moved[..., 0] > 0.5

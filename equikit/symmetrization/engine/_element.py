@@ -18,7 +18,7 @@ Array = Any
 """A JAX array; element arrays are integers `[*batch, n]` for permutations, else matrices `[*batch, n, n]`."""
 
 SMALL = 4
-"""The largest size for which a matrix is applied column by column: XLA is slow with batches of tiny CPU products."""
+"""The largest size for which a matrix is applied column by column: XLA is slow on batches of tiny products on CPUs."""
 
 
 @jax.tree_util.register_dataclass
@@ -27,18 +27,18 @@ class Element:
     r"""An element g of a product of groups, acting by \(x \mapsto L x + t\).
 
     Attributes:
-        linear: for a label, a permutation, integers `[*batch, n]` that send entry i to place `p[i]`, or a matrix
+        linear: for each label, a permutation (integers `[*batch, n]` that send entry i to place `p[i]`) or a matrix
             `[*batch, n, n]`.
-        shift: for a label, a vector `[*batch, n]` that is added to the positions in space along that axis.
-        stabilizer: for a label, the permutations s that leave the (moved) input as it is. If any two entries
-            of an orbit can be exchanged, the orbits of entries give them, integers `[*batch, n]` below n. Otherwise the
-            orbits of tuples of entries do, integers `[*batch, n, ..., n]` that number a representative of each orbit,
-            with one axis for each axis that a term may have of the label.
-            Outputs are averaged over them before g is applied, which stands for all elements g s, and so are
-            derivatives. Or, where matrices act, `[*batch, n, n]` projections onto the vectors that the (moved) input
-            spans; moved inputs are projected onto these, and outputs averaged over all s that leave them as they are.
-        grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count; in
-            integers where it is a quarter turn or reflection, which exchanges pixels.
+        shift: for each label, a vector `[*batch, n]` that is added to the positions along that axis.
+        stabilizer: for each label, the group elements s that fix the (moved) input. Permutations are given by the
+            orbits of entries, integers `[*batch, n]` below n, if any two entries of an orbit can be exchanged;
+            otherwise by the orbits of tuples of entries, integers `[*batch, n, ..., n]` that number a representative of
+            each orbit, with one axis for each axis that a term can have with this label. Outputs and derivatives are
+            averaged over s before g is applied, which represents all elements g s. Matrices are given by projections
+            `[*batch, n, n]` onto the span of the (moved) input: moved inputs are projected onto this span, and outputs
+            averaged over all s that fix it.
+        grid: for each pair of labels, a matrix `[*batch, 2, 2]` that rotates images whose pixel axes have these labels;
+            integers for quarter turns and reflections, which exchange pixels.
     """
 
     linear: dict[str, Array] = field(default_factory=dict)
@@ -122,7 +122,7 @@ def _permuted(permutation: Array, vector: Array) -> Array:
 
 
 def inverse(element: Element, groups: Mapping[str, Group]) -> Element:
-    """Return the inverse of an element; `groups` are those of each label.
+    """Return the inverse of an element; `groups` maps each label to its group.
 
     Raises:
         OptionError: if `element` is not an `Element`, or a label has no group.

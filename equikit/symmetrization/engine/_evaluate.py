@@ -24,13 +24,13 @@ from equikit.symmetrization.engine.backbones._backbone import Call
 from equikit.symmetrization.engine.backbones._foreign import is_initializing
 
 CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
-"""The most bytes of the largest array of a backbone, by platform; beyond, elements are evaluated one after another.
+"""The most bytes of a backbone's largest array, by platform; elements are evaluated in chunks that stay below it.
 
-For accelerators they are guesses.
+Values for accelerators are guesses.
 """
 
 FEW = 16
-"""The most elements that are added one by one, and the most unrolled steps of a loop with convolutions."""
+"""The largest number of elements that are added one by one, and of unrolled steps of a loop with convolutions."""
 
 Chunk = tuple[Element, Array, jax.Array | None]
 """Elements, their weights, and a key for each."""
@@ -53,9 +53,9 @@ def mean_over(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     r"""Compute \(\sum_g w_g\, g f(g^{-1} x)\), and its standard error if the elements are samples.
 
-    What is not the backbone runs as compiled programs, also where the caller compiles nothing: operation by operation
-    it would take longer than the backbone. The backbone itself is compiled by nobody but the caller, since it may hold
-    parameters that change.
+    Everything except the backbone runs as compiled programs, even if the caller does not use `jit`: executed operation
+    by operation, it would take longer than the backbone. Only the caller compiles the backbone, whose parameters may
+    change.
     """
     if is_initializing(call.backbone):
         call(x, masks, key)  # outside of transformations, so that its parameters are not traced
@@ -86,7 +86,7 @@ def _sums_over(
             arrays, present = {**constant, **moved}, {**fixed, **seen}
             return call({name: arrays[name] for name in x}, {label: present[label] for label in masks}, key)
 
-        # A vmap over one element too: a backbone with a state is then refused at any size of a chunk.
+        # Map over a single element too, so that a backbone with state is rejected for every chunk size.
         y = jax.vmap(one, axis_size=weights.shape[0])(moved, seen, keys)
         sums: Sums = _summed(call.action, len(call.batch), frame.drawn, elements, weights, y)
         return sums
@@ -110,7 +110,7 @@ def _moved(
 
     def one(element: Element) -> tuple[dict[str, Array], dict[str, Array]]:
         arrays = act(action, element, terms, x, batch=batch, backwards=True)
-        if element.shift:  # which has moved absent points too
+        if element.shift:  # a shift moves absent points too
             seen = moved_masks(element, masks)
             for term in terms:
                 arrays[term.name] = masked(arrays[term.name], term.labels, seen, batch)
@@ -127,7 +127,7 @@ def _summed(action: Action, batch: int, drawn: bool, elements: Element, weights:
     for name, array in moved.items():
         wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         share = jnp.expand_dims(weights, range(batch + 1, array.ndim)).astype(wide.real.dtype)
-        # What has no weight may be anything, not-a-number included.
+        # Values with weight zero are arbitrary, possibly NaN.
         wide = jnp.where(share == 0, 0, wide)
         sums[name] = _added(wide * share)
         if drawn:
@@ -142,7 +142,7 @@ def _over(total: Array, share: Array) -> Array:
 
 @jax.jit
 def _together(one: Sums, two: Sums) -> Sums:
-    """Combine the sums over the elements of both; squared distances are from the mean of all."""
+    """Combine two sums over elements; squared distances are then from the mean of all."""
     sums, squares, shares = jax.tree.map(jnp.add, one, two)
     for name in squares:
         apart = _over(one[0][name], one[2][name]) - _over(two[0][name], two[2][name])
@@ -151,7 +151,7 @@ def _together(one: Sums, two: Sums) -> Sums:
 
 
 def _added(terms: Array) -> Array:
-    """Sum over the first axis; few entries one by one, which XLA vectorizes on a CPU, unlike a sum."""
+    """Sum over the first axis; few entries are added one by one, which XLA vectorizes on CPUs, unlike a sum."""
     if not 0 < terms.shape[0] <= FEW:
         return jnp.sum(terms, axis=0)
     return functools.reduce(jnp.add, [terms[i] for i in range(terms.shape[0])])
@@ -172,12 +172,12 @@ def _standard_errors(squares: Mapping[str, Array], frame: Frame) -> dict[str, Ar
 def _in_chunks(
     run: Callable[..., Sums], count: int, pace: Pace, elements: Element, weights: Array, keys: jax.Array | None
 ) -> Sums:
-    """Add up over chunks of elements: by a scan in a traced program, otherwise in a loop."""
+    """Sum over chunks of elements, with a scan in a traced program and a loop otherwise."""
     size = pace.size
     if size >= count:
         return run(elements, weights, keys)
     chunks = math.ceil(count / size)
-    # Elements that fill up the last chunk repeat the first one, with weight zero.
+    # The last chunk is padded with copies of the first element, with weight zero.
     fill = chunks * size - count
     elements, keys = jax.tree.map(lambda a: jnp.concatenate([a, jnp.repeat(a[:1], fill, axis=0)]), (elements, keys))
     weights = jnp.concatenate([weights, jnp.zeros((fill, *weights.shape[1:]), weights.dtype)])
@@ -200,11 +200,11 @@ def _in_chunks(
 
 @dataclass(frozen=True)
 class Made:
-    """The shapes and dtypes that a backbone makes of one element.
+    """Properties of the arrays in a backbone's computation for one element.
 
     Attributes:
         largest: the bytes of the largest array.
-        convolutions: whether there are any.
+        convolutions: whether the computation contains convolutions.
     """
 
     largest: int = 1
@@ -212,12 +212,12 @@ class Made:
 
 
 _KNOWN: dict[int, tuple[weakref.ref[Any], dict[Any, Made]]] = {}
-"""From the id of a live backbone to its computation for arguments of each shape. Tracing takes most of the time of a
-call without `jit`. The values only set the chunk size, so they need not be updated when the backbone changes."""
+"""Properties by id of a live backbone and shapes of arguments. Tracing takes most of the time of a call
+without `jit`. The values only set the chunk size, so they need not be updated when the backbone changes."""
 
 
 def _made(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Made:
-    """Trace the backbone; if nothing else is traced, once for each shape and dtype of its arguments."""
+    """Trace the backbone; for concrete arguments, only once for each set of shapes and dtypes."""
     known, shapes = _known(call.backbone), _shapes((x, masks, key, call.arguments, call.keywords, call.told))
     if known is None or shapes is None:
         return _traced(call, x, masks, key)
@@ -228,13 +228,13 @@ def _made(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Arr
 
 
 def _traced(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Made:
-    # One element under a vmap, as it is run: a backbone that changes its state is refused here already.
+    # One element under a vmap, as in the evaluation: a backbone that changes its state is rejected here.
     alone = jax.tree.map(lambda a: a[None], (x, masks, key))
     return _of_program(jax.make_jaxpr(jax.vmap(call))(*alone).jaxpr)
 
 
 def _known(backbone: object) -> dict[Any, Made] | None:
-    """Return what is cached for this backbone; `None` for objects without weak references."""
+    """Return the cache of this backbone; `None` for objects that do not support weak references."""
     place = id(backbone)
     if place not in _KNOWN:
         try:
@@ -256,23 +256,23 @@ def _shapes(arguments: Any) -> tuple[Any, ...] | None:
 
 
 class Pace(NamedTuple):
-    """How the elements are run: how many at once, and how many steps of the loop over them are unrolled."""
+    """The number of elements evaluated at once, and of unrolled steps of the loop over chunks."""
 
     size: int
     unroll: int
 
 
 def _pace(made: Made, count: int, chunk_size: int | None, platform: str | None) -> Choice[Pace]:
-    """Return the pace on each platform, or on one, with which the backbone's largest array stays in the cache."""
+    """Choose the pace on each platform, or on one, so that the backbone's largest array fits in the cache."""
 
     def on(platform: str) -> Pace:
         most = CACHE.get(platform, CACHE["gpu"]) // max(made.largest, 1)
-        # XLA for CPUs runs convolutions in a loop on one core with generic code: gradients take 20 times as long.
+        # On CPUs, XLA runs convolutions inside loops with generic single-core code: gradients take 20 times as long.
         slow = made.convolutions and platform == "cpu"
         return Pace(min(count, max(1, most if chunk_size is None else chunk_size)), FEW if slow else 1)
 
     chosen = Choice(*map(on, Choice._fields)) if platform is None else Choice.everywhere(on(platform))
-    # Without a loop nothing is unrolled: equal paces take one program.
+    # Without a loop nothing is unrolled, so that equal paces share one program.
     return Choice(*(pace if pace.size < count else Pace(count, 1) for pace in chosen))
 
 
@@ -286,7 +286,7 @@ def _platform(operands: Any) -> str | None:
 
 
 def _of_program(jaxpr: Any) -> Made:
-    """Return the arrays that a program makes, including its inner programs."""
+    """Return the properties of the arrays in a program, including its inner programs."""
     largest, convolutions = 1, False
     for equation in jaxpr.eqns:
         for variable in equation.outvars:

@@ -1,4 +1,4 @@
-"""Frames: for every input a few group elements with weights, their samples, products and fallbacks."""
+"""Frames, which are weighted group elements for every input: sampling, products and fallbacks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Frame:
     r"""A probability measure \(\sum_g w_g\,\delta_g\) on the group for every input: elements g and weights \(w_g\).
 
     Attributes:
-        elements: with an axis of elements before the batch axes, `[elements, *batch, ...]`.
+        elements: group elements, `[elements, *batch, ...]`.
         weights: `[elements, *batch]`, which sum to one over the elements.
         info: gap, rank, ties and size, and whether the input is degenerate, `[*batch]` each.
-        drawn: whether the elements are independent draws, so that the average has a standard error.
-        tail: what matrices and shifts lack to twice the precision of their dtype, for methods that come after.
-        turns: for a label, standard deviations of the errors of the entries of \(g^{-1} \delta g\),
+        drawn: whether the elements are independent samples, so that the average has a standard error.
+        tail: low words of matrices and shifts, for later methods.
+        turns: for each label, standard deviations of the errors of the entries of \(g^{-1} \delta g\),
             `[elements, *batch, n, n]`.
-        fallback: more elements, whose weights are zero for most inputs. The backbone is evaluated on them only where
-            one of a batch has a weight.
+        fallback: more elements, whose weights are zero for most inputs. The backbone is evaluated on them only if some
+            weight in the batch is nonzero.
     """
 
     elements: Element
@@ -49,7 +49,7 @@ class Frame:
 
 
 def in_one_list(frame: Frame) -> Frame:
-    """Return one list of all elements: those of a frame, then those of its fallback."""
+    """Return one list of the elements of a frame, then the elements of its fallback."""
     one, two = frame, frame.fallback
     if two is None:
         return frame
@@ -60,7 +60,7 @@ def in_one_list(frame: Frame) -> Frame:
 
 
 def _with_stabilizer(elements: Element, others: Element) -> Element:
-    """Give elements a stabilizer for every label for which others have one: by default only the identity."""
+    """Add a trivial stabilizer for every label for which other elements have a stabilizer."""
     found = dict(elements.stabilizer)
     for label in others.stabilizer.keys() - found.keys():
         linear, kept = elements.linear[label], others.stabilizer[label]
@@ -76,8 +76,8 @@ def with_fallback(frame: Frame, share: Array, fallback: Callable[[], Frame]) -> 
 
     Args:
         frame: the frame.
-        share: the weight of the other one, `[*batch]`, between zero and one.
-        fallback: computes the other one. Under a `vmap` of the caller it is computed always.
+        share: the weight of the fallback, `[*batch]`, between zero and one.
+        fallback: a function that computes the fallback. It always runs under a `vmap` of the caller.
     """
     other = only_if(jnp.any(share > 0), fallback)
     its_own = of_some(other.info, share > 0)
@@ -109,7 +109,7 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
         index = jnp.expand_dims(picks, range(picks.ndim, array.ndim))
         if not jnp.issubdtype(array.dtype, jnp.inexact):
             return jnp.take_along_axis(array, index, axis=0)
-        # A sum over the elements: the derivative of an index would be a slow scatter.
+        # Sum over the elements, since the derivative of indexing would be a slow scatter.
         return sum((jnp.where(index == i, array[i], 0) for i in range(frame.size)), jnp.zeros((), array.dtype))
 
     weights = jnp.where(jnp.any(jnp.isnan(frame.weights), axis=0), jnp.nan, jnp.full(picks.shape, 1 / samples))
@@ -119,7 +119,7 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
 
 
 def as_draws(frame: Frame) -> Frame:
-    """Return one element of each of several frames, `[1, draws, *batch]`, as the elements of one frame."""
+    """Combine several frames of one element each, `[1, samples, *batch]`, into one frame of independent samples."""
     info, weights = frame.info, frame.weights[0] / frame.weights.shape[1]
     worst = {name: getattr(info, name) for name in ("size", "rank", "ties", "doubt")}
     several = {name: None if entry is None else jnp.max(entry, axis=0) for name, entry in worst.items()}
@@ -131,11 +131,11 @@ def as_draws(frame: Frame) -> Frame:
 
 
 def then(one: Frame, later: Callable[[Frame], Frame]) -> Frame:
-    """Multiply elements of a frame by those of a later frame, computed for the input moved by their inverses.
+    """Multiply the elements of a frame by elements of a later frame of the input moved by their inverses.
 
     Args:
         one: the frame.
-        later: computes the later frame, `[later, one, *batch]`, of the inputs that the elements of a frame have moved.
+        later: computes the later frame, `[later, one, *batch]`, for the inputs moved by the elements of a frame.
     """
     two = later(one)
     if two.fallback is not None and one.size > 1:
@@ -160,7 +160,7 @@ def joined(one: Frame, two: Frame) -> Frame:
         return jnp.moveaxis(array, 0, 1).reshape(count, *array.shape[2:])
 
     first = jax.tree.map(lambda array: jnp.repeat(array, two.size, axis=0), one.elements)
-    # Where the first has no weight the second may be refused, without any harm.
+    # If the first element has weight zero, a refusal by the second frame has no effect.
     weights = flat(jnp.where(one.weights == 0, 0, one.weights * two.weights))
     used = one.weights != 0
     exact = _exact(one) & jnp.all(_exact(two) | ~used, axis=0)

@@ -20,21 +20,21 @@ class Info:
     r"""Diagnostics of a frame, one entry for each sample; `None` for quantities that a method does not have.
 
     Attributes:
-        size: number of elements, float32 where it may not fit in integers.
+        size: number of elements; float32 if it may exceed integers.
         degenerate: whether the elements are not equivariant for this input.
-        refused: whether such an input is an error.
-        gap: the smallest difference between neighboring eigenvalues (or keys) that decide, over the largest.
+        refused: whether the input is rejected because it is degenerate.
+        gap: the smallest gap between neighboring eigenvalues (or keys) that determine the frame, over the largest.
         rank: the dimension that the input spans.
-        ties: the number of entries that no key tells from another.
-        doubt: a first-order bound of the entries of \(g^{-1} \delta g\), with \(\delta g\) the error that rounding the
-            input and computing the frame make. It is zero for permutations, and infinite if rounding may have decided a
-            choice with which the elements jump. An input is degenerate if its doubt exceeds `most_doubt`.
-        more: other quantities by name, such as scores and matrices that losses are made of; where several methods or
-            labels have one, "matrix", "matrix 2" and so on. Of draws they have an axis of these in front, and of a
-            method that comes after one with several elements an axis of those.
-        exact: whether the elements are all there are, where others of the same batch were drawn at random.
-        standard_error: of the average, for each output, where elements were drawn at random; an upper estimate where
-            the draws of one method are joined with all elements of another.
+        ties: the number of entries with the same keys as an earlier entry.
+        doubt: a first-order error bound of the entries of \(g^{-1} \delta g\), where \(\delta g\) is the error of g due
+            to rounding of the input and in the computation. It is zero for permutations, and infinite if rounding may
+            have decided a discrete choice. An input is degenerate if its doubt exceeds `most_doubt`.
+        more: other quantities by name, such as scores and matrices for losses. Repeated names are numbered: "matrix",
+            "matrix 2". Sampled elements add a leading axis of samples; a method that follows one with several elements
+            has an axis of these elements.
+        exact: whether all elements are listed, for batches in which elements of other inputs were sampled.
+        standard_error: of the average, for each output, if elements were sampled; an upper estimate if samples of one
+            method are combined with all elements of another.
     """
 
     size: Array
@@ -50,7 +50,7 @@ class Info:
 
 
 def of_some(info: Info, used: Array) -> Info:
-    """Return the diagnostics of a frame; if an input does not use it, those of an exact frame."""
+    """Return the diagnostics of a frame; inputs that do not use it get the values of an exact frame."""
 
     def where(entry: Array | None, unused: float | bool) -> Any:
         return None if entry is None else jnp.where(used, entry, unused)
@@ -88,9 +88,9 @@ def of_products(first: Info, later: Info, used: Array) -> Info:
     """Return the diagnostics of products of two frames, without `exact`, which the caller adds.
 
     Args:
-        first: of the frame that comes first, `[*batch]`.
-        later: of the later frames, `[first, *batch]`.
-        used: those that a nonzero weight leads to, `[first, *batch]`.
+        first: diagnostics of the first frame, `[*batch]`.
+        later: diagnostics of the later frames, `[first, *batch]`.
+        used: whether the first element has a nonzero weight, `[first, *batch]`.
     """
 
     def worst(name: str) -> Array | None:
@@ -139,15 +139,15 @@ def settled(weights: Array, info: Info) -> Array:
 
 
 def most_doubt(dtype: Any) -> float:
-    """The doubt above which an input is degenerate: a quarter of the root of the rounding error, 9e-5 in float32.
+    """Return the doubt above which inputs are degenerate: a quarter of the root of the rounding unit, 9e-5 in float32.
 
-    In half precision it is sixteen roundings, which is more.
+    In half precision it is sixteen times the rounding unit, which is larger.
     """
     return max(math.sqrt(rounding(dtype)) / 4, 16 * rounding(dtype))
 
 
 def standard_tolerance(tolerance: float | None, dtype: Any) -> float:
-    """Return the relative gap below which two eigenvalues count as equal: the root of the rounding error."""
+    """Return the relative gap below which eigenvalues count as equal: by default, the root of the rounding unit."""
     if tolerance is not None:
         return tolerance
     return math.sqrt(rounding(dtype))

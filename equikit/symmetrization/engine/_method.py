@@ -62,11 +62,11 @@ class Method(ABC):
         """The labels on which the elements act.
 
         Raises:
-            GroupError, OptionError: if the groups of the signature are not those that the method is for.
+            GroupError, OptionError: if the method does not support the groups of the signature.
         """
 
     def reads(self, action: Action) -> frozenset[str]:
-        """The labels whose groups change the frame more than they should; methods for them have to come first."""
+        """The labels whose group elements change the frame; methods for them must come first."""
         return frozenset(action.groups) - self.acts_on(action)
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Method(ABC):
         for_frame, for_draws = jax.random.split(key)
         if not self.is_random:
             return drawn(self.frame(action, sample, for_frame), for_draws, samples)
-        # Each draw is from a frame of its own: draws from one would have its randomness in common.
+        # Sample each element from its own frame: samples from one frame would share its randomness.
         several = jax.tree.map(lambda array: jnp.broadcast_to(array, (samples, *array.shape)), sample)
         return as_draws(drawn(self.frame(action, several, for_frame), for_draws, 1))
 
@@ -130,13 +130,13 @@ def only_label(
 
     Args:
         method: the method, for messages.
-        action: what acts on the signature.
+        action: how groups act on the signature.
         label: the label that was given, if any.
         kinds: the families that are named in messages.
-        fits: whether a group is one for the method, where that are not only these families.
+        fits: whether a group suits the method, if other families do too.
 
     Raises:
-        GroupError: if there is none, more than one, or it has another group.
+        GroupError: if no label or more than one fits, or the given label has another group.
     """
     groups = action.groups
     asked = getattr(method, "asked", None)
@@ -179,7 +179,7 @@ def permuted_label(method: object, action: Action, label: str | None) -> str:
     """Return the label whose entries a method sorts: the given one, or the only one bound to S.
 
     Raises:
-        GroupError: if it has another group.
+        GroupError: if the label has another group.
     """
     found = only_label(method, action, label, (S,), lambda group: group.elements_are == "permutations")
     step, suits = "use ek.frames.GroupAverage for small groups", isinstance(action.groups[found], S)

@@ -14,14 +14,14 @@ def entries(info: object, name: str) -> list[Array]:
     """Return all quantities with this name, one for each method or label that has it.
 
     Raises:
-        OptionError: if that is no info.
+        OptionError: if `info` is not an `Info`.
     """
     more = _checks.instance("info", info, Info, "sym.info(x)").more
     return [value for place, value in more.items() if place.partition(" ")[0] == name]
 
 
 def required_entries(info: Any, *names: str, how: str) -> list[Array]:
-    """All quantities of these names, which methods such as `how` have.
+    """Return all quantities with these names, which methods such as `how` provide.
 
     Raises:
         OptionError: if there are none.

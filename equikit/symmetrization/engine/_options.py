@@ -1,4 +1,4 @@
-"""Options of the methods, checked by name, shared by frames and learned methods."""
+"""Checks of options by name, shared by frames and learned methods."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def option(name: str, value: Any) -> Any:
 
 
 def check_options(method: Any, policies: tuple[str, ...]) -> None:
-    """Give a frozen dataclass its options in their normal forms, or raise `OptionError`."""
+    """Normalize the options of a frozen dataclass in place, or raise `OptionError`."""
     for each in fields(method):
         value = getattr(method, each.name)
         if each.name == "on_degenerate":

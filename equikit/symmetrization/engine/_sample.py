@@ -1,4 +1,4 @@
-"""Inputs of a method and their errors, as double words if a frame moved them."""
+"""Inputs of a method and their errors; inputs that a frame moved are double words."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from equikit.symmetrization.engine._element import Array, Element, along, is_per
 _DATA = ("x", "masks", "tails", "errors", "turns")
 
 CERTAIN = 4
-"""The number of standard deviations that no error exceeds."""
+"""The number of standard deviations that bounds an error."""
 
 FLAT = 2 * CERTAIN
-"""The number of standard deviations of the errors of points below which a length counts as zero."""
+"""A length counts as zero below this many standard deviations of the errors of points."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("given",))
 @dataclass(frozen=True)
 class Sample:
-    """The inputs of a method, `[*batch, *axes, channels]`, by the names of their terms.
+    """The inputs of a method, `[*batch, *axes, channels]`, by term name.
 
     Attributes:
         x: the numbers.
-        masks: for a label, booleans `[*batch, n]`, or weights.
-        tails: what numbers that a frame moved lack to twice the precision of their dtype.
-        errors: standard deviations of the errors of numbers that a frame moved, shaped like them, which are independent
-            of each other. Those that no frame moved have the errors of rounding to their dtype under groups of
-            matrices, and none under permutations.
-        turns: for a label, standard deviations of errors that all numbers share: those of the entries of a matrix,
-            close to zero, that was applied to this axis of all terms, `[*batch, n, n]`.
-        given: the dtypes in which the numbers came, where they are not those of the arrays.
+        masks: for each label, booleans or weights, `[*batch, n]`.
+        tails: low words of numbers that a frame moved, which extend them to twice the precision of their dtype.
+        errors: standard deviations of the errors of numbers that a frame moved, shaped like them; the errors are
+            independent. Numbers that no frame moved have the rounding errors of their dtype under matrix groups, and no
+            errors under permutations.
+        turns: for each label, standard deviations of an error that all numbers share: the entries of a matrix δ,
+            `[*batch, n, n]`, where 1 + δ was applied to this axis of all terms.
+        given: the original dtypes of the numbers, if they differ from the dtypes of the arrays.
     """
 
     x: dict[str, Array]
@@ -51,15 +51,15 @@ class Sample:
     given: tuple[tuple[str, Any], ...] = ()
 
     def tail(self, name: str) -> Array:
-        """Return the low words of a term's numbers, which complete them to twice the precision."""
+        """Return the low words of a term's numbers."""
         return self.tails[name] if name in self.tails else jnp.zeros_like(self.x[name])
 
     def error(self, name: str) -> Array:
-        """Return standard deviations of the errors of each number of a term."""
+        """Return the standard deviation of the error of each number of a term."""
         return self.errors[name] if name in self.errors else rounding_error(self.x[name])
 
     def dtype(self, name: str) -> Any:
-        """Return the dtype in which the numbers of a term were given."""
+        """Return the original dtype of the numbers of a term."""
         return dict(self.given).get(name, self.x[name].dtype)
 
     def coarsest(self, terms: Iterable[Term]) -> Any:
@@ -69,9 +69,9 @@ class Sample:
     def with_arrays(
         self, arrays: Mapping[str, Array], errors: Mapping[str, Array] | None = None, dtype: Any = None
     ) -> Sample:
-        """Return the sample with other arrays for some terms, or for new ones, which no frame moved.
+        """Return the sample with replaced or additional arrays, which no frame moved.
 
-        If they follow from numbers that one moved, they have errors, and the dtype in which these numbers came.
+        Arrays computed from moved numbers need their errors and the original dtype of these numbers.
         """
         given = tuple((name, dtype) for name in arrays if dtype is not None)
         return Sample(
@@ -85,10 +85,10 @@ class Sample:
 
 
 def with_other_errors(action: Action, sample: Sample) -> dict[str, Array]:
-    """Return the arrays of a sample, with other errors for those that a frame moved.
+    """Return the arrays of a sample, with new random errors in arrays that a frame moved.
 
-    The new errors are random, but the same for every sample. The old ones are unknown, so that the difference of the
-    two is added, which has twice the variance.
+    The new errors are the same for every sample. The old errors are unknown, so the difference of new and old errors is
+    added, which has twice the variance.
     """
     generator, found = np.random.default_rng(0), dict(sample.x)
 
@@ -114,14 +114,14 @@ def with_other_errors(action: Action, sample: Sample) -> dict[str, Array]:
 def moved_back(action: Action, sample: Sample, elements: Element, tail: Element, turns: dict[str, Array]) -> Sample:
     r"""Return the sample with the inverse of every element of a frame applied, in double words.
 
-    An error \(\delta\) of an element \(g (1 + \delta)\) moves the numbers by \(\delta\) times them.
+    An error \(\delta\) of an element \(g (1 + \delta)\) changes the numbers by \(\delta\) times the numbers.
 
     Args:
         action: how elements act on terms.
         sample: arrays `[*batch, *axes, channels]`.
         elements: `[elements, *batch, ...]`.
-        tail: what their matrices and shifts lack to twice the precision of their dtype.
-        turns: for a label, standard deviations of the entries of \(\delta\), `[elements, *batch, n, n]`.
+        tail: low words of their matrices and shifts.
+        turns: for each label, standard deviations of the entries of \(\delta\), `[elements, *batch, n, n]`.
 
     Returns:
         Arrays `[elements, *batch, *axes, channels]`.
@@ -157,7 +157,7 @@ def _of_one(action: Action, sample: Sample, element: Element, tail: Element, tur
 def _moved(
     action: Action, term: Term, sample: Sample, element: Element, tail: Element
 ) -> tuple[Double | None, Array | None]:
-    """Return the numbers of a term in double words, if they are real, and their errors, if there are any."""
+    """Return the numbers of a term in double words, if they are real, and their errors, if any."""
     array = sample.x[term.name].astype(jnp.promote_types(sample.x[term.name].dtype, jnp.float32))
     error = sample.errors.get(term.name)
     on_grid = any(set(labels) <= set(term.labels) for labels in element.grid)
@@ -188,7 +188,7 @@ def _moved(
                 error = jnp.sqrt(along(onto**2, error**2, place))
                 number = None if number is None else _along(double(onto), number, place)
     number = jax.tree.map(lambda part: signed(part, action.sign(element, term)), number)
-    if on_grid:  # by interpolation
+    if on_grid:  # interpolation mixes pixels
         error = jnp.full_like(array.real, jnp.max(jnp.abs(sample.error(term.name)), initial=0))
     return number, error
 

@@ -26,7 +26,7 @@ class _Chain(Method):
         return any(method.needs_key for method in self.methods)
 
     def acts_on(self, action: Action) -> frozenset[str]:
-        """The labels of all methods."""
+        """The labels on which any of the methods acts."""
         return frozenset().union(*(method.acts_on(action) for method in self.methods))
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
@@ -65,12 +65,12 @@ class SequentialModule(_Chain, nnx.Module):
 def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
     """Raise `OptionError` if a frame depends on a group on which no method acts.
 
-    The backbone is left with that group, but even one that commutes with it does not with what such a frame moves.
-    Networks that choose elements are not asked: whether they commute with it nobody knows.
+    The symmetry of that group is left to the backbone, but inputs moved by such a frame lose it even for an equivariant
+    backbone. Learned methods are not checked: it is unknown whether their networks commute with the group.
     """
     settled: frozenset[str] = frozenset()
     for method in methods:
-        of = getattr(method, "of", method)  # what Stochastic draws from
+        of = getattr(method, "of", method)  # the method from which Stochastic samples
         open_labels = sorted(of.reads(action) - settled) if isinstance(of, Framed) else []
         settled |= method.acts_on(action)
         if open_labels:
@@ -84,10 +84,10 @@ def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
 
 
 def in_sequence(methods: Sequence[Method], action: Action) -> Method:
-    """Return one method for several, after checks that they fit together in this order.
+    """Combine methods into one, after a check that they fit together in this order.
 
     Raises:
-        OptionError: if two act on one label, or a frame changes with a group that comes later.
+        OptionError: if two methods act on the same label, or a frame depends on a group that comes later.
     """
     _checks.some("methods", methods, got="how=[], no translate", step="write how=ek.frames.PCA()")
     acted = [method.acts_on(action) for method in methods]

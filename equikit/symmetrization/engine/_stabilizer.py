@@ -1,4 +1,4 @@
-"""Means over the stabilizer of an input: matrices if it does not span the space, permutations."""
+"""Means over the stabilizer of an input: over matrices if the input does not span the space, or over permutations."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from equikit.groups import Group
 from equikit.symmetrization.engine._element import Array, along
 
 MOST_AXES = 3
-"""The most axes for which the mean is computed from projections and traces of pairs."""
+"""The largest number of axes for which the mean is computed from projections and traces of pairs."""
 
 
 def has_mean(group: Group, axes: int, free: Array, *, odd: bool = False) -> Array:
-    r"""Whether `stabilizer_mean` is the mean over all elements that only rotate `free` directions across the input.
+    r"""Whether `stabilizer_mean` averages over all elements that rotate only the `free` directions across the input.
 
-    Tensors with up to three axes that the whole of O(m), O(p, q) or U(m) leaves are made of pairs; those that rotations
-    alone leave are so below m axes, where the Levi-Civita tensor does not come in. Where elements are weighted by their
-    determinants, `odd`, the mean is `odd_stabilizer_mean`, and zero below m axes.
+    Tensors with up to three axes that are invariant under all of O(m), O(p, q) or U(m) are built from metric tensors.
+    Under rotations alone, this holds for fewer than m axes, which have no Levi-Civita tensor. If elements are weighted
+    by their determinants (`odd`), the mean is `odd_stabilizer_mean`, and zero for fewer than m axes.
     """
     if odd:
         return (free == 0) | ((group.form is None) & ((free == 1) | (axes < free)))
@@ -37,18 +37,18 @@ def stabilizer_mean(
 
     With P the projection onto the subspace, \(Q = 1 - P\), m = tr Q and η the metric, it is
     \(P^{\otimes k} y + \frac{1}{m} \sum_{a < b} (Q \eta Q^T)^{ab} \langle P^{\otimes (k-2)} y \rangle_{ab}\), where the
-    brackets contract two axes by \(Q^T \eta Q\). The sum is over all pairs of axes, for U(n) over those of an axis with
-    a dual one. It is there for k = 2 and 3, and exact then: that of more than three axes are projected only. Where the
-    subspace holds vectors that are orthogonal to all of it, nothing but the projection is left.
+    brackets contract two axes by \(Q^T \eta Q\). The sum runs over all pairs of axes; for U(n), over pairs of an axis
+    and a dual axis. It is included for k = 2 and 3, where the formula is exact; tensors with more axes are only
+    projected. If the subspace contains vectors orthogonal to all of it, only the projection remains.
 
     Args:
-        group: O(n), O(p, q), U(n), or the rotations among them, where `has_mean` says so.
+        group: O(n), O(p, q), U(n), or their subgroups of determinant one, if `has_mean` is true.
         projection: P, real, `[n, n]`.
         array: a tensor of one sample.
         places: its axes on which the group acts.
-        starred: whether each of them carries the dual.
+        starred: whether each of them transforms by the dual.
 
-    Cost: one product with a matrix for each axis, and three for each pair.
+    Cost: one matrix product for each axis, and three for each pair of axes.
     """
     n = projection.shape[-1]
     form = jnp.asarray(jnp.eye(n) if group.form is None else group.form.matrix(n), projection.dtype)
@@ -76,17 +76,17 @@ def stabilizer_mean(
 
 
 def odd_stabilizer_mean(projection: Array, array: Array, places: Sequence[int]) -> Array:
-    r"""Return the mean of \(\det(h)\, h y\) over the elements h of O(n) that keep a subspace, point by point.
+    r"""Return the mean of \(\det(h)\, h y\) over the elements h of O(n) that fix a subspace pointwise.
 
-    With m directions across the subspace, it is y where m is 0, \((y - R y) / 2\) with the reflection \(R = 2 P - 1\)
-    where m is 1, and zero where m is larger than the number of axes: O(m) has no Levi-Civita tensor with fewer axes.
+    If the orthogonal complement has dimension m, the mean is y for m = 0, \((y - R y) / 2\) for m = 1, with the
+    reflection \(R = 2 P - 1\), and zero if m exceeds the number of axes: O(m) has no smaller Levi-Civita tensor.
 
     Args:
         projection: P, `[n, n]`.
         array: a tensor of one sample.
         places: its axes on which the group acts.
 
-    Cost: one product with a matrix for each axis.
+    Cost: one matrix product for each axis.
     """
     n = projection.shape[-1]
     free = jnp.round(n - jnp.trace(projection))
@@ -99,9 +99,9 @@ def odd_stabilizer_mean(projection: Array, array: Array, places: Sequence[int]) 
 
 
 def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
-    """Return the mean of a tensor over a group of permutations of some axes: over the orbits of tuples of indices.
+    """Average a tensor over a group of permutations of some axes, over the orbits of tuples of indices.
 
-    Entries alone in their orbit stay as they are, exactly.
+    Entries that are alone in their orbit stay exactly unchanged.
 
     Args:
         array: a tensor of one sample.
@@ -122,25 +122,25 @@ def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
 
 
 def orbits(kept: Array, axes: int) -> Array:
-    """Return a number below n^axes for each tuple of indices, equal within an orbit: `[n, ..., n]`, one axis each.
+    """Number the orbits of tuples of indices: integers below n^axes, `[n, ..., n]`, equal within an orbit.
 
     Args:
-        kept: the stabilizer of an `Element`: `[n]`, or at least as many axes as are asked for.
+        kept: the stabilizer of an `Element`: `[n]`, or an array with at least `axes` axes.
     """
     if kept.ndim == axes:
         return kept
     if kept.ndim == 1:
         return _of_blocks(kept, axes)
     assert axes < kept.ndim, "methods number the orbits for the term with the most axes"
-    # The orbit of (i, j, j) stands for that of (i, j), and has the number of a tuple (k, l, l), k n^2 + l n + l.
+    # The orbit of (i, j, j) represents the orbit of (i, j); its number is k n^2 + l n + l for a tuple (k, l, l).
     return orbits(jnp.diagonal(kept, axis1=-2, axis2=-1) // max(kept.shape[0], 1), axes)
 
 
 def _of_blocks(blocks: Array, axes: int) -> Array:
-    """Return the orbits of tuples if any two entries of a block can be exchanged.
+    """Number the orbits of tuples if any two entries of a block can be exchanged.
 
-    Each tuple is exchanged for the first one of its orbit: an index that is new gets the first entry of its block that
-    the indices before it have left.
+    Each tuple is mapped to the first tuple of its orbit: a new index becomes the first entry of its block that earlier
+    indices do not use.
     """
     n = blocks.shape[0]
     sizes = jax.ops.segment_sum(jnp.ones_like(blocks), blocks, n)
@@ -159,9 +159,9 @@ def _of_blocks(blocks: Array, axes: int) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def with_mean_derivative(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
-    """Return an invariant tensor of a permutation group, with the mean of the derivatives over the group.
+    """Return a tensor that a permutation group fixes, with derivatives averaged over the group.
 
-    Second derivatives are the mean along directions that the group leaves as they are, and zero across them.
+    Second derivatives are averaged along directions that the group fixes, and are zero across them.
     """
     return array
 

@@ -28,29 +28,29 @@ class GroupAverage(Framed):
     r"""All elements of a finite group, or samples of a compact group, with equal weights.
 
     \(x \mapsto \frac{1}{|G|} \sum_g g f(g^{-1} x)\), exact for every input, degenerate or not, since the elements
-    do not depend on it. Finite groups are S(n), A(n), Z(n), D(n), H(n) and `MatrixGroup`s of generators alone, which
-    are listed from them. O, SO, U and Bistochastic have infinitely many elements: `samples=` are drawn from the Haar
-    distribution, the result is equivariant in expectation, and its standard error is in `info`. Groups that are not
-    compact, as O(1, 3), have no uniform probability, and no average.
+    do not depend on it. Finite groups are S(n), A(n), Z(n), D(n), H(n) and `MatrixGroup`s with generators only, which
+    generate the list. O, SO, U and Bistochastic have infinitely many elements: with `samples=`, elements are sampled
+    from the Haar distribution, the result is equivariant in expectation, and its standard error is in `info`.
+    Noncompact groups, such as O(1, 3), have no uniform distribution and no average.
 
-    With `axes=` the elements turn images instead: `GroupAverage(axes=("i", "j"), group=ek.D(4))` averages over the
-    quarter turns of the grid of pixels and its reflections. Quarter and half turns are exact; by other angles, as in
-    Z(8), pixels are interpolated, and zero comes in from outside: the result is equivariant only nearly.
+    With `axes=`, the elements rotate images instead: `GroupAverage(axes=("i", "j"), group=ek.D(4))` averages over the
+    quarter turns of the pixel grid and its reflections. Quarter and half turns are exact; for other angles, as in Z(8),
+    pixels are interpolated, with zeros outside the image: the result is only approximately equivariant.
 
     Args:
-        label: the axis on which the group acts; where it is not given, the only one with a group.
-        group: with `axes`, `Z(n)` for the turns by multiples of 360/n degrees, `D(n)` for reflections too.
-        axes: the two labels, bound to `Fixed`, that count rows and columns of pixels.
-        samples: how many elements are drawn at random, for each input on its own, in place of all; needs a key.
-        max_size: the most elements that are listed.
+        label: the axis on which the group acts; by default, the only one with a group.
+        group: with `axes`, `Z(n)` for rotations by multiples of 360/n degrees, `D(n)` to include reflections.
+        axes: the labels of the rows and columns of pixels, bound to `Fixed`.
+        samples: the number of random elements for each input, in place of all; needs a key.
+        max_size: the largest number of listed elements.
 
     Raises:
-        GroupError: if the group is not compact, or is infinite and there is no `samples=`.
+        GroupError: if the group is not compact, or is infinite without `samples=`.
         TooLargeError: if the group has more than `max_size` elements.
         OptionError: if `axes` and `group` do not go together.
-        SignatureError: if `axes` are not those of images.
-        ShapeError: if an image that is turned by a quarter is not square.
-        FrameError: for an input with NaN or infinity, as every frame; in a compiled program its output is NaN.
+        SignatureError: if `axes` are not the axes of images.
+        ShapeError: if a non-square image is rotated by quarter turns.
+        FrameError: for an input with NaN or infinity; in a compiled program its output is NaN.
 
     Cost: one evaluation of the backbone for each element.
 
@@ -98,7 +98,7 @@ class GroupAverage(Framed):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Nothing: the elements do not depend on the input."""
+        """No labels: the elements do not depend on the input."""
         return frozenset()
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:

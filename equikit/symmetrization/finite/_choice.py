@@ -1,4 +1,4 @@
-"""The readout of a finite list of candidates: the best one, and what to do with ties."""
+"""Choice of the best of a finite list of candidates, and treatment of ties."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Ties:
 
     Attributes:
         best: its index, `[*batch]`.
-        behind: how much less the values of the candidates are, relative to the spread, `[candidates, *batch]`.
-        excess: the same relative to the tolerance: up to one a candidate is tied with the best.
+        behind: the difference of each value from the best one, relative to the spread, `[candidates, *batch]`.
+        excess: the same difference relative to the tolerance: up to one, a candidate is tied with the best.
     """
 
     best: Array
@@ -48,7 +48,7 @@ class Ties:
 
     @property
     def tied(self) -> Array:
-        """Which candidates rounding may have ordered, `[candidates, *batch]`."""
+        """Which candidates are tied with the best one, `[candidates, *batch]`."""
         return self.excess <= 1
 
 
@@ -62,10 +62,10 @@ def ties(values: Array, tolerance: float | None, seen: Array | None = None, erro
 
     Args:
         values: `[candidates, *batch]`.
-        tolerance: relative to the spread of the values, or to their size if that is larger; by default some roundings
-            of their dtype.
-        seen: other values, which count for spread and size.
-        errors: by how much the differences from the best value may be wrong, `[candidates, *batch]`.
+        tolerance: relative to the spread of the values, or to their size if that is larger; by default some rounding
+            units of their dtype.
+        seen: the values that define spread and size; by default `values`.
+        errors: error bounds of the differences from the best value, `[candidates, *batch]`.
     """
     fraction = tie_tolerance(tolerance, values.dtype)
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
@@ -91,12 +91,12 @@ def decided(
     """Return the frame of the best candidate, with all tied ones as its fallback if requested.
 
     Args:
-        on_degenerate: what is done where candidates are tied that do not give the same result.
+        on_degenerate: what to do if tied candidates do not give the same result.
         found: which candidates are tied.
-        near: those that the element `best` stands for, `[candidates, *batch]`.
-        same: those that give the same result as the best.
+        near: the candidates that the element `best` represents, `[candidates, *batch]`.
+        same: the candidates that give the same result as the best.
         best: the element of the best candidate, `[1, *batch, ...]`.
-        take: gives the elements of the candidates at given indices `[k, *batch]`.
+        take: a function from indices `[k, *batch]` to the elements of these candidates.
         sure: whether all values are known, `[*batch]`.
         key: a key for random choices.
     """
@@ -137,8 +137,8 @@ def same_results(
 ) -> Array:
     """Return the tied candidates that give the same result as the best, `[candidates, *batch]`.
 
-    Where elements move an entry of an output these are those near to it only, else all that give the backbone the same
-    input, which are computed only if candidates are tied.
+    If elements move an entry of an output, these are only the candidates near the best; otherwise all candidates that
+    give the backbone the same input, which are computed only if candidates are tied.
     """
     shapes = [(term.labels, sample.x[term.name].shape[found.best.ndim :]) for term in action.inputs]
     none = {label for labels, shape in shapes for label, size in zip(labels, shape, strict=False) if not size}
@@ -158,7 +158,7 @@ def same_results(
 def copies(
     action: Action, elements: Element, x: dict[str, Array], masks: dict[str, Array]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    r"""Return the inputs and masks moved by the inverses of elements, \(g^{-1} x\), `[elements, *batch, ...]`."""
+    r"""Return inputs and masks moved by the inverses of elements, \(g^{-1} x\), `[elements, *batch, ...]`."""
     first = action.inputs[0]
     batch = len(action.batch(first, x[first.name]))
 

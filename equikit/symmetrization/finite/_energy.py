@@ -24,7 +24,7 @@ from equikit.symmetrization.finite._score import Score, unit, without_absent
 from equikit.symmetrization.finite._selection import Selecting, SelectionOptions, everywhere
 
 MOST = 1024
-"""The largest order of a group: the encoder sees that many copies of an input at once."""
+"""The largest order of a group: the encoder evaluates one copy of an input for each element at once."""
 
 STEP = "use a frame of ek.frames, or a smaller group"
 
@@ -34,33 +34,33 @@ def _may_be_finite(group: Group) -> bool:
 
 
 class EnergyCanonicalization(Selecting):
-    r"""The element of a finite group with the lowest energy of its copy: \(\mathrm{argmin}_g\, E(g^{-1} x)\).
+    r"""The element of a finite group with the lowest energy of the moved input: \(\mathrm{argmin}_g\, E(g^{-1} x)\).
 
-    The encoder may be any function: it sees the same copies for x and for h x, in another order, so that the result is
-    equivariant to rounding, whatever it is. Two kinds:
+    The encoder may be any function: it sees the same copies for x and for h x in another order, so that the result is
+    equivariant up to rounding. There are two kinds:
 
-    - an *energy*, a number for each input, of which the least is taken;
-    - *vectors*, with `features`: the copy is taken whose vector is nearest to a learned reference r, by
+    - an *energy*, a number for each input: the copy with the lowest energy is chosen;
+    - *vectors*, with `features`: the copy with the vector closest to a learned reference r is chosen, by
       \(\cos(v(g^{-1} x), r)\). `separation_loss` keeps the vectors of the copies apart.
 
-    Derivatives reach the encoder as in `ImageCanonicalization`, the scores being the activations.
+    Derivatives reach the encoder as in `ImageCanonicalization`, with the scores as activations.
 
     Args:
-        encoder: a function of what the backbone is called with, with one batch axis, `[inputs, *axes, channels]`.
-        group: `Z(n)` or `D(n)`, which turns images; without, the finite group that is bound to `label`.
-        label: the axis on which the group acts, for groups that are not of images; the only one by default.
+        encoder: a function of the backbone's inputs, with one batch axis, `[inputs, *axes, channels]`.
+        group: `Z(n)` or `D(n)`, which rotates images; by default the finite group that is bound to `label`.
+        label: the axis on which the group acts, for groups that do not rotate images; the only one by default.
         axes: for images, the labels of rows and columns.
-        vectors: for images, a label along which are components of vectors, which turn with them.
-        features: the size of the vectors of the encoder; without, it returns energies.
+        vectors: for images, a label for components of vectors, which rotate with them.
+        features: the size of the encoder's vectors; if not given, it returns energies.
         rngs: random keys for the reference vector.
-        selection, beta, tolerance, on_degenerate, invariant_to: as for `ImageCanonicalization`.
+        selection, beta, tolerance, on_degenerate, invariant_to: as in `ImageCanonicalization`.
 
     Raises:
         SignatureError, GroupError, ShapeError: if the group does not act on the axes of the signature.
         TooLargeError: if it has more than 1024 elements.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
-    Cost: as many evaluations of the encoder as the group has elements, all at once; one of the backbone.
+    Cost: one evaluation of the encoder for each element of the group, all at once; one evaluation of the backbone.
 
     Example:
         >>> import equikit as ek
@@ -72,7 +72,7 @@ class EnergyCanonicalization(Selecting):
         [6.0, 3.0, 3.0, 5.0]
 
     Source:
-        Kaba et al., arXiv:2211.06489, section 3.2; the vectors, Panigrahi and Mondal, Improved canonicalization for
+        Kaba et al., arXiv:2211.06489, section 3.2; for vectors, Panigrahi and Mondal, Improved canonicalization for
         model agnostic equivariance, arXiv:2405.14089.
     """
 
@@ -97,7 +97,7 @@ class EnergyCanonicalization(Selecting):
         self.vectors = option("vectors", vectors)
 
     def acts_on(self, action: Action) -> frozenset[str]:
-        """The label of the group, or those of the images."""
+        """The label of the group, or the labels of the images."""
         if self.group is not None:
             return turned_labels(action, self.group, self.axes, self.vectors)
         label = only_label(self, action, self.label, (S, H, MatrixGroup), _may_be_finite)
@@ -133,16 +133,16 @@ class EnergyCanonicalization(Selecting):
 
 
 def separation_loss(info: Info) -> jax.Array:
-    r"""Return how similar the vectors of an input's copies are: the mean of \(\cos(v_g, v_h)^2\) over \(g \neq h\).
+    r"""Return the similarity of the vectors of an input's copies: the mean of \(\cos(v_g, v_h)^2\) over \(g \neq h\).
 
-    It is zero where all vectors are orthogonal, which takes as many features as the group has elements, and one where
-    all are the same, so that no copy is told from another. Add it to the loss in training.
+    It is zero if all vectors are orthogonal, which takes at least one feature for each element of the group, and one if
+    all vectors are equal, so that copies are indistinguishable. Add it to the loss in training.
 
     Args:
         info: what `sym(x, with_info=True)` returns with a result, for `EnergyCanonicalization` with `features`.
 
     Returns:
-        The mean over all inputs, a number, added up over several methods; zero for a group of one element.
+        The mean over all inputs, a number, summed over several methods; zero for a group of one element.
 
     Raises:
         OptionError: if the method has no vectors.
@@ -157,7 +157,7 @@ def separation_loss(info: Info) -> jax.Array:
         0.0
 
     Source:
-        Panigrahi and Mondal, arXiv:2405.14089, where the inner products stand without the square.
+        Panigrahi and Mondal, arXiv:2405.14089, with inner products that are not squared.
     """
     how = "EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))"
     found = required_entries(info, "vectors", how=how)

@@ -16,7 +16,7 @@ from equikit.symmetrization.finite._listed import as_linear
 
 @dataclass
 class _JaxRandom:
-    """Random arrays by JAX, each from a new key, from which groups make elements."""
+    """Random arrays from JAX, each with a new key, from which groups construct elements."""
 
     key: jax.Array
     dtype: Any
@@ -40,7 +40,7 @@ class _JaxRandom:
 
 
 def refuse_noncompact(group: Group) -> None:
-    """Raise `GroupError` for a group without a uniform distribution, or without a known one."""
+    """Raise `GroupError` for a group without a uniform distribution, or with an unknown one."""
     if group.has_haar:
         return
     compact = group.keeps_norm

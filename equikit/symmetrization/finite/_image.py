@@ -1,4 +1,4 @@
-"""Canonical forms of images: a network estimates the rotation of each image, and the backbone sees it upright."""
+"""Canonical forms of images: a network estimates the rotation of each image, and the backbone sees upright images."""
 
 from __future__ import annotations
 
@@ -24,39 +24,38 @@ from equikit.symmetrization.finite._selection import Selecting, SelectionOptions
 class ImageCanonicalization(Selecting):
     r"""The rotation or reflection of an image with the largest activation of a network, for C_n or D_n on a grid.
 
-    \(y = g f(g^{-1} x)\) with \(g = \mathrm{argmax}_g\, a_g(x)\). It is equivariant where the activations are,
-    \(a_g(h x) = a_{h^{-1} g}(x)\), whatever the backbone f: to the last bit for n = 1, 2 and 4, whose elements exchange
-    pixels, so that f sees one and the same image. For other n pixels are interpolated, and corners lost: an image of
-    28 × 28 with strokes four pixels wide that is turned by 45 degrees and back differs by 7 % of its norm (4 % for five
-    pixels, 13 % for two), and so does what f sees, if the network makes no mistake.
+    \(y = g f(g^{-1} x)\) with \(g = \mathrm{argmax}_g\, a_g(x)\). It is equivariant if the activations are,
+    \(a_g(h x) = a_{h^{-1} g}(x)\), for any backbone f. For n = 1, 2 and 4, equivariance is exact: elements exchange
+    pixels, so that f sees the same image. For other n, pixels are interpolated and corners are lost: an image of
+    28 × 28 pixels with strokes of four pixels, rotated by 45 degrees and back, changes by 7 % of its norm (4 % for
+    strokes of five pixels, 13 % for two), and so does the image that f sees, for a perfect network.
 
-    Derivatives reach the network by `selection="straight-through"`: the element is that of the largest activation, its
-    derivatives are those of the matrix \(\sum_g s_g g\) with \(s = \mathrm{softmax}(\beta a)\), whose inverse is
-    taken to be its transpose.
+    With `selection="straight-through"`, the network gets derivatives: the element has the largest activation, and the
+    derivatives of the matrix \(\sum_g s_g g\) with \(s = \mathrm{softmax}(\beta a)\), with its transpose as inverse.
 
     Args:
         network: a function of images `[images, i, j, channels]` to activations `[images, elements]`, such as
-            `nn.GroupConvolution`; further axes of an image come before its channels. Elements are in the order of
-            rotations by 2π/n, then of rotations after a reflection of the columns.
-        group: `Z(n)` or `D(n)`, here as rotations and reflections of the plane of the pixels.
+            `nn.GroupConvolution`; further axes of an image come before its channels. Elements are rotations by
+            multiples of 2π/n, then rotations after a reflection of the columns.
+        group: `Z(n)` or `D(n)`, as rotations and reflections of the pixel plane.
         axes: the labels of rows and columns, bound to `Fixed`.
-        vectors: a label bound to O(2) or SO(2) along which are components (row, column) of vectors, which turn too.
-        term: the name of the input term that the network sees; by default the first that is an image.
-        selection: `"straight-through"`, `"argmax"` without derivatives, or `"gumbel"`, which draws with probability
-            \(\mathrm{softmax}(\beta a)\) in training, and needs a key. After `eval()` of the module all are argmax.
-        beta: how sharp the softmax is.
-        tolerance: activations within this of the largest are tied, relative to their spread, or to their size where
-            that is more; by default 64 roundings.
-        on_degenerate: what to do with ties, which symmetric images have, unless all choices give f the same image and
-            nothing in its output turns: `"error"`; `"flag"`, which takes the first; `"sample"`, which takes one at
-            random, and needs a key; `"weighted"`, which averages over all tied elements, exactly. The backbone is then
-            evaluated for each element of the group if an input of the batch has ties, but always under a `jax.vmap` of
-            the caller, which computes both branches of a condition.
-        invariant_to: other labels whose groups leave the activations as they are.
+        vectors: a label bound to O(2) or SO(2) for components (row, column) of vectors, which also rotate.
+        term: the name of the input term that the network sees; by default the first image.
+        selection: `"straight-through"`, `"argmax"` without derivatives, or `"gumbel"`, which samples with probability
+            \(\mathrm{softmax}(\beta a)\) in training, and needs a key. After `eval()` of the module, all use argmax.
+        beta: the inverse temperature of the softmax.
+        tolerance: activations this close to the largest are tied, relative to their spread, or to their size if it is
+            larger; by default 64 rounding units.
+        on_degenerate: what to do with ties, as in symmetric images, unless all choices give f the same image and no
+            output is rotated: `"error"`; `"flag"`, which takes the first; `"sample"`, which takes one at random, and
+            needs a key; `"weighted"`, which averages over all tied elements, exactly. The backbone is then evaluated
+            for each element of the group if an input of the batch has ties, but always under a `jax.vmap` of the
+            caller, which computes both branches of a condition.
+        invariant_to: other labels whose groups do not change the activations.
 
     Raises:
-        SignatureError, GroupError: if the signature does not have the axes, or the group does not turn them.
-        ShapeError: if images are not square but turned by quarter turns, or the network gives another shape.
+        SignatureError, GroupError: if the signature does not have the axes, or the group does not rotate them.
+        ShapeError: if non-square images are rotated by quarter turns, or the network's output has the wrong shape.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
     Cost: one evaluation of the network, and of the backbone.
@@ -74,8 +73,8 @@ class ImageCanonicalization(Selecting):
         True
 
     Source:
-        Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489, sections 3 and 4; not that
-        symmetric inputs, which it leaves aside, are rare: a blank image is one.
+        Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489, sections 3 and 4, except
+        that symmetric inputs, such as blank images, are handled too.
     """
 
     def __init__(

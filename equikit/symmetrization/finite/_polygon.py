@@ -17,9 +17,9 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
     """Return the labels on which rotations of images act.
 
     Raises:
-        SignatureError: if a term has one of the axes without the other, or an image has an axis that is no axis.
-        ShapeError: if the images are not square, and would have to be.
-        GroupError: if the components of vectors are not bound to a group that holds what turns them.
+        SignatureError: if an axis is not `Fixed`, a term has only one of the axes, or no input is an image.
+        ShapeError: if the images are not square, for a group that needs squares.
+        GroupError: if the components of vectors are not bound to a group that contains their rotations.
     """
     bound = dict(action.signature.bindings)
     for label in axes:

@@ -11,23 +11,23 @@ from equikit.symmetrization.engine._more import entries, required_entries
 
 
 def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
-    r"""Return how far the canonical forms of the training data are from the data.
+    r"""Return the difference between canonical forms and inputs, on the data of a pretrained backbone.
 
-    A backbone that was trained before knows upright inputs, and a canonical form may be any other. This loss, on the
-    data that it was trained on, makes them agree: for a finite group the cross-entropy
-    \(-\log\,\mathrm{softmax}(\beta a)_e\) of the activations against the identity, for others
+    A pretrained backbone expects upright inputs, but canonical forms may have any orientation. On the backbone's
+    training data, this loss makes them agree. For a finite group, it is the cross-entropy
+    \(-\log\,\mathrm{softmax}(\beta a)_e\) of the activations against the identity; for others
     \(\lVert M - 1 \rVert^2 / d^2\), the mean squared difference of the matrix from the identity.
 
     Args:
         info: what `sym(x, with_info=True)` returns with a result. `info.more` has `"activations"`
-            `[*batch, elements]`, the identity first, or `"matrix"` `[*batch, d, d]`; of several, the losses are added.
-        beta: that of the softmax.
+            `[*batch, elements]`, the identity first, or `"matrix"` `[*batch, d, d]`; losses of methods are added.
+        beta: the inverse temperature of the softmax.
 
     Returns:
         The mean over all inputs, a number.
 
     Raises:
-        OptionError: if the method has neither.
+        OptionError: if the info has neither.
 
     Example:
         >>> import equikit as ek

@@ -21,8 +21,8 @@ class Score(nnx.Module):
     r"""The score of inputs, large for canonical ones: minus an energy, or \(\cos(v, r)\) of a vector v.
 
     Args:
-        encoder: what the backbone is called with, to an energy `[inputs]`, or to vectors `[inputs, features]`.
-        features: the size of the vectors; an energy without.
+        encoder: a function from the backbone's inputs to energies `[inputs]`, or to vectors `[inputs, features]`.
+        features: the size of the vectors; `None` for energies.
         rngs: random keys for the reference vector r, with `features`.
 
     Attributes:

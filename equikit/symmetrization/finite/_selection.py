@@ -70,7 +70,7 @@ class Choosing(Method, nnx.Module):
         return self.on_degenerate == "sample"
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All labels on which it does not act, except those under which its network is invariant."""
+        """All labels on which the method does not act, except those in `invariant_to`."""
         return frozenset(action.groups) - self.acts_on(action) - frozenset(self.invariant_to)
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Selecting(Choosing):
     """A method that chooses among the elements of a finite group; subclasses compute the activations.
 
     Attributes:
-        deterministic: take the largest activation, without derivatives and noise; set by `nnx.Module.eval`.
+        deterministic: whether the largest activation is taken, without derivatives and noise; set by `nnx.Module.eval`.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Selecting(Choosing):
         return self._read(readout, action, sample, key)
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Sample independently: by the activations with `selection="gumbel"`, else among tied elements."""
+        """Sample independently: by the activations with `selection="gumbel"`, otherwise among tied elements."""
         if not self._draws:
             return super().draw(action, sample, key, samples)
         return self._read(functools.partial(_drawn, self.beta, samples), action, sample, key)
@@ -171,7 +171,7 @@ def _drawn(beta: float, samples: int, values: Array, elements: Element, sample: 
 
 @jax.jit
 def _of_finite(values: Array, sample: Sample) -> Array:
-    """Return the activations, NaN for inputs that are not finite: not every network propagates NaN."""
+    """Return the activations, NaN for non-finite inputs, because some networks do not propagate NaN."""
     return jnp.where(finite_inputs(sample, values.ndim - 1)[..., None], values, jnp.nan)
 
 
@@ -186,9 +186,9 @@ def _picked(elements: Element, picks: Array, slope: Array | None) -> Element:
 
     Args:
         elements: all elements, `[elements, ...]`.
-        picks: places, integers `[..., *batch]`.
-        slope: zeros `[*batch, elements]` with derivatives, those of soft weights \(s_g\): the matrices that are picked
-            get the derivatives of \(\sum_g s_g g\). Permutations become matrices.
+        picks: positions, integers `[..., *batch]`.
+        slope: zeros `[*batch, elements]` with the derivatives of soft weights \(s_g\): the selected matrices get the
+            derivatives of \(\sum_g s_g g\). Permutations become matrices.
     """
 
     def one(array: Array, permutes: bool) -> Array:

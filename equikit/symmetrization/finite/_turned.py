@@ -12,21 +12,20 @@ import jax.numpy as jnp
 def turned(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
     r"""Move every pixel p of an image to \(c + R (p - c)\), with c the center: bilinear, and zero outside.
 
-    Where R is a quarter turn or a reflection with entries 0, 1 and -1, and the image is square, this is exact: every
-    pixel is one pixel. A matrix of integers says so beforehand, and pixels are then exchanged without interpolation.
-    The derivative with respect to R is that of the interpolation; where a pixel falls on a pixel, and the slopes on its
-    two sides differ, their mean, so that derivatives turn with the image too.
+    If R is a quarter turn or a reflection with entries 0, 1 and -1, and the image is square, this is exact: every pixel
+    moves to a pixel. If R has integer entries, pixels are exchanged without interpolation. The derivative with respect
+    to R is the derivative of the interpolation; if a pixel moves exactly to a pixel and the slopes on its two sides
+    differ, it is their mean, so that derivatives rotate with the image.
 
     Args:
         matrix: R, `[2, 2]`, orthogonal, in floating point or integers.
         image: any array; it may have more axes.
-        axes: which two axes of it count pixels.
+        axes: the two pixel axes of the image.
 
     Returns:
-        An image of the same shape and dtype; not-a-number where R is a quarter turn in integers and the image is not
-        square.
+        An image of the same shape and dtype; NaN if R is a quarter turn in integers and the image is not square.
 
-    Cost: three selections for every entry of the image where R is in integers, else four reads.
+    Cost: three selections for every entry of the image if R has integer entries, otherwise four reads.
     """
     if jnp.issubdtype(matrix.dtype, jnp.integer):
         return _exchanged(matrix, image, axes)
@@ -75,7 +74,7 @@ def _interpolated(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
             weight = (part[..., 0] if i else 1 - part[..., 0]) * (part[..., 1] if j else 1 - part[..., 1])
             weight = jnp.expand_dims(weight, range(2, moved.ndim)).astype(total.dtype)
             pixels = _read(moved, low[..., 0] + i, low[..., 1] + j)
-            # What has no weight may be anything, not-a-number included.
+            # Pixels of weight zero may have any value, including NaN.
             total = total + jnp.where(weight == 0, 0, weight * pixels)
     return jnp.moveaxis(total.astype(image.dtype), (0, 1), axes)
 
@@ -88,7 +87,7 @@ def _interpolated_jvp(axes: tuple[int, int], primals: tuple[Any, Any], tangents:
     speed = _sources(matrix_rate, moved, offset=False)
     near = jnp.round(source)
     part, near = source - near, near.astype(jnp.int32)
-    # The weights of the pixels before, at and behind the nearest one, and their slopes, which jump where part is zero.
+    # The weights of the pixels before, at and after the nearest one, and their slopes, which jump if part is zero.
     weights = jnp.stack([jnp.maximum(-part, 0), 1 - jnp.abs(part), jnp.maximum(part, 0)])
     side = jnp.sign(part)
     slopes = jnp.stack([(side - 1) / 2, -side, (side + 1) / 2])

@@ -17,11 +17,11 @@ class Form:
     """The result of a search.
 
     Attributes:
-        order: the node that goes to each place, `[n]`.
-        generators: of the group of automorphisms.
-        size: how many automorphisms there are.
-        complete: whether the search has come to its end; if not, the order is the best of those seen, and the group is
-            that of the automorphisms seen.
+        order: the node at each position, `[n]`.
+        generators: generators of the automorphism group.
+        size: the number of automorphisms.
+        complete: whether the search is complete; if not, the order is the best one so far, and the group is generated
+            by the automorphisms found so far.
     """
 
     order: Permutation
@@ -30,7 +30,7 @@ class Form:
     complete: bool
 
     def orbits(self, axes: int) -> np.ndarray:
-        """For every tuple of nodes `[n, ..., n]` the number of the smallest one in its orbit, in row-major order."""
+        """Return for every tuple of nodes `[n, ..., n]` the row-major number of the first tuple in its orbit."""
         return _orbits(self.generators, len(self.order), axes)
 
 
@@ -50,13 +50,13 @@ def canonical_form(nodes: np.ndarray, edges: np.ndarray, most: int) -> Form:
     """Find the order that minimizes a graph among the leaves of a search tree, and the graph's automorphisms.
 
     Two graphs with the same colors have the same matrix in this order exactly if they are isomorphic. Subtrees that a
-    known automorphism maps to one that has been seen are left out, as are those whose refinements are larger than the
+    known automorphism maps to a visited subtree are skipped, and so are subtrees whose refinements are larger than the
     best so far.
 
     Args:
         nodes: integers `[n]`, the colors of the nodes.
         edges: integers `[n, n]`, the colors of ordered pairs of nodes.
-        most: how many refinements are done at the most, the first path aside.
+        most: the largest number of refinements, apart from the first path.
     """
     search = _Search(edges, most)
     blocks, trace = search.refined(np.unique(nodes, return_inverse=True)[1].reshape(-1))
@@ -64,7 +64,7 @@ def canonical_form(nodes: np.ndarray, edges: np.ndarray, most: int) -> Form:
     first, best = search.first, search.best
     assert first is not None, "the first path is followed to its end at any cost"
     assert best is not None, "the first leaf is the best at first"
-    # The automorphisms that leave a node in place are as many as all, over the size of its orbit.
+    # The number of automorphisms that fix a node is the number of all over the size of the node's orbit.
     orbits = (_orbits(_fixing(search.found, first.path[:i]), len(nodes)) for i in range(len(first.path)))
     sizes = (np.count_nonzero(orbit == orbit[node]) for orbit, node in zip(orbits, first.path, strict=True))
     return Form(best.order, tuple(search.found), math.prod(map(int, sizes)), search.steps <= most)
@@ -119,7 +119,7 @@ class _Search:
         return level
 
     def _promising(self, trace: tuple[bytes, ...]) -> bool:
-        """Whether there may be a leaf below that equals the first one, or is smaller than the best."""
+        """Whether a leaf below may equal the first leaf, or be smaller than the best leaf."""
         if self.first is None or self.best is None:
             return True
         count = len(trace)
@@ -135,7 +135,7 @@ class _Search:
                 automorphism = np.empty_like(order)
                 automorphism[other.order] = order
                 self.found.append(automorphism)
-                # The rest of the branch where the two paths part is what has been seen there already.
+                # The automorphism maps the rest of the branch at which the paths separate to a visited branch.
                 return next(i for i, (one, two) in enumerate(zip(path, other.path, strict=True)) if one != two)
         if leaf.key < self.best.key:
             self.best = leaf
@@ -157,7 +157,7 @@ def _fixing(automorphisms: list[Permutation], nodes: tuple[int, ...]) -> list[Pe
 
 
 def _orbits(generators: Sequence[Permutation], count: int, axes: int = 1) -> np.ndarray:
-    """Return for every tuple of nodes `[n, ..., n]` the number of the smallest one in its orbit under a group."""
+    """Return for every tuple of nodes `[n, ..., n]` the number of the first tuple in its orbit under a group."""
     numbers = np.arange(count**axes)
     shape = (count,) * axes
     moves = [numbers.reshape(shape)[np.ix_(*[g] * axes)].reshape(-1) for g in generators]

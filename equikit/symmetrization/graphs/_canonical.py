@@ -34,34 +34,34 @@ EQUAL = 64
 
 @dataclass(frozen=True)
 class Canonical(Ordering):
-    r"""The canonical order of the nodes of a graph, for S(n): a single element, whatever the number of automorphisms.
+    r"""The canonical order of the nodes of a graph, for S(n): a single element for any number of automorphisms.
 
-    Two graphs in canonical order are equal exactly if one is the other with its nodes renamed. The orders that lead to
-    this form are a coset \(\mathrm{Aut}(x)\,c\), the smallest frame there is. Automorphisms leave the input as it is,
-    so that one evaluation is enough for all of them: the mean of a tensor over a group of permutations is the mean over
-    the orbits of tuples of nodes. Outputs are averaged in this way, and so are derivatives: those of invariant outputs
-    are the mean of the derivatives of all orders, and have the symmetry of the graph.
+    Two graphs in canonical order are equal exactly if they are isomorphic. The orders that give this form are a coset
+    \(\mathrm{Aut}(x)\,c\), the smallest possible frame. Automorphisms fix the input, so that one evaluation is enough
+    for all of them: the mean of a tensor over a group of permutations is the mean over the orbits of tuples of nodes.
+    Outputs and derivatives are averaged in this way: derivatives of invariant outputs are averaged over all orders, and
+    have the symmetry of the graph.
 
-    The search is done in NumPy on the host, one graph after another, also where the rest is compiled, by
-    `jax.pure_callback`: it works under `jit`, `vmap` and `grad`, but not under `jax.export`, and it makes a GPU wait.
-    `Laplacian` does without. Weights and numbers of nodes have no tolerance to speak of, as there are no eigenvectors:
-    what differs by more than a few roundings is different (of numbers that a frame of another group has moved, those
-    are compared first that differ by more than its error).
+    The search runs in NumPy on the host, one graph after another, also in compiled programs, by `jax.pure_callback`: it
+    works under `jit`, `vmap` and `grad`, but not under `jax.export`, and a GPU waits for it. `Laplacian` avoids this.
+    Since there are no eigenvectors, the tolerance of weights and numbers of nodes is small: numbers that differ by more
+    than a few rounding units are different (numbers that a frame of another group moved are first compared with the
+    tolerance of its errors).
 
     Args:
-        label: the axis of the nodes; where it is not given, the only one bound to S.
-        tolerance: numbers within this of each other are equal, relative to the largest; 64 roundings by default.
-        on_degenerate: what to do where the search is not finished: `"error"` or `"flag"`.
-        max_steps: how many refinements a search may take: a few for most graphs, about n²/2 for a complete one, and
-            more than can be done for some made for this purpose.
+        label: the axis of the nodes; by default, the only one bound to S.
+        tolerance: numbers that differ by less than this, relative to the largest, tie; by default 64 rounding units.
+        on_degenerate: what to do if the search is incomplete: `"error"` or `"flag"`.
+        max_steps: the largest number of refinements of a search: a few for most graphs, about n²/2 for a complete
+            graph, and infeasibly many for some graphs constructed for this purpose.
 
     Raises:
         GroupError: if the label has another group.
-        OptionError: if no term has the label twice, or one has it three times or more.
-        FrameError: for an input whose search is not finished.
+        OptionError: if no term has the label twice, or a term has it three times or more.
+        FrameError: for an input whose search is incomplete.
 
-    Cost: a refinement takes \(O(n^2)\) a round, 0.1 ms for 40 nodes; then one evaluation of the backbone. Means
-    are linear in the size of the outputs and of the input.
+    Cost: \(O(n^2)\) per round of a refinement, 0.1 ms for 40 nodes; then one evaluation of the backbone. Means are
+    linear in the size of the outputs and of the input.
 
     Example:
         >>> import equikit as ek
@@ -100,7 +100,7 @@ class Canonical(Ordering):
         tolerance = EQUAL * rounding(matrices.dtype) if self.tolerance is None else self.tolerance
         edges = _ties.ranks(matrices.reshape(len(matrices), count * count).T, tolerance).T.reshape(matrices.shape)
         ranked = [_ties.ranks(scaled(array).T, tolerance).T for array in rows]
-        if self.tolerance is None:  # what is equal but for the error of a frame is told apart by other numbers first
+        if self.tolerance is None:  # numbers equal up to a frame's error are distinguished by other numbers first
             ranked = [
                 _ties.ranks(scaled(array).T, standard_tolerance(None, sample.dtype(term.name))).T
                 for term, array in zip(with_one(action.inputs, label), rows, strict=True)

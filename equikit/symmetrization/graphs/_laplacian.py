@@ -29,50 +29,50 @@ from equikit.symmetrization.permutations._numbers import (
 from equikit.symmetrization.permutations._ordering import Exchanges, Ordered, Ordering, ties_in
 
 Edges = Literal["sum", "each"]
-"""Whether the channels of a matrix are added before its spectrum is computed, or each has its own spectrum."""
+"""Whether the channels of a matrix are added before its spectrum is computed, or each channel has a spectrum."""
 
 
 @dataclass(frozen=True)
 class Laplacian(Ordering):
     r"""The nodes of a graph sorted by the spectrum of its Laplacian, for S(n).
 
-    The input has a term with the label twice: a weighted adjacency matrix W, with \(L = \mathrm{diag}(W 1) - W\), made
-    symmetric for this purpose only. The key of node i is \((P_\lambda)_{ii}\) for every eigenvalue \(\lambda\), with
-    \(P_\lambda\) the projector on the eigenspace: it does not depend on a basis. Eigenvalues closer than the tolerance
-    share a projector, so that repeated ones, as those of a graph in several parts, are no exception. (The paper takes
-    the root of the key; the order is the same, and rounding errors are smaller without.) Numbers that nodes have
-    themselves, from terms with the label once and from diagonals, are compared first.
+    The input has a term with the label twice: a weighted adjacency matrix W, with \(L = \mathrm{diag}(W 1) - W\),
+    symmetrized only for this purpose. The key of node i is \((P_\lambda)_{ii}\) for every eigenvalue \(\lambda\), with
+    \(P_\lambda\) the projector onto the eigenspace, which does not depend on a basis. Eigenvalues closer than the
+    tolerance share a projector, so that repeated eigenvalues, as for disconnected graphs, need no special case. (The
+    paper takes the root of the key; the order is the same, and rounding errors are smaller without.) Numbers of the
+    nodes themselves, from terms with the label once and from diagonals, are compared first.
 
-    Nodes with equal keys cannot be exchanged in general, and the frame has every order in which keys ascend. With
-    `refine` ties are broken further without any loss of symmetry: by what nodes see along their edges, until nothing
-    changes, and then by setting one node of the first tie before the others, which may be each of them. For all 853
-    connected graphs with seven nodes the frame is then as small as the group of automorphisms, with a median of 2
-    elements. Nodes that can be exchanged without any change to the input, such as the leaves of a star, are not
-    exchanged: outputs and derivatives are averaged over such exchanges without listing them. At most 14 elements remain
-    for these graphs, one for most.
+    Nodes with equal keys cannot be exchanged in general, and the frame has every order with ascending keys. With
+    `refine`, ties are broken further without loss of symmetry: by color refinement along edges, until nothing changes,
+    and then by individualization, which places one node of the first tie before the others, in all possible ways. For
+    the 853 connected graphs with seven nodes, the frame is then as small as the automorphism group, with a median of 2
+    elements. Nodes that can be exchanged without changing the input, such as the leaves of a star, are not exchanged:
+    outputs and derivatives are averaged over these exchanges without listing them. For these graphs at most 14 elements
+    remain, and for most only one.
 
     Args:
-        label: the axis of the nodes; where it is not given, the only one bound to S.
-        tolerance: eigenvalues, keys, weights and numbers of nodes within this of each other are equal, relative to the
-            largest (keys: to one); by default the root of the rounding error. It grows for keys whose eigenvalue is
-            close to the next.
-        max_size: how many orders are listed. The backbone is evaluated as often, for every input.
-        on_degenerate: what to do where there are more: `"error"`, `"flag"`, or `"sample"`, which draws as many at
-            random, with a standard error.
-        refine: whether ties are broken further; without, the frame is that of the paper.
-        edges: whether the channels of a matrix are added up to one Laplacian, or `"each"` has its own. Refinement sees
-            all channels, and both directions, either way.
-        terms: names of the input terms that are compared; all that have the label once or twice by default.
+        label: the axis of the nodes; by default, the only one bound to S.
+        tolerance: eigenvalues, keys, weights and numbers of nodes that differ by less than this are equal, relative to
+            the largest (keys: to one); by default the root of the rounding unit. It is larger for keys whose eigenvalue
+            is close to the next.
+        max_size: the largest number of listed orders. The backbone is evaluated once for each, for every input.
+        on_degenerate: what to do if there are more: `"error"`, `"flag"`, or `"sample"`, which samples this number of
+            orders, with a standard error.
+        refine: whether ties are broken further; if not, the frame is the same as in the paper.
+        edges: `"sum"` adds the channels of a matrix for one Laplacian, `"each"` computes one for each channel.
+            Refinement always uses all channels and both directions.
+        terms: names of the input terms that are compared; by default, all that have the label once or twice.
 
     Raises:
         GroupError: if the label has another group.
         OptionError: if no term has the label twice.
-        FrameError: for an input with more orders than are listed.
+        FrameError: for an input with more than `max_size` orders.
 
-    Cost: an eigendecomposition, \(O(n^3)\), and for each order listed a refinement, \(O(n^2)\) a round. On a CPU whose
-    cores are busy, the threads of LAPACK wait for each other; the environment variable `OPENBLAS_NUM_THREADS=1` helps.
-    `info` has the smallest gap between eigenvalues, `more["margin"]` as `Sort`, and `size`: without refinement the
-    number of orders, with it an estimate by one path through the tree, exact where all are alike.
+    Cost: an eigendecomposition, \(O(n^3)\), and for each listed order a refinement, \(O(n^2)\) per round. On a CPU with
+    busy cores, LAPACK threads wait for each other; the environment variable `OPENBLAS_NUM_THREADS=1` helps. `info` has
+    the smallest gap between eigenvalues, `more["margin"]` as in `Sort`, and `size`: without refinement the number of
+    orders, otherwise an estimate from one path through the tree, exact if all paths are alike.
 
     Example:
         >>> import equikit as ek
@@ -115,7 +115,7 @@ class Laplacian(Ordering):
         loops = [jnp.diagonal(graph, axis1=1, axis2=2) for graph in graphs]
         numbers = jnp.concatenate([*map(scaled, rows), *loops])
         count, tolerance = numbers.shape[1], standard_tolerance(self.tolerance, numbers.dtype)
-        if count == 0:  # a matrix without entries has no largest one
+        if count == 0:  # an empty matrix has no largest entry
             nothing = jnp.full((), jnp.inf, numbers.dtype)
             return Ordered(
                 Exchanges(_ties.together(0)), jnp.zeros((), int), finite, gap=nothing, more={"margin": nothing}
@@ -130,7 +130,7 @@ class Laplacian(Ordering):
         found = _ties.split_by(start, _ties.Keys(numbers, jnp.concatenate(tolerances)))
         blocks, margin = found.of_entries(), found.margin
         colors = edge_colors(jnp.concatenate(graphs), tolerance) if self.refine else None
-        if colors is not None:  # what needs no eigenvectors has no rounding errors
+        if colors is not None:  # refinement without eigenvectors has no rounding errors
             blocks = refined(blocks, colors)
         weights = jnp.concatenate([graph if self.edges == "each" else graph.sum(0, keepdims=True) for graph in graphs])
         keys, tolerances, gap, steps = spectral_keys((weights + jnp.swapaxes(weights, 1, 2)) / 2, tolerance)
@@ -145,7 +145,7 @@ class Laplacian(Ordering):
 
 
 def _exchanged(action: Action, label: str, x: Mapping[str, Array], there: Array | None) -> Array:
-    """Return for every node the first that it can be exchanged with; itself if an input has three node axes."""
+    """Return for every node the first node exchangeable with it; itself if an input has three node axes."""
     terms = [term for term in action.inputs if label in term.labels]
     if any(term.labels.count(label) > 2 for term in terms):
         return jnp.arange(matrices_of(terms, label, x, there)[0].shape[-1], dtype=jnp.int32)

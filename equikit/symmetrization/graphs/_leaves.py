@@ -2,8 +2,8 @@
 
 If colors leave nodes tied, one node of the first tie is placed before the others, and the colors are refined again. The
 possible choices are the branches of a tree, and its leaves are orders of all nodes: relabeling the graph relabels the
-leaves, so they are a frame. It is as small as the automorphism group if automorphisms relate all choices, which holds
-for nearly every small graph.
+leaves, so they are a frame. The frame is as small as the automorphism group if automorphisms relate all choices, as for
+nearly every small graph.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from equikit.symmetrization.permutations._ordering import Listing
 
 @dataclass(frozen=True)
 class Leaves:
-    """The leaves of the tree, with the probability that random choices at every branch lead there.
+    """The leaves of the tree, with the probabilities of reaching them by random choices at every branch.
 
     Attributes:
         blocks: refined colors `[n]`.
         colors: of the edges, `[n, n]`.
-        twins: `[n]`, equal for nodes that can be exchanged; one branch stands for them, and their order is left open.
+        twins: `[n]`, equal for nodes that can be exchanged; one branch represents them, in any order.
     """
 
     blocks: Array
@@ -35,10 +35,10 @@ class Leaves:
     twins: Array
 
     def listed(self, most: int) -> Listing:
-        """Return all leaves, level by level; if there are too many, those nodes of the last level that fit.
+        """Return all leaves, level by level; if there are too many, the nodes of the last level that fits.
 
-        One path more is followed to its end, along the first branches. It says how many leaves there are where they do
-        not fit, if all paths are like it.
+        An additional path follows the first branches to its end. It estimates the number of leaves if they do not fit,
+        exactly if all paths are alike.
         """
         count = self.blocks.shape[0]
         if count < 2:
@@ -49,7 +49,7 @@ class Leaves:
         def step(state: _Level) -> _Level:
             choices, shares, sizes = jax.vmap(self._branches)(state.blocks)
             tied = jnp.any(choices, axis=1)
-            # A leaf stays as it is: it has one branch, which chooses nothing.
+            # A leaf has one branch, which does not change it.
             branches = choices | (~tied[:, None] & (nodes == 0))
             widths = jnp.where(extra | (state.chances == 0), 0, jnp.sum(branches, axis=1))
             ends = jnp.sum(jnp.tril(jnp.broadcast_to(widths, (most + 1, most + 1))), axis=1)
@@ -74,7 +74,7 @@ class Leaves:
         start = jnp.tile(self.blocks, (most + 1, 1))
         chances = ((jnp.arange(most + 1) < 1) | extra) / 1
         level = _Level(start, chances, jnp.zeros(most + 1, jnp.float32), jnp.ones((), bool), jnp.ones((), bool))
-        # The last step finds leaves alone, and changes nothing. To look before the first step takes longer to compile.
+        # The last step finds only leaves and changes nothing; a test before the first step takes longer to compile.
         level = jax.lax.while_loop(lambda state: state.moved, step, level)
         order = jnp.argsort(level.blocks, axis=1, stable=True)
         logs = level.log_size + jax.vmap(_ties.log_size)(jnp.take_along_axis(level.blocks, order, axis=1))
@@ -83,7 +83,7 @@ class Leaves:
         return Listing(order[:-1], chances, level.enough, jnp.where(level.enough, total, logs[-1]))
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
-        """Return a random leaf, and the log of the number of leaves of a tree in which all paths are like this."""
+        """Return a random leaf, and the log of the number of leaves of a tree in which all paths are like this path."""
 
         def unfinished(state: tuple[Array, Array, Array]) -> Array:
             return jnp.any(self._branches(state[0])[0])
@@ -102,7 +102,7 @@ class Leaves:
         return order, state[1] + _ties.log_size(blocks)
 
     def _branches(self, blocks: Array) -> tuple[Array, Array, Array]:
-        """Return which nodes of the first tie can be chosen, one of each set of twins; probabilities and tie sizes."""
+        """Return the branches at the first tie, one for each set of twins; their probabilities; and sizes of ties."""
         nodes = jnp.arange(blocks.shape[0])
         tied = blocks[:, None] == blocks
         alike = tied & (self.twins[:, None] == self.twins)
@@ -121,8 +121,8 @@ class Leaves:
 class _Level(NamedTuple):
     """Nodes of a level of the tree, and the end of an additional path in the last position.
 
-    Of each node there are its blocks and chance, the logarithm of the number of leaves that it stands for by exchanges
-    of twins, of the path that of the number of nodes on its level; and whether the last step chose a node.
+    Each node has its blocks, its probability, and the logarithm of the number of leaves that it represents by exchanges
+    of twins; for the path, of the number of nodes on its level. `moved` tells whether the last step chose a node.
     """
 
     blocks: Array

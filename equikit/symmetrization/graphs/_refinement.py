@@ -21,17 +21,17 @@ def mixed(one: Array, two: Array) -> Array:
 def edge_colors(matrices: Array, tolerance: float) -> Array:
     """Hash the properties of every ordered pair of nodes, in both directions, to 32 bits, `[n, n]`.
 
-    Entries joined by steps up to the tolerance are one weight. Where steps are close to it, as they are among many
-    random numbers, rounding would decide which weights are one, and the matrix is left out.
+    Entries joined by steps up to the tolerance count as one weight. If steps are close to the tolerance, as among many
+    random numbers, rounding would decide which weights are equal, and the matrix is ignored.
 
     Args:
         matrices: `[channels, n, n]`.
-        tolerance: steps of less than half of this, and of more than one and a half, are a difference that is clear.
+        tolerance: steps below half of this count as equal, and steps above one and a half as clearly different.
     """
     count = matrices.shape[-1]
     ranks = jax.vmap(lambda matrix: _clear_ranks(matrix.reshape(-1), tolerance))(matrices)
     ranks = ranks.reshape(len(matrices), count, count)
-    colors = jnp.eye(count, dtype=jnp.uint32)  # loops are another kind of pair
+    colors = jnp.eye(count, dtype=jnp.uint32)  # loops have their own color
     for_both = jnp.stack([ranks, jnp.swapaxes(ranks, 1, 2)], axis=1).reshape(2 * len(matrices), count, count)
 
     def with_one(colors: Array, rank: Array) -> tuple[Array, None]:
@@ -47,7 +47,7 @@ def _clear_ranks(entries: Array, tolerance: float) -> Array:
     numbers = jax.lax.bitcast_convert_type(_sortable(ordered), entries.dtype)
     steps = numbers[1:] - numbers[:-1]
     clear = jnp.min(jnp.abs(steps - tolerance), initial=jnp.inf) >= tolerance / 2
-    # The first number of each rank but the lowest. A second sort compiles faster than a cumulative sum.
+    # The first number of each rank except the lowest. A second sort compiles faster than a cumulative sum.
     starts = jnp.sort(jnp.where(steps > tolerance, ordered[1:], np.iinfo(keys.dtype).max))
     return jnp.where(clear, jnp.searchsorted(starts, keys, side="right"), 0)
 
@@ -58,11 +58,11 @@ def _sortable(bits: Array) -> Array:
 
 
 def refined(blocks: Array, colors: Array, changed: Array | bool = True) -> Array:
-    """Split blocks until the nodes of each see the same edge colors to the same blocks: at most n times.
+    """Split blocks until all nodes of a block have the same edge colors to every block, at most n times.
 
-    What a node sees is a sum of numbers of 32 bits, which does not depend on the order of the nodes. Two sums that
-    agree by chance leave nodes tied that could be told apart, and do no other harm. Blocks that have not `changed`
-    since they were refined stay as they are.
+    The edges of a node are hashed to a sum of 32-bit numbers, which does not depend on the order of the nodes. A
+    collision leaves distinguishable nodes tied, which is harmless. Blocks that have not `changed` since they were
+    refined are not split.
     """
 
     def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -78,10 +78,10 @@ def refined(blocks: Array, colors: Array, changed: Array | bool = True) -> Array
 
 
 def twins(features: Array, matrices: Array) -> Array:
-    """Return for every node the first one that it can be exchanged with while all others are fixed: `[n]`.
+    """Return for every node the first node that can be exchanged with it while all others are fixed, `[n]`.
 
-    Candidates have equal sums of numbers of 32 bits, and the first candidate of each node is compared entry by entry.
-    Sums that agree by chance leave nodes apart that could be exchanged, and do no other harm.
+    Candidates have equal sums of 32-bit hashes, and the first candidate of each node is compared entry by entry. A
+    collision leaves exchangeable nodes apart, which is harmless.
 
     Args:
         features: `[numbers, n]`.
@@ -93,7 +93,7 @@ def twins(features: Array, matrices: Array) -> Array:
     own, pairs = _summed(_words(features)), _words(matrices)
     pairs = _summed(mixed(pairs, jnp.swapaxes(pairs, 1, 2)))
     own = mixed(own, jnp.diagonal(pairs))
-    # What a node sees of all others but one: the exchange of the two changes nothing for these others.
+    # Hash the edges of a node to all others but one: exchanging the two must not change these edges.
     seen = mixed(pairs, nodes)
     seen = jnp.sum(seen, axis=1, keepdims=True, dtype=jnp.uint32) - jnp.diagonal(seen)[:, None] - seen
     alike = (seen == seen.T) & (pairs == pairs.T) & (own[:, None] == own)
@@ -108,13 +108,13 @@ def _words(numbers: Array) -> Array:
 
 
 def _summed(words: Array) -> Array:
-    """Sum over rows `[rows, ...]`, each mixed with its number."""
+    """Sum over rows `[rows, ...]`, each hashed with its row number."""
     rows = jnp.arange(len(words)).reshape(-1, *[1] * (words.ndim - 1))
     return jnp.sum(mixed(words, rows), axis=0, dtype=jnp.uint32)
 
 
 def _can_be_exchanged(features: Array, matrices: Array, other: Array) -> Array:
-    """Return whether exchanging every node with another changes nothing, exactly, `[n]`."""
+    """Return whether exchanging each node with its `other` node changes nothing, exactly, `[n]`."""
     nodes = jnp.arange(features.shape[-1])
     first, second = nodes[:, None], other[:, None]
     exchanged = jnp.where(nodes == first, second, jnp.where(nodes == second, first, nodes))

@@ -15,17 +15,16 @@ BACKWARD = 16
 def spectral_keys(weights: Array, tolerance: float) -> tuple[Array, Array, Array, Array]:
     r"""Return the diagonals of the projectors onto the eigenspaces of the Laplacian, by ascending eigenvalue.
 
-    How many eigenspaces there are depends on the graph, so that every matrix has n keys, and those that are left over
-    are zero. Projectors of neighboring eigenvalues are known to the rounding error over their gap, and the tolerance
-    of their keys grows by as much.
+    The number of eigenspaces depends on the graph, so every matrix has n keys, and unused keys are zero. The error of a
+    projector is the rounding error over the gap to the next eigenvalue, and is added to the tolerance of its keys.
 
     Args:
         weights: symmetric matrices `[matrices, n, n]`.
-        tolerance: eigenvalues joined by gaps of this part of the largest are one.
+        tolerance: eigenvalues joined by gaps up to this, relative to the largest, count as equal.
 
     Returns:
-        Keys `[matrices * n, n]`, their tolerances `[matrices * n]`, the smallest gap between two eigenspaces over the
-        largest eigenvalue, infinity where there is only one, and how far gaps are from the tolerance at the least.
+        Keys `[matrices * n, n]`; their tolerances `[matrices * n]`; the smallest gap between two eigenspaces over the
+        largest eigenvalue, infinite if there is only one; and the smallest distance of a gap from the tolerance.
     """
     count = weights.shape[-1]
     degrees = jnp.sum(weights, axis=-1)

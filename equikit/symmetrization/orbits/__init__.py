@@ -1,1 +1,1 @@
-"""Matrices that a loss pulls into a group, by the invariants of the group."""
+"""Learned matrices that a loss moves into a group, by the invariants of the group."""

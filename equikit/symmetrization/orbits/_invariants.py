@@ -25,28 +25,28 @@ LABEL = "x"
 def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] | None = None) -> dict[str, jax.Array]:
     r"""Evaluate the invariant tensors of a group on vectors: polynomials that the group preserves.
 
-    For a diagram D of `hom("x ... x -> ", x=group)` with k axes, an invariant tensor, and vectors \(v_1, \dots, v_m\)
-    in columns, they are all \(D(v_{a_1}, \dots, v_{a_k})\). Diagrams that fall into several blocks are products of
-    smaller ones, and left out. Pairings give \(V^T V\), \(V^T \eta V\), \(V^T \Omega V\) and for U(n)
-    \(V^T \bar V\); a Levi-Civita tensor gives determinants, and blocks of permutations sums of products of entries.
+    For each diagram D of `hom("x ... x -> ", x=group)` with k axes and vectors \(v_1, \dots, v_m\) in columns, the
+    invariants are all \(D(v_{a_1}, \dots, v_{a_k})\). Diagrams with several components are products of smaller
+    diagrams, and are omitted. Pairings give \(V^T V\), \(V^T \eta V\), \(V^T \Omega V\) and for U(n) \(V^T \bar V\); a
+    Levi-Civita tensor gives determinants, and blocks of permutations give sums of products of entries.
 
-    For a square matrix M they are complete where the orders are: they agree with those of the identity if and only if
-    M keeps every one of these tensors. For all families here such matrices are the group: for O, Sp and U by their
-    definition; for SO with the determinant besides; for permutations since a unit vector with cubes of sum one has a
-    single entry. Without its head, SO would let reflections pass.
+    For a square matrix M and enough orders, the invariants are complete: they equal the invariants of the identity if
+    and only if M preserves each of these tensors. For all families here, such matrices are the group: for O, Sp and U
+    by definition; for SO with the determinant; for permutations because a unit vector whose cubes sum to one has a
+    single entry. Without the Levi-Civita tensor, reflections would satisfy the conditions of SO.
 
     Args:
         group: the group that acts on the vectors.
         vectors: `[*batch, n, m]`, m vectors in columns; complex for U(n).
-        orders: the orders k of the tensors; by default those that say what is in the group. Not known for MatrixGroup.
+        orders: the orders k of the tensors; by default orders that characterize the group, unknown for MatrixGroup.
 
     Returns:
-        For the text of each diagram, an array `[*batch, m, ..., m]` with k axes; for a head with k legs one number for
-        each k of the vectors, `[*batch, m! / (k! (m - k)!)]`. In float32 or more.
+        For each diagram, by its text, an array `[*batch, m, ..., m]` with k axes; for a head with k legs, one number
+        for each k of the vectors, `[*batch, m! / (k! (m - k)!)]`. In float32 or wider.
 
     Raises:
         GroupError: if the orders are not known, or no polynomial is invariant, as for GL(n).
-        ShapeError, DTypeError: if the vectors are not of the group.
+        ShapeError, DTypeError: if the vectors do not fit the group.
 
     Cost: \(O(n m^k)\) for each sample.
 
@@ -67,10 +67,10 @@ def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] 
 
 
 def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[int] | None = None) -> jax.Array:
-    r"""Return the squared distance between the invariants of a matrix and those of the identity.
+    r"""Return the squared distance between the invariants of a matrix and the invariants of the identity.
 
     It is \(\sum_D \lVert D(M, \dots, M) - D \rVert^2 / \lVert D \rVert^2\) over the diagrams of `invariants`, each
-    compared relative to its own size. For O(p, q) it is \(\lVert M^T \eta M - \eta \rVert^2 / n\), for SO(n) that and
+    relative to its own size. For O(p, q) it is \(\lVert M^T \eta M - \eta \rVert^2 / n\), for SO(n) this and
     \((\det M - 1)^2\). It is zero if and only if M is in the group, which is the orbit of the identity.
 
     Args:
@@ -79,12 +79,12 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[in
         orders: as for `invariants`.
 
     Returns:
-        `[*batch]`, float32 or more; its square root is the residual.
+        `[*batch]`, float32 or wider; its square root is the residual.
 
     Raises:
-        ShapeError: if the matrix is not square, and else as `invariants`.
+        ShapeError: if the matrix is not square; otherwise as in `invariants`.
 
-    Cost: that of the invariants.
+    Cost: the same as for the invariants.
 
     Example:
         >>> from equikit import O, SO
@@ -139,7 +139,7 @@ def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, .
 
 
 def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Diagram, ...]:
-    """Return the diagrams of these orders; raise an error for none, because they would not distinguish matrices."""
+    """Return the diagrams of these orders; raise an error if there are none, because nothing would be compared."""
     wanted = _orders(group, n, orders)
     found = connected(group, n, wanted)
     if n and not found:
@@ -187,7 +187,7 @@ def _evaluated(diagram: Diagram, vectors: Array) -> Array:
         ((_, legs, _),) = diagram.heads
         tuples = np.array([*itertools.combinations(range(m), order)], np.int32).reshape(-1, order)
         chosen = jnp.moveaxis(vectors[..., tuples], -2, -3)
-        # A leg that is missing is summed over.
+        # Missing legs are summed over.
         rest = jnp.ones((*chosen.shape[:-1], legs - order), chosen.dtype)
         first = diagram.forms[0][1].signs() if diagram.forms else np.ones(n)
         return determinant(jnp.concatenate([chosen, rest], axis=-1)) * math.prod(first.tolist())

@@ -1,4 +1,4 @@
-"""Orbit distance: elements of any group with known invariants, learned by a loss and never projected."""
+"""Orbit distance: elements of any group with known invariants, learned by a loss without projection."""
 
 from __future__ import annotations
 
@@ -26,51 +26,50 @@ from equikit.symmetrization.finite._score import without_absent
 from equikit.symmetrization.orbits._invariants import checked_group, checked_orders, invariants, orbit_distance
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
-"""The families that error texts name: groups of matrices."""
+"""The families named in error messages: groups of matrices."""
 
 
 class OrbitDistance(Method, nnx.Module):
-    r"""The matrix that a network makes of the input, which a loss pulls into the group: one element.
+    r"""The matrix that a network computes from the input, which a loss moves into the group: one element.
 
-    A network maps the input to a matrix M(x), and \(x \mapsto M f(M^\dagger x)\) with \(M^\dagger\) the inverse by the
-    form that the group keeps: \(\eta M^T \eta\) for O(p, q), \(M^T\) for O(n), \(\bar M^T\) for U(n). The matrix is not
-    projected to the group, which makes the method fit groups where no projection is at hand; `orbit_loss` takes it
-    there, by the distance of its invariants to those of the identity.
+    A network maps the input to a matrix M(x), and the result is \(x \mapsto M f(M^\dagger x)\), with \(M^\dagger\) the
+    inverse by the form that the group preserves: \(\eta M^T \eta\) for O(p, q), \(M^T\) for O(n), \(\bar M^T\) for
+    U(n). The matrix is not projected onto the group, so that the method also fits groups without a known projection;
+    `orbit_loss` moves the matrix into the group, by the distance of its invariants from the invariants of the identity.
 
-    Two things have to be told apart, and only one of them is learned by that loss.
+    The method has two properties, and this loss trains only the second one.
 
     - *Equivariance.* If M(gx) = g M(x), the result is equivariant for every M, in the group or not, since
-      \((gM)^\dagger gx = M^\dagger x\). `nn.MatrixNetwork` is such a network. If not, the error, moved back by g, is at
-      most \(\lVert g^{-1} M(gx) - M(x) \rVert\) times the Lipschitz constant of the result as a function of M, and
-      the orbit distance says nothing of it: M = I has distance zero and is not equivariant at all. A network such as
-      `nn.MatrixMLP` learns it from `matrix_equivariance_loss`, or from inputs moved at random.
+      \((gM)^\dagger gx = M^\dagger x\). `nn.MatrixNetwork` is such a network. Otherwise the error, moved back by g, is
+      at most \(\lVert g^{-1} M(gx) - M(x) \rVert\) times the Lipschitz constant of the result as a function of M, and
+      the orbit distance does not measure it: M = I has distance zero and is not equivariant. A network such as
+      `nn.MatrixMLP` learns it from `matrix_equivariance_loss`, or from randomly moved inputs.
     - *Being in the group.* With residual r, the root of the orbit distance, \(\rho = \sqrt{n}\, r < 1\),
       \(S = (M^\dagger M)^{1/2}\), \(h = M S^{-1}\), which keeps the form, and \(u = h^{-1} x\), the result differs
       from \(h f(h^{-1} x)\) by at most \(\lVert h \rVert\, \rho\, (\lVert f(Su) \rVert + L \lVert u \rVert)\),
-      where L is the Lipschitz constant of f. Only in the group does the result have the values of f: the symmetrized
+      where L is the Lipschitz constant of f. The result has the values of f only if M is in the group: the symmetrized
       identity is \(M M^\dagger x\).
 
-    A matrix that moves with the input can be in the group only if the input spans enough: n independent vectors for
-    O(p, q), n - 1 for SO(p, q), on whose span the form is not degenerate. Else the residual stays, and
-    `info.degenerate` says so.
+    An equivariant matrix can be in the group only if the input spans enough: n independent vectors for O(p, q), n - 1
+    for SO(p, q), with a nondegenerate form on their span. Otherwise a residual remains, and `info.degenerate` reports
+    it.
 
     Args:
-        network: called with what the backbone is called with, `[*batch, *axes, channels]` or a dictionary of it, and
-            with `mask=` if there is one; with `channels=False` it sees one channel. It returns `[*batch, n, n]`, or a
-            dictionary with that alone; columns move as vectors.
-        label: the label on which the matrix acts; where it is not given, the only one with a group of matrices.
-        group: the group whose invariants are used, with the form of that of the label; that of the label by default.
-        orders: as for `invariants`, needed for MatrixGroup.
-        invariant_to: labels whose groups leave the matrix as it is, so that methods for them may come later.
-        compare_input: also compare the pairings of \(M^\dagger x\) with those of x, for `orbit_loss(input_weight=)`.
-        tolerance: the residual up to which an element counts as one of the group; by default the root of the rounding
-            error.
-        on_degenerate: what to do above: `"flag"` says so in `info`, `"error"` raises.
+        network: a function of the backbone's inputs, `[*batch, *axes, channels]` or a dictionary of such arrays, with
+            `mask=` if there is one; with `channels=False` it sees one channel. It returns `[*batch, n, n]`, with
+            columns that move as vectors, or a dictionary with only this array.
+        label: the label on which the matrix acts; by default, the only one with a group of matrices.
+        group: the group whose invariants are used, by default the group of the label; both must have the same form.
+        orders: as in `invariants`, required for MatrixGroup.
+        invariant_to: labels whose groups do not change the matrix, so that methods for them may come later.
+        compare_input: also compare the pairings of \(M^\dagger x\) and of x, for `orbit_loss(input_weight=)`.
+        tolerance: the largest residual of matrices in the group; by default the root of the rounding unit.
+        on_degenerate: what to do above the tolerance: `"flag"` reports it in `info`, `"error"` raises.
 
     Raises:
-        GroupError: if the label has another group, or one whose invariants are not known.
-        OptionError: if there are no vectors that `compare_input` could compare.
-        ShapeError, DTypeError: if the network returns something else than a matrix for each sample.
+        GroupError: if the label has another group, or a group with unknown invariants.
+        OptionError: if there are no vectors to compare for `compare_input`.
+        ShapeError, DTypeError: if the network does not return one matrix for each sample.
         FrameError: for a residual above the tolerance, with `on_degenerate="error"`.
 
     Cost: one call of the network and one of the backbone.
@@ -122,7 +121,7 @@ class OrbitDistance(Method, nnx.Module):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All other labels, except those under whose groups the network is invariant."""
+        """All other labels, except those in `invariant_to`."""
         return super().reads(action) - frozenset(self.invariant_to)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
@@ -201,7 +200,7 @@ class OrbitDistance(Method, nnx.Module):
 
 
 def _has_tensors(group: Group) -> bool:
-    """Whether a group is one of matrices, and preserves a tensor that other matrices change."""
+    """Whether a group consists of matrices, and preserves a tensor that other matrices change."""
     return group.elements_are == "matrices" and group.defining_orders(2) != ()
 
 

@@ -21,10 +21,10 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
         bound: the bound b.
 
     Returns:
-        A number; over several methods, the losses are added.
+        A number; the losses of several methods are added.
 
     Raises:
-        OptionError: if the info is not from `OrbitDistance`, or not from one with `compare_input=True`.
+        OptionError: if the info is not from `OrbitDistance`, or `input_weight` is given without `compare_input=True`.
 
     Example:
         >>> import equikit as ek
@@ -57,11 +57,11 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
 def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax.Array:
     r"""Return the equivariance error of the matrices: the mean of \(\lVert M(gx) - g M(x) \rVert^2 / n\).
 
-    It is zero to rounding for a `MatrixNetwork`; any other network has to learn it.
+    It is zero up to rounding for a `MatrixNetwork`; any other network has to learn equivariance.
 
     Args:
-        info: of x, from `sym(x, with_info=True)`.
-        moved: of gx.
+        info: the info of x, from `sym(x, with_info=True)`.
+        moved: the info of gx.
         element: g, `[n, n]`, or `[*batch, n, n]` with one for each sample.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Parts of a point cloud: many small ones first, then fewer, when the points of several vote for one position."""
+"""Parts of a point cloud: many small parts at first, which merge if their points vote for the same position."""
 
 from __future__ import annotations
 
@@ -22,33 +22,32 @@ from equikit.symmetrization.parts._mixture import clustered
 class FineToCoarse(nnx.Module):
     r"""Weights of points in parts that start small and are merged: the argument `parts` of `piecewise`.
 
-    The first partition is by place: a mixture of Gaussian clusters of one width around points that are far from each
-    other. Then, as often as there are functions that vote, every point names a place, and the mixture is fitted to
-    these: parts whose points vote for one place become one. A vote is made in the frames of the parts that there are
-    so far, by what `piecewise` returns. A function that is equivariant to motions of small parts is so to those of
-    larger ones that hold them whole, so that what the motions of the true parts can spoil is the partition alone: it is
-    right where none of the small parts reaches over a border, and the votes of different parts stay apart.
+    The first partition is by position: a mixture of Gaussian clusters of equal width around points that are far from
+    each other. Then, for each voting function, every point votes for a position, and the mixture is fitted to the
+    votes: parts whose points vote for the same position merge. Votes are computed in the frames of the current parts,
+    by a function from `piecewise`. A function that is equivariant to motions of small parts is also equivariant to
+    motions of larger parts that contain them, so that only the partition can be wrong: it is right if no small part
+    crosses a border, and the votes of different parts stay apart.
 
-    Weights do not change with motions of the whole, nor with the order of the points, but where several points are the
-    farthest from all others to rounding.
+    Weights are invariant to motions of the whole cloud and to the order of the points, unless several points are the
+    farthest from all others up to rounding.
 
     Args:
-        parts: the number of parts of the first partition, some of which may remain empty.
+        parts: the number of parts of the first partition, including empty parts.
         widths: the width of the clusters, for the first partition and after each vote: the standard deviation of the
-            places that belong to one.
-        merge: the distance below which two clusters are one, a number for each width or one for all; by default the
-            width.
-        votes: functions or modules that are called as `vote(x, parts=weights)`, and return places of the shape of x.
-        steps: how often clusters are fitted, before and after merging.
-        threshold: the part of all points below which a cluster is dropped.
-        points: the label of the points, whose mask counts.
-        term: the name of the input with the places, where there are several.
-        channels: whether it has an axis of channels, whose mean is the place.
+            positions in a cluster.
+        merge: the distance below which clusters merge, one number for all widths or one for each; by default the width.
+        votes: functions or modules, called as `vote(x, parts=weights)`, that return positions of the shape of x.
+        steps: the number of fits of the clusters, before and after merging.
+        threshold: the fraction of all points below which a cluster is dropped.
+        points: the label of the points, whose mask is used.
+        term: the name of the input with the positions, if there are several inputs.
+        channels: whether this input has an axis of channels, whose mean is the position.
 
     Raises:
-        OptionError: if the widths are not one more than the votes, or not positive.
+        OptionError: if the number of widths is not the number of votes plus one, or a width is not positive.
 
-    Cost: for each width O(p parts + parts³) operations for each of the steps.
+    Cost: O(p parts + parts³) operations for each width and each step.
 
     Example:
         >>> import equikit as ek
@@ -60,7 +59,7 @@ class FineToCoarse(nnx.Module):
 
     Source:
         Atzmon et al., Approximately piecewise E(3) equivariant point networks, arXiv:2402.08529, section 3.3; here
-        derivatives go through the steps of the mixture, and where it starts is not drawn at random.
+        derivatives include the steps of the mixture, and its start is not random.
     """
 
     def __init__(
@@ -103,14 +102,14 @@ class FineToCoarse(nnx.Module):
 
         Args:
             x: the input, `[*batch, p, d, channels]`, or a dictionary that holds it.
-            mask: for a label, booleans `[*batch, n]`: which entries are there.
+            mask: for each label, booleans `[*batch, n]`, true for present entries.
 
         Returns:
             `[*batch, p, parts]`, which sum to one over the parts.
 
         Raises:
             ShapeError: if there are no points and axes of space, or votes have another shape.
-            DTypeError: if places are not real numbers in floating point.
+            DTypeError: if positions are not real floating-point numbers.
         """
         there = mapping("mask", {} if mask is None else mask).get(self.points)
         places = self._places(x)

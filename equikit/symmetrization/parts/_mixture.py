@@ -12,16 +12,16 @@ from equikit.symmetrization.engine._element import Array
 def farthest_points(
     places: Float[jax.Array, "p d"], there: Bool[jax.Array, " p"], count: int
 ) -> tuple[Int[jax.Array, " count"], Float[jax.Array, " count"]]:
-    """Return points, each the farthest from those before it; the first is the farthest from the centroid.
+    """Choose points, each the farthest from the points before it; the first is the farthest from the centroid.
 
     Args:
         places: `[p, d]`.
-        there: which points are there, booleans `[p]`.
-        count: how many.
+        there: which points are present, booleans `[p]`.
+        count: the number of points to choose.
 
     Returns:
-        The numbers of the points, and their squared distances from all before, infinite for the first. Where there are
-        fewer points, some come again, with distance zero; without any, all distances are minus infinity.
+        The indices of the points, and their squared distances from all points before, infinite for the first. If there
+        are fewer points, some are repeated, with distance zero; without points, all distances are minus infinity.
     """
     kept = jnp.where(there[:, None], places, 0)
     centroid = jnp.sum(kept, axis=0) / jnp.maximum(jnp.sum(there), 1)
@@ -55,14 +55,14 @@ def clustered(
 
     Args:
         places: `[p, d]`.
-        there: which points are there, booleans `[p]`; the others have weights, and count for nothing.
-        parts: the most clusters.
+        there: which points are present, booleans `[p]`; absent points get weights, but do not affect the clusters.
+        parts: the largest number of clusters.
         width: the standard deviation of a cluster along every axis.
-        distance: clusters closer than this are one.
-        steps: how often the mixture is fitted, before clusters are merged and again after it.
-        threshold: clusters with a smaller part of all points are dropped.
+        distance: clusters closer than this are merged.
+        steps: the number of fits of the mixture, before merging and again after merging.
+        threshold: clusters with a smaller fraction of points are dropped.
     """
-    places = jnp.where(there[:, None], places, 0)  # what is not there may be anything, not-a-number included
+    places = jnp.where(there[:, None], places, 0)  # absent points may have any value, including NaN
     chosen, apart = farthest_points(places, there, parts)
     used = apart > distance**2
     equal = used.astype(places.dtype)
@@ -82,7 +82,7 @@ def clustered(
     state = jax.lax.fori_loop(0, steps, fit, state)
     state = jax.lax.fori_loop(0, parts - 1, lambda _, state: _merged(state, distance), state)
     centers, shares, used = jax.lax.fori_loop(0, steps, fit, state)
-    # Last of all: before, points of a dropped cluster would draw others away from where they are.
+    # Drop clusters last: earlier, the points of a dropped cluster would shift the other clusters.
     weights: jax.Array = _weights(places, width, (centers, shares, used & (shares >= threshold)))
     return weights
 
@@ -96,7 +96,7 @@ def _weights(places: Array, width: float, state: State) -> Array:
     centers, shares, used = state
     squares = jnp.sum((places[:, None, :] - centers[None, :, :]) ** 2, axis=-1)
     logits = jnp.log(jnp.where(used, shares, 1)) - squares / (2 * width**2)
-    logits = jnp.where(used | ~jnp.any(used), logits, -jnp.inf)  # without any points, anything that is finite
+    logits = jnp.where(used | ~jnp.any(used), logits, -jnp.inf)  # any finite value if there are no points
     return jax.nn.softmax(logits, axis=-1)
 
 

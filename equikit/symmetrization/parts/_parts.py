@@ -25,8 +25,8 @@ class PartsCall(Call):
     Attributes:
         of_part: the call for one part.
         points: the label of the points, whose masks are weights.
-        tell: what the backbone is told by keywords.
-        masked: the labels that have masks, which the backbone is always told.
+        tell: the information that the backbone gets by keyword.
+        masked: the labels with masks, which the backbone always gets.
     """
 
     of_part: Call
@@ -101,9 +101,9 @@ def excused(info: Info, weights: Array) -> Info:
 def together(
     action: Action, points: str, y: Mapping[str, Array], weights: Array, *, squared: bool = False
 ) -> dict[str, Array]:
-    """Add outputs `[parts, *batch, *axes, channels]` by the weights of their points; or root sums of squares.
+    """Sum outputs `[parts, *batch, *axes, channels]` by the weights of their points; or take root sums of squares.
 
-    A part without weight at a point may have anything there, not-a-number included; numbers count in derivatives.
+    At a point without weight, a part may have any value, including NaN; finite values are used in derivatives.
     """
     parts, found = jnp.moveaxis(weights, -1, 0), {}
     for term in action.signature.outputs:
@@ -118,8 +118,8 @@ def checked_weights(given: Any, shape: tuple[int, ...], there: Array | None) -> 
     """Return the weights of points, `[*batch, points, parts]`, after checks of shape and dtype.
 
     Raises:
-        ShapeError, DTypeError: if they are not of this shape, or no floating-point numbers.
-        OptionError: outside of compiled programs, if one of a point that is there is negative or not finite.
+        ShapeError, DTypeError: if they do not have this shape, or are not floating-point numbers.
+        OptionError: outside of compiled programs, if a weight of a present point is negative or not finite.
     """
     step = "pass jax.nn.one_hot(part_of_each_point, number_of_parts)"
     _checks.array("the weights of the parts", given, (*shape, "parts"), step=step)
@@ -146,10 +146,10 @@ def _wrong(weights: Array, there: Array | None) -> tuple[Array, Array]:
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def settled_weights(weights: Array, there: Array | None, threshold: float, hard: bool) -> Array:
-    """Return weights that sum to one at each point, without those below a threshold; all-zero ones stay zero.
+    """Normalize weights to sum one at each point, without weights below a threshold; all-zero weights stay zero.
 
-    Weights of absent points are zero. Negative ones become not-a-numbers: a compiled program cannot raise an error.
-    Hard weights are zeros and ones, with the derivatives of those that they were made of.
+    Weights of absent points are zero. Negative weights become NaN, because a compiled program cannot raise an error.
+    Hard weights are zeros and ones, with the derivatives of the soft weights.
     """
     weights = weights.astype(jnp.promote_types(weights.dtype, jnp.float32))
     weights = jnp.where(weights >= 0, weights, jnp.nan)
@@ -160,14 +160,14 @@ def settled_weights(weights: Array, there: Array | None, threshold: float, hard:
     if hard:
         chosen = jax.nn.one_hot(jnp.argmax(weights, axis=-1), weights.shape[-1], dtype=weights.dtype)
         chosen = jnp.where(jnp.sum(weights, axis=-1, keepdims=True) == 0, 0, chosen)
-        # The difference in brackets is exactly zero, so that zeros stay zeros.
+        # The difference in parentheses is exactly zero, so that zeros stay zeros.
         weights = chosen + (weights - jax.lax.stop_gradient(weights))
     return weights
 
 
 def _in_proportion(weights: Array) -> Array:
     largest = jnp.max(weights, axis=-1, keepdims=True, initial=0)
-    # By numbers of a size whose sums and reciprocals fit in the dtype, whatever the weights are.
+    # Scale weights so that their sums and reciprocals neither overflow nor underflow.
     _, exponent = jnp.frexp(jax.lax.stop_gradient(largest))
     weights = jnp.ldexp(weights, -exponent)
     total = jnp.sum(weights, axis=-1, keepdims=True)

@@ -24,7 +24,7 @@ from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf,
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
 Told = Literal["mask", "weights"]
-"""The information about a part that the backbone gets, besides its points."""
+"""The information about a part that the backbone gets in addition to its points."""
 
 
 class Piecewise:
@@ -32,7 +32,7 @@ class Piecewise:
 
     Attributes:
         symmetrized: the backbone with its frames, as `symmetrize` makes them.
-        parts: what gives every point its weights, or `None`.
+        parts: the function that computes the weights of the points, or `None`.
         points: the label of the points.
     """
 
@@ -58,19 +58,19 @@ class Piecewise:
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term.
             *arguments, **keywords: passed on to the backbone as they are, the same for all parts.
-            parts: weights `[*batch, points, parts]`, zero or more, in proportion to which a point belongs to the parts;
-                where they are not given, what the argument `parts` of `piecewise` makes of x.
-            key, mask: as for what `symmetrize` returns.
+            parts: nonnegative weights `[*batch, points, parts]`, the proportions of each point in the parts; by
+                default, computed by the argument `parts` of `piecewise`.
+            key, mask: as for the result of `symmetrize`.
             with_info: return `(y, info)`, with an axis of parts at the end of every entry, `[*batch, parts]`, and the
-                weights that were used in `info.more["part_weights"]`.
+                weights in `info.more["part_weights"]`.
 
         Returns:
-            What the backbone returns: an array, or a dictionary of arrays.
+            The output of the backbone: an array, or a dictionary of arrays.
 
         Raises:
-            FrameError: for a part that has no frame, where the method says that this is an error.
+            FrameError: for a part without a frame, if the method treats this as an error.
             OptionError: if there are no weights, or some are negative or not finite.
-            ShapeError, DTypeError: if an array does not fit, or the backbone returns something else than declared.
+            ShapeError, DTypeError: if an array does not fit, or the backbone's outputs do not match the signature.
         """
         sym = self.symmetrized
         _checks.flag("with_info", with_info)
@@ -152,7 +152,7 @@ class PiecewiseModule(Piecewise, ModuleOf):
 
 
 class PiecewiseFunction(Piecewise, PytreeOf):
-    """A piecewise function; a pytree whose leaves are those of the backbone if it is a pytree."""
+    """A piecewise function; a pytree with the leaves of the backbone if the backbone is a pytree."""
 
     def __repr__(self) -> str:
         return f"piecewise({self.symmetrized!r}, parts={self.parts!r})"
@@ -176,38 +176,39 @@ def piecewise(
     r"""Make a function of points equivariant to independent motions of each part of its input.
 
     With weights \(w_{pk}\) of point p in part k, \(\sum_k w_{pk} = 1\), the result at point p is
-    \(\sum_k w_{pk} \sum_g w_g\, \bigl(g\, f(w_k\, g^{-1} x)\bigr)_p\): the frame of part k is that of the weighted
-    centroid and the weighted covariance; all points are moved back by an element g of it and then drawn to its origin
-    by their weight, so that the backbone sees the points of the part and zeros; and outputs are moved forth, weighted
-    and added up. Points of weight zero count for nothing; one of weight zero in all parts has output zero, which moves
-    with none.
+    \(\sum_k w_{pk} \sum_g w_g\, \bigl(g\, f(w_k\, g^{-1} x)\bigr)_p\): the frame of part k comes from the weighted
+    centroid and the weighted covariance; all points are moved back by an element g of this frame and then scaled toward
+    its origin by their weight, so that the backbone sees the points of the part and zeros; outputs are moved by g,
+    weighted and summed. Points of weight zero in a part have no effect on it; a point of weight zero in all parts has
+    output zero, which does not move.
 
-    Where every point belongs to one part, this is equivariant to rounding when each part moves by an element of its
-    own. Weights between zero and one let parts see each other, and make the result *approximately* so, the less the
-    harder they are; to one motion of all parts together it stays equivariant to rounding. If the partition is drawn at
-    random, and wrong with probability \(\lambda\), the expected error is at most \(\lambda\) times the largest one.
+    If every point belongs to one part, the result is equivariant up to rounding when each part moves by its own
+    element. With weights between zero and one, parts depend on each other, and the result is only *approximately*
+    equivariant, more closely for harder weights, but still up to rounding for a common motion of all parts. If the
+    partition is random, and wrong with probability \(\lambda\), the expected error is at most \(\lambda\) times the
+    largest.
 
     Args:
-        backbone, signature, outputs: as for `symmetrize`; every output has one axis of the points.
-        how: frames that weigh points: `PCA`, `Stochastic(PCA())`, nothing but centroids (`[]`).
-        parts: what makes weights `[*batch, points, parts]` of x: a function or module, called as `parts(x)`, with
-            `mask=` where there is one. None if they are given in each call.
-        points: the label of the points; the only one bound to S by default.
-        threshold: weights below this, in proportion to the others of their point, are dropped.
-        hard: give all of a point to the part in which it has the largest weight, with derivatives as if not.
-        tell: what the backbone is told of a part by keywords: `"mask"`, a dictionary with the booleans
-            `[*batch, points]` of where weights are not zero, as layers of `equikit.nn` take it; `"weights"`, those of
-            the part, `[*batch, points]`.
-        groups, **options: as for `symmetrize`: labels with their groups, `translate=`, `channels=` and so on.
+        backbone, signature, outputs: as in `symmetrize`; every output has one axis of the points.
+        how: frames that weight points: `PCA`, `Stochastic(PCA())`, or only centroids (`[]`).
+        parts: a function or module from x to weights `[*batch, points, parts]`, called as `parts(x)`, with `mask=` if
+            there is one. None if weights are passed in each call.
+        points: the label of the points; by default, the only one bound to S.
+        threshold: weights below this, relative to the sum of weights of their point, are dropped.
+        hard: assign each point to the part with its largest weight, with the derivatives of the soft weights.
+        tell: what the backbone gets by keyword for a part: `"mask"`, a dictionary with booleans `[*batch, points]`,
+            true for nonzero weights, as layers of `equikit.nn` take it; `"weights"`, the weights of the part,
+            `[*batch, points]`.
+        groups, **options: as in `symmetrize`: labels with their groups, `translate=`, `channels=` and so on.
 
     Returns:
-        A callable of `x` and `parts=`; an NNX module if the backbone, the method or `parts` is one, else a pytree.
+        A callable of `x` and `parts=`; an NNX module if the backbone, the method or `parts` is one, otherwise a pytree.
 
     Raises:
         GroupError, SignatureError: if there are no points, or an output has none.
-        OptionError: if the method does not weigh points, and as `symmetrize`.
+        OptionError: if the method does not weight points, and as in `symmetrize`.
 
-    Cost: parts times elements evaluations of the backbone on all points.
+    Cost: one evaluation of the backbone on all points for each part and each element of its frame.
 
     Example:
         >>> import equikit as ek
@@ -221,8 +222,8 @@ def piecewise(
         True
 
     Source:
-        Atzmon et al., Approximately piecewise E(3) equivariant point networks, arXiv:2402.08529, section 3; not the
-        random frames that its code draws for small parts.
+        Atzmon et al., Approximately piecewise E(3) equivariant point networks, arXiv:2402.08529, section 3, without the
+        random frames of its code for small parts.
     """
     bindings = {name: what for name, what in options.items() if name not in _checks.options_of(symmetrize)}
     call = _checks.call_of(piecewise, symmetrize)

@@ -22,26 +22,26 @@ ASSIGNMENT = "assignment"
 
 
 def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Float[jax.Array, "*batch n n"]:
-    r"""Make positive matrices doubly stochastic: normalize rows and columns in turn.
+    r"""Make positive matrices doubly stochastic by normalizing rows and columns in turn.
 
     The limit is \(D_1 e^{L} D_2\) with diagonal matrices, the doubly stochastic matrix closest to \(e^{L}\) in relative
-    entropy. After the last round the columns sum to one to rounding; the error of the row sums falls by a factor of
-    \(\sigma_2^2\) with every round, \(\sigma_2 < 1\) the second singular value of the limit. It is near one, and many
-    rounds are needed, where the limit falls into blocks nearly: where scores differ by much more than one.
+    entropy. After the last round, columns sum to one up to rounding; the error of the row sums decreases by a factor of
+    \(\sigma_2^2\) in every round, with \(\sigma_2 < 1\) the second singular value of the limit. If scores differ by
+    much more than one, the limit is nearly block diagonal, \(\sigma_2\) is close to one, and many rounds are needed.
 
     Args:
-        log_scores: L, in floating point; sums are taken of exponentials that cannot overflow.
-        rounds: how many times rows and columns are divided.
+        log_scores: L, in floating point; sums of exponentials are computed without overflow.
+        rounds: the number of normalizations of rows and columns.
 
     Returns:
         The matrices, not their logarithms.
 
     Raises:
         ShapeError: if the last two axes are not square.
-        DTypeError: if the scores are no floating-point numbers.
+        DTypeError: if the scores are not floating-point numbers.
         OptionError: if `rounds` is not a whole number.
 
-    Cost: 2 n² exponentials a round.
+    Cost: 2 n² exponentials per round.
 
     Example:
         >>> matrix = sinkhorn(jnp.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]]), rounds=20)
@@ -68,8 +68,8 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
 def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float[jax.Array, "*batch n n"]:
     r"""Return logs of a soft permutation that sorts scores: \(-|s_{(i)} - s_j| / \tau\), with normalized rows.
 
-    Row i says which entry j comes i-th, ascending. As the temperature goes to zero, the rows become those of the
-    permutation, where no scores are equal.
+    Row i gives the probabilities of the entries j at position i, in ascending order. As the temperature goes to zero,
+    the rows converge to the permutation, if no scores are equal.
 
     Args:
         scores: s.
@@ -77,7 +77,7 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
 
     Raises:
         OptionError: if the temperature is not positive.
-        DTypeError, ShapeError: if the scores are no axis of floating-point numbers.
+        DTypeError, ShapeError: if the scores are not floating-point numbers, or have no axis.
 
     Cost: n² exponentials.
 
@@ -87,7 +87,7 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
         [1, 2, 0]
 
     Source:
-        Prillo and Eisenschlos, SoftSort, arXiv:2006.16038, equation 4, whose order is descending.
+        Prillo and Eisenschlos, SoftSort, arXiv:2006.16038, equation 4, in descending order.
     """
     scores = jnp.asarray(_checks.array("scores", scores, ("*batch", "n"), step="pass scores[None]"))
     temperature = _checks.number("temperature", temperature, above=0, example=0.1)
@@ -96,11 +96,11 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
 
 
 def soft_permutation(scores: Array, there: Array | None, temperature: float, rounds: int) -> Array:
-    """Doubly stochastic matrices `[*batch, n, n]` that sort scores softly; absent entries come last, in order."""
+    """Return doubly stochastic matrices `[*batch, n, n]` that sort scores softly; absent entries come last in order."""
     if not scores.size:
         return jnp.zeros((*scores.shape, scores.shape[-1]), scores.dtype)
     if there is not None:
-        # So far behind that nothing of the softmax is left; each by itself, so that rows and columns sum to one.
+        # Scores so large that the softmax vanishes, and apart from each other, so that rows and columns sum to one.
         last = jax.lax.stop_gradient(jnp.max(jnp.where(there, scores, -jnp.inf), axis=-1, keepdims=True))
         steps = 1000 * temperature * (1 + jnp.cumsum(~there, axis=-1))
         scores = jnp.where(there, scores, jnp.where(jnp.isfinite(last), last, 0) + steps)
@@ -111,10 +111,10 @@ def soft_permutation(scores: Array, there: Array | None, temperature: float, rou
 def straight_through(
     frame: Frame, label: str, scores: Array, there: Array | None, temperature: float, rounds: int
 ) -> Frame:
-    """Return a frame with matrices as orders, with the derivative of the soft permutation of scores `[*batch, n]`."""
+    """Return a frame of permutation matrices with the derivatives of the soft permutation of scores `[*batch, n]`."""
     soft = soft_permutation(scores, there, temperature, rounds)
     hard, inverse = permutation_matrix(frame.elements.linear[label], soft.dtype), jnp.swapaxes(soft, -1, -2)
-    # In brackets, what is added is zero exactly.
+    # The term in parentheses is exactly zero.
     linear = {**frame.elements.linear, label: hard + (inverse - jax.lax.stop_gradient(inverse))}
     info = replace(frame.info, more={**frame.info.more, ASSIGNMENT: soft})
     return replace(frame, elements=replace(frame.elements, linear=linear), info=info)
@@ -123,9 +123,9 @@ def straight_through(
 def assignment_entropy(info: Info | Array) -> Any:
     r"""Return the mean entropy of rows and columns of soft permutations, zero for permutations.
 
-    \(-\frac{1}{n} \sum_{ij} P_{ij} \log P_{ij}\) for a doubly stochastic P, at most \(\log n\), and its mean over
-    all samples; of several labels, their sum. Added to a loss, with a factor such as 0.1, it keeps the soft
-    permutation, by which derivatives go, near the one that is used.
+    It is \(-\frac{1}{n} \sum_{ij} P_{ij} \log P_{ij}\) for a doubly stochastic P, at most \(\log n\), averaged over all
+    samples and summed over labels. Added to a loss with a factor such as 0.1, it keeps the soft permutation, which has
+    the derivatives, close to the permutation that is used.
 
     Args:
         info: what `sym(x, with_info=True)` returns, or matrices `[*batch, n, n]`.

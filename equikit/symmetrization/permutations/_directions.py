@@ -24,43 +24,43 @@ from equikit.symmetrization.permutations._numbers import compared_terms
 from equikit.symmetrization.rotations._vectors import numbers_in, read_labels
 
 MOST = 2**14
-"""The most directions that are listed for one input."""
+"""The largest number of directions listed for one input."""
 
 EQUAL = 64
 """Entries whose numbers differ by less than this many rounding units of the largest count as equal."""
 
 NOTHING = 8
-"""Gaps below this many rounding units of the largest number count as zero."""
+"""The rounding error of gaps, in rounding units of the largest number."""
 
 
 @dataclass(frozen=True)
 class Directions(Framed):
     r"""A continuous weighted frame of S(n): the entries sorted along each of many fixed directions.
 
-    With \(x_i \in \mathbb{R}^d\) all numbers of entry i, the k-th element sorts \(\langle a_k, x_i \rangle\), with a
-    weight that is proportional to the smallest gap between neighbors in this order. Where two entries pass each other
-    along \(a_k\) the order jumps, but its weight has gone to zero: the average is continuous where the entries are
-    distinct, while `Sort` jumps, and so does every frame without weights. The directions are fixed, and any d of them
-    are linearly independent; then those along which a given pair of entries is tied are d - 1 at most, and of
-    \(\frac{n(n-1)}{2}(d-1) + 1\) one at least ties none: the weights never vanish all.
+    Let \(x_i \in \mathbb{R}^d\) be all numbers of entry i. The k-th element sorts \(\langle a_k, x_i \rangle\), with a
+    weight proportional to the smallest gap between neighbors in this order. If two entries pass each other along
+    \(a_k\), the order jumps, but at weight zero: the average is continuous if entries are distinct, unlike `Sort` and
+    every frame without weights. The directions are fixed, and any d of them are linearly independent; so at most d - 1
+    directions tie a given pair of entries, and at least one of \(\frac{n(n-1)}{2}(d-1) + 1\) directions ties no pair:
+    the weights never all vanish.
 
-    Entries that are equal count once, and outputs with one axis of the label are averaged over them: this is exact, but
-    the average is not continuous there. As two entries approach each other, which directions have the weight depends on
-    the line on which they do, and for d > 1 and three entries or more the average has no limit.
+    Equal entries count once, and outputs with one axis of the label are averaged over them. This is exact, but the
+    average is not continuous there: as two entries approach each other, the weights of directions depend on the line
+    along which they do, and for d > 1 and at least three entries the average has no limit.
 
-    Derivatives are the mean over the orders of equal entries, and over the gaps that are smallest together, as those of
-    symmetric points are.
+    Derivatives are averaged over the orders of equal entries, and over several equal smallest gaps, as in symmetric
+    point sets.
 
     Args:
-        label: the axis that is sorted; where it is not given, the only one bound to S.
-        terms: names of the input terms that are compared; all that have the label once by default.
-        number: how many directions, in place of as many as are always enough.
-        samples: how many directions are drawn at random, with equal weights, in place of the fixed ones; needs a key.
-            The result is continuous, and permutes with the input, in expectation.
-        on_degenerate: what to do where all weights vanish (with fewer directions than are always enough), or where
-            entries are equal but outputs have more axes, or terms that are not compared tell them apart: `"error"` or
+        label: the axis that is sorted; by default, the only one bound to S.
+        terms: names of the input terms that are compared; by default, all that have the label once.
+        number: the number of directions, in place of the number that is always sufficient.
+        samples: the number of random directions, with equal weights, in place of the fixed directions; needs a key. The
+            result is continuous and equivariant in expectation.
+        on_degenerate: what to do if all weights vanish (with fewer directions than are always sufficient), or if
+            entries are equal but outputs have more axes or terms that are not compared distinguish them: `"error"` or
             `"flag"`.
-        differentiable: whether derivatives go through the weights.
+        differentiable: whether derivatives include the weights.
 
     Raises:
         GroupError: if the label has another group.
@@ -109,7 +109,7 @@ class Directions(Framed):
         return read_labels(action, label, compared_terms(action, label, self.terms))
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Return orders along directions sampled by their weights, or along as many random directions."""
+        """Return orders along directions sampled by their weights, or along random directions."""
         if self.samples is None:
             return super().draw(action, sample, key, samples)
         return replace(self, samples=samples).frame(action, sample, key)
@@ -170,7 +170,7 @@ def general_directions(number: int, d: int) -> np.ndarray:
 
 
 def _spread(rows: Array, there: Array) -> Array:
-    """Center and scale entries, because far from the origin gaps would be lost to rounding."""
+    """Center and scale entries, because rounding would remove gaps far from the origin."""
     fixed = jax.lax.stop_gradient(jnp.where(there[:, None], rows, jnp.nan))
     middle = jnp.nanmax(fixed, axis=0, initial=-jnp.inf) / 2 + jnp.nanmin(fixed, axis=0, initial=jnp.inf) / 2
     rows = jnp.where(there[:, None], rows - jnp.where(jnp.isfinite(middle), middle, 0), 0)
@@ -178,7 +178,7 @@ def _spread(rows: Array, there: Array) -> Array:
 
 
 def _equal(rows: Array, there: Array) -> Array:
-    """Return for every entry the first equal one, `[n]`; absent entries equal only themselves."""
+    """Return the first equal entry for every entry, `[n]`; absent entries equal only themselves."""
     count = len(rows)
     if not count:
         return jnp.zeros(0, int)
@@ -188,20 +188,20 @@ def _equal(rows: Array, there: Array) -> Array:
 
 
 def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple[Array, Array]:
-    """Return the order along a direction, and the smallest gap between unequal entries; infinite without any."""
+    """Return the order along a direction, and the smallest gap between unequal entries (infinite if none)."""
     numbers = jnp.matmul(rows, direction, precision="highest")
     order = jnp.lexsort((blocks, jax.lax.stop_gradient(numbers), ~there))
     sorted_numbers, sorted_blocks = numbers[order], blocks[order]
     counts = (sorted_blocks[1:] != sorted_blocks[:-1]) & there[order][1:]
-    # The largest number is about one; a difference below its rounding is no gap.
+    # The largest number is about one; differences below its rounding error count as zero.
     error = NOTHING * rounding(rows.dtype)
     return order, _smallest(jnp.where(counts, jnp.maximum(jnp.diff(sorted_numbers) - error, 0), jnp.inf), error)
 
 
 def _smallest(gaps: Array, error: float) -> Array:
-    """Return the smallest gap, with the mean of the derivatives of gaps that equal it up to an error.
+    """Return the smallest gap, with the mean of the derivatives of all gaps that equal it up to `error`.
 
-    Symmetric points have equal gaps, and rounding decides which of these is the smallest.
+    Symmetric points have equal gaps, and rounding decides which one is the smallest.
     """
     least = jnp.min(gaps, initial=jnp.inf)
     equal = (gaps <= least + error) & jnp.isfinite(gaps)

@@ -23,7 +23,7 @@ def with_one(terms: Sequence[Term], label: str) -> list[Term]:
 
 
 def compared_terms(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the names of the input terms that have a label once, of the given ones or of all.
+    """Return the names of the input terms that have a label once, among the given terms or all.
 
     Raises:
         OptionError: if there are none.
@@ -62,9 +62,9 @@ EQUAL = 64
 """Numbers that differ by less than this many rounding units of the longest entry count as equal."""
 
 COARSE = 4
-"""The factor of this tolerance in the first comparison of numbers that a frame moved; equal ones are compared again.
+"""The factor of this tolerance in the first comparison of numbers that a frame moved; ties are compared again.
 
-In float64 it is more, two thirds of the digits: equal numbers far from the origin differ by more than few roundings.
+In float64 it is larger, two thirds of the digits: far from the origin, equal numbers differ by many rounding units.
 """
 
 MOST_EQUAL = 1 / 32
@@ -76,9 +76,9 @@ def keys_of(
 ) -> tuple[_ties.Keys, Array]:
     """Return all numbers of the terms with a label once as keys of its entries, and whether they are finite.
 
-    Numbers that a frame of matrices moved come in double words, with errors. Those of equal entries differ by as much
-    as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry. It
-    is coarse at first, so that errors do not reach it, unless it is given, by the name of the term.
+    Numbers that a frame of matrices moved are double words with errors, by which equal entries differ. Their tolerance
+    must be the same in every frame of reference: a fraction of the longest entry. It is coarse in the first comparison,
+    so that errors do not reach it, unless `tolerances` has the name of the term.
     """
     terms, there = with_one(terms, label), sample.masks.get(label)
     keys = [_keys(term, label, sample, tolerances.get(term.name)) for term in terms]
@@ -110,7 +110,7 @@ def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _t
     numbers = numbers / scale
     if moved:
         tails, errors = (_rows(term, label, of(term.name), there) for of in (sample.tail, sample.error))
-        parts = len(numbers) // max(len(errors), 1)  # real and imaginary parts have one error
+        parts = len(numbers) // max(len(errors), 1)  # real and imaginary parts share one error
         tails, errors = tails / scale, jnp.concatenate([errors] * parts) / scale
         common = _in_common(term, label, sample, there) / scale
     else:
@@ -122,13 +122,13 @@ def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _t
     else:
         precision = rounding(sample.dtype(term.name) if moved else numbers.dtype)
         step = min(EQUAL * precision, MOST_EQUAL) * longest
-        # All entries are one point where nothing but errors is left of them.
+        # All entries count as equal if they are not larger than their errors.
         step = jnp.where((longest <= FLAT * error) & moved, jnp.inf, step)
     return _ties.Keys(numbers, jnp.full(len(numbers), step, numbers.dtype), tails, errors, common)
 
 
 def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> Array:
-    """Return how errors of applied matrices move a term's numbers: `Keys.common`, `[numbers, parts, n]`."""
+    """Return the effect of errors of applied matrices on a term's numbers: `Keys.common`, `[numbers, parts, n]`."""
     array, parts = sample.x[term.name], []
     for place, name in enumerate(term.labels):
         if (turns := sample.turns.get(base(name))) is not None:
@@ -139,7 +139,7 @@ def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> A
 
 
 def turned_by_frames(action: Action, label: str, term: Term) -> bool:
-    """Whether a group acts on another axis of a term, so that its frame leaves errors far above rounding."""
+    """Whether a group acts on another axis of a term, so that its frame causes errors far above rounding."""
     return any(other != label for other in map(base, term.labels) if other in action.groups)
 
 
@@ -149,14 +149,14 @@ def all_finite(arrays: Sequence[Array]) -> Array:
 
 
 def scaled(array: Array) -> Array:
-    """Scale the largest entry to one, and replace entries that are not finite by zero."""
+    """Scale the largest entry to one, and replace non-finite entries by zero."""
     finite = jnp.where(jnp.isfinite(array), array, 0)
     size = jnp.max(jnp.abs(finite), initial=0)
     return finite / jnp.where(size > 0, size, 1)
 
 
 def present_first(there: Array | None, count: int) -> Array:
-    """Return blocks before any comparison: present entries are tied, absent ones come last without ties."""
+    """Return the initial blocks: present entries are tied, and absent entries come last without ties."""
     if there is None:
         return _ties.together(count)
     blocks = jnp.cumsum(~there, dtype=jnp.int32) * ~there

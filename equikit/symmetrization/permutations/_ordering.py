@@ -23,9 +23,9 @@ class Listing(NamedTuple):
 
     Attributes:
         orders: `[most, n]`.
-        chances: `[most]`, which sum to one, zero where there are fewer.
-        enough: whether these are all.
-        log_size: the logarithm of how many there are.
+        chances: probabilities `[most]`, which sum to one; zero for unused rows.
+        enough: whether all orders are listed.
+        log_size: the logarithm of the number of orders.
     """
 
     orders: Array
@@ -38,7 +38,7 @@ class Orders(Protocol):
     """A probability measure on the orders of the entries."""
 
     def listed(self, most: int) -> Listing:
-        """Return all of them, if there are at most `most`."""
+        """Return all orders, if there are at most `most`."""
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
         """Return a random order, `[n]`, and the log of the number of orders."""
@@ -46,12 +46,12 @@ class Orders(Protocol):
 
 @dataclass(frozen=True)
 class Exchanges:
-    """All orders of consecutive blocks with any order inside them, all equally likely."""
+    """All orders that permute entries only within blocks, with equal probabilities."""
 
     blocks: Array
 
     def listed(self, most: int) -> Listing:
-        """Return the first ones, in the order of their numbers, equally likely."""
+        """Return the first orders, with equal probabilities."""
         order, blocks = _ties.sorting(self.blocks)
         size = _ties.size_up_to(blocks, most)
         chances = (jnp.arange(most) < size) / jnp.minimum(size, most).astype(float)
@@ -64,13 +64,13 @@ class Exchanges:
 
 @dataclass(frozen=True)
 class One:
-    """A single order, which represents the number of orders that it states."""
+    """A single order that represents several, with the logarithm of their number."""
 
     order: Array
     log_size: Array
 
     def listed(self, most: int) -> Listing:
-        """Return the order, whatever number is requested."""
+        """Return the order, for any requested number."""
         return Listing(self.order[None], jnp.ones(1), jnp.ones((), bool), self.log_size)
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
@@ -88,12 +88,12 @@ class Ordered:
 
     Attributes:
         orders: the orders.
-        ties: how many entries no key tells from another.
-        finite: whether all numbers that were compared are.
-        certain: whether no error of the numbers changes the order.
-        interchangeable: the permutations that leave the input as it is, as the `stabilizer` of an `Element` gives them,
-            where one order stands for all that differ by them.
-        most: how many orders are listed, where it is not `max_size`.
+        ties: the number of entries with the keys of an earlier entry.
+        finite: whether all compared numbers are finite.
+        certain: whether errors of the numbers cannot change the order.
+        interchangeable: the permutations that fix the input, in the form of the `stabilizer` of an `Element`, if one
+            order represents all orders that differ by them.
+        most: the largest number of listed orders, if it is not `max_size`.
         gap, more: for the `info` of the frame.
     """
 
@@ -144,7 +144,7 @@ class Ordering(Framed):
         return frozenset(found & set(action.groups)) - {label}
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """Return all orders of one sample, or as many as are allowed."""
+        """Return all orders of one sample, up to the largest number."""
         (label,) = self.acts_on(action)
         found = self.ordered(action, label, sample)
         most = self.max_size if found.most is None else found.most
@@ -158,7 +158,7 @@ class Ordering(Framed):
         return _frame(self, label, found, mixed, ~(listing.enough & found.finite), listing.enough)
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Order ties at random, however many there are."""
+        """Order ties at random, for any number of ties."""
         return _Draws(self, samples).frame(action, sample, key)
 
 
@@ -206,5 +206,5 @@ def _frame(
 
 
 def ties_in(blocks: Array) -> Array:
-    """Count the entries that no key distinguishes from an earlier one."""
+    """Count the entries with the keys of an earlier entry."""
     return blocks.shape[0] - 1 - jnp.max(blocks, initial=-1)

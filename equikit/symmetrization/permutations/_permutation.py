@@ -25,42 +25,41 @@ from equikit.symmetrization.permutations._sort import SCORES, SortedScores
 
 
 class PermutationCanonicalization(Method, nnx.Module):
-    r"""The permutation that sorts an equivariant network's scores of the entries of an axis, for S(n).
+    r"""The permutation that sorts the entries of an axis by the scores of an equivariant network, for S(n).
 
-    In the forward pass it is that permutation exactly, and the result is exactly equivariant for all parameters. The
-    derivative is that of a soft permutation, SoftSort of the scores followed by rounds of `sinkhorn`: straight-through.
-    After `sym.eval()` elements are lists of integers, without derivative, and quicker.
+    The forward pass uses exactly this permutation, and the result is exactly equivariant for all parameters.
+    Derivatives are straight-through, from a soft permutation: SoftSort of the scores followed by rounds of `sinkhorn`.
+    After `sym.eval()`, elements are lists of integers, without derivative, and faster.
 
-    Scores tie where the network cannot tell entries apart: always where a symmetry of the input exchanges them. Tied
-    entries are compared by all numbers of their own, as by `ek.frames.Sort`. What is tied then is of two kinds. Entries
-    any two of which can be exchanged without changing the input, such as equal points or the leaves of a star, need
-    one evaluation, and outputs are averaged over them, exactly. For all others, such as the
-    nodes of a cycle, the frame has all orders of every tie, \(\prod_b b!\); it is exact where so many are listed.
+    Scores are tied if the network cannot distinguish entries, as always if a symmetry of the input exchanges them. Tied
+    entries are compared by all their own numbers, as in `ek.frames.Sort`. The remaining ties are of two kinds. If any
+    two entries of a tie can be exchanged without changing the input, such as equal points or the leaves of a star, one
+    evaluation is enough, and outputs are averaged over them, exactly. For all others, such as the nodes of a cycle, the
+    frame has all orders of every tie, \(\prod_b b!\); it is exact if `max_size` is at least this number.
 
-    After a frame of matrices the input has errors, and so have the scores: a second call of the network, for a copy
-    with other errors, measures them. If they decide the order the input is degenerate, as for `ek.frames.Sort`. In
-    float32, after `PCA` and with a small `ek.nn.DeepSets`, this holds for 0.05 % of random clouds of 20 points, 3 % of
-    clouds of 100 points, and 95 % of clouds of 1,000 points; use `"flag"` in training. Without another frame scores
-    count as exact, although the network sums in the order of the entries: this changes the order of no cloud among
-    2,000 of 100 points, and of 2 % of clouds of 1,000 points.
+    After a frame of matrices, input and scores have errors: a second call of the network, for a copy with other errors,
+    measures them. If they decide the order, the input is degenerate, as in `ek.frames.Sort`. In float32, after `PCA`
+    and with a small `ek.nn.DeepSets`, this holds for 0.05 % of random clouds of 20 points, 3 % of clouds of 100 points,
+    and 95 % of clouds of 1,000 points; use `"flag"` in training. Without another frame, scores count as exact, although
+    the network sums in the order of the entries: this changes the order in none of 2,000 clouds of 100 points, and in
+    2 % of clouds of 1,000 points.
 
     Args:
-        network: equivariant, and pure: it maps the input to `[*batch, n, 1]`. It is called with an array `[*batch,
-            *axes, channels]`, a dictionary where there are several terms, and with `mask=` where there are masks; of
-            `ek.nn.DeepSets` the channels are all numbers of an entry, `ek.nn.GraphNetwork` gets edges, and these
-            numbers for nodes. A dictionary that it returns has the scores under the label.
-        label: the axis that is sorted; where it is not given, the only one bound to S.
+        network: a pure, equivariant function from the input to `[*batch, n, 1]`. It is called with an array
+            `[*batch, *axes, channels]`, or a dictionary if there are several terms, and with `mask=` if there are
+            masks. `ek.nn.DeepSets` gets all numbers of an entry as channels, `ek.nn.GraphNetwork` gets edges, and these
+            numbers for nodes. If it returns a dictionary, the label is the key of the scores.
+        label: the axis that is sorted; by default, the only one bound to S.
         terms: names of the input terms that the network sees; all by default.
-        temperature: τ of the soft permutation, by which differences of scores are divided. The lower, the nearer its
-            derivative to that of the permutation, which is zero.
-        rounds: of `sinkhorn`.
-        gumbel: in training, with a key, add Gumbel noise to the scores. Orders are then drawn from the Plackett-Luce
-            distribution whose logits are the scores, last entries first.
-        tolerance: scores within this of each other tie, relative to the largest; by default 64 times the rounding
-            error.
-        max_size: how many orders of ties are listed.
-        on_degenerate: what to do where there are more, or where rounding decides: `"error"`, `"flag"`, or `"sample"`,
-            which orders ties at random, equivariant in distribution, and needs a key.
+        temperature: τ of the soft permutation, which divides differences of scores. At low temperatures its derivative
+            approaches the derivative of the permutation, which is zero.
+        rounds: the rounds of `sinkhorn`.
+        gumbel: in training, with a key, add Gumbel noise to the scores. Orders are then sampled from the Plackett-Luce
+            distribution with the scores as logits, last entries first.
+        tolerance: scores that differ by less than this, relative to the largest, tie; by default 64 rounding units.
+        max_size: the largest number of orders of ties that are listed.
+        on_degenerate: what to do if there are more, or rounding decides: `"error"`, `"flag"`, or `"sample"`, which
+            orders ties at random, is equivariant in distribution, and needs a key.
 
     Attributes:
         deterministic: whether permutations have no derivative and no noise; `eval()` and `train()` set it.
@@ -68,12 +67,12 @@ class PermutationCanonicalization(Method, nnx.Module):
     Raises:
         OptionError: if the network or an option does not fit.
         GroupError: if the label has another group.
-        ShapeError, DTypeError: if the network returns something else.
-        FrameError: for an input with too many ties, or whose order rounding decides.
+        ShapeError, DTypeError: if the network's output has the wrong form.
+        FrameError: for an input with too many ties, or with an order that rounding decides.
 
-    Cost: one call of the network, two after another frame, a sort, and one evaluation of the backbone for each order
-        listed; in training n² numbers times `rounds`, and a product with an n × n matrix in place of each permutation.
-        For inputs with two axes of the label, n comparisons of the input with itself.
+    Cost: one call of the network (two after another frame), a sort, and one evaluation of the backbone for each listed
+    order; in training n² numbers times `rounds`, and a product with an n × n matrix in place of each permutation. For
+    inputs with two axes of the label, n comparisons of the input with itself.
 
     Example:
         >>> import equikit as ek, jax.numpy as jnp
@@ -86,8 +85,8 @@ class PermutationCanonicalization(Method, nnx.Module):
         True
 
     Source:
-        Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489, for the principle; Kim et
-        al., arXiv:2306.02866, for scores and their derivative.
+        Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489, for the method; Kim et al.,
+        arXiv:2306.02866, for scores and their derivative.
     """
 
     def __init__(
@@ -134,7 +133,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         return SortedScores(permuted_label(self, action, self.label)).acts_on(action)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """Return the orders of every input: one, or those of ties."""
+        """Return the orders of every input: one, or several if there are ties."""
         (label,) = self.acts_on(action)
         terms, scores = action.named(self.terms), self._scores(action, label, sample)
         moved, errors = any(term.name in sample.errors for term in terms), {}
@@ -161,10 +160,10 @@ class PermutationCanonicalization(Method, nnx.Module):
         return scores_of(found, action, label, action.batch(terms[0], sample.x[terms[0].name]), sample.x)
 
     def _errors(self, action: Action, label: str, sample: Sample, scores: Array) -> Array:
-        """Return standard deviations of the errors of scores, from those of an input with other errors.
+        """Return standard deviations of the errors of scores, from the scores of an input with other errors.
 
-        Its entries come in another order, so that rounding in the network counts too. An error that all scores have in
-        common changes no order. A single difference says little, so that half of the variance is the mean of all.
+        Its entries are in another order, to include rounding errors of the network. An error that all scores share does
+        not change the order. A single difference is a poor estimate, so half of the variance is the mean over entries.
         """
         x = with_other_errors(action, sample)
         for term in action.inputs:
@@ -184,7 +183,7 @@ def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x:
     """Return the scores `[*batch, n]` in the output of a network.
 
     Raises:
-        ShapeError: if they are not one for each entry.
+        ShapeError: if there is not one score for each entry.
     """
     scores = output_of(found, (label,), f"scores of {label!r}")
     term: Term = next(term for term in action.inputs if label in term.labels)

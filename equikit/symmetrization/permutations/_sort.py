@@ -25,35 +25,35 @@ class Sort(Ordering):
     r"""The permutation that sorts the entries of an axis lexicographically, for S(n).
 
     Entry i is compared by all its numbers, in the order of the input terms, of their axes and of the channels. Entries
-    that are equal in all numbers are tied. A permutation of tied entries leaves the input as it is, so that one
-    evaluation serves all of them: outputs and derivatives are averaged over ties, exactly. Only where inputs are not
-    all compared are the \(\prod_b b!\) elements of the frame needed, for ties of b entries.
+    with equal numbers are tied. A permutation of tied entries fixes the input, so that one evaluation represents all of
+    them: outputs and derivatives are averaged over ties, exactly. Only if some inputs are not compared, the
+    \(\prod_b b!\) elements of the frame are needed, for ties of b entries.
 
-    Numbers that no frame moved are exact, and so is their order. Those that a frame of matrices moved have errors, of
-    rounding the input and of the frame, and equal ones differ by as much. Within a tolerance numbers count as equal,
-    and the next ones decide. Where an error could carry a difference over the tolerance, rounding decides the order:
-    the input is degenerate, and `info.doubt` infinite. In float32, after `PCA`, this is so for 10 % of random clouds of
-    1,000 points, and for 0.07 % of clouds of 100 points. `Directions` does not jump, and float64 helps.
+    Numbers that no frame moved are exact, and so is their order. Numbers that a frame of matrices moved have errors,
+    from rounding of the input and from the frame, and equal numbers differ by them. Numbers within a tolerance count as
+    equal, and the next numbers decide. If an error could move a difference across the tolerance, rounding decides the
+    order: the input is degenerate, and `info.doubt` infinite. In float32, after `PCA`, this holds for 10 % of random
+    clouds of 1,000 points, and for 0.07 % of clouds of 100. `Directions` does not jump, and float64 helps.
 
-    Sorting is not continuous: where two entries pass each other in their first number, the order of all others stays,
-    but what the backbone sees jumps. `info.more["margin"]` is the distance to the next jump, relative to the largest
-    number: how far the differences that were compared are from the tolerance.
+    Sorting is not continuous: if two entries pass each other in their first number, the order of all others stays the
+    same, but the backbone's input jumps. `info.more["margin"]` is the distance to the next jump, relative to the
+    largest number: the smallest distance of a compared difference from the tolerance.
 
     Args:
-        label: the axis that is sorted; where it is not given, the only one bound to S.
-        tolerance: numbers within this of each other are equal, relative to the largest; by default 64 roundings.
-        max_size: how many permutations of ties are listed, where they matter.
-        on_degenerate: what to do where there are more, or where rounding decides: `"error"`, `"flag"`, or `"sample"`,
-            which orders ties at random.
-        terms: names of the input terms that are compared; all that have the label once by default.
+        label: the axis that is sorted; by default, the only one bound to S.
+        tolerance: numbers that differ by less than this, relative to the largest, tie; by default 64 rounding units.
+        max_size: the largest number of permutations of ties that are listed, if ties matter.
+        on_degenerate: what to do if there are more, or rounding decides: `"error"`, `"flag"`, or `"sample"`, which
+            orders ties at random.
+        terms: names of the input terms that are compared; by default, all that have the label once.
 
     Raises:
         GroupError: if the label has another group.
         OptionError: if no term has the label once.
-        FrameError: for an input with too many ties, where they matter, or whose order rounding decides.
+        FrameError: for an input with too many ties, if they matter, or with an order that rounding decides.
 
-    Cost: a sort of n entries for the first number, and for each further one until no ties are left; one evaluation of
-    the backbone for each element listed.
+    Cost: a sort of n entries for the first number, and for each further number until there are no ties; one evaluation
+    of the backbone for each listed element.
 
     Example:
         >>> import equikit as ek
@@ -91,7 +91,7 @@ def sorted_entries(
     there = sample.masks.get(label)
     keys, finite = keys_of(terms, label, sample, tolerances)
     found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
-    # An order jumps as axes turn, so that no average makes up for their errors.
+    # An order jumps as axes rotate, so that averages cannot compensate the errors of axes.
     axes = {base(name) for term in terms for name in term.used}
     turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in axes]
     doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
@@ -100,12 +100,12 @@ def sorted_entries(
 
 
 SCORES = " scores of entries"
-"""The name of the scores among the inputs; no term can have it, because it starts with a space."""
+"""The name of the scores among the inputs; the leading space makes it different from all terms."""
 
 
 @dataclass(frozen=True)
 class SortedScores(Ordering):
-    """Entries sorted by scores, which are among the inputs, and by their own numbers if scores tie.
+    """Entries sorted by scores, which are among the inputs, and by their own numbers if scores are tied.
 
     Attributes:
         entries: whether entries are compared by their own numbers; otherwise the frame has all orders of tied scores.
@@ -120,7 +120,7 @@ class SortedScores(Ordering):
         return tuple(term.name for term in with_one(action.inputs, label))
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
-        """Return entries in the order of their scores; one order represents all exchanges that preserve the input."""
+        """Return entries in the order of their scores; one order represents all exchanges that fix the input."""
         there = sample.masks.get(label)
         terms = [Term(SCORES, (label,)), *(with_one(action.inputs, label) if self.entries else ())]
         found, keys, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
@@ -138,7 +138,7 @@ class SortedScores(Ordering):
 
 
 def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Array:
-    """Return whether exchanging adjacent entries preserves inputs with two such axes, `[n - 1]`."""
+    """Return whether exchanging adjacent entries fixes the inputs with several axes of the label, `[n - 1]`."""
     pairs, count = [term for term in action.inputs if term.labels.count(label) > 1], len(order)
     if not pairs or count < 2:
         return jnp.ones(max(count - 1, 0), bool)

@@ -1,8 +1,8 @@
 """Sorting with ties: which entries are indistinguishable, and the permutations that exchange them.
 
-`split_by` compares entries by one key after another, each only among entries that are still tied. Entries are held in
-*blocks*, consecutive integers `[n]` that start at zero: entries of a lower block come first, and those of one block are
-tied.
+`split_by` compares entries by one key after another, each only among entries that are still tied. Entries are grouped
+in *blocks*, consecutive integers `[n]` from zero: entries of a lower block come first, and entries of the same block
+are tied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from equikit.symmetrization.engine._element import Array
 
 CLEAR = 3
-"""How many standard deviations a difference is from its tolerance if no error decides the comparison."""
+"""The least distance of a difference from its tolerance, in standard deviations, for a certain comparison."""
 
 
 def together(count: int) -> Array:
@@ -29,11 +29,11 @@ class Keys(NamedTuple):
 
     Attributes:
         numbers: `[keys, n]`.
-        tolerances: `[keys]`; entries are tied where steps up to this join them.
-        tails: what the numbers lack to twice the precision, or `None`.
-        errors: standard deviations of their errors, `[keys, n]`, which are independent, or `None` where they are exact.
-        common: numbers `[keys, parts, n]`: where they differ, errors that entries have in common do not cancel, and
-            their difference has this standard deviation.
+        tolerances: `[keys]`; entries are tied if steps up to the tolerance join them.
+        tails: low words of the numbers, or `None`.
+        errors: standard deviations of their independent errors, `[keys, n]`, or `None` if the numbers are exact.
+        common: numbers `[keys, parts, n]` for errors that all entries share: their difference is the standard deviation
+            of the shared error in a comparison of two entries.
     """
 
     numbers: Array
@@ -47,10 +47,10 @@ class Split(NamedTuple):
     """Entries in order.
 
     Attributes:
-        order: the entries, `[n]`, those that are tied as they came.
+        order: the entries, `[n]`, with ties in their given order.
         blocks: the block of each place, `[n]`, ascending.
-        margin: how far the differences that were compared are from the tolerance, at the least.
-        certain: whether no error of the numbers changes on which side of the tolerance a difference is.
+        margin: the smallest distance of a compared difference from the tolerance.
+        certain: whether errors of the numbers cannot move a difference across the tolerance.
     """
 
     order: Array
@@ -63,7 +63,7 @@ class Split(NamedTuple):
         return jnp.zeros_like(self.blocks).at[self.order].set(self.blocks, unique_indices=True)
 
     def only(self, tied: Array) -> Array:
-        """Return the block of each entry if adjacent entries are tied only where the argument says so, `[n - 1]`."""
+        """Return the block of each entry if only the adjacent entries in `tied` are tied, `[n - 1]`."""
         starts = jnp.concatenate([jnp.zeros(1, bool), ~tied])[: len(self.order)]
         return self._replace(blocks=jnp.cumsum(starts, dtype=jnp.int32)).of_entries()
 
@@ -71,12 +71,12 @@ class Split(NamedTuple):
 def split_by(blocks: Array | None, keys: Keys) -> Split:
     """Split blocks by one key after another until no entry is tied; by default all entries start tied.
 
-    A permutation of the entries permutes the blocks: they depend on pairs of block and numbers alone.
+    A permutation of the entries permutes the blocks, which depend only on pairs of block and numbers.
     """
     width, count = keys.numbers.shape
     margin, certain = jnp.full((), jnp.inf, keys.numbers.dtype), jnp.ones((), bool)
     if blocks is None and width and count:
-        # To sort by one key is twice as fast as by blocks and a key.
+        # Sorting by one key is twice as fast as sorting by blocks and a key.
         ordered, order = jax.lax.sort((keys.numbers[0], jnp.arange(count)), num_keys=1)
         first = jax.tree.map(lambda rows: rows[0], keys)
         start = _split(first, jnp.zeros(count, jnp.int32), ordered, order, margin, certain)
@@ -102,7 +102,7 @@ def split_by(blocks: Array | None, keys: Keys) -> Split:
 
 
 def _split(key: Keys, blocks: Array, ordered: Array, order: Array, margin: Array, certain: Array) -> Split:
-    """Split every block where its sorted entries differ by more than the tolerance."""
+    """Split every block between sorted entries that differ by more than the tolerance."""
     steps = ordered[1:] - ordered[:-1]
     if key.tails is not None:
         steps = steps + jnp.diff(key.tails[order])
@@ -119,7 +119,7 @@ def _split(key: Keys, blocks: Array, ordered: Array, order: Array, margin: Array
 
 
 def split_exactly(blocks: Array, column: Array) -> Array:
-    """Split every block by integers `[n]`, by comparing all pairs, which is faster than sorting few entries."""
+    """Split every block by integers `[n]`. All pairs are compared, which is faster than sorting few entries."""
     lower = column[None, :] < column[:, None]
     before = (blocks[None, :] < blocks[:, None]) | ((blocks[None, :] == blocks[:, None]) & lower)
     tied = ~before & ~before.T
@@ -132,10 +132,10 @@ def ranks(columns: Array, tolerance: Array | float) -> Array:
 
     Args:
         columns: `[n, keys]`.
-        tolerance: differences up to this are rounding.
+        tolerance: differences up to this count as rounding errors.
 
     Returns:
-        Integers `[n, keys]`. They depend on the set of values alone: a permutation of the entries permutes them.
+        Integers `[n, keys]`. They depend only on the set of values: a permutation of the entries permutes them.
     """
     order = jnp.argsort(columns, axis=0)
     ordered = jnp.take_along_axis(columns, order, axis=0)
@@ -151,7 +151,7 @@ def sorting(blocks: Array) -> tuple[Array, Array]:
 
 
 def choices(blocks: Array) -> Array:
-    """Return how many entries of its block are at or after each position, `[n]`; their product counts the orders."""
+    """Return the number of entries of its block at or after each position, `[n]`; their product counts the orders."""
     count = blocks.shape[0]
     places = jnp.arange(count, dtype=jnp.int32)
     ends = jnp.append(blocks[1:] != blocks[:-1], True)[:count]
@@ -161,7 +161,7 @@ def choices(blocks: Array) -> Array:
 def product_up_to(factors: Array, most: int) -> Array:
     """Return the product of positive integers, exactly; `most + 1` if it is larger than `most`."""
     logs = jnp.sum(jnp.log(factors.astype(jnp.float32)))
-    # Where this is small enough the product does not overflow.
+    # If this is small enough, the product does not overflow.
     product = jnp.minimum(jnp.prod(factors, dtype=factors.dtype), most + 1)
     return jnp.where(logs > math.log(most + 1) + 0.5, most + 1, product)
 
@@ -179,10 +179,10 @@ def log_size(blocks: Array) -> Array:
 def listed(blocks: Array, count: int) -> Array:
     """List the first `count` permutations that fix every block, `[count, n]`, repeating if there are fewer.
 
-    Digits of a number in the mixed radix of the choices say which entry of the rest of its block each place gets.
+    The digits of its number, in the mixed radix of the choices, select each entry from the rest of its block.
     """
     radix = choices(blocks)
-    if count == 1 or blocks.shape[0] == 0:  # the first one leaves everything in its place
+    if count == 1 or blocks.shape[0] == 0:  # the first permutation is the identity
         return jnp.zeros((count, 1), jnp.int32) + jnp.arange(blocks.shape[0], dtype=jnp.int32)
 
     def one(number: Array) -> Array:

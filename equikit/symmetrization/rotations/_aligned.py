@@ -15,7 +15,7 @@ from equikit.symmetrization.engine._sample import CERTAIN, FLAT
 from equikit.symmetrization.rotations._vectors import Points
 
 MOST = 2**14
-"""The most alignments that are listed for one input."""
+"""The largest number of alignments listed for one input."""
 
 
 class Aligned(NamedTuple):
@@ -23,14 +23,14 @@ class Aligned(NamedTuple):
 
     Attributes:
         matrices: `[elements, d, d]`, with the axes in columns.
-        tail: what they lack to twice the precision.
+        tail: the low words of the matrices.
         turns: standard deviations of their errors, `[elements, d, d]`.
-        effects: how far such errors move points, over the largest of them, `[elements]`: a turn about the first axis
-            of a thin rod does little, with vectors in the output too, which are averages over turned copies.
-        weights: `[elements]`, of sum one.
-        span: the dimension that the points span, no more than d - 1.
-        slope: how fast weights and second axes change as points move, for d = 3: one over the sum of the heights, which
-            the rounding of outputs is multiplied by in derivatives.
+        effects: how far these errors move points, relative to the largest point, `[elements]`: a rotation about the
+            axis of a thin rod moves little, also of output vectors, which are averages over rotated copies.
+        weights: `[elements]`, which sum to one.
+        span: the dimension that the points span, at most d - 1.
+        slope: for d = 3, the rate at which weights and second axes change as points move: one over the sum of the
+            heights. It multiplies rounding errors of outputs in derivatives.
     """
 
     matrices: Array
@@ -42,30 +42,30 @@ class Aligned(NamedTuple):
     slope: Array
 
     def doubt(self) -> Array:
-        """Return the weighted mean of the largest possible errors."""
+        """Return the weighted mean of the error bounds."""
         return CERTAIN * jnp.sum(jnp.where(self.weights > 0, self.weights * self.effects, 0))
 
 
 def all_alignments(given: Points, special: bool, copies: int, importance: Array | None, step: str) -> Aligned:
     r"""Return all alignments with one point (d = 2) or with two (d = 3).
 
-    The first axis points at \(x_i\), the second to the part \(h_{ij}\) of \(x_j\) beside it, the third is their cross
-    product; for O(d) each is listed with its mirror image. The weight is \(|x_i| / \sum_k |x_k|\), for d = 3 times
-    \(|h_{ij}| / \sum_k |h_{ik}|\): a rotation turns every alignment and leaves its weight. Lengths that are rounding
-    errors of the points count as zero.
+    The first axis points at \(x_i\), the second along the component \(h_{ij}\) of \(x_j\) orthogonal to it, and the
+    third is their cross product; for O(d), each alignment is listed with its mirror image. The weight is
+    \(|x_i| / \sum_k |x_k|\), for d = 3 times \(|h_{ij}| / \sum_k |h_{ik}|\): a rotation moves every alignment and keeps
+    its weight. Lengths within rounding errors of the points count as zero.
 
-    As the points come to lie on a line, the first axis keeps its weight, but where the second one goes depends on how
-    they do. Copies turned about the first axis by equal angles make averages of tensors with fewer axes than there are
-    copies the same for every second axis: they are continuous there too, and exact on the line, where it is arbitrary.
+    As points approach a line, the first axis keeps its weight, but the limit of the second axis depends on their path.
+    Copies rotated about the first axis by equal angles make averages independent of the second axis for tensors with
+    fewer axes than copies: averages are continuous there too, and exact on the line, where this axis is arbitrary.
 
     Args:
         given: the points.
         special: for SO(d), not O(d).
-        copies: how many turned copies of each are listed, for d = 3.
-        importance: numbers `[count]` that multiply the weights, once for each of the points.
-        step: what the error advises where there are too many.
+        copies: the number of rotated copies of each alignment, for d = 3.
+        importance: numbers `[count]` that multiply the weights, once for each point of an alignment.
+        step: the advice in the error if there are too many.
 
-    Cost: count elements for d = 2, copies count (count - 1) for d = 3, twice as many for O(d).
+    Cost: count elements for d = 2, copies count (count - 1) elements for d = 3; twice these numbers for O(d).
     """
     points, importance = _some(given, importance)
     count, d = points.place.shape
@@ -96,7 +96,7 @@ def all_alignments(given: Points, special: bool, copies: int, importance: Array 
 def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, samples: int) -> Aligned:
     """Sample alignments independently, with their weights as probabilities.
 
-    Cost: O(count) for each.
+    Cost: O(count) for each sample.
     """
     points, importance = _some(given, None)
     d = points.place.shape[-1]
@@ -164,7 +164,7 @@ def _mirrors(d: int) -> _Matrix:
 
 
 def _first_chances(points: _Point, importance: Array) -> tuple[Array, Array]:
-    """Return weights of first points by their lengths, equal if all are zero; and whether there is one."""
+    """Return the weights of first points by length, equal if all lengths are zero; and the span, 1 if any is not."""
     lengths = unit(points.place)[1]
     known = lengths > FLAT * jax.vmap(_Point.error)(points)
     rows, span = _shares((jnp.where(known, lengths, 0) * importance)[None], jnp.zeros((), int))
@@ -172,7 +172,7 @@ def _first_chances(points: _Point, importance: Array) -> tuple[Array, Array]:
 
 
 def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
-    """Normalize rows by their sums, with equal entries for zero sums; the points span a plane if it is positive."""
+    """Normalize rows by their sums, with equal entries for zero sums; a positive sum means that points span a plane."""
     total = jnp.sum(rows, axis=1, keepdims=True)
     safe = total > 0
     shares = jnp.where(safe, rows / jnp.where(safe, total, 1), 1 / rows.shape[1])
@@ -180,7 +180,7 @@ def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
 
 
 def _slope(chances: Array, heights: Array) -> Array:
-    """Return the mean inverse sum of each row of heights; zero on a line, where weights do not change."""
+    """Return the mean inverse sum of each row of heights; it is zero on a line, where weights are constant."""
     return jnp.sum(chances * _over(jnp.ones_like(chances), jnp.sum(heights, axis=1)))
 
 
@@ -193,7 +193,7 @@ def _height(first: _Point, second: _Point) -> Array:
 
 
 def _height_error(first: _Point, second: _Point) -> Array:
-    """Return the standard deviation of the error of a height: of the second point, and of the line there."""
+    """Return the standard deviation of the error of a height, from the second point and from the line there."""
     lengths = [jax.lax.stop_gradient(unit(point.place)[1]) for point in (first, second)]
     far = lengths[1] / jnp.where(lengths[0] > 0, lengths[0], 1)
     computing = rounding(first.place.dtype) * lengths[1]

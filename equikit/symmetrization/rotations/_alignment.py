@@ -33,34 +33,35 @@ from equikit.symmetrization.rotations._vectors import (
 class Alignment(Framed):
     r"""A continuous weighted frame of SO(2), O(2), SO(3) and O(3): alignments with each vector, or with each pair.
 
-    For d = 2 the first axis points at \(x_i\), with weight \(|x_i| / \sum_k |x_k|\). For d = 3 the second points at the
-    part \(h_{ij}\) of \(x_j\) beside it, with weight \(\frac{|x_i|}{\sum_k |x_k|} \frac{|h_{ij}|}{\sum_k |h_{ik}|}\).
-    A vector without direction has no weight, so that the average is continuous where PCA and QR jump: where principal
-    axes change their order, where vectors become parallel or vanish. No input is degenerate for being symmetric.
+    For d = 2, the first axis points at \(x_i\), with weight \(|x_i| / \sum_k |x_k|\). For d = 3, the second points
+    along the component \(h_{ij}\) of \(x_j\) orthogonal to it, with weight
+    \(\frac{|x_i|}{\sum_k |x_k|} \frac{|h_{ij}|}{\sum_k |h_{ik}|}\). Vectors without direction have zero weight, so that
+    the average is continuous where PCA and QR jump: if principal axes change order, or vectors become parallel or
+    vanish. Symmetric inputs are not degenerate.
 
-    For d = 3, outputs with k axes of the label are averaged over k + 1 turns about the first axis too, and stay
-    continuous, and exact, as all vectors come to lie on a line. The one input at which outputs with an axis of the
-    label may jump is zero, where all vectors vanish; they are exact there, as an average over all rotations.
+    For d = 3, outputs with k axes of the label are also averaged over k + 1 rotations about the first axis, so that
+    they stay continuous and exact as all vectors approach a line. The only input at which outputs with an axis of the
+    label may jump is zero, where all vectors vanish; there they are exact, as an average over all rotations.
 
     Args:
-        label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
-        terms: names of the input terms whose vectors count; all by default.
-        samples: how many alignments are drawn at random by their weights, in place of all; needs a key. Derivatives
-            then go through the elements, and not through their probabilities.
-        on_degenerate: what to do where all vectors vanish and no mean is known for outputs of this order, where
-            vectors of terms that do not count are left to be turned, where the input is rounded too coarsely for any
-            alignment (`info.doubt`), or where it is so close to a line, but not on it, that derivatives multiply the
-            rounding of outputs by too much (in float32 from an aspect of 1:5,000 on): `"error"` or `"flag"`.
-        differentiable: whether derivatives go through elements and weights. Without, no input is degenerate because of
-            them.
+        label: the axis on which the group acts; by default, the only one bound to O or SO.
+        terms: names of the input terms whose vectors are used; all by default.
+        samples: the number of alignments to sample by their weights, in place of all; needs a key. Derivatives then
+            include the elements, but not their probabilities.
+        on_degenerate: what to do with degenerate inputs, `"error"` or `"flag"`. An input is degenerate if all vectors
+            vanish and the mean is not known for outputs of this order; if unused terms have vectors that the frame does
+            not determine; if the rounding of the input is too coarse for alignments (`info.doubt`); or if the input is
+            so close to a line, but not on it, that derivatives amplify rounding errors too much (float32: aspects from
+            1:5,000).
+        differentiable: whether derivatives include elements and weights. If not, they make no input degenerate.
 
     Raises:
         GroupError: if the label has another group.
         OptionError: if d is neither 2 nor 3, or a term has the label twice.
         TooLargeError: if there are more than 2^14 alignments.
 
-    Cost: one evaluation of the backbone for each alignment: N of N vectors for d = 2, (k + 1) N (N - 1) for d = 3, and
-    twice as many for O(d).
+    Cost: one evaluation of the backbone for each alignment: for N vectors, N alignments for d = 2 and (k + 1) N (N - 1)
+    for d = 3; twice these numbers for O(d).
 
     Example:
         >>> import equikit as ek
@@ -69,7 +70,7 @@ class Alignment(Framed):
 
     Source:
         Dym, Lawrence and Siegel, Equivariant frames and the impossibility of continuous canonicalization,
-        arXiv:2402.16077; the weights that stay continuous on lines, and the turns, are ours.
+        arXiv:2402.16077; the weights that stay continuous on lines, and the rotated copies, are ours.
     """
 
     label: str | None = None
@@ -98,7 +99,7 @@ class Alignment(Framed):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """The labels whose groups do more to the vectors than permute them."""
+        """The labels whose groups do more than permute the vectors."""
         (label,) = self.acts_on(action)
         others = read_labels(action, label, self.terms)
         return frozenset(name for name in others if action.groups[name].elements_are != "permutations")

@@ -26,11 +26,11 @@ from equikit.symmetrization.rotations._vectors import refuse_untranslated
 class Center(Framed):
     r"""The translation that moves the centroid to the origin: one element, for the group of translations.
 
-    `symmetrize` puts it first where it is told `translate="x"`. The centroid is that of all positions in the input:
-    of all points and channels of the terms that are translated, absent points aside, and weighted where `piecewise`
-    gives points weights. Without any point it is zero. It is computed in double words, so that a cloud keeps the shape
-    that its positions had. `info.doubt` is the error of positions over their distance from the centroid: far from the
-    origin it is large, and the input is marked as degenerate, but not refused.
+    `symmetrize(..., translate="x")` puts it first. The centroid includes all positions in the input: all points and
+    channels of the translated terms, except absent points, with weights in `piecewise`. Without points it is zero. It
+    is computed in double words, so that a point cloud keeps its shape. `info.doubt` is the error of positions over
+    their distance from the centroid: far from the origin it is large, and the input is marked as degenerate, but not
+    refused.
 
     Args:
         label: the label along which entries are positions.
@@ -56,7 +56,7 @@ class Center(Framed):
         _checks.text("label", self.label)
 
     def acts_on(self, action: Action) -> frozenset[str]:
-        """No labels: positions are shifted, and nothing acts linearly."""
+        """No labels: positions are shifted, without a linear action."""
         refuse_untranslated(action, self.label)
         return frozenset()
 
@@ -83,7 +83,7 @@ class Center(Framed):
         far = jnp.max(jnp.abs(jax.lax.stop_gradient(jnp.where(weight != 0, kept - centroid, 0))), initial=0)
         errors = [self._positions(term, sample.error(term.name)) for term in terms]
         error = jnp.max(jnp.where(weight != 0, jnp.concatenate(errors), 0), initial=0)
-        apart = far > FLAT * error  # or all positions are one to rounding
+        apart = far > FLAT * error  # or all positions are equal up to rounding
         doubt = jnp.where(apart, CERTAIN * error / jnp.where(apart, far, 1), 0)
         no, one = jnp.zeros((), bool), jnp.ones((), jnp.float32)
         info = Info(one, doubt > most_doubt(sample.coarsest(terms)), no, doubt=doubt)
@@ -98,7 +98,7 @@ class Center(Framed):
 
 
 def _mean(rows: Array, weight: Array, heavy: Array) -> Double:
-    """Return the mean of rows, `[count, d]`, with weights of a given sum."""
+    """Return the weighted mean of rows, `[count, d]`; `heavy` is the sum of the weights."""
     if jnp.iscomplexobj(rows):
         return Double(*map(jax.lax.complex, _mean(rows.real, weight, heavy), _mean(rows.imag, weight, heavy)))
     scale = power_of_two(jnp.max(jnp.abs(rows), initial=0))

@@ -30,49 +30,49 @@ from equikit.symmetrization.rotations._vectors import definite_label
 class EnergyDescent(Choosing):
     r"""The rotation with the lowest energy, \(\mathrm{argmin}_g\, E(g^{-1} x)\), by descent over SO(d) or O(d).
 
-    There are several starts, and a step from each is \(g \leftarrow g \exp(-\eta \xi)\), where \(\xi\) in the Lie
-    algebra is the gradient of \(E(\exp(-\xi) g^{-1} x)\) at zero. It depends on the canonical form \(g^{-1} x\) alone,
-    so that paths turn with the input as their starts do: **the result is as equivariant as the starts are**.
+    Descent begins at several starts, with steps \(g \leftarrow g \exp(-\eta \xi)\), where \(\xi\) in the Lie algebra is
+    the gradient of \(E(\exp(-\xi) g^{-1} x)\) at zero. It depends only on the canonical form \(g^{-1} x\), so that
+    paths move with the input if their starts do: **the result is as equivariant as the starts**.
 
-    - With the elements of a frame as starts (`PCA`, the default) it is equivariant to rounding, for any encoder,
-      converged or not; with `steps=0` it is the element of the frame that the encoder likes best. Each step multiplies
-      rounding errors, by \(|1 - \eta c|\) along a direction of curvature c, and paths near a saddle or with steps too
-      long may part. The errors of the starts are carried along each path, as one direction and to first order:
-      `info.doubt` is what they are at the end, and infinite where a path may have gone elsewhere. An input is
-      degenerate where it is too large, and energies are tied that these errors may have put in their order. For a sum
-      of tanh of five points that is one cloud in a thousand with 10 steps of rate 0.1, one in 25 with 20 of rate
-      0.3, and one in twelve with 50: keep \(\eta c\) below one, and steps few. Kinks of the encoder are not seen.
-    - With given matrices as starts it is equivariant only where all paths to the least energy arrive, for the input and
-      for the turned input; what is left of the gradient is in `info.more["gradient"]`.
+    - With the elements of a frame as starts (`PCA`, the default), it is equivariant up to rounding, for any encoder,
+      converged or not; with `steps=0`, it is the element of the frame with the lowest energy. Each step multiplies
+      rounding errors by \(|1 - \eta c|\) along a direction of curvature c, and paths near a saddle or with too long
+      steps may diverge. The errors of the starts are propagated along each path, as one direction and to first order:
+      `info.doubt` is their size at the end, and infinite if a path may have ended elsewhere. An input is degenerate if
+      the doubt is too large, or if energies are tied whose order may depend on these errors. For a sum of tanh of five
+      points, this is one cloud in a thousand with 10 steps of rate 0.1, one in 25 with 20 of rate 0.3, and one in
+      twelve with 50: keep \(\eta c\) below one, and steps few. Kinks of the encoder are not detected.
+    - With given matrices as starts, it is equivariant only if all paths to the least energy converge, for the input and
+      for the rotated input; the remaining gradient is in `info.more["gradient"]`.
 
-    Starts that give the same copy of the input to its errors, which a symmetry of its own has, are one path: descent
-    would make much of their rounding errors. Paths that end in one minimum, within 0.1 of each other, are averaged,
-    with weights that fall with the energy: which of them is the lowest is for rounding to decide. Where paths end
-    elsewhere with energies as low, the input is degenerate.
+    Starts that give the same copy of the input up to errors, as for a symmetric input, count as one path, since descent
+    would amplify their rounding errors. Paths that end in one minimum, within 0.1 of each other, are averaged, with
+    weights that decrease with the energy, since rounding decides which is the lowest. If paths end elsewhere with
+    equally low energies, the input is degenerate.
 
     Args:
-        encoder: a function of what the backbone is called with, with one batch axis, `[inputs, *axes, channels]`, to
-            energies `[inputs]`; with `features` to vectors, whose energy is minus the cosine to a learned reference.
+        encoder: a function of the backbone's inputs, with one batch axis, `[inputs, *axes, channels]`, to energies
+            `[inputs]`; with `features`, to vectors whose energy is minus the cosine to a learned reference.
         label: the axis of the rotations; the only one bound to O or SO by default.
-        starts: a method whose frames have the starts of every input, or matrices `[starts, d, d]`.
-        steps: how many steps are taken.
-        learning_rate: \(\eta\), for energies whose curvature is about one; steps turn by no more than half a radian.
+        starts: a method whose frames provide the starts for every input, or matrices `[starts, d, d]`.
+        steps: the number of steps.
+        learning_rate: \(\eta\), for energies of curvature about one; steps rotate by at most half a radian.
         features, rngs: as for `EnergyCanonicalization`.
-        tolerance: energies within this of the least are tied, relative to the spread of all that are seen, or to its
-            size where that is more; by default 64 roundings.
-        on_degenerate: what to do with ties, unless they give the backbone the same input and nothing in its output
-            turns: `"error"`, `"flag"`, `"sample"`, or `"weighted"`, which averages over all of them, exactly, and
-            evaluates the backbone for every start if an input of the batch has ties, as in `ImageCanonicalization`.
-            What rounding has parted no average joins: such inputs are refused by `"weighted"` too.
-        differentiable: whether derivatives go through the descent, to the encoder and to the input.
-        invariant_to: other labels whose groups leave the energy as it is, such as that of the points.
+        tolerance: energies this close to the least are tied, relative to the spread of all energies seen, or to the
+            size of the least if that is larger; by default 64 rounding units.
+        on_degenerate: what to do with ties, unless they give the backbone the same input and no output is rotated:
+            `"error"`, `"flag"`, `"sample"`, or `"weighted"`, the exact average over all of them, which evaluates the
+            backbone for every start if an input of the batch has ties, as in `ImageCanonicalization`. An average cannot
+            join paths that rounding has separated: `"weighted"` refuses such inputs too.
+        differentiable: whether derivatives include the descent, for the encoder and for the input.
+        invariant_to: other labels whose groups do not change the energy, such as the label of the points.
 
     Raises:
         GroupError: if the label has another group.
-        FrameError: for a degenerate input, with `on_degenerate="error"`; for one that is not finite.
+        FrameError: for a degenerate input, with `on_degenerate="error"`; for a non-finite input.
 
-    Cost: `steps` gradients of the encoder for every start, each with its derivative along one direction, all starts at
-    once; one evaluation of the backbone.
+    Cost: `steps` gradients of the encoder for all starts at once, each with its derivative along one direction; one
+    evaluation of the backbone.
 
     Example:
         >>> import equikit as ek
@@ -87,7 +87,7 @@ class EnergyDescent(Choosing):
         True
 
     Source:
-        Kaba et al., arXiv:2211.06489, section 3.2, who descend from one start.
+        Kaba et al., arXiv:2211.06489, section 3.2, with descent from one start.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class EnergyDescent(Choosing):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All labels on which it does not act, except those of its encoder's invariance, and those of the starts."""
+        """All labels on which the method does not act, except those in `invariant_to`, and the labels of the starts."""
         starts = self.starts.reads(action) if isinstance(self.starts, Method) else frozenset()
         return starts | super().reads(action)
 

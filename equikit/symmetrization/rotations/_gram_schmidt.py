@@ -44,16 +44,16 @@ class Basis(NamedTuple):
     r"""A basis with \(\langle u_i, u_j \rangle = \pm\delta_{ij}\).
 
     Attributes:
-        vectors: `[d, d]`, in rows, those that come from the input first.
-        tail: what they lack to twice the precision of their dtype, `[d, d]`.
+        vectors: `[d, d]`, in rows; vectors from the input come first.
+        tail: the low words of the vectors, `[d, d]`.
         signs: `[d]`, the squares \(\langle u_i, u_i \rangle\).
-        kinds: `[d]`, where each comes from.
-        turns: `[d, d]`, standard deviations of \(\langle u_i, \delta u_j \rangle\) that errors of the input make.
-        stored: `[d, d]`, sizes of those that leaving the tail out makes.
-        gap: the smallest relative pivot: how much of an independent vector is left beside the ones before it, over
-            the longest; for an indefinite metric \(|\langle v, v \rangle|\) of it over its and the longest length.
-        doubtful: whether rounding decides what is independent, or what is light-like, or which vector is taken.
-        parallel: whether several vectors have a part along a light-like direction that is taken alone.
+        kinds: `[d]`, the source of each vector.
+        turns: `[d, d]`, standard deviations of \(\langle u_i, \delta u_j \rangle\) due to errors of the input.
+        stored: `[d, d]`, sizes of these products due to leaving out the tail.
+        gap: the smallest relative pivot: the length of the remainder of an independent vector over the longest length;
+            for an indefinite metric \(|\langle v, v \rangle|\) of the remainder over its length and the longest length.
+        doubtful: whether rounding decides which vectors are independent or light-like, or which vector is chosen.
+        parallel: whether several vectors have a component along a light-like direction that is chosen alone.
     """
 
     vectors: Array
@@ -72,14 +72,14 @@ class _State(NamedTuple):
 
     Attributes:
         units: the basis, `[d, d]` in rows.
-        rest: of every vector beside the basis, `[count, d]`.
-        signs, kinds: as of `Basis`.
-        places: of the vectors that were taken, and of those that were added to them, or -1, `[d, 2]`.
-        parts: the coefficients of the rests in the vectors that were taken, `[count, d]`.
-        coefficients: those of the basis, `[d, d]`.
-        variances: of the entries of the vectors that were taken, `[d, d]`.
-        length: what light-like vectors are boosted to.
-        gap, doubtful, parallel: as of `Basis`.
+        rest: the remainder of every vector outside the basis, `[count, d]`.
+        signs, kinds: as in `Basis`.
+        places: positions of the chosen vectors, and of the vectors added to them or -1, `[d, 2]`.
+        parts: the coefficients of the remainders in the chosen vectors, `[count, d]`.
+        coefficients: the coefficients of the basis in the chosen vectors, `[d, d]`.
+        variances: error variances of the entries of the chosen vectors, `[d, d]`.
+        length: the length to which light-like vectors are boosted.
+        gap, doubtful, parallel: as in `Basis`.
     """
 
     units: Double
@@ -105,26 +105,25 @@ def gram_schmidt(
 ) -> Basis:
     r"""Orthogonalize vectors with respect to a metric, and complete the basis arbitrarily.
 
-    Every decision (which vector comes next, and what is added to it) depends on the products
-    \(\langle x_i, x_j \rangle\) alone, so that a group element moves the basis as it moves the vectors; of free
-    directions only the space that they span moves with it. With a definite metric every step takes the first vector of
-    which enough is left. With an indefinite one what is left may be light-like: it takes the first whose square is
-    nearly the largest, or where all squares are small the sum of the first two whose product is. If all products
-    vanish, but a vector does not, it spans a hyperbolic plane with a partner that is chosen by no product, and is
-    unique only where no free direction is left; the vector is boosted to the length of the first one that has a square,
-    or to the unit.
+    Every decision (which vector comes next, and which vector is added to it) depends only on the products
+    \(\langle x_i, x_j \rangle\), so that a group element moves the basis as it moves the vectors; of the free
+    directions, only their span moves with it. With a definite metric, every step takes the first vector with a large
+    enough remainder. With an indefinite metric, remainders may be light-like: a step takes the first one whose square
+    is nearly the largest, or, if all squares are small, the sum of the first two whose product is. If all products
+    vanish, a nonzero remainder spans a hyperbolic plane with a partner that no product determines, unique only if no
+    direction is free; the remainder is boosted to the length of the first vector with a nonzero square, or to one.
 
-    What is left of a vector is a combination \(x_i - \sum_k c_{ik} x_k\) of the vectors that were taken, and its error
-    is the same combination of theirs. All errors of decisions and of the basis follow to first order from the errors of
-    the input; those of the computation, in double words, are far below them.
+    The remainder of a vector is a combination \(x_i - \sum_k c_{ik} x_k\) of the chosen vectors, and its error is the
+    same combination of their errors. Errors of decisions and of the basis are propagated to first order from the errors
+    of the input; rounding errors of the computation, in double words, are far smaller.
 
     Args:
-        points: `[count, d]`, real, or complex for the Hermitian product.
+        points: vectors `[count, d]`, real, or complex for the Hermitian product.
         metric: its diagonal, `[d]`, of entries 1 and -1.
-        enough: how much is left, over the longest, of a vector that is taken before others, with a definite metric.
-        tolerance: what is less counts as zero: with a definite metric what is left of a vector over the longest, with
-            an indefinite one squares over the largest root mean square of products. By default nothing but errors.
-        size: the length that lengths are relative to, in place of the longest.
+        enough: with a definite metric, the relative length of a remainder that is large enough to be taken first.
+        tolerance: smaller values count as zero, lengths of remainders over the longest length, or for an indefinite
+            metric squares over the largest root mean square of products; by default, values below their errors.
+        size: the reference length, in place of the longest.
 
     Cost: d steps of O(count d) operations in double words, with an indefinite metric O(count d²).
     """
@@ -137,7 +136,7 @@ def gram_schmidt(
     is_definite = bool(np.all(metric == metric[:1]))
     rest = Double(jax.lax.stop_gradient(vectors), points.tail)
     computing = matmul_error(real, max(d, 1)) * jnp.max(jnp.abs(rest.high), initial=0)
-    # Errors that are no smaller along the axes, so that all observers come to the same decisions.
+    # Raise variances to at least their mean over the axes, so that all observers make the same decisions.
     variances = jnp.maximum(points.errors**2, jnp.mean(points.errors**2, axis=1, keepdims=True))
     variances = variances + jnp.where(variances > 0, computing**2, 0)
     longest = jnp.max(lengths(rest.high), initial=0)
@@ -151,7 +150,7 @@ def gram_schmidt(
             variances + _exactly(jnp.abs(state.parts) ** 2, state.variances),
             _squares(state.rest, signature),
         )
-        # The last direction is settled by the others, up to its sign.
+        # The other directions determine the last one, up to its sign.
         settled = (place == d - 1) & (not jnp.iscomplexobj(vectors))
         if is_definite:
             choice = definite(left, enough * longest, settled | (tolerance is None))
@@ -164,7 +163,7 @@ def gram_schmidt(
         before = state.kinds[place - 1] == NULL
         again = Choice(state.places[place - 1, 0], jnp.full((), -1), jnp.full((), PARTNER), jnp.zeros((), bool))
         choice = _either((place > 0) & before, again, choice)
-        # Beside free directions nothing is left but rounding errors.
+        # After a free direction, remainders are only rounding errors.
         spanning = jnp.sum(state.kinds != FREE) == place
         kind = jnp.where(spanning, choice.kind, FREE)
         pair = choice.second >= 0
@@ -261,7 +260,7 @@ def _product(one: Double, two: Double) -> Double:
 
 
 def _products(rest: Double, signature: Array, place: Array) -> Array:
-    """Return the products of one vector with all."""
+    """Return the products of one vector with all vectors."""
     one = jax.tree.map(lambda a: a[place][None], rest)
     return _product(rest, _dual(one, signature)).high[:, 0]
 
@@ -272,7 +271,7 @@ def _squares(rest: Double, signature: Array) -> Array:
 
 
 def _beside(rows: Double, units: Double, signs: Array, signature: Array) -> Double:
-    """Remove the parts of vectors along a basis, twice because of rounding. Basis vectors of sign zero are ignored."""
+    """Remove components of vectors along a basis, twice because of rounding; basis vectors of sign zero are ignored."""
     dual = _dual(units, signature)
 
     def once(_: Array, rows: Double) -> Double:
@@ -284,20 +283,20 @@ def _beside(rows: Double, units: Double, signs: Array, signature: Array) -> Doub
 
 
 def _nearly_beside(rows: Array, units: Array, signs: Array, signature: Array) -> Array:
-    """Do the same in floats."""
+    """Remove the components of vectors along a basis, in float arithmetic."""
     for _ in range(2):
         rows = rows - _exactly(_exactly(rows, (jnp.conj(units) * signature).T) * signs, units)
     return rows
 
 
 def _without(rows: Double, unit: Double, sign: Array, signature: Array) -> tuple[Double, Array]:
-    """Remove the part of vectors along a unit vector, and return that part too."""
+    """Remove the component of vectors along a unit vector, and return the component too."""
     part = _product(rows, _dual(unit, signature)).high[:, 0] * sign
     return _beside(rows, unit, sign, signature), part
 
 
 def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
-    """Normalize a vector `[1, d]`, and return the sign of its square, and its length."""
+    """Normalize a vector `[1, d]`, and return the sign of its square and its length."""
     is_complex = jnp.iscomplexobj(vector.high)
     whole = Double(*(part[0, 0].real for part in _product(vector, _dual(vector, signature))))
     sign, norm = jnp.sign(whole.high), jnp.sqrt(jnp.abs(whole.high))
@@ -308,7 +307,7 @@ def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
 
 
 def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> Array:
-    """Return the sum of a light-like vector n and another one m outside the basis, with a product of one."""
+    """Return the sum of a light-like vector n and a light-like vector m outside the basis whose product is one."""
     partner = _nearly_beside((vector * signature)[None], units, signs, signature)[0]
     both = jnp.sum(signature * vector * partner)  # the squared Euclidean length of the vector
     partner = partner / jnp.where(both > 0, both, 1)
@@ -317,11 +316,11 @@ def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> 
 
 
 def _farthest(units: Array, signs: Array, signature: Array) -> Array:
-    """Return a vector with a large remainder, or the sum or difference of two, whose square is not zero."""
+    """Return the remainder of a coordinate axis, or the sum or difference of two, with a large square."""
     d = len(signature)
     left = _nearly_beside(jnp.eye(d, dtype=units.dtype), units, signs, signature)
     products = jnp.real(_exactly(jnp.conj(left) * signature, left.T))
-    # Of the sum of two the square is twice their product, if both are light-like.
+    # If two vectors are light-like, the square of their sum is twice their product.
     found = jnp.argmax(jnp.abs(products) * jnp.where(jnp.eye(d) > 0, 1, 0.9))
     k, l = found // d, found % d
     side = jnp.where((products[k, k] + products[l, l] < 0) == (products[k, l] < 0), 1, -1)
@@ -329,7 +328,7 @@ def _farthest(units: Array, signs: Array, signature: Array) -> Array:
 
 
 def _with_derivatives(vectors: Array, found: _State, signature: Array, is_definite: bool) -> Array:
-    """Recompute the basis from the chosen vectors, in coordinates in which all are short."""
+    """Recompute the basis with derivatives from the chosen vectors, in coordinates in which all vectors are short."""
     d = len(signature)
     units, dual = found.units.high, _dual(found.units, signature).high
     one, two = vectors[found.places[:, 0]], vectors[found.places[:, 1]]
@@ -361,9 +360,9 @@ def _with_derivatives(vectors: Array, found: _State, signature: Array, is_defini
 
 
 def _turns(found: _State) -> Array:
-    """Return standard deviations of the products of each basis vector with the errors of the others, to first order."""
+    """Return first-order standard deviations of the products of each basis vector with the errors of the others."""
     noise = _exactly(jnp.abs(found.coefficients) ** 2, found.variances)
     along = jnp.sqrt(_exactly(jnp.abs(found.units.high) ** 2, noise.T))
-    # Of two vectors, the one that was taken first makes the error; of one, that of its phase.
+    # For two vectors, the error comes from the one chosen first; for one, from its phase.
     below, phases = jnp.tril(along, -1), jnp.diag(jnp.diagonal(along))
     return below + below.T + (phases if jnp.iscomplexobj(found.units.high) else 0)

@@ -1,4 +1,4 @@
-"""Choose the next vector of Gram-Schmidt, by invariants alone, each compared with its error."""
+"""Choose the next vector of Gram-Schmidt by invariants only, each compared with its error."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._sample import CERTAIN
 
 SPANNED, NULL, PARTNER, FREE = range(4)
-"""The source of a basis vector: the input; the two of a light-like direction of the input; nothing."""
+"""The source of a basis vector: the input; a light-like direction of the input and its partner; none."""
 
 NEAR = 0.71
-"""The first vector whose square, or product with another, reaches this fraction of the largest is chosen: large enough
-that errors do not grow, and a ratio that does not occur in simple figures."""
+"""The first vector whose square, or product with another, reaches this fraction of the largest is chosen: it is large
+enough that errors do not grow, and does not occur as a ratio in simple figures."""
 
 ALONE = 0.31
-"""A vector is taken alone if its square reaches this part of the largest mean product; else the squares of two vectors
-are too small to cancel their product in the square of the sum."""
+"""A vector is chosen alone if its square reaches this fraction of the largest mean product; otherwise squares are too
+small to cancel the product of two vectors in the square of their sum."""
 
 NOTHING = 8 * CERTAIN
-"""Extents below this many errors of their points count as zero: observers can disagree about less."""
+"""Extents below this many errors of their points count as zero, since observers can disagree about them."""
 
 CLEAR = 3
-"""Extents above this multiple count as nonzero for every observer; for boosted observers, from its square on."""
+"""Extents above this multiple of `NOTHING` are nonzero for every observer; for boosted ones, above its square."""
 
 FEW = 16
-"""The most vectors for which all products are computed; for more, those with as many rows as there are axes."""
+"""The largest number of vectors for which all products are computed; more are reduced to one row per axis by QR."""
 
 
 class Left(NamedTuple):
@@ -38,7 +38,7 @@ class Left(NamedTuple):
 
     Attributes:
         vectors: `[count, d]`, without derivatives.
-        variances: of their entries, `[count, d]`.
+        variances: error variances of their entries, `[count, d]`.
         squares: their products with themselves, `[count]`.
     """
 
@@ -52,7 +52,7 @@ class Left(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The positions of the next vector and of one to add to it, or -1; its kind; and whether rounding decided."""
+    """The positions of the next vector and of a vector to add to it or -1; its kind; and whether rounding decided."""
 
     index: Array
     second: Array
@@ -66,7 +66,7 @@ def lengths(vectors: Array) -> Array:
 
 
 def zero(scores: Array, errors: Array, clear: float) -> tuple[Array, Array]:
-    """Return whether all scores are zero up to their errors, standard deviations; and whether that is in doubt."""
+    """Return whether all scores are zero up to `errors`, their standard deviations; and whether this is in doubt."""
     most = jnp.max(jnp.where(scores > 0, scores / jnp.where(errors > 0, errors, 1e-30), 0), initial=0)
     return most <= NOTHING, (most > NOTHING) & (most <= clear * NOTHING)
 
@@ -85,7 +85,7 @@ def nearly_largest(scores: Array, errors: Array) -> tuple[Array, Array]:
 
 
 def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
-    """Choose the first vector with enough remainder; else, if any will do, the first of nearly the largest."""
+    """Choose the first vector with a long enough remainder; else, if `any_rest`, the first with nearly the longest."""
     scores = lengths(left.vectors)
     along = jnp.sqrt(jnp.sum(jnp.abs(left.vectors) ** 2 * left.variances, -1)) / jnp.where(scores > 0, scores, 1)
     nothing, unclear = zero(scores, jnp.sqrt(jnp.sum(left.variances, -1)), CLEAR)
@@ -100,12 +100,12 @@ def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
 
 
 def last(left: Left) -> Choice:
-    """Choose the vector that decides the sign of the last direction, whose product with itself may be negative.
+    """Choose the vector that determines the sign of the last direction, whose square may be negative.
 
-    Rests are compared by their squares: boosts increase the lengths of rounding errors, but not their products.
+    Remainders are compared by their squares: boosts increase the lengths of rounding errors, but not their products.
     """
     size = lengths(left.vectors)[:, None]
-    along = left.vectors / jnp.where(size > 0, size, 1)  # over their lengths, since squares of these underflow
+    along = left.vectors / jnp.where(size > 0, size, 1)  # normalized, since squares of lengths underflow
     scores = jnp.abs(left.squares) / jnp.where(size > 0, size, 1)[:, 0]
     errors = jnp.sqrt(jnp.sum(along**2 * left.variances, -1))
     nothing, unclear = zero(scores, errors, CLEAR**2)
@@ -116,15 +116,15 @@ def last(left: Left) -> Choice:
 def indefinite(
     left: Left, products_of: Callable[[Array], Array], signature: Array, least: Array, light_like: Array
 ) -> Choice:
-    """Choose the first vector with nonzero square, else the sum of two with a product, else a light-like one.
+    """Choose the first vector with a nonzero square, else the sum of two with a nonzero product, else a light-like one.
 
     Args:
-        left: the rests of the vectors.
-        products_of: a function from a place to the products of that vector with all.
+        left: the remainders of the vectors.
+        products_of: a function from a position to the products of this vector with all vectors.
         signature: the diagonal of the metric.
         least: squares and mean products below this count as zero.
-        light_like: whether the space beside the basis has light-like vectors; otherwise a vector without products is
-            nothing, whatever boosts have made of its length.
+        light_like: whether the space outside the basis has light-like vectors; otherwise a vector without products
+            counts as zero, even if boosts have increased its length.
     """
     rest, variances = left.vectors, left.variances
     squares, of_squares = jnp.abs(left.squares), _error_of_squares(left)
@@ -159,7 +159,7 @@ def _error_of_squares(left: Left) -> Array:
 
 
 def _rows(left: Left, signature: Array) -> tuple[Array, Array]:
-    """Return the root mean square of the products of every vector with all, and its standard deviation."""
+    """Return the root mean square of the products of every vector with all vectors, and its standard deviation."""
     rest, count = left.vectors, len(left.vectors)
     table = (rest if count <= FEW else jnp.linalg.qr(rest, mode="r")) * signature
     rows = lengths(jnp.matmul(rest, table.T, precision=jax.lax.Precision.HIGHEST)) / jnp.sqrt(count)

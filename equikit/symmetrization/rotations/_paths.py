@@ -26,10 +26,10 @@ LONGEST = 0.5
 """The largest angle of one step, in radians."""
 
 SLOPES = 4
-"""How much less precise the derivatives of the starts are than the starts: measured, not a bound."""
+"""The factor by which derivatives of the starts are less precise than the starts: measured, not a bound."""
 
 NEAR = 0.1
-"""Rotations at most this far apart, in the Frobenius norm, are one minimum."""
+"""Rotations at most this far apart, in the Frobenius norm, count as one minimum."""
 
 
 @jax.tree_util.register_dataclass
@@ -38,11 +38,11 @@ class Paths:
     """Several paths of descent, `[paths, *batch, ...]`.
 
     Attributes:
-        starts, turns: the matrices where they begin and end.
+        starts, turns: the matrices at which paths begin and end.
         begun, blur: the inputs moved by the inverses of the starts, and standard deviations of their entries.
         before, after: energies at both ends.
-        off: how far `after` may be off.
-        doubt: how far the ends may be off; infinite where a path may end in another minimum.
+        off: error bounds of `after`.
+        doubt: error bounds of the ends; infinite if a path may end in another minimum.
         gradient: the norm of the last gradient.
         there: which paths count.
     """
@@ -74,13 +74,13 @@ def followed(
     """Descend from matrices `[paths, *batch, d, d]`.
 
     Args:
-        moved: gives the inputs moved by the inverses of matrices.
-        energy: gives their energies.
+        moved: a function from matrices to the inputs moved by their inverses.
+        energy: a function from moved inputs to energies.
         start: the matrices.
         error: standard deviations of their errors, antisymmetric matrices.
-        noise: those of the entries of the inputs, `[*batch]`.
-        steps, rate: how many steps are taken, and their rate.
-        moves: whether the matrices do anything to an output.
+        noise: standard deviations of the entries of the inputs, `[*batch]`.
+        steps, rate: the number of steps, and the learning rate.
+        moves: whether the matrices act on an output.
         there: which paths count.
     """
     begun, rates = _with_rates(moved, start, error)
@@ -101,7 +101,7 @@ def _descended(
     r"""Descend from matrices g, `[*lead, d, d]`, and propagate the error \(g^{-1} \delta g\) of each.
 
     Returns:
-        The ends, their errors, the largest angles that these had on the way, and the norms of the last gradients.
+        The ends, their errors, the largest angles of the errors along the path, and the norms of the last gradients.
     """
     d = start.shape[-1]
     one = jnp.eye(d, dtype=start.dtype)
@@ -109,20 +109,20 @@ def _descended(
 
     def step(turn: Array) -> tuple[Array, Array]:
         slope = jax.grad(lambda turn: jnp.sum(energy(turn)))(turn)
-        # The derivative along g A, for every A with entries 1 and -1 at two places.
+        # The derivatives along g A, for every antisymmetric A with one entry 1 and one entry -1.
         along = _product(jnp.swapaxes(turn, -1, -2), slope)
         along = along - jnp.swapaxes(along, -1, -2)
         norm = _angle(along)
         length = rate * jnp.minimum(1, LONGEST / jnp.maximum(rate * norm, LONGEST))
         half = -length[..., None, None] * along / 2
-        # The Cayley transform: a rotation, exactly, and the exponential to second order.
+        # The Cayley transform is exactly a rotation, and equals the exponential to second order.
         return _product(turn, jnp.linalg.solve(one - half, one + half)), norm
 
     def follow(path: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
         turn, error, peak, _norm = path
         (turn, norm), (change, _) = jax.jvp(step, (turn,), (_product(turn, error),))
         error = jax.lax.stop_gradient(_product(jnp.swapaxes(turn, -1, -2), change))
-        # The rounding of a step comes in along a direction that may grow where the error so far shrinks.
+        # Add the rounding error of the step along a fixed direction, which may grow where the error so far shrinks.
         error = (error - jnp.swapaxes(error, -1, -2)) / 2 + rounding(error.dtype) * fresh
         angle = _angle(error)
         return (turn, error / jnp.maximum(angle, 1)[..., None, None], jnp.maximum(peak, angle), norm), None
@@ -131,7 +131,7 @@ def _descended(
     path: Any = (start, error, angle, jnp.zeros_like(angle))
     if isinstance(start, jax.core.Tracer) and steps:
         path = jax.lax.scan(follow, path, None, length=steps)[0]
-    else:  # outside of a compiled program a scan would be compiled anew in each call
+    else:  # outside of a compiled program, each call would compile a scan again
         for _ in range(steps):
             path = follow(path, None)[0]
     found: tuple[Array, Array, Array, Array] = path
@@ -143,7 +143,7 @@ def _product(one: Array, two: Array) -> Array:
 
 
 def _angle(skew: Array) -> Array:
-    """The angle of an antisymmetric matrix, the norm of the entries above its diagonal; derivative zero at zero."""
+    """Return the norm of the entries above the diagonal of an antisymmetric matrix, with derivative zero at zero."""
     squared = jnp.sum(skew**2, axis=(-2, -1)) / 2
     return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
 
@@ -161,7 +161,7 @@ def noise_of(action: Action, sample: Sample) -> dict[str, Array]:
 
 
 def start_error(starts: Frame, label: str, start: Array) -> Array:
-    """Return standard deviations of the errors of the starts in the Lie algebra, as one antisymmetric matrix each."""
+    """Return standard deviations of the starts' errors in the Lie algebra, one antisymmetric matrix each."""
     doubt = 0 if starts.info.doubt is None else starts.info.doubt[None, ..., None, None] / CERTAIN
     turns = jnp.broadcast_to(starts.turns.get(label, doubt), start.shape).astype(start.dtype)
     turns = jnp.minimum(jnp.maximum(turns, jnp.swapaxes(turns, -1, -2)), 1) + rounding(start.dtype)
@@ -169,7 +169,7 @@ def start_error(starts: Frame, label: str, start: Array) -> Array:
 
 
 def _with_rates(moved: Callable[[Array], Any], turn: Array, error: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the inputs moved by the inverses of elements, and how the errors of these change them."""
+    """Return the inputs moved by the inverses of elements, and their changes due to the errors of the elements."""
     arrays, rates = jax.jvp(moved, (turn,), (_product(jax.lax.stop_gradient(turn), error),))
     return arrays, jax.lax.stop_gradient(rates)
 
@@ -211,7 +211,7 @@ def lowest(
     seen = jnp.where(there, jnp.minimum(-paths.before, values), jnp.max(values, axis=0))
     found = ties(values, tolerance, seen, paths.off)
     near = jnp.sqrt(jnp.sum((turns - _at(found.best[None], turns)) ** 2, axis=(-2, -1))) <= NEAR
-    # Few roundings change a mean little whose weights fall slowly with the energy.
+    # If weights decrease slowly with the energy, rounding errors barely change the mean.
     slack = ties(values, max(tolerance or 0, math.sqrt(rounding(values.dtype))), seen, paths.off).excess
     mean = Element({label: _mean(turns, jnp.where(near & there, jnp.maximum(1 - slack, 0), 0))[None]})
 
@@ -241,9 +241,9 @@ def lowest(
 
 
 def _one_way(paths: Paths) -> tuple[Paths, Array]:
-    """Return the paths, where those that start from the best copy follow its path; and which these are.
+    """Replace paths that start from the best copy of the input by its path, and return which ones.
 
-    A path depends only on the copy that it begins with: rounding alone makes several of one.
+    A path depends only on the copy at its start: such paths differ only by rounding.
     """
     best = jnp.argmin(jnp.where(paths.there, paths.after, jnp.inf), axis=0)[None]
     blur = {name: 2 * CERTAIN * deviation for name, deviation in paths.blur.items()}
@@ -265,13 +265,13 @@ def _at(places: Array, array: Array) -> Array:
 
 
 def _mean(turns: Array, shares: Array) -> Array:
-    """Return the weighted mean of nearby matrices, an orthogonal matrix."""
+    """Return the weighted mean of nearby rotations as an orthogonal matrix."""
     shares = jax.lax.stop_gradient(shares / jnp.maximum(jnp.sum(shares, axis=0), 1))
     return _orthogonal(jnp.einsum("s...,s...ij->...ij", shares, turns, precision=jax.lax.Precision.HIGHEST))
 
 
 def _orthogonal(matrix: Array) -> Array:
-    """The orthogonal matrix nearest to a nearly orthogonal one, by Newton's iteration with finite derivatives."""
+    """Return the nearest orthogonal matrix to a nearly orthogonal one, by Newton's iteration, differentiably."""
     one = 1.5 * jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
     for _ in range(4):
         matrix = _product(matrix, one - _product(jnp.swapaxes(matrix, -1, -2), matrix) / 2)

@@ -46,61 +46,61 @@ from equikit.symmetrization.rotations._vectors import (
 )
 
 NEAR = 8
-"""The gap, relative to the root of the rounding error, from which on alignments give way to principal axes."""
+"""The gap, relative to the root of the rounding unit, above which principal axes begin to replace alignments."""
 
 WIDE = 4
 """The factor between this gap and the one at which the principal axes have all the weight."""
 
 SLOPES = 8
-"""How many times less precise the derivatives of axes are than the axes: a measured value, not a bound. In float64
-1 in 64 inputs with gaps from 3e-8 to 3e-7 have forces that are off by more than 1e-8 without a report."""
+"""The factor by which derivatives of axes are less precise than the axes: a measured value, not a bound. In float64, 1
+in 64 inputs with gaps from 3e-8 to 3e-7 have force errors above 1e-8 that are not reported."""
 
 STEEP = 1e-4
-"""The relative gap at which derivatives of axes make forces as large as outputs: measured, for a small network."""
+"""The relative gap at which derivatives of axes contribute forces as large as outputs: measured for a small network."""
 
 SHARE = "share"
 
 
 @dataclass(frozen=True)
 class PCA(Framed):
-    r"""The principal axes of the input with all signs: \(2^d\) elements of O(d), \(2^{d-1}\) of SO(d).
+    r"""The principal axes of the input with all signs: \(2^d\) elements of O(d), or \(2^{d-1}\) elements of SO(d).
 
-    With V the eigenvectors of \(C = X^T W X\), X all vectors of the input in rows and W their weights, which are one
-    but in `piecewise`, the frame is \(\{V\,\mathrm{diag}(s) : s \in \{\pm 1\}^d\}\), for SO(d) those of
-    determinant one. With `translate=` in `symmetrize` the centroid is taken away first, for E(d) and SE(d). It does not
-    depend on the order of the points.
+    The matrix X has all vectors of the input in rows, and W their weights, which are one except in `piecewise`. With V
+    the eigenvectors of \(C = X^T W X\), the frame is \(\{V\,\mathrm{diag}(s) : s \in \{\pm 1\}^d\}\); for SO(d), its
+    elements of determinant one. With `translate=` in `symmetrize`, the centroid is subtracted first, for E(d) and
+    SE(d). The frame does not depend on the order of the points.
 
-    It is a frame where eigenvalues differ. Where two are equal, as for a cube or an octahedron, the input is symmetric
-    itself, an eigenvector is any vector of a plane, and the average is not equivariant: not even nearly. The one
-    exception are directions in which the input has no extent (collinear points in space, no points): their signs
-    average to what is equivariant, for outputs with at most one axis of the label.
+    It is equivariant if eigenvalues differ. If two are equal, as for a cube or an octahedron, the input itself is
+    symmetric, an eigenvector is any vector of a plane, and the average is not even approximately equivariant. The only
+    exception is a space of directions in which the input has no extent (collinear points in space, no points): their
+    signs average to an equivariant result for outputs with at most one axis of the label.
 
     Args:
-        label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
-        terms: names of the input terms whose vectors count; all by default.
-        tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal. By default the
-            input decides: it is degenerate where `info.doubt`, the error that rounding the input makes in the axes, is
-            more than a quarter of the root of the rounding error, 9e-5 in float32. With `translate=` positions are
-            rounded as they come: far from the origin their error is large. Across a thin rod axes may be off by more,
-            as long as this does not move its points. Derivatives count too: at gaps below 1e-4 they are eight times
-            less precise than the axes, and in float32 wrong across most rods of aspects from 1:10,000 to 1:100,000.
-        on_degenerate: what to do then. `"error"` raises, and in a compiled program gives NaN; `"flag"` goes on, and
-            says so in `info`; `"sample"` draws the axes in an eigenspace at random, which is equivariant in
-            distribution, and needs a key; `"weighted"` uses the exact average over the alignments of `Alignment`, for
-            d = 2 and 3. They take over smoothly as eigenvalues approach each other, so that the average is continuous.
-            The backbone is evaluated on them only if an input of the batch needs it, but always where the caller maps
-            the whole by `jax.vmap`: then both branches of a condition are computed.
-        differentiable: whether derivatives go through the frame. Without, forces are not the gradient of the energy,
-            and no input is degenerate because of them.
+        label: the axis on which the group acts; by default, the only one bound to O or SO.
+        terms: names of the input terms whose vectors are used; all by default.
+        tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal. By default an
+            input is degenerate if `info.doubt`, the error of the axes due to rounding of the input, exceeds a quarter
+            of the root of the rounding unit, 9e-5 in float32. With `translate=`, positions have the rounding error of
+            the input, which is large far from the origin. Axes across a thin rod may have larger errors, if these do
+            not move its points. Derivatives count too: at gaps below 1e-4 they are eight times less precise than the
+            axes, and in float32 wrong across most rods of aspects from 1:10,000 to 1:100,000.
+        on_degenerate: what to do with degenerate inputs. `"error"` raises, and gives NaN in a compiled program;
+            `"flag"` continues, and reports them in `info`; `"sample"` samples the axes in an eigenspace at random,
+            which is equivariant in distribution, and needs a key; `"weighted"` uses the exact average over the
+            alignments of `Alignment`, for d = 2 and 3. Alignments replace the axes smoothly as eigenvalues approach
+            each other, so that the average is continuous. The backbone is evaluated on them only if an input of the
+            batch needs it, but always under a `jax.vmap` of the caller, which computes both branches of a condition.
+        differentiable: whether derivatives include the frame. If false, forces are not the gradient of the energy, and
+            imprecise derivatives make no input degenerate.
 
     Raises:
         GroupError: if the label has another group.
-        OptionError: if a term has the label twice, with `on_degenerate="weighted"`: it is made of no points.
+        OptionError: if a term has the label twice, with `on_degenerate="weighted"`, which needs points.
         TooLargeError: above d = 14, and for more than 2^14 alignments.
-        FrameError: for a degenerate input, with `on_degenerate="error"`; for one that is not finite.
+        FrameError: for a degenerate input, with `on_degenerate="error"`; for a non-finite input.
 
-    Cost: of the frame O(N d²) and an eigendecomposition, both to twice the precision of the dtype; \(2^d\) evaluations
-    of the backbone, and those of all alignments where they are needed.
+    Cost: O(N d²) for the frame and an eigendecomposition, both to twice the precision of the dtype; \(2^d\) evaluations
+    of the backbone, and one for every alignment if alignments are needed.
 
     Example:
         >>> from equikit.symmetrization import symmetrize
@@ -110,7 +110,7 @@ class PCA(Framed):
         >>> equikit.testing.assert_equivariant(sym, "p x -> p x", p=S(4), x=O(2), channels=1, key=jax.random.key(0))
 
     Source:
-        Puny et al., Frame averaging, arXiv:2110.03336, section 3.1; not the remark that degenerate inputs are rare.
+        Puny et al., Frame averaging, arXiv:2110.03336, section 3.1, except the remark that degenerate inputs are rare.
     """
 
     label: str | None = None
@@ -138,9 +138,9 @@ class PCA(Framed):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Labels whose groups change lengths: others preserve the matrix C, but not alignments with points.
+        """Labels whose groups change lengths. Other groups preserve the matrix C.
 
-        Those are left by groups that do no more than to permute the points.
+        Alignments with points are preserved only by groups that permute the points.
         """
         found = frozenset(label for label, group in action.groups.items() if not group.keeps_norm)
         if self.on_degenerate == "weighted":
@@ -159,10 +159,9 @@ class PCA(Framed):
         return with_fallback(found, share, lambda: others.frame(action, sample, None))
 
     def _share(self, values: Array, gaps: Array, within: Array, thin: bool) -> Array:
-        """Return the weight of alignments in the average: one for nearly equal axes, and smoothly less as they differ.
+        """Return the weight of alignments: one for nearly equal eigenvalues, decreasing smoothly with the gap.
 
-        Without a tolerance gaps are compared with what they can do. The part
-        and the axes have derivatives of the same size.
+        Without a tolerance, gaps are compared with their effects. Derivatives of weights and axes have the same size.
         """
         least: Any = self.tolerance
         if least is None:
@@ -176,7 +175,7 @@ class PCA(Framed):
         return 1 - beyond**2 * (3 - 2 * beyond)
 
     def _slopes(self, gaps: Any) -> Any:
-        """Return how much less precise forces are than axes at relative gaps: SLOPES times if rotations dominate."""
+        """Return the factor by which forces are less precise than axes at relative gaps; SLOPES at small gaps."""
         return jnp.maximum(1, SLOPES * STEEP / (STEEP + gaps)) if self.differentiable else 1
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
@@ -191,7 +190,7 @@ class PCA(Framed):
         axes, largest = found.vectors, jnp.max(found.values, initial=0)
         gaps = jnp.diff(found.values) / jnp.where(largest > 0, largest, 1)
         orders = action.output_order(label)
-        # Between two directions without extent the basis makes no difference, if no other input has any there.
+        # The basis between two directions without extent is irrelevant, if no other input has an extent there.
         read = checked_vectors(action, label, self.terms)
         whole = reads_all(action, label, read)
         within = flat[1:] & (orders < 2) & whole
@@ -203,7 +202,7 @@ class PCA(Framed):
         doubt, most = CERTAIN * jnp.max(effects, initial=0) + rounding(dtype), most_doubt(came)
         decisive = CERTAIN * effects * self._slopes(_relative(found.values))
         if self.differentiable:
-            # Two standard deviations, since outputs do not change as much as they could.
+            # Two standard deviations, since outputs change less than in the worst case.
             decisive = jnp.maximum(decisive, 2 * rounding(came) / math.sqrt(12) * jnp.where(between, 0, slopes))
         doubtful = jnp.diagonal(decisive, 1) > most
         close = doubtful if self.tolerance is None else (gaps <= self.tolerance) & ~within
@@ -215,7 +214,7 @@ class PCA(Framed):
             axes, tail = axes @ turned, tail @ turned
         signs = jnp.asarray(sign_choices(d), dtype)
         if special:
-            # The last axis follows from the others, so that the determinant is one; half of the signs are left.
+            # The sign of the last axis makes the determinant one; half of the signs remain.
             signs = signs[::2]
             signs = signs.at[:, -1].set(jnp.sign(jnp.linalg.det(axes)) * jnp.prod(signs, axis=-1)) if d else signs
         count = len(signs)
@@ -242,7 +241,7 @@ class PCA(Framed):
 def _effects(turns: Array, extents: Array) -> Array:
     """Return the effect of axis angles on the input; a rotation in a plane moves at most the part in it.
 
-    So it is with vectors in the output: those across a thin rod are averages over both signs, and as thin as it is.
+    It also bounds output vectors: their components across a thin rod average to about its width.
     """
     largest = jnp.max(extents, initial=0)
     part = jnp.maximum(extents[:, None], extents[None, :]) / jnp.where(largest > 0, largest, 1)
@@ -250,11 +249,11 @@ def _effects(turns: Array, extents: Array) -> Array:
 
 
 def _gaps_by_effect(values: Array, thin: bool, least: Array) -> Array:
-    """Return gaps between neighboring eigenvalues over the rounding errors of C between the two axes.
+    """Return gaps between neighboring eigenvalues relative to the rounding errors of C between the two axes.
 
-    These are about the rounding error times the product of the extent of the input and that along the longer axis. If
-    `thin`, they are over the effect of these errors: how far a turn of the two axes moves points. Where both axes are
-    so short that no turn moves points by much, gaps are larger than `least`.
+    These errors are about the rounding unit times the extent of the input times the extent along the longer axis. If
+    `thin`, gaps are relative to the effect of the errors: how far a rotation of the two axes moves points. If both axes
+    are so short that a rotation barely moves points, gaps exceed `least`.
     """
     values = jax.lax.stop_gradient(jnp.abs(values))
     extents = jnp.sqrt(values[1:] / jnp.where(values[-1:] > 0, values[-1:], 1))
@@ -275,10 +274,10 @@ class _Principal(NamedTuple):
 
     Attributes:
         axes: the axes.
-        turns: standard deviations of the angles that they are off by, `[d, d]`.
-        slopes: what derivatives multiply the rounding of outputs by: how fast axes turn as points move, `[d, d]`.
-        extents: of the points along them, `[d]`.
-        flat: which extents are none.
+        turns: standard deviations of the errors of their angles, `[d, d]`.
+        slopes: factors of rounding errors of outputs in derivatives, from the rotation rates of axes, `[d, d]`.
+        extents: the extents of the points along the axes, `[d]`.
+        flat: which extents are zero up to errors.
     """
 
     axes: Axes
@@ -312,7 +311,7 @@ def _principal(points: Points, weight: Array | None) -> _Principal:
     turns = jnp.where(gaps > 0, error / jnp.where(gaps > 0, gaps, 1), jnp.inf)
     turns = jnp.where(jnp.eye(d, dtype=bool), 0, turns)
     longer = jnp.maximum(extents[:, None], extents[None, :])
-    # Outputs change by their part of one point in a turn, whose rounding errors add up along the longest axis.
+    # A rotation changes outputs by the share of one point; its rounding errors add up along the longest axis.
     turned = jnp.sqrt(jnp.max(found.values, initial=0)) / jnp.maximum(jnp.sum(jnp.any(number.high != 0, axis=1)), 1)
     slopes = jnp.abs(turning_rates(found.values, noise)) * longer * turned
     return _Principal(found, *jax.lax.stop_gradient((turns, slopes, extents, flat)))
@@ -324,7 +323,7 @@ def _check_size(d: int) -> None:
 
 
 def sign_choices(d: int) -> np.ndarray:
-    """All choices of d signs, `[2^d, d]`; every second one, among those that end in plus, runs through all others."""
+    """Return all choices of d signs, `[2^d, d]`; every second row ends in plus and runs through all other signs."""
     return np.array(list(itertools.product((1.0, -1.0), repeat=d))).reshape(2**d, d)
 
 

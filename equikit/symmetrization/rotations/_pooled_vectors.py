@@ -27,11 +27,11 @@ from equikit.symmetrization.rotations._qr import doubt_of, enough_for, placed_ba
 from equikit.symmetrization.rotations._vectors import Points, checked_vectors, reads_all, vectors_in
 
 VECTORS, SCALES = " vectors", " scales"
-"""The names of the network's output among the inputs; with the leading space no term can have them."""
+"""The names of the network's output among the inputs; the leading space makes them different from all terms."""
 
 USUAL, MOST = 2, 8
-"""How many roundings the output of a network is off: by the first decisions are made, and the doubt allows for the
-second. Where one rounding alone would make the element imprecise, the input is degenerate."""
+"""The error of a network's output in rounding units: decisions assume the first number, and the doubt the second. An
+input is degenerate if one rounding unit makes the element imprecise."""
 
 _EXACT = jax.lax.Precision.HIGHEST
 
@@ -54,7 +54,7 @@ def pooled_vectors(
     """Return the mean `[*batch, d, vectors]` of a network's vectors, and the mean of their lengths.
 
     Raises:
-        ShapeError: if they do not have the axes of their term, or are too few or too many.
+        ShapeError: if the vectors do not have the axes of their term, or there are too few or too many.
     """
     group, term = action.groups[label], vector_term(label, terms)
     vectors = output_of(found, (label, " ".join(term.labels)), f"vectors along {label!r}")
@@ -88,7 +88,7 @@ def pooled_vectors(
     vectors = jnp.where(there, vectors, 0)
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=tuple(range(len(batch), vectors.ndim)), initial=0))
     largest = jnp.expand_dims(jnp.where(largest > 0, largest, 1), range(len(batch), vectors.ndim))
-    scaled = jax.lax.stop_gradient(vectors) / largest  # squares have to fit in the dtype
+    scaled = jax.lax.stop_gradient(vectors) / largest  # so that squares do not overflow
     lengths = largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=place, keepdims=True))
     ones = jnp.broadcast_to(there, lengths.shape).astype(vectors.dtype)
     number = jnp.maximum(jnp.sum(ones, axis=others), 1)
@@ -98,7 +98,7 @@ def pooled_vectors(
 
 @dataclass(frozen=True)
 class GramSchmidt(Framed):
-    """The element determined by the vectors of a network, for one sample; they are among its inputs."""
+    """The element determined by the vectors of a network, which are among the inputs of a sample."""
 
     label: str
     translation: bool
@@ -110,7 +110,7 @@ class GramSchmidt(Framed):
         return frozenset([self.label])
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """Return the matrices of all samples, and alignments with the points for those that are degenerate."""
+        """Return the matrices of all samples, and alignments with the points for degenerate samples."""
         found = super().frame(action, sample, key)
         if self.on_degenerate != "weighted":
             return found
@@ -132,7 +132,7 @@ class GramSchmidt(Framed):
         if self.translation:
             vectors, scales, moved = vectors[:, :-1], scales[:-1], vectors[:, -1]
         special, dtype = group.special, vectors.dtype
-        # Boosts change Euclidean lengths, and products of vectors are compared: those have one scale in common.
+        # For an indefinite metric, all vectors share one scale: boosts change lengths, and products are compared.
         common = scales if group.form is None else power_of_two(jnp.max(scales, initial=0))
         rows = (vectors / jnp.where(common > 0, common, 1)).T
         finite = jnp.all(jnp.isfinite(rows))
@@ -157,7 +157,7 @@ class GramSchmidt(Framed):
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
         outside = jnp.where(placed.open, jnp.abs(jnp.matmul(scaled * metric, matrix, precision=_EXACT)), 0)
-        # The open columns are known to the errors of the others, and so is what lies along them.
+        # Open columns have the errors of the other columns, and so have components along them.
         noise = NOTHING * (jnp.max(basis.turns, initial=0) + rounding(dtype))
         within = jnp.max(outside, initial=0) <= jnp.minimum(standard_tolerance(self.tolerance, dtype), noise)
         within = within & reads_all(action, label, checked_vectors(action, label, None))

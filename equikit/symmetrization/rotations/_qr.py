@@ -24,51 +24,52 @@ from equikit.symmetrization.rotations._vectors import checked_vectors, points_in
 
 @dataclass(frozen=True)
 class QR(Framed):
-    r"""The element whose columns are the orthonormal basis of the first independent vectors: a minimal frame.
+    r"""A minimal frame: one element, whose columns are the orthonormal basis of the first independent vectors.
 
-    Gram-Schmidt with the metric η takes the vectors of the input in their order, \(x_1, x_2, \dots\), to columns with
-    \(\langle u_i, u_j \rangle = \pm\delta_{ij}\), those of positive square first, and \(g = (u_1 \dots u_d)\) is in the
-    group. \(g^{-1} x\), the triangular factor, depends on the products \(\langle x_i, x_j \rangle\) alone (for SO on
-    the orientation too). For O(d), SO(d), O(p, q), SO(p, q) and U(d), whose product is Hermitian. The order of the
-    vectors matters: methods for labels that permute them have to come before, as `GroupAverage`, or `Sort` by numbers
-    that are no vectors.
+    Gram-Schmidt with the metric η maps the vectors of the input in their order, \(x_1, x_2, \dots\), to columns with
+    \(\langle u_i, u_j \rangle = \pm\delta_{ij}\), columns of positive square first, and \(g = (u_1 \dots u_d)\) is in
+    the group. The triangular factor \(g^{-1} x\) depends only on the products \(\langle x_i, x_j \rangle\) (for SO,
+    also on the orientation). Groups are O(d), SO(d), O(p, q), SO(p, q) and U(d), with the Hermitian product. The order
+    of the vectors matters: methods for labels that permute them must come before, such as `GroupAverage`, or `Sort` by
+    numbers that are not vectors.
 
-    Input that does not span the space leaves the last columns open: what turns only these leaves it as it is. All such
-    turns share one evaluation, and outputs are averaged over them in closed form, exactly for those with one axis of
-    the label, which keep no part across the span, and for those with up to three for O, O(p, q) and U; for SO with m
-    open columns below m axes. A displacement across the span changes nothing to first order. At a kink (an energy that
-    depends on how far an atom is beside the plane of all others) the derivative is the mean of the one-sided ones.
+    If the input does not span the space, the last columns are open: elements that rotate only these fix the input. All
+    such elements share one evaluation, and outputs are averaged over them in closed form. The average is exact for
+    outputs with one axis of the label, whose components across the span vanish, and for outputs with up to three axes
+    for O, O(p, q) and U; for SO with m open columns, with fewer than m axes. A displacement across the span has no
+    first-order effect. At a kink (an energy that depends on the distance of an atom from the plane of all others), the
+    derivative is the mean of the one-sided derivatives.
 
     With an indefinite metric, the next vector is the first whose square is nearly the largest, so that errors do not
-    grow. All comparisons are between invariants, so that boosted observers decide alike; where one is closer than its
-    error, the input is degenerate. Light-like vectors are no obstacle: a pair of them is joined. Where the product
-    vanishes on a direction of the span, as on a single light-like vector, the element is not unique, but outputs
-    without an axis of the label are exact, and those with one are projected onto the span, and exactly equivariant: at
-    the canonical form the Euclidean projection takes the place of an average over a group that has none. Where several
-    vectors have parts along it, as two that are parallel and light-like, outputs depend on their ratio, whose
-    derivative no group element moves as it moves the vectors: such inputs are degenerate, but with
-    `differentiable=False`. More than one such direction, which O(p, q) has for p, q > 1, is degenerate too.
+    grow. All comparisons are between invariants, so that boosted observers make the same decisions; if a comparison is
+    closer than its error, the input is degenerate. Light-like vectors are supported: two of them are added. If the
+    product vanishes on a direction of the span, as for a single light-like vector, the element is not unique, but
+    outputs without an axis of the label are exact, and outputs with one axis are projected onto the span, and exactly
+    equivariant: at the canonical form, the Euclidean projection replaces an average over a group that has none. If
+    several vectors have components along this direction, such as two parallel light-like vectors, outputs depend on
+    their ratio, whose derivative is not equivariant: such inputs are degenerate, except with `differentiable=False`.
+    More than one such direction, which O(p, q) has for p, q > 1, is also degenerate.
 
     Args:
-        label: the axis on which the group acts; where it is not given, the only one bound to O, SO or U.
-        terms: names of the input terms whose vectors are taken; all by default.
-        tolerance: a vector counts as independent from this relative pivot on: the length of its rest over the longest,
-            or for an indefinite metric its square over the largest root mean square of the products of one vector; and
-            inputs are degenerate where `info.gap`, the smallest pivot (for an indefinite metric over Euclidean lengths,
-            which boosts increase), is not larger. By default `info.doubt` decides, which follows from the errors of
-            the input: every rest that is no rounding error counts, but with a definite metric vectors come first of
-            which at least 1/256 is left, in dtypes of few bits more.
-        on_degenerate: what to do where rounding decides what spans the space or which vector comes next, where the
-            element is too imprecise, or where no mean is known for outputs of this order: `"error"` raises, and in a
-            compiled program gives NaN; `"flag"` goes on, and says so in `info`.
-        differentiable: whether derivatives go through the frame. Without, no input is degenerate because of them.
+        label: the axis on which the group acts; by default, the only one bound to O, SO or U.
+        terms: names of the input terms whose vectors are used; all by default.
+        tolerance: vectors count as independent above this relative pivot: the length of the remainder over the longest
+            length, or for an indefinite metric its square over the largest root mean square of the products of one
+            vector. Inputs are degenerate if `info.gap`, the smallest pivot (for an indefinite metric over Euclidean
+            lengths, which boosts increase), does not exceed it. By default `info.doubt` decides, which follows from the
+            errors of the input: all remainders above rounding errors count, but with a definite metric, vectors with a
+            remainder of at least 1/256 come first (more in dtypes of few bits).
+        on_degenerate: what to do if rounding decides what spans the space or which vector comes next, if the element is
+            too imprecise, or if the mean is not known for outputs of this order: `"error"` raises, and gives NaN in a
+            compiled program; `"flag"` continues, and reports the input in `info`.
+        differentiable: whether derivatives include the frame. If false, derivatives make no input degenerate.
 
     Raises:
         GroupError: if the label has another group.
-        OptionError: if a term has the label twice: it is made of no vectors, since both of its axes are turned.
+        OptionError: if a term has the label twice: both axes are rotated, so that it does not consist of vectors.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
-    Cost: of the frame O(N d²) for N vectors, in double words; one evaluation of the backbone.
+    Cost: O(N d²) for the frame of N vectors, in double words; one evaluation of the backbone.
 
     Example:
         >>> import equikit as ek
@@ -77,8 +78,8 @@ class QR(Framed):
         ...     sym, "p x -> p x", p=ek.Fixed(4), x=ek.Lorentz, channels=1, key=jax.random.key(0), tolerance=1e-3)
 
     Source:
-        Lin et al., Equivariance via minimal frame averaging, arXiv:2406.07598, sections 4.2 and 4.3; not the treatment
-        of light-like directions and of the open columns.
+        Lin et al., Equivariance via minimal frame averaging, arXiv:2406.07598, sections 4.2 and 4.3, except light-like
+        directions and open columns.
     """
 
     label: str | None = None
@@ -95,7 +96,7 @@ class QR(Framed):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All other labels of the terms with the vectors: their groups change which vector is first."""
+        """All other labels of the terms with the vectors, since their groups change the order of vectors."""
         (label,) = self.acts_on(action)
         return read_labels(action, label, self.terms)
 
@@ -116,13 +117,13 @@ class QR(Framed):
         orders = action.output_order(label)
         odd = any(label in action.signature.odd(term) for term in action.signature.outputs)
         light = jnp.sum(basis.kinds == NULL)
-        # The partners of two light-like directions are not unique even where no column is open.
+        # The partners of two light-like directions are not unique, even if no column is open.
         of_light = ((free == 0) | ((orders < 2) & ~(basis.parallel & self.differentiable))) & (light < 2)
         exact = jnp.where(light > 0, of_light & ((free == 0) | (not odd)), action.has_mean(label, free))
         doubt = doubt_of(basis)
         imprecise = doubt > most if self.tolerance is None else basis.gap <= self.tolerance
         degenerate = ~(exact & whole & points.finite) | basis.doubtful | imprecise
-        if not reads_all(action, label, read):  # others may have parts across the span
+        if not reads_all(action, label, read):  # other terms may have components across the span
             degenerate = degenerate | (free > 0)
             projection = jnp.eye(d, dtype=projection.dtype)
         known = CERTAIN * jnp.max(jnp.tril(basis.turns, -1), axis=0, initial=0) <= most
@@ -141,22 +142,22 @@ class QR(Framed):
 
 
 def enough_for(dtype: Any) -> float:
-    """Return the fraction of the longest vector that suffices to be chosen first: equal in float32 and float64.
+    """Return the fraction of the longest length that is enough to be chosen first; equal in float32 and float64.
 
-    It leaves the doubt at half of what makes an input degenerate, also in dtypes of few bits.
+    It keeps the doubt at half of the value that makes an input degenerate, also in dtypes of few bits.
     """
     return max(2.0**-8, CERTAIN * rounding(dtype) / most_doubt(dtype) / 2)
 
 
 def doubt_of(basis: Basis) -> Array:
-    """Return a bound of the error of a basis, a quarter larger than of one entry: it is the largest of all."""
+    """Bound the error of a basis, as the largest error of its entries; a quarter is added since it is a maximum."""
     found = 1.25 * CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
     return jnp.where(basis.doubtful, jnp.inf, found)
 
 
 class Placed(NamedTuple):
-    """The matrix with columns of positive square first, and what it lacks to twice the precision; the projection onto
-    the span before it; how many columns are open, and which; and the errors of the others, `[d, d]`."""
+    """The matrix with columns of positive square first, and its low words; the projection onto the span at the
+    canonical form; the number of open columns, and which they are; and the errors of the other columns, `[d, d]`."""
 
     matrix: Array
     tail: Array
@@ -173,7 +174,7 @@ def placed_basis(basis: Basis, group: Group, d: int) -> Placed:
     turns = basis.turns[order][:, order]
     free = jnp.sum(kinds == FREE)
     if group.special and d:
-        # The last vector changes its sign: where a column is open, it is one of those.
+        # Flip the sign of the last vector, which is an open column if there is one.
         turn = jnp.where(jnp.linalg.det(jax.lax.stop_gradient(matrix)) < 0, -1, 1)
         turn = jnp.where(order == d - 1, turn, 1)
         matrix, tail = matrix * turn, tail * turn
@@ -182,5 +183,5 @@ def placed_basis(basis: Basis, group: Group, d: int) -> Placed:
     light = ((kinds == NULL) | (kinds == PARTNER)).astype(real)
     projection = jnp.diag((kinds == SPANNED).astype(real)) + jnp.outer(light, light) / 2
     projection = jnp.where(free == 0, jnp.eye(d, dtype=real), projection)
-    kept = (kinds != FREE) | (free == 0)  # parts along the others are projected away
+    kept = (kinds != FREE) | (free == 0)  # components along the other columns are projected away
     return Placed(matrix, tail, projection, free, ~kept, jnp.where(kept[:, None] & kept[None, :], turns, 0))

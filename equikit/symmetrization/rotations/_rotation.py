@@ -25,50 +25,47 @@ class RotationCanonicalization(Method, nnx.Module):
     r"""One rotation per input, from the vectors of an equivariant network by Gram-Schmidt: O(d), SO(d), O(p, q).
 
     The network maps the input to vectors along the axis, d of them for O(d) and d - 1 for SO(d), where the last column
-    is the cross product of the others. For points it returns vectors of every point, whose mean is taken here. The
-    group element is the matrix with the orthonormal vectors in columns, and the result is exactly equivariant for all
-    parameters. It costs one evaluation of the backbone. With an indefinite metric the squares of the vectors decide
-    which are directions of time.
+    is the cross product of the others. For points it returns vectors of every point, which are averaged here. The group
+    element is the matrix with the orthonormal vectors in columns, and the result is exactly equivariant for all
+    parameters. With an indefinite metric, the squares of the vectors decide which directions are time-like.
 
-    Where vectors are dependent, a column is open. An equivariant network can give no others for collinear or planar
-    points: what leaves the input as it is leaves its outputs too. Of two cases the first is exact. Either all vectors
-    of the input lie in the span of those that are left (a point, a line, for O(3) a plane): then the backbone sees the
-    same whatever fills the open columns, and one evaluation serves for the mean over all of them, which for output
-    vectors is their part in that span. It is there for outputs with up to three axes of the label, under SO(d) with
-    fewer axes than there are open columns. A displacement across that span changes nothing to first order: at a kink
-    the derivative is the mean of the one-sided derivatives. Or they do not, as for an octahedron, whose points' vectors
-    cancel: such inputs are degenerate.
+    If vectors are dependent, a column is open. For collinear or planar points, an equivariant network cannot return
+    independent vectors, since elements that fix the input fix its outputs too. If all vectors of the input lie in the
+    span of the other columns (a point, a line, for O(3) a plane), the backbone sees the same input for all choices of
+    the open columns, and one evaluation gives the exact mean over all of them: for output vectors, their component in
+    this span. This covers outputs with up to three axes of the label, under SO(d) with fewer axes than open columns. A
+    displacement across the span has no first-order effect: at a kink, the derivative is the mean of the one-sided
+    derivatives. Otherwise, as for an octahedron, where vectors of points cancel, inputs are degenerate.
 
     Args:
-        network: equivariant under the groups of all labels that the backbone knows nothing of, and pure. It is called
-            with an array `[*batch, *axes, channels]`, a dictionary where there are several terms, and with `mask=`
-            where there are masks; and returns `[*batch, *axes, vectors]`, with the axes of the first term that has the
-            label once, or a dictionary with such an array under the labels of that term. With `channels=False` it sees
-            one channel. `VectorNeurons` is such a network, as is `ek.nn.Network`. Whether it is equivariant,
-            `ek.testing.assert_equivariant` tells.
-        label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
+        network: a pure function, equivariant under the groups of all labels. It is called with an array
+            `[*batch, *axes, channels]`, or a dictionary if there are several terms, and with `mask=` if there are
+            masks. It returns `[*batch, *axes, vectors]`, with the axes of the first term that has the label once, or a
+            dictionary with such an array under the labels of that term. With `channels=False` it sees one channel.
+            `VectorNeurons` and `ek.nn.Network` are such networks. `ek.testing.assert_equivariant` tests equivariance.
+        label: the axis on which the group acts; by default, the only one bound to O or SO.
         terms: names of the input terms that the network sees; all by default.
-        translation: whether the network returns one more vector, the last, by which the origin is moved from the
-            centroid; for labels that `translate=` of `symmetrize` names.
-        tolerance: pivots below this count as zero: how far a vector is from the span of those before it, relative to
-            the mean length of the points' vectors; with an indefinite metric its square, over the largest root mean
-            square of the products of one vector. By default `info.doubt` decides, which follows from errors of eight
-            roundings of the vectors: an input is degenerate where one rounding would make the element imprecise.
-        on_degenerate: what to do with degenerate inputs. `"error"` raises, and in a compiled program gives
-            not-a-numbers; `"flag"` goes on, and says so in `info`; `"sample"` fills the open columns at random, which
-            is equivariant in distribution, and needs a key; `"weighted"` uses an exact average over alignments with the
-            points themselves, for d = 2 and 3, as `ek.frames.PCA` does, at the same cost. In training on many inputs
-            that are not symmetric, `"flag"` is of use: for O(d) the sign of the last column changes somewhere, and one
-            input in thousands comes so near to it that rounding decides.
+        translation: whether the network returns one more vector, the last, which shifts the origin from the centroid;
+            for labels named by `translate=` in `symmetrize`.
+        tolerance: pivots below this count as zero: the distance of a vector from the span of the vectors before it,
+            relative to the mean length of the points' vectors; with an indefinite metric its square, over the largest
+            root mean square of the products of one vector. By default `info.doubt` decides, which allows for eight
+            rounding errors of the vectors: an input is degenerate if one makes the element imprecise.
+        on_degenerate: what to do with degenerate inputs. `"error"` raises, and gives NaN in a compiled program;
+            `"flag"` continues, and reports them in `info`; `"sample"` fills the open columns at random, which is
+            equivariant in distribution, and needs a key; `"weighted"` uses an exact average over alignments with the
+            points themselves, for d = 2 and 3, as `ek.frames.PCA` does, at the same cost. Use `"flag"` for training on
+            many inputs that are not symmetric: for O(d), the sign of the last column changes somewhere, and rounding
+            decides it for one input in thousands.
 
     Raises:
         OptionError: if the network or an option does not fit.
         GroupError: if the label has another group.
-        ShapeError, DTypeError: if the network returns something else.
+        ShapeError, DTypeError: if the network's output has the wrong form.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
-    Cost: one call of the network; one evaluation of the backbone, with `"weighted"` also those of all alignments
-    where an input of the batch is degenerate.
+    Cost: one call of the network; one evaluation of the backbone, and with `"weighted"` one for every alignment if an
+    input of the batch is degenerate.
 
     Example:
         >>> import equikit as ek, equikit.testing, jax, jax.numpy as jnp
@@ -115,7 +112,7 @@ class RotationCanonicalization(Method, nnx.Module):
         return frozenset([rotated_label(self, action, self.label, self.on_degenerate, self.translation)])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Nothing: the network is invariant under all other groups."""
+        """No labels: the network is invariant under all other groups."""
         return frozenset()
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
@@ -133,7 +130,7 @@ class RotationCanonicalization(Method, nnx.Module):
 def rotated_label(
     method: object, action: Action, label: str | None, on_degenerate: OnDegenerate, translation: bool
 ) -> str:
-    """Return the label of the rotations, after checks that the options fit its group."""
+    """Return the label of the rotations, after a check that the options suit its group."""
     found = only_label(method, action, label, (O,))
     averaged = on_degenerate in ("sample", "weighted")  # boosts have no uniform distribution
     suits = action.groups[found].form is None or not averaged

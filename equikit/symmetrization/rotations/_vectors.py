@@ -24,7 +24,7 @@ def definite_label(method: object, action: Action, label: str | None) -> str:
     """Return the label, given or unique, whose group is O(d) or SO(d).
 
     Raises:
-        GroupError: if it has another group, or one whose metric is not definite.
+        GroupError: if the label has another group, or a group with an indefinite metric.
     """
     found = only_label(method, action, label, (O,))
     step = f'use ek.frames.QR("{found}"), which keeps the metric'
@@ -37,7 +37,7 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
     """Return the input terms with a label, given ones or all, except axial vectors, whose signs reflections change.
 
     Raises:
-        OptionError: if a name is that of no input term or of an axial vector, or no term has the label.
+        OptionError: if a name belongs to no input term or to an axial vector, or no term has the label.
     """
     with_label = tuple(term for term in action.named(names) if label in map(base, term.labels))
     found = tuple(term for term in with_label if label not in action.signature.odd(term))
@@ -53,12 +53,12 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
 
 
 def reads_all(action: Action, label: str, read: tuple[Term, ...]) -> bool:
-    """Whether these are all input terms on which the group of a label acts."""
+    """Whether these terms are all input terms on which the group of a label acts."""
     return all(term in read for term in action.inputs if label in map(base, term.used))
 
 
 def refuse_determinants(method: object, action: Action, label: str) -> None:
-    """Raise `OptionError` where an input or output carries a determinant, for methods that cannot average it."""
+    """Raise `OptionError` if an input or output carries a determinant, for methods that cannot average it."""
     for term in (*action.inputs, *action.signature.outputs):
         if label in action.signature.odd(term):
             raise OptionError(
@@ -72,7 +72,7 @@ def refuse_determinants(method: object, action: Action, label: str) -> None:
 def refuse_tensors(method: object, action: Action, label: str, names: tuple[str, ...] | None) -> None:
     """Raise `OptionError` if one of these terms has a label more than once.
 
-    Along one axis of a tensor it has vectors only as long as the other axis stays as it is: a rotation turns both.
+    The vectors along one axis of a tensor are not vectors of the group: a rotation acts on both axes.
     """
     for term in checked_vectors(action, label, names):
         once = sum(base(name) == label for name in term.labels) == 1
@@ -97,8 +97,8 @@ def vectors_in(
 ) -> Array:
     """Return all vectors along a label in one sample, `[count, d]`, in float32 or wider; absent ones are zero.
 
-    Where real matrices act on complex arrays, real and imaginary parts are vectors of their own; axes with a star are
-    conjugated, so that what comes out is turned by the matrices themselves.
+    If real matrices act on complex arrays, real and imaginary parts are separate vectors; axes with a star are
+    conjugated, so that the group's matrices act on all vectors.
     """
     found = []
     for term in checked_vectors(action, label, names):
@@ -117,11 +117,11 @@ class Points(NamedTuple):
     """The vectors of one sample, scaled by a power of two to a largest entry of about one, `[count, d]` each.
 
     Attributes:
-        vectors: in float32 or more, with derivatives.
-        tail: what they lack to twice the precision.
+        vectors: in float32 or wider, with derivatives.
+        tail: the low words of the vectors.
         errors: standard deviations of the errors of their entries.
-        scale: the power of two that they were divided by.
-        finite: whether all entries are; where not, the vectors are zero.
+        scale: the power of two by which they were divided.
+        finite: whether all entries are finite; otherwise the vectors are zero.
     """
 
     vectors: Array
@@ -135,7 +135,7 @@ def points_in(action: Action, label: str, names: tuple[str, ...] | None, sample:
     """Return all vectors along a label in one sample, with their errors."""
     terms = checked_vectors(action, label, names)
     found = vectors_in(action, label, names, sample.x, sample.masks)
-    finite = jnp.all(jnp.isfinite(found))  # a maximum does not always pass NaN on
+    finite = jnp.all(jnp.isfinite(found))  # a maximum does not always propagate NaN
     scale = power_of_two(jnp.max(jnp.abs(jax.lax.stop_gradient(found)), initial=0))
 
     def like(of: Callable[[str], Array]) -> Array:
@@ -178,7 +178,7 @@ def numbers_in(
 ) -> Array:
     """Return all numbers of every entry of an axis, `[n, numbers]`, real, in float32 or wider; absent ones are zero.
 
-    Of the terms named, which have the label once.
+    The named terms must have the label once.
     """
     found = []
     for term in action.inputs:

@@ -31,7 +31,7 @@ class Call:
         as_mapping: whether it takes a dictionary of inputs.
         batch, sizes: the batch axes, and the size of every label.
         arguments, keywords: passed on as they are, the same for all samples.
-        told: keywords with the batch axes.
+        told: keywords whose arrays have the batch axes.
         key_argument: the keyword by which it takes a random key.
         batched: whether it takes all samples at once, or one.
     """
@@ -52,7 +52,7 @@ class Call:
 
         Raises:
             OptionError: if the backbone changes its own state, needs a key, or takes one sample and not a batch.
-            ShapeError, DTypeError: if it returns what the signature does not say.
+            ShapeError, DTypeError: if its outputs do not match the signature.
         """
         if not self.batched:
             return self._sample_by_sample(x, masks, key)
@@ -81,7 +81,7 @@ class Call:
         return one(x, masks, dict(self.told), None if key is None else jax.random.split(key, self.batch))
 
     def _mapped(self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> str | None:
-        """Explain how a failing backbone has to be mapped to fit the signature; `None` if no `vmap` helps."""
+        """Explain how to map a failing backbone so that it fits the signature; `None` if `vmap` does not help."""
         if self.batch and _runs(self._sample_by_sample, x, masks, key):
             return "write symmetrize(..., batched=False)"
         found, text = self.backbone, "backbone"

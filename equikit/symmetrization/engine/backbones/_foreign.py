@@ -1,4 +1,4 @@
-"""Modules of other libraries: which of them JAX cannot trace, and the error that says what to pass."""
+"""Modules of other libraries: detect those that JAX cannot trace, and explain what to pass instead."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _not_a_function(thing: Any) -> tuple[str, str] | None:
 
 
 def is_initializing(thing: Any) -> bool:
-    """Whether a Flax Linen or Haiku module makes its parameters in this call, which no transformation may do."""
+    """Whether a Flax Linen or Haiku module creates its parameters in this call, which must not be transformed."""
     if isinstance(thing, linen.Module):
         return thing.scope is not None and thing.is_initializing()
     return _is_haiku(thing) and bool(sys.modules["haiku"].running_init())
@@ -63,7 +63,7 @@ def state_of(thing: Any) -> dict[int, Any]:
 
 
 def refuse_new_state(thing: Any, before: Mapping[int, Any]) -> None:
-    """Raise `OptionError` if a Flax Linen or Haiku module has replaced arrays, or made some after initialization."""
+    """Raise `OptionError` if a Flax Linen or Haiku module has replaced arrays, or created some after initialization."""
     after = state_of(thing).keys()
     if after != before.keys() and not (is_initializing(thing) and before.keys() <= after):
         raise stateful(type(thing).__name__)

@@ -14,7 +14,7 @@ from equikit.symmetrization.engine.backbones._foreign import refuse_foreign
 
 
 def is_plain(thing: object) -> bool:
-    """Whether a value contains no arrays that JAX knows of."""
+    """Whether a value is `None` or a single leaf for JAX."""
     return thing is None or bool(jax.tree_util.all_leaves([thing]))
 
 
@@ -30,7 +30,7 @@ def checked_callable(
     refuse_foreign(what, thing)
     if not callable(thing):
         raise OptionError(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step)
-    # It may need a mask, which it gets where there is one.
+    # It may require a mask, which it gets if there is one.
     if arguments is not None and not any(_checks.takes(thing, arguments, *keywords, *mask) for mask in ((), ("mask",))):
         listed = ", ".join(["x"] * arguments + [f"{name}=" for name in keywords])
         raise OptionError(
@@ -49,7 +49,7 @@ def held_network(
 
 
 def mask_keyword(what: str, network: object, masks: Mapping[str, Any], *keywords: str) -> dict[str, Any]:
-    """Return the keyword `mask=` for a network, nothing without masks; `OptionError` if it does not accept it."""
+    """Return the keyword `mask=` for a network if there are masks; raise `OptionError` if it does not accept it."""
     if not masks:
         return {}
     expected, step = "a function that is told which entries are there", "write f(x, *, mask=None), mask by label"
@@ -66,7 +66,7 @@ class ModuleOf(nnx.Module):
 
 
 class PytreeOf:
-    """A pytree with the given attributes; its leaves are those of the attributes that are pytrees themselves."""
+    """A pytree with the given attributes; its leaves are the leaves of attributes that are pytrees."""
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         self._names = tuple(attributes)

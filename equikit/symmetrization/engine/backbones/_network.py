@@ -21,7 +21,7 @@ NOISE = "noise"
 
 
 def wide_inputs(action: Action, terms: tuple[Term, ...], x: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays of some terms in float32 or wider, so that rounding decides little, with an axis of channels."""
+    """Return the arrays of some terms with an axis of channels, in float32 or wider to limit rounding errors."""
     arrays = {term.name: x[term.name] for term in terms}
     if not action.channels:
         arrays = {name: array[..., None] for name, array in arrays.items()}
@@ -36,8 +36,8 @@ def called(
 ) -> Any:
     """Call the network with the arrays of some terms, in the form that it expects.
 
-    `DeepSets` gets all numbers of every entry as its channels, `GraphNetwork` edges and nodes, a `Network` always a
-    dictionary, and everything else one array where there is one term, and a dictionary where there are more.
+    `DeepSets` gets all numbers of every entry as its channels, `GraphNetwork` gets edges and nodes, and `Network`
+    always gets a dictionary. Any other network gets one array for one term, and a dictionary for several terms.
     """
     labels = {label for term in terms for label in term.labels}
     masks = {label: mask for label, mask in masks.items() if label in labels}
@@ -55,7 +55,7 @@ def _called_on_points(
     arrays: Mapping[str, Array],
     masks: Mapping[str, Array],
 ) -> Array:
-    """Call a network of sets or graphs: numbers of entries are channels, numbers of pairs channels of edges."""
+    """Call a network of sets or graphs: numbers of entries are channels, numbers of pairs are edge channels."""
     pairs = [term for term in terms if len(term.labels) == 2 and term.labels[0] == term.labels[1]]
     graph = isinstance(network, GraphNetwork)
     label = pairs[0].labels[0] if pairs else terms[0].labels[0] if terms and terms[0].labels else ""
