@@ -159,7 +159,7 @@ class Specification:
             >>> spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], {"a": jnp.ones((3, 8)), "b": jnp.ones((8, 2))},
             ...              jnp.ones((5, 3)))
             >>> zoo = {"a": jnp.ones((9, 3, 8)), "b": jnp.ones((9, 8, 2))}
-            >>> jax.jit(spec.augment)(jax.random.key(0), zoo)["b"].shape
+            >>> jax.jit(spec.augment)(zoo, key=jax.random.key(0))["b"].shape
             (9, 8, 2)
         """
         given = checked_leaves(self.leaves, params)
