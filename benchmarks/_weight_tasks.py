@@ -56,7 +56,7 @@ def make(name: str, sizes: Sizes, seed: int, tell: Tell) -> WeightTask:
     rows = {key: array[: sizes.train] for key, array in zoo.params.items()}, targets[: sizes.train]
     last = slice(sizes.train + sizes.validation, sizes.total)
     inputs = jax.tree.map(lambda array: jnp.asarray(array[last]), zoo.params)
-    moved = jax.jit(spec.augment)(jax.random.key(seed + 1), inputs)
+    moved = jax.jit(spec.augment)(inputs, key=jax.random.key(seed + 1))
     tests = {"as drawn": Test((inputs, targets[last])), "moved": Test((moved, targets[last]), lambda y: y)}
 
     def move(key: jax.Array, rows: Rows) -> Rows:

@@ -435,7 +435,7 @@ assert jnp.median(losses[:, -1]) < 1e-3
 # %%
 train_zoo, test_zoo = (jax.tree.map(lambda array, s=s: array[s], zoo) for s in (slice(TRAIN), slice(TRAIN, None)))
 sine_spec = weightspace.trace(sine_network, jax.tree.map(lambda array: array[0], zoo), places)
-moved_zoo = jax.jit(sine_spec.augment)(jax.random.key(3), test_zoo)
+moved_zoo = jax.jit(sine_spec.augment)(test_zoo, key=jax.random.key(3))
 target = (frequencies - frequencies[:TRAIN].mean()) / frequencies[:TRAIN].std()
 
 

@@ -180,7 +180,7 @@ def test_results_need_the_outer_label() -> None:
 def test_augmentation_draws_an_element_for_every_network(name: str) -> None:
     apply, params, x, spec = traced(name)
     zoo = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4).reshape(2, 2, *leaf.shape), params)
-    moved = jax.jit(spec.augment)(jax.random.key(0), zoo)
+    moved = jax.jit(spec.augment)(zoo, key=jax.random.key(0))
     outputs = [
         apply(jax.tree.map(lambda leaf, at=at: leaf[at], moved), x) for at in itertools.product(range(2), range(2))
     ]
