@@ -80,4 +80,4 @@ def test_the_readme_gives_the_largest_error_of_bfloat16_over_one_rounding() -> N
         if rival == "bfloat16"
     ]
     readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
-    assert f"bfloat16 errors are at most {math.ceil(10 * max(ratios)) / 10} times those of rounding" in readme
+    assert f"errors in bfloat16 are at most {math.ceil(10 * max(ratios)) / 10} times the error of rounding" in readme

@@ -75,7 +75,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     assert_error(error[0], lambda: parameter_graph_svg(made), *error[1:])
     made = graph(recurrent, PARAMS, X)
     stacked = {name: leaf[None] for name, leaf in PARAMS.items()}
-    error = (ek.ShapeError, "parameters of many networks", "[1]", "those of one", "choose one")
+    error = (ek.ShapeError, "edges of one network must have shape", "[1, 52, 1]", "[edges, width]", "choose one")
     assert_error(error[0], lambda: parameter_graph_svg(made, stacked), *error[1:])
     with pytest.raises(ek.OptionError, match="scale= must be a number > 0"):
         parameter_graph_svg(made, scale=0)

@@ -37,6 +37,14 @@ MADE: dict[Any, dict[str, Any]] = {
     nn.Gated: {"features": {"x": 2}, **GATES, **X},
     nn.NormGated: {"features": {"x": 2}, "rngs": None, **GATES, **X},
     nn.RMSNorm: {"features": {"x": 2}, "epsilon": 1e-6, "param_dtype": jnp.float32, "rngs": None, **X},
+    nn.LayerNorm: {"features": {"x": 2, "": 3}, "epsilon": 1e-6, "param_dtype": jnp.float32, "rngs": None, **X},
+    nn.BatchNorm: {
+        **{"features": {"x": 2, "": 3}, "momentum": 0.9, "epsilon": 1e-5, "use_running_average": False, **X},
+        **{"param_dtype": None, "rngs": None},
+    },
+    nn.Dropout: {"features": {"x": 2}, "rate": 0.1, "drop": "values", "deterministic": False, "rngs": RNGS, **X},
+    nn.Residual: {"layers": [nn.RMSNorm({"x": 2}, x=O(3))]},
+    nn.Stack: {"make": lambda rngs: nn.RMSNorm({"x": 2}, x=O(3)), "depth": 2, "remat": False, "rngs": RNGS},
     nn.Radial: {"cutoff": 2.0, "channels": 2, **BASIS},
     nn.GeometricMessage: {
         **{"inputs": {"p": 2}, "outputs": {"p": 2}, "cutoff": 2.0, "powers": 1, "radial": 2, "neighbors": 1.0},
@@ -95,6 +103,11 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Gated": (GATED, {"x": {"x": ones(3, 2), "gate of x": ones(2)}}),
     "NormGated": (made(nn.NormGated), {"x": {"x": ones(3, 2)}}),
     "RMSNorm": (made(nn.RMSNorm), {"x": {"x": ones(3, 2)}}),
+    "LayerNorm": (made(nn.LayerNorm), {"x": {"x": ones(3, 2), "": ones(3)}, "mask": None}),
+    "BatchNorm": (made(nn.BatchNorm), {"x": {"x": ones(5, 3, 2), "": ones(5, 3)}, "mask": None}),
+    "Dropout": (made(nn.Dropout), {"x": {"x": ones(3, 2)}, "mask": None}),
+    "Residual": (made(nn.Residual), {"x": {"x": ones(3, 2)}, "mask": None}),
+    "Stack": (made(nn.Stack), {"x": {"x": ones(3, 2)}, "mask": None}),
     "Radial": (made(nn.Radial), {"distance": ones(4)}),
     "GeometricMessage": (
         made(nn.GeometricMessage),

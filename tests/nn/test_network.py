@@ -306,7 +306,7 @@ def test_bad_arrays():
     net = ek.nn.Network(FEATURES, residual=True, x=O(3), rngs=rngs())
     with pytest.raises(ek.ShapeError, match="channels"):
         net({"x": normal(5, 3, 4)})
-    with pytest.raises(ek.ShapeError, match="arrays named"):
+    with pytest.raises(ek.ShapeError, match="do not have the expected names"):
         net({"y": normal(5, 3, 2)})
 
 

@@ -130,7 +130,7 @@ def test_a_mean_needs_the_sizes_it_is_over():
 
 def test_weights_that_do_not_fit_are_refused():
     program = plan(ek.hom("p -> p", p=ek.S))
-    with pytest.raises(ek.ShapeError, match="the weights do not fit the plan"):
+    with pytest.raises(ek.ShapeError, match="the weights do not have the expected names"):
         transpose_weights(program, {})
     with pytest.raises(ek.OptionError, match="weights is not a dictionary"):
         transpose_weights(program, [jnp.ones((2, 1, 1))])

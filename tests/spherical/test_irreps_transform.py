@@ -164,7 +164,7 @@ ERRORS = [
         ek.ShapeError,
         lambda: from_irreps(ONES, 2),
         "the irreps do not have the expected names",
-        "ArrayImpl",
+        "one array",
         "a dictionary",
         "zeros",
     ),

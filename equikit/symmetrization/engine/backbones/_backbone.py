@@ -144,7 +144,9 @@ class Call:
             _checks.array(what, array, kind="real or complex", step=step)
             axes = (*batch, *(self.sizes.get(label, label) for label in term.labels))
             step = "correct the signature; channels=False is for arrays without an axis of channels"
-            _checks.shaped(what, array, (*axes, *["channels"] * self.action.channels), step=step)
+            is_number = not axes and array.ndim == 0  # an energy of one sample may come without channels
+            channels = ["channels"] * (self.action.channels and not is_number)
+            _checks.shaped(what, array, (*axes, *channels), step=step)
         return {term.name: found[term.name] for term in terms}
 
 
