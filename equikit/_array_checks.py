@@ -220,6 +220,9 @@ def checked_shapes(
             expected="a bound group, or an input with that label",
             step=f"pass sizes={ {**(given or {}), **dict.fromkeys(map(base, missing), 4)} }, or bind {binding}",
         )
+    axes = {x for term in (*signature.inputs, *signature.outputs) for x in term.labels}
+    for label in signature.sizes.keys() - axes:
+        found.sizes.setdefault(label, 1)  # only in determinants, such as "det(x)": the maps are the same for every size
     for label, group in signature.groups.items():
         if label in found.sizes:
             _check_size(label, group, found.sizes[label])
