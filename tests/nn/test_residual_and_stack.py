@@ -92,6 +92,13 @@ def linear(before, after):
     return ek.nn.Linear({"p": before}, {"p": after}, p=S, rngs=nnx.Rngs(0))
 
 
+def on(group):
+    return ek.nn.Linear("p -> p", 2, 2, p=group, rngs=nnx.Rngs(0))
+
+
+DIFFERENT = "label 'p' is bound to different groups"
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "problem"),
     [
@@ -102,6 +109,9 @@ def linear(before, after):
         ),
         (lambda: ek.nn.Residual([linear(4, 8), linear(4, 4)]), ek.ShapeError, "two layers do not fit together"),
         (lambda: ek.nn.Residual(linear(4, 8)), ek.ShapeError, "the layers do not give the features that they take"),
+        (lambda: ek.nn.Residual([on(ek.Fixed(5)), on(S)]), ek.SignatureError, DIFFERENT),
+        (lambda: ek.nn.Residual([on(ek.O(4)), on(ek.Lorentz)]), ek.SignatureError, DIFFERENT),
+        (lambda: ek.nn.Residual([on(S(4)), on(S), on(S(5))]), ek.SignatureError, DIFFERENT),
         (lambda: ek.nn.Residual([]), ek.OptionError, "a layer of a residual block or a stack is not an NNX module"),
         (
             lambda: ek.nn.Residual([jnp.tanh]),
@@ -146,6 +156,10 @@ def test_what_does_not_fit_is_refused(make, kind, problem):
     with pytest.raises(kind) as caught:
         make()
     assert caught.value.problem == problem
+
+
+def test_a_group_and_its_free_group_are_one_group_in_a_block():
+    assert ek.nn.Residual([on(S), on(S(4)), on(S)])(jnp.ones((3, 4, 2))).shape == (3, 4, 2)
 
 
 # Stacks.

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._errors import OptionError, ShapeError, SignatureError
+from equikit.groups import Fixed, Group
 from equikit.nn._features import Features, masks_for, read_features
 from equikit.nn._layer import Layer, features_text
 from equikit.nn.networks._hidden import agree, present
@@ -83,6 +84,24 @@ def refuse_mismatch(layers: Sequence[nnx.Module]) -> None:
             )
 
 
+def refuse_groups(layers: Sequence[nnx.Module]) -> None:
+    """Raise `SignatureError` where two layers bind a label to groups that are not one group, or its free group."""
+    found: dict[str, Group | Fixed] = {}
+    for layer in layers:
+        signature = known_groups(layer)
+        for label, group in signature.bindings if signature is not None else ():
+            known = found.setdefault(label, group)
+            if known != group and (
+                isinstance(known, Fixed) or isinstance(group, Fixed) or (known.free != group and group.free != known)
+            ):
+                raise SignatureError(
+                    f"label {label!r} is bound to different groups",
+                    got=f"{known} and {group}",
+                    expected="one group for each label in all layers of a residual block",
+                    step=f"bind {label!r} to {known} in all layers, or use two labels",
+                )
+
+
 class Residual(Layer):
     r"""Residual block \(y = x + f(x)\), where f is a layer or a sequence of layers.
 
@@ -96,6 +115,7 @@ class Residual(Layer):
     Raises:
         OptionError: if there are no layers, or a layer is not an NNX module.
         ShapeError: if the features of consecutive layers, or of the input and the output, do not agree.
+        SignatureError: if layers bind a label to different groups; a group and its free group agree.
 
     Example:
         >>> import jax.numpy as jnp
@@ -114,6 +134,7 @@ class Residual(Layer):
         given = [layers] if isinstance(layers, nnx.Module) and not isinstance(layers, nnx.List) else layers
         self.layers = nnx.List(checked_layers([*given] if isinstance(given, Sequence) else [given]))
         refuse_mismatch([*self.layers])
+        refuse_groups([*self.layers])
 
     @property
     def sides(self) -> tuple[Features, Features] | None:
