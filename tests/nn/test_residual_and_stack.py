@@ -83,6 +83,22 @@ def test_absent_entries_are_zero_and_change_nothing(make):
     assert not any(a[:, 3:].any() for a in y.values())
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [on(S), ek.nn.Pointwise(jnp.cos, "p", p=S)],
+        lambda: [ek.nn.Pointwise(jnp.cos, "p", p=S), on(S)],
+        lambda: [nnx.Linear(2, 2, rngs=nnx.Rngs(0)), on(S)],
+    ],
+    ids=["pointwise last", "pointwise first", "flax first"],
+)
+def test_absent_entries_are_zero_next_to_layers_without_masks(make):
+    x, mask = jnp.ones((3, 2)).at[2].set(jnp.nan), {"p": jnp.array([True, True, False])}
+    y = ek.nn.Residual(make())(x, mask=mask)
+    assert not y[2].any()
+    assert np.isfinite(y).all()
+
+
 def test_the_mask_of_an_unknown_label_is_refused():
     with pytest.raises(ek.ShapeError, match="'q'"):
         block(nnx.Rngs(0))(X, mask={"q": jnp.ones((2, 5), bool)})
@@ -163,6 +179,12 @@ def test_a_group_and_its_free_group_are_one_group_in_a_block():
 
 
 # Stacks.
+
+
+def test_layers_without_variables_are_stacked():
+    net = ek.nn.Stack(lambda _: ek.nn.Pointwise(jnp.cos, "p", p=S), 3, rngs=nnx.Rngs(0))
+    x = jnp.arange(3.0)[:, None]
+    assert_close(net(x), jnp.cos(jnp.cos(jnp.cos(x))), 1e-6)
 
 
 @pytest.mark.parametrize("remat", [False, True])

@@ -138,9 +138,11 @@ class Residual(Layer):
 
     @property
     def sides(self) -> tuple[Features, Features] | None:
-        """The input features of the first layer, twice, if they are known."""
-        first = known_sides(self.layers[0])
-        return None if first is None else (first[0], first[0])
+        """The input features of the first layer, or the output features of the last one, twice, if they are known."""
+        first, last = known_sides(self.layers[0]), known_sides(self.layers[-1])
+        if first is not None:
+            return first[0], first[0]
+        return None if last is None else (last[1], last[1])
 
     @property
     def call_signature(self) -> Signature:
@@ -158,7 +160,8 @@ class Residual(Layer):
         Args:
             x: input of the first layer.
             mask: for a label, booleans `[*batch, n]`: which entries are present; passed to every layer with the label.
-                If the first layer is from equikit, absent entries are zero in the result, whatever their values.
+                If the features of the first or last layer are known, absent entries are zero in the result, whatever
+                their values.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit, or the layers change the shape.
@@ -168,11 +171,12 @@ class Residual(Layer):
             y = applied(layer, y, mask, whole)
         kept = self._present(x, mask, whole)
         refuse_change(kept, y)
+        y = self._present(y, mask, whole)  # a pointwise function, such as a cosine, may have filled absent entries
         result: Arrays = jax.tree.map(jnp.add, kept, y)
         return result
 
     def _present(self, x: Arrays, mask: Masks | None, whole: Signature) -> Arrays:
-        """Return the input with its absent entries set to zero."""
+        """Return an array of the block's features, or a dictionary of them, with absent entries set to zero."""
         sides = self.sides
         if mask is None or sides is None:
             return x
