@@ -94,9 +94,16 @@ def test_absent_entries_are_zero_and_change_nothing(make):
 )
 def test_absent_entries_are_zero_next_to_layers_without_masks(make):
     x, mask = jnp.ones((3, 2)).at[2].set(jnp.nan), {"p": jnp.array([True, True, False])}
-    y = ek.nn.Residual(make())(x, mask=mask)
+    net = ek.nn.Residual(make())
+    y, gradient = net(x, mask=mask), nnx.grad(lambda net: net(x, mask=mask).sum())(net)
     assert not y[2].any()
-    assert np.isfinite(y).all()
+    assert all(np.isfinite(a).all() for a in (y, *jax.tree.leaves(gradient)))
+
+
+@pytest.mark.parametrize(("mask", "kind"), [(jnp.ones(4, bool), ek.ShapeError), (jnp.ones(3), ek.DTypeError)])
+def test_a_wrong_mask_is_refused_where_no_layer_takes_masks(mask, kind):
+    with pytest.raises(kind, match="the mask for 'p'"):
+        ek.nn.Residual(ek.nn.Gated({"p": 2}, p=S))({"p": jnp.ones((3, 2))}, mask={"p": mask})
 
 
 def test_the_mask_of_an_unknown_label_is_refused():

@@ -14,7 +14,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.groups import Fixed, Group
-from equikit.nn._features import Features, masks_for, read_features
+from equikit.nn._features import Features, checked_features, masks_for, read_features
 from equikit.nn._layer import Layer, features_text
 from equikit.nn.networks._hidden import agree, present
 from equikit.plans import Arrays, Masks
@@ -166,10 +166,10 @@ class Residual(Layer):
         Raises:
             ShapeError, DTypeError: if an array does not fit, or the layers change the shape.
         """
-        y, whole = x, self.call_signature
+        whole = self.call_signature
+        y = kept = self._present(x, mask, whole)
         for layer in self.layers:
             y = applied(layer, y, mask, whole)
-        kept = self._present(x, mask, whole)
         refuse_change(kept, y)
         y = self._present(y, mask, whole)  # a pointwise function, such as a cosine, may have filled absent entries
         result: Arrays = jax.tree.map(jnp.add, kept, y)
@@ -180,9 +180,9 @@ class Residual(Layer):
         sides = self.sides
         if mask is None or sides is None:
             return x
-        terms, _ = read_features(sides[0], "input")
+        terms, widths = read_features(sides[0], "input")
         masks = masks_for(whole, whole, mask)
-        if isinstance(x, Mapping):
-            kept: Any = {term.name: present(term, x[term.name], masks) for term in terms if term.name in x}
-            return kept  # type: ignore[no-any-return]
-        return present(terms[0], x, masks)
+        given: Any = x if isinstance(x, Mapping) else {terms[0].name: x}
+        arrays = checked_features(Signature(terms, (), whole.bindings), widths, given, masks)
+        kept = {term.name: present(term, arrays[term.name], masks) for term in terms}
+        return kept if isinstance(x, Mapping) else kept[terms[0].name]
