@@ -208,7 +208,8 @@ def checked_shapes(
     for term, width, array in zip(signature.inputs, channels, arrays, strict=True):
         batch = _read_shape(signature, term, width, array, sizes, batch, sized)
     known_sizes = {label: size for label, (size, _) in sizes.items()}
-    known_sizes |= {label: known_sizes[base(label)] for label in signature.sizes if base(label) in known_sizes}
+    labels = signature.sizes
+    known_sizes |= {label: known_sizes[base(label)] for label in labels if base(label) in known_sizes}
     found = Shapes(batch[0] if batch else (), known_sizes)
     missing = sorted({x for term in signature.outputs for x in term.labels} - found.sizes.keys())
     if missing:
@@ -220,6 +221,8 @@ def checked_shapes(
             expected="a bound group, or an input with that label",
             step=f"pass sizes={ {**(given or {}), **dict.fromkeys(map(base, missing), 4)} }, or bind {binding}",
         )
+    for label in labels.keys() - found.sizes.keys():
+        found.sizes[label] = 1  # a label in determinants only, such as "det(x)": the maps are the same for every size
     for label, group in signature.groups.items():
         if label in found.sizes:
             _check_size(label, group, found.sizes[label])

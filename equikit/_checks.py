@@ -497,11 +497,15 @@ def key(value: Any, *, expected: str = "a JAX key", step: str = "write key=jax.r
     )
 
 
-def rngs(value: Any) -> Any:
-    """Return the random keys of a Flax module, or raise `OptionError`."""
-    if not callable(getattr(value, "params", None)):
+def rngs(value: Any, stream: str = "params") -> Any:
+    """Return the random keys of a Flax module, or raise `OptionError` if they are not, or lack the stream."""
+    if not callable(getattr(value, stream, None)):
+        streams = [*value] if hasattr(value, "fork") else None
         raise OptionError(
-            "rngs= must be nnx.Rngs", got=shown(value), expected="nnx.Rngs", step="write rngs=nnx.Rngs(0)"
+            "rngs= must be nnx.Rngs" if streams is None else f"rngs= has no keys for {stream!r}",
+            got=shown(value) if streams is None else f"nnx.Rngs with {', '.join(map(repr, streams)) or 'no keys'}",
+            expected="nnx.Rngs" if streams is None else f"nnx.Rngs with {stream!r} or 'default'",
+            step="write rngs=nnx.Rngs(0)",
         )
     return value
 
@@ -548,11 +552,13 @@ class Call:
         name: its name in error messages.
         options: its keyword-only arguments; every other keyword is a label.
         arguments: all arguments that can be passed by name, including options; no label has such a name.
+        inner: the positional arguments of inherited constructors and inner layers, which the call passes itself.
     """
 
     name: str
     options: frozenset[str]
     arguments: frozenset[str]
+    inner: frozenset[str] = frozenset()
 
 
 def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
@@ -572,10 +578,14 @@ def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 @functools.lru_cache(maxsize=256)
 def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
     """Return the arguments of a function or class, and of the functions that receive its keywords."""
-    calls = (call for outer in (function, *inner) for call in _constructors(outer))
-    found = [p for call in calls for p in inspect.signature(call).parameters.values()]
+    calls = [
+        [*inspect.signature(call).parameters.values()] for outer in (function, *inner) for call in _constructors(outer)
+    ]
+    own = {p.name for p in calls[0] if p.kind is not p.VAR_KEYWORD}
+    found = [p for call in calls for p in call]
     options = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
-    return Call(function.__name__, options, options.union(p.name for p in found if p.kind is p.POSITIONAL_OR_KEYWORD))
+    arguments = options.union(p.name for p in found if p.kind is p.POSITIONAL_OR_KEYWORD)
+    return Call(function.__name__, options, arguments, arguments - options - own)
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
@@ -599,7 +609,7 @@ def refuse_misspelled(call: Call, keywords: Collection[str], labels: Collection[
             expected="random keys for layers with parameters only",
             step="remove rngs=",
         )
-    known = call.arguments.union(labels) - {"self"}
+    known = (call.arguments - call.inner - {"self"}).union(labels)
     for name in unknown:
         if nearest(name, sorted(known)):
             refuse_unknown(call.name, [name], known)

@@ -77,3 +77,18 @@ def test_a_public_function_can_be_pickled(door):
     for name in door.__all__:
         if callable(value := getattr(door, name)):
             assert pickle.loads(pickle.dumps(value)) is value
+
+
+@pytest.mark.parametrize(
+    ("make", "keyword"),
+    [
+        (lambda **options: ek.nn.LayerNorm({"p": 2}, p=ek.S, **options), "binding"),
+        (lambda **options: ek.nn.Network([{"p": 2}, {"p": 2}], p=ek.S, **RNGS, **options), "signatur"),
+        (lambda **options: ek.nn.Invariant("p", 2, 3, p=ek.S, **RNGS, **options), "signatur"),
+    ],
+    ids=["inherited", "inner", "outer"],
+)
+def test_an_argument_that_the_layer_gives_itself_is_not_suggested(make, keyword):
+    with pytest.raises(ek.SignatureError) as caught:
+        make(**{keyword: 3})
+    assert caught.value.problem == f"no axis has the label {keyword!r}"

@@ -340,7 +340,8 @@ def bind(
     given = given_bindings(groups, keywords)
     refuse_misspelled(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
     for label in sorted(labels - given.keys()):
-        family = "ek.GL" if f"{label}*" in written else "ek.S"
+        turned = any(label in term.determinants for term in (*inputs, *outputs))
+        family = "ek.GL" if f"{label}*" in written else "ek.O(3)" if turned else "ek.S"
         raise UnboundLabelError(
             f"label {label!r} is not bound to a group",
             label=label,

@@ -155,6 +155,14 @@ def test_the_step_after_an_unbound_label_is_valid_python(label, step):
     assert str(caught.value).endswith(f"next step: {step}")
 
 
+@pytest.mark.parametrize("term", ["x~", "det(x)"])
+def test_the_step_after_an_unbound_determinant_is_a_group_that_has_one(term):
+    with pytest.raises(SignatureError, match="not bound") as caught:
+        hom(f"{term} -> {term}")
+    assert str(caught.value).endswith("next step: add x=ek.O(3)")
+    assert hom(f"{term} -> {term}", x=ek.O(3)).dim == 1
+
+
 @pytest.mark.parametrize("label", ["in", "lambda", "class", "None", "def", "groups", "self", "signature", "_", "p1"])
 def test_any_word_is_a_label_through_groups(label):
     space = hom(f"{label} {label} -> {label}", groups={label: S(4)})

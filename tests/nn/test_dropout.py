@@ -117,3 +117,16 @@ def test_bad_options_of_dropout(options, problem, step):
     with pytest.raises(ek.OptionError) as caught:
         ek.nn.Dropout({"x": 1}, **{"rate": 0.5, "rngs": nnx.Rngs(0), "x": O(3)} | options)
     assert (caught.value.problem, caught.value.step) == (problem, step)
+
+
+def test_dropout_needs_keys_of_its_own_stream_only():
+    layer = ek.nn.Dropout({"p": 1}, 0.5, p=S, rngs=nnx.Rngs(dropout=0))
+    assert set(np.unique(layer(jnp.ones((50, 1))))) == {0, 2}
+
+
+@pytest.mark.parametrize("streams", [{}, {"params": 0}], ids=["none", "params"])
+def test_dropout_names_the_stream_that_is_missing(streams):
+    with pytest.raises(ek.OptionError) as caught:
+        ek.nn.Dropout({"p": 1}, 0.5, p=S, rngs=nnx.Rngs(**streams))
+    assert caught.value.problem == "rngs= has no keys for 'dropout'"
+    assert caught.value.step == "write rngs=nnx.Rngs(0)"

@@ -63,6 +63,19 @@ def test_the_bias_of_a_pseudotensor_is_the_levi_civita_tensor():
     assert {name: bias.shape for name, bias in layer.bias.items()} == {"-> x x x~": (1, 1)}
 
 
+@pytest.mark.parametrize("method", ["auto", "factored", "dense", "naive"])
+def test_pseudoscalars_alone_need_no_size(method):
+    layer = ek.nn.Linear("det(x) -> det(x)", 2, 3, x=O, use_bias=False, method=method, rngs=nnx.Rngs(0))
+    x = jnp.ones((4, 2))
+    assert_close(layer(x), x @ layer.kernel["det(x) -> det(x)"][0], 1e-6)
+    assert_close(layer(x), layer(x, sizes={"x": 3}), 1e-6)
+
+
+def test_products_of_pseudoscalars_alone_need_no_size():
+    layer = ek.nn.Multilinear("det(x), p -> p det(x)", (2, 2), 3, x=O, p=S, rngs=nnx.Rngs(0))
+    assert layer(jnp.ones((4, 2)), jnp.ones((4, 5, 2))).shape == (4, 5, 3)
+
+
 @pytest.mark.parametrize("group", SPACES, ids=str)
 def test_products_reach_axial_vectors_and_pseudoscalars(group):
     inputs, outputs = {"x": 2, "x~": 2}, {"": 2, "det(x)": 2} | ({"x~": 2, "x": 2} if group.n == 3 else {})

@@ -83,6 +83,29 @@ def test_absent_entries_are_zero_and_change_nothing(make):
     assert not any(a[:, 3:].any() for a in y.values())
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [on(S), ek.nn.Pointwise(jnp.cos, "p", p=S)],
+        lambda: [ek.nn.Pointwise(jnp.cos, "p", p=S), on(S)],
+        lambda: [nnx.Linear(2, 2, rngs=nnx.Rngs(0)), on(S)],
+    ],
+    ids=["pointwise last", "pointwise first", "flax first"],
+)
+def test_absent_entries_are_zero_next_to_layers_without_masks(make):
+    x, mask = jnp.ones((3, 2)).at[2].set(jnp.nan), {"p": jnp.array([True, True, False])}
+    net = ek.nn.Residual(make())
+    y, gradient = net(x, mask=mask), nnx.grad(lambda net: net(x, mask=mask).sum())(net)
+    assert not y[2].any()
+    assert all(np.isfinite(a).all() for a in (y, *jax.tree.leaves(gradient)))
+
+
+@pytest.mark.parametrize(("mask", "kind"), [(jnp.ones(4, bool), ek.ShapeError), (jnp.ones(3), ek.DTypeError)])
+def test_a_wrong_mask_is_refused_where_no_layer_takes_masks(mask, kind):
+    with pytest.raises(kind, match="the mask for 'p'"):
+        ek.nn.Residual(ek.nn.Gated({"p": 2}, p=S))({"p": jnp.ones((3, 2))}, mask={"p": mask})
+
+
 def test_the_mask_of_an_unknown_label_is_refused():
     with pytest.raises(ek.ShapeError, match="'q'"):
         block(nnx.Rngs(0))(X, mask={"q": jnp.ones((2, 5), bool)})
@@ -90,6 +113,13 @@ def test_the_mask_of_an_unknown_label_is_refused():
 
 def linear(before, after):
     return ek.nn.Linear({"p": before}, {"p": after}, p=S, rngs=nnx.Rngs(0))
+
+
+def on(group):
+    return ek.nn.Linear("p -> p", 2, 2, p=group, rngs=nnx.Rngs(0))
+
+
+DIFFERENT = "label 'p' is bound to different groups"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +132,9 @@ def linear(before, after):
         ),
         (lambda: ek.nn.Residual([linear(4, 8), linear(4, 4)]), ek.ShapeError, "two layers do not fit together"),
         (lambda: ek.nn.Residual(linear(4, 8)), ek.ShapeError, "the layers do not give the features that they take"),
+        (lambda: ek.nn.Residual([on(ek.Fixed(5)), on(S)]), ek.SignatureError, DIFFERENT),
+        (lambda: ek.nn.Residual([on(ek.O(4)), on(ek.Lorentz)]), ek.SignatureError, DIFFERENT),
+        (lambda: ek.nn.Residual([on(S(4)), on(S), on(S(5))]), ek.SignatureError, DIFFERENT),
         (lambda: ek.nn.Residual([]), ek.OptionError, "a layer of a residual block or a stack is not an NNX module"),
         (
             lambda: ek.nn.Residual([jnp.tanh]),
@@ -148,7 +181,17 @@ def test_what_does_not_fit_is_refused(make, kind, problem):
     assert caught.value.problem == problem
 
 
+def test_a_group_and_its_free_group_are_one_group_in_a_block():
+    assert ek.nn.Residual([on(S), on(S(4)), on(S)])(jnp.ones((3, 4, 2))).shape == (3, 4, 2)
+
+
 # Stacks.
+
+
+def test_layers_without_variables_are_stacked():
+    net = ek.nn.Stack(lambda _: ek.nn.Pointwise(jnp.cos, "p", p=S), 3, rngs=nnx.Rngs(0))
+    x = jnp.arange(3.0)[:, None]
+    assert_close(net(x), jnp.cos(jnp.cos(jnp.cos(x))), 1e-6)
 
 
 @pytest.mark.parametrize("remat", [False, True])

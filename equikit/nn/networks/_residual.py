@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
-from equikit.nn._features import Features, masks_for, read_features
+from equikit._errors import OptionError, ShapeError, SignatureError
+from equikit.groups import Fixed, Group
+from equikit.nn._features import Features, checked_features, masks_for, read_features
 from equikit.nn._layer import Layer, features_text
 from equikit.nn.networks._hidden import agree, present
 from equikit.plans import Arrays, Masks
@@ -83,6 +84,24 @@ def refuse_mismatch(layers: Sequence[nnx.Module]) -> None:
             )
 
 
+def refuse_groups(layers: Sequence[nnx.Module]) -> None:
+    """Raise `SignatureError` where two layers bind a label to groups that are not one group, or its free group."""
+    found: dict[str, Group | Fixed] = {}
+    for layer in layers:
+        signature = known_groups(layer)
+        for label, group in signature.bindings if signature is not None else ():
+            known = found.setdefault(label, group)
+            if known != group and (
+                isinstance(known, Fixed) or isinstance(group, Fixed) or (known.free != group and group.free != known)
+            ):
+                raise SignatureError(
+                    f"label {label!r} is bound to different groups",
+                    got=f"{known} and {group}",
+                    expected="one group for each label in all layers of a residual block",
+                    step=f"bind {label!r} to {known} in all layers, or use two labels",
+                )
+
+
 class Residual(Layer):
     r"""Residual block \(y = x + f(x)\), where f is a layer or a sequence of layers.
 
@@ -96,6 +115,7 @@ class Residual(Layer):
     Raises:
         OptionError: if there are no layers, or a layer is not an NNX module.
         ShapeError: if the features of consecutive layers, or of the input and the output, do not agree.
+        SignatureError: if layers bind a label to different groups; a group and its free group agree.
 
     Example:
         >>> import jax.numpy as jnp
@@ -114,12 +134,15 @@ class Residual(Layer):
         given = [layers] if isinstance(layers, nnx.Module) and not isinstance(layers, nnx.List) else layers
         self.layers = nnx.List(checked_layers([*given] if isinstance(given, Sequence) else [given]))
         refuse_mismatch([*self.layers])
+        refuse_groups([*self.layers])
 
     @property
     def sides(self) -> tuple[Features, Features] | None:
-        """The input features of the first layer, twice, if they are known."""
-        first = known_sides(self.layers[0])
-        return None if first is None else (first[0], first[0])
+        """The input features of the first layer, or the output features of the last one, twice, if they are known."""
+        first, last = known_sides(self.layers[0]), known_sides(self.layers[-1])
+        if first is not None:
+            return first[0], first[0]
+        return None if last is None else (last[1], last[1])
 
     @property
     def call_signature(self) -> Signature:
@@ -137,27 +160,29 @@ class Residual(Layer):
         Args:
             x: input of the first layer.
             mask: for a label, booleans `[*batch, n]`: which entries are present; passed to every layer with the label.
-                If the first layer is from equikit, absent entries are zero in the result, whatever their values.
+                If the features of the first or last layer are known, absent entries are zero in the result, whatever
+                their values.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit, or the layers change the shape.
         """
-        y, whole = x, self.call_signature
+        whole = self.call_signature
+        y = kept = self._present(x, mask, whole)
         for layer in self.layers:
             y = applied(layer, y, mask, whole)
-        kept = self._present(x, mask, whole)
         refuse_change(kept, y)
+        y = self._present(y, mask, whole)  # a pointwise function, such as a cosine, may have filled absent entries
         result: Arrays = jax.tree.map(jnp.add, kept, y)
         return result
 
     def _present(self, x: Arrays, mask: Masks | None, whole: Signature) -> Arrays:
-        """Return the input with its absent entries set to zero."""
+        """Return an array of the block's features, or a dictionary of them, with absent entries set to zero."""
         sides = self.sides
         if mask is None or sides is None:
             return x
-        terms, _ = read_features(sides[0], "input")
+        terms, widths = read_features(sides[0], "input")
         masks = masks_for(whole, whole, mask)
-        if isinstance(x, Mapping):
-            kept: Any = {term.name: present(term, x[term.name], masks) for term in terms if term.name in x}
-            return kept  # type: ignore[no-any-return]
-        return present(terms[0], x, masks)
+        given: Any = x if isinstance(x, Mapping) else {terms[0].name: x}
+        arrays = checked_features(Signature(terms, (), whole.bindings), widths, given, masks)
+        kept = {term.name: present(term, arrays[term.name], masks) for term in terms}
+        return kept if isinstance(x, Mapping) else kept[terms[0].name]

@@ -142,7 +142,7 @@ class Stack(Layer):
             return y, {i: new for i, (old, new) in enumerate(zip(values, after, strict=True)) if new is not old}
 
         step = jax.checkpoint(step) if self.remat else step
-        result, changed = lax.scan(step, jax.tree.map(jnp.asarray, x), given)
+        result, changed = lax.scan(step, jax.tree.map(jnp.asarray, x), given, length=self.depth)
         self._write(changed)
         found: Arrays = result
         return found

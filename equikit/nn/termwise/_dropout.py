@@ -66,7 +66,8 @@ class Dropout(Termwise):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        super().__init__(features, _checks.rngs(rngs), groups, bindings)
+        _checks.rngs(rngs, "dropout")
+        super().__init__(features, None, groups, bindings)
         self.rate: float = _checks.number("rate", rate, least=0, most=1, example=0.1, traced=False)
         self.drop: Dropped = _checks.choice("drop", drop, ("values", "channels", "entries"))
         self.deterministic = _checks.flag("deterministic", deterministic)

@@ -38,7 +38,7 @@ class Termwise(Layer):
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
-        rngs: random keys; `None` for a layer without random numbers.
+        rngs: random keys that are not used, or `None`.
         groups, bindings: the group of each label.
     """
 
