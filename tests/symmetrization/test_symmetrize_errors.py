@@ -364,7 +364,7 @@ CASES = {
         )(jnp.ones((5, 4))),
         (
             ek.OptionError,
-            "the dimension of alignments with points must be a whole number ≥ 2",
+            "the dimension of alignments with points must be a whole number ≤ 3",
             "4",
             "an integer from 2 to 3",
             'on_degenerate="sample"',

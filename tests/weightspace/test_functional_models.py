@@ -218,7 +218,7 @@ def test_what_is_no_key_is_refused() -> None:
     spec, params = traced("perceptron")
     model = Functional(spec, [1, 1, 1], dropout=0.1, rngs=nnx.Rngs(0))
     calls = {
-        "random_element": spec.random_element,
+        "random_element": lambda key: spec.random_element(key=key),
         "augment": lambda key: spec.augment(params, key=key),
         "check": lambda key: spec.check(lambda p, x: x, params, jnp.ones(2), key=key),
         "dropout": lambda key: model(params, key=key),
