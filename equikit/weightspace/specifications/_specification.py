@@ -249,7 +249,7 @@ class Specification:
 
 def checked_specification(spec: Any) -> None:
     """Raise `OptionError` unless `spec` is a `Specification`."""
-    _checks.instance("spec", spec, Specification, "trace(apply, params, x)")
+    _checks.instance("spec", spec, Specification, "trace(apply, params, x), the first argument")
 
 
 def warn_of_unread(spec: Specification) -> None:
