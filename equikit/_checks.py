@@ -632,8 +632,8 @@ def refuse_unknown(owner: str, given: Collection[str], known: Collection[str]) -
 def answer_misspelled(door: str) -> None:
     """Make every public class and function of a module suggest the closest option for an unknown keyword.
 
-    Constructors are wrapped in place; functions are wrapped only in the public namespace. Classes and functions that
-    accept any keyword, such as labels, are unchanged.
+    Constructors are wrapped in place, functions in the public namespace and in the module that defines them. Classes
+    and functions that accept any keyword, such as labels, are unchanged.
     """
     namespace = vars(sys.modules[door])
     for name in namespace["__all__"]:
@@ -647,7 +647,7 @@ def answer_misspelled(door: str) -> None:
             setattr(public, constructor, _answering(getattr(public, constructor), name, known))
         else:
             namespace[name] = _answering(public, name, known)
-            namespace[name].__module__ = door  # pickle looks functions up there
+            vars(sys.modules[public.__module__])[name] = namespace[name]  # pickle looks functions up there
 
 
 def _options(public: Callable[..., Any]) -> frozenset[str] | None:

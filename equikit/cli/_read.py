@@ -181,7 +181,7 @@ def parse_sizes(text: str | None, space: HomSpace | MultilinearSpace) -> dict[st
         ShapeError: if a free label has no size, or a size contradicts the space.
 
     Example:
-        >>> from equikit import hom
+        >>> from equikit import S, hom
         >>> parse_sizes("8", hom("p -> p", p=S))
         {'p': 8}
     """
