@@ -48,7 +48,7 @@ def refused(layer: Any, out_sharding: Any, mesh: AbstractMesh | None, kind: type
         (P("data", None, None, None, "model"), ShapeError, ["has 5 entries for 4 axes", "at most 4 entries"]),
         (P("rows"), OptionError, ["names the axis 'rows', which the mesh does not have", "['data', 'model']"]),
         ("data", OptionError, ["is not a sharding", "'data'", 'write jax.P("data")']),
-        ({"p q": P("data")}, OptionError, ["out_sharding has 'p q', which is not an output", "some of ['p p']"]),
+        ({"p q": P("data")}, OptionError, ["out_sharding= has 'p q', which is not an output", "some of ['p p']"]),
         (NamedSharding(OTHER, P("data")), OptionError, ["is for another mesh", "{'data': 8, 'model': 2}"]),
         (P(unreduced={"data"}), OptionError, ["leaves sums open", "remove them"]),
     ],

@@ -9,7 +9,6 @@ from typing import Any
 
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from equikit import _checks
 from equikit._array_checks import by_name
 from equikit._errors import EquikitError, OptionError, ShapeError
 from equikit.signatures import Term
@@ -58,16 +57,17 @@ def by_output(results: Sequence[Result], given: object) -> list[Any]:
         return [None] * len(names)
     if not isinstance(given, Mapping):
         if len(names) != 1:
-            raise OptionError(
-                "one out_sharding came for several outputs",
-                got=repr(given),
-                expected=f"a dictionary with shardings for some of {names}",
-                step=f"write out_sharding={{{names[0]!r}: ...}}",
-            )
+            raise _not_by_output("one out_sharding came for several outputs", given, names)
         return [given]
     given = by_name(names, given)
-    _checks.refuse_unknown("out_sharding", given, names)
+    for unknown in given.keys() - set(names):
+        raise _not_by_output(f"out_sharding= has {unknown!r}, which is not an output", given, names)
     return [given.get(name) for name in names]
+
+
+def _not_by_output(problem: str, given: object, names: list[str]) -> OptionError:
+    expected, step = f"a dictionary with shardings for some of {names}", f"write out_sharding={{{names[0]!r}: ...}}"
+    return OptionError(problem, got=repr(given), expected=expected, step=step)
 
 
 def checked_spec(each: Result, given: Any, mesh: AbstractMesh) -> PartitionSpec | None:
