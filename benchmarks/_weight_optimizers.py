@@ -175,7 +175,7 @@ def compared(name: str, case: Case, sizes: Sizes, seed: int, tell: Tell) -> dict
 def mean_losses(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> jax.Array:
     """Return the mean loss before each step, over new problems; a diverged loss counts as the first."""
     keys = jax.random.split(jax.random.key(seed), sizes.tests)
-    losses = jax.vmap(lambda key: train(optimizer, problem, sizes.steps, key)[1])(keys)
+    losses = jax.vmap(lambda key: train(optimizer, problem, sizes.steps, key=key)[1])(keys)
     return jnp.mean(jnp.where(losses < losses[:, :1], losses, losses[:, :1]), axis=0)
 
 
