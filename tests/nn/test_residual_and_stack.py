@@ -289,3 +289,14 @@ def test_a_deep_network_under_half_precision_keeps_its_dtype():
     x = {name: array.astype(jnp.bfloat16) for name, array in X.items()}
     y = ek.nn.Stack(make, 2, rngs=nnx.Rngs(0))(x)
     assert {array.dtype for array in y.values()} == {jnp.dtype(jnp.bfloat16)}
+
+
+@pytest.mark.parametrize("make", [nnx.LayerNorm, nnx.BatchNorm])
+def test_layers_of_flax_do_not_get_masks_of_labels(make):
+    linear = ek.nn.Linear("p -> p", 4, 4, p=S, rngs=nnx.Rngs(0))
+    norm = make(4, rngs=nnx.Rngs(0))
+    x, mask = X["p"], jnp.broadcast_to(jnp.arange(5) < 3, (2, 5))
+    expected = x + norm(linear(x, mask=mask))
+    found = ek.nn.Residual([linear, make(4, rngs=nnx.Rngs(0))])(x, mask=mask)
+    assert_close(found[:, :3], expected[:, :3], 1e-6)
+    assert not jnp.any(found[:, 3:])

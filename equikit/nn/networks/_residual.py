@@ -34,7 +34,8 @@ def known_groups(layer: nnx.Module) -> Signature | None:
 
 def applied(layer: Any, x: Any, mask: Masks | None, whole: Signature) -> Any:
     """Apply a layer, with the masks of its labels only."""
-    if not _takes_mask(type(layer).__call__):
+    of_flax = type(layer).__module__.partition(".")[0] == "flax"  # there `mask=` is an array with another meaning
+    if of_flax or not _takes_mask(type(layer).__call__):
         return layer(x)
     own = known_groups(layer)
     return layer(x, mask=mask if own is None else masks_for(own, whole, mask))
