@@ -161,7 +161,7 @@ def _is_check(node: ast.AST) -> bool:
         return False
     called = ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ""
     owner, _, name = called.rpartition(".")
-    by_name = name not in NO_CHECKS if owner.endswith("_checks") else _checks_by_name(name)
+    by_name = name not in NO_CHECKS if owner.endswith(("_checks", "_keywords")) else _checks_by_name(name)
     return _makes_error(node) or (by_name and not isinstance(node, ast.Return))
 
 
@@ -192,7 +192,7 @@ def lines_of_checks(path: Path) -> tuple[int, int]:
     tree = parsed(path)
     executable, checks = _executable(tree), set[int]()
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    shared = path.name.endswith("_checks.py")
+    shared = path.name.endswith(("_checks.py", "_keywords.py"))
     for node in ast.walk(tree):
         named = isinstance(node, ast.FunctionDef) and _checks_by_name(node.name)
         if named or _is_check(node):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import equikit as ek
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._errors import EquikitError, Place, UnboundLabelError
 
 ACCEPTED = {
@@ -200,8 +200,8 @@ REFUSED = {
         "the package no_such_package, which only this function needs",
         "pip install 'equikit[plot]'",
     ),
-    "unknown": (lambda: _checks.refuse_unknown("Linear", ["biass"], ["bias"]), "biass=", "bias", "write bias="),
-    "unknown-far": (lambda: _checks.refuse_unknown("Linear", ["q"], []), "q=", "no options", "remove q="),
+    "unknown": (lambda: _keywords.refuse_unknown("Linear", ["biass"], ["bias"]), "biass=", "bias", "write bias="),
+    "unknown-far": (lambda: _keywords.refuse_unknown("Linear", ["q"], []), "q=", "no options", "remove q="),
 }
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 import equikit as ek
 from equikit import spherical, symmetrization, testing, weightspace
-from equikit._checks import call_of
+from equikit._keywords import call_of
 from equikit.nn import Linear
 from equikit.weightspace import asymmetric, graphs, optimizers, teleportation
 

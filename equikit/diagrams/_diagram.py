@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._checks import call_of
 from equikit._errors import DiagramError
+from equikit._keywords import call_of
 from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams.algebra._algebra import Multipliable
 from equikit.diagrams.counting._growth import canonical

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import numpy as np
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams._dense import BASES, block_places, diagram_tensor, given_sizes, label_sizes, refuse_if_dense
 from equikit.diagrams._diagram import Diagram
@@ -417,8 +417,8 @@ def hom(
 
     whole = f"{signature} -> {outputs}" if isinstance(signature, str) and isinstance(outputs, str) else signature
     if is_multilinear(whole):
-        return multilinear(str(whole), groups, bindings, _checks.call_of(hom))
-    space = HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(hom)))
+        return multilinear(str(whole), groups, bindings, _keywords.call_of(hom))
+    space = HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_keywords.call_of(hom)))
     for pair in itertools.product(space.signature.inputs, space.signature.outputs):
         space.signature.between(*pair)  # raises for an odd number of determinants of a free group
     return space

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from equikit import _checks
-from equikit._checks import Call
+from equikit import _keywords
 from equikit._errors import SignatureError
+from equikit._keywords import Call
 from equikit.diagrams import HomSpace, MultilinearSpace
 from equikit.nn._features import Features, features_of, read_features
 from equikit.plans import Channels, Widths, channel_pair, per_term
@@ -55,7 +55,7 @@ def space_of(
             step=f"use {layer}, which takes this space",
         )
     labels = dict(signature.signature.bindings)
-    _checks.refuse_misspelled(call, keywords, labels)
+    _keywords.refuse_misspelled(call, keywords, labels)
     extra = [*keywords, *(["groups"] if groups is not None else [])]
     if extra:
         raise SignatureError(

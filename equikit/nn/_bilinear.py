@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit.groups import Fixed
 from equikit.nn._arguments import Space, sides_of
 from equikit.nn._features import (
@@ -85,7 +85,7 @@ class Bilinear(Layer):
         groups: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
-        call = _checks.call_of(type(self), Linear)
+        call = _keywords.call_of(type(self), Linear)
         bindings = labels_among(options, call)
         inputs, outputs, groups = sides_of(inputs, outputs, groups, bindings, call)
         sides = [read_features(side, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from equikit import _checks
 from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
-from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
+from equikit._keywords import Call
 from equikit.plans import Masks
 from equikit.signatures import Signature, Term, base, parse_side
 

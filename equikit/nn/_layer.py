@@ -13,7 +13,7 @@ from flax import nnx
 from flax.nnx import reprlib, visualization
 from treescope import rendering_parts
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit.nn._features import Features, features_of
 from equikit.plans import Widths
 from equikit.signatures import Signature, is_keyword
@@ -89,7 +89,7 @@ class Layer(nnx.Module):
     def _call_options(self) -> Iterable[str]:
         """Yield the source text of each option that differs from its default."""
         places = (self, vars(self).get("options"))
-        for name, default in _checks.defaults_of(type(self)).items():
+        for name, default in _keywords.defaults_of(type(self)).items():
             place = next((place for place in places if place is not None and hasattr(place, name)), None)
             text = value_text(default if place is None else getattr(place, name))
             if text is not None and text != value_text(default):
@@ -97,7 +97,7 @@ class Layer(nnx.Module):
 
     def _call_bindings(self) -> Iterable[str]:
         """Yield the source text of the groups."""
-        signature, call = self.call_signature, _checks.call_of(type(self))
+        signature, call = self.call_signature, _keywords.call_of(type(self))
         bound = {label: str(what) for label, what in (() if signature is None else signature.bindings)}
         keywords = [label for label in bound if is_keyword(label, call)]
         yield from (f"{label}={bound[label]}" for label in keywords)

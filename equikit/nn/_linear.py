@@ -13,7 +13,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import foreign
 from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
@@ -191,7 +191,7 @@ class Linear(Layer):
         bias_init: nnx.Initializer = zeros,
         **bindings: object,
     ) -> None:
-        kind = typed(signature, channels, out_channels, groups, bindings, _checks.call_of(type(self)))
+        kind = typed(signature, channels, out_channels, groups, bindings, _keywords.call_of(type(self)))
         self.signature = kind.signature
         self.channels = kind.channels
         self.normalize = _checks.choice("normalize", normalize, NORMALIZE)

@@ -11,7 +11,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace, multilinear, why_none
 from equikit.nn._arguments import Space, space_of
@@ -95,7 +95,7 @@ class Multilinear(Layer):
         kernel_init: nnx.Initializer = unit_normal,
         **bindings: object,
     ) -> None:
-        call = _checks.call_of(type(self))
+        call = _keywords.call_of(type(self))
         given = space_of(signature, MultilinearSpace, groups, bindings, call)
         self.space: MultilinearSpace = given or multilinear(signature, groups, bindings, call)  # type: ignore[arg-type]
         self.channels = per_term(channels, self.space.inputs, "input")

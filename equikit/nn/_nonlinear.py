@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Group
@@ -81,7 +81,7 @@ class Pointwise(Layer):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), lambda _, term: term.words)
+        self.signature = one_term(features, groups, bindings, _keywords.call_of(type(self)), lambda _, term: term.words)
         self.function: Activation = _checks.function("function", function, example="jnp.tanh")
         (term,) = self.signature.inputs
         for label, group in self.signature.groups.items():
@@ -162,7 +162,7 @@ class Gated(Layer):
         **bindings: object,
     ) -> None:
         terms, widths = read_features(features, "output")
-        kind = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
+        kind = bind(terms, (), groups, bindings, call=_keywords.call_of(type(self)))
         self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
         self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
         gated = [(term, width) for term, width in zip(terms, widths, strict=True) if mixed(kind, term)]

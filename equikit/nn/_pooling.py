@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
 from equikit._masks import present
@@ -49,7 +49,7 @@ class Invariant(Linear):
         **options: Any,
     ) -> None:
         if isinstance(features, Space):
-            refuse_outputs(features, features.signature.inputs, (), _checks.call_of(type(self)))
+            refuse_outputs(features, features.signature.inputs, (), _keywords.call_of(type(self)))
         terms, widths = typed_side(features, channels, "input")
         if widths is None:
             raise OptionError(
@@ -118,7 +118,7 @@ class Pool(Layer):
         **bindings: object,
     ) -> None:
         self.how = _checks.choice("how", how, ("sum", "mean", "max"), step='write how="mean"')
-        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), plain_labels)
+        self.signature = one_term(features, groups, bindings, _keywords.call_of(type(self)), plain_labels)
         for label, group in self.signature.groups.items():
             if group.elements_are != "permutations":
                 raise OptionError(

@@ -21,8 +21,9 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from equikit._checks import Call, refuse_misspelled, shown
+from equikit._checks import shown
 from equikit._errors import Place, SignatureError, UnboundLabelError
+from equikit._keywords import Call, refuse_misspelled
 from equikit.groups import Dual, Fixed, Group
 from equikit.signatures._signature import MARK, Signature, Term, base, determinant_of, is_axis, without_mark
 

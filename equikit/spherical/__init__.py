@@ -1,6 +1,6 @@
 """Irreducible representations of SO(3) and O(3): exact conversion from and to Cartesian tensors."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.spherical._characters import count_irreps
 from equikit.spherical._coupling import Coupling, coupling
 from equikit.spherical._decomposition import Decomposition, Piece, change_of_basis, decompose
@@ -21,4 +21,4 @@ __all__ = [
     "to_irreps_array",
 ]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

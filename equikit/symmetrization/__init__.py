@@ -1,6 +1,6 @@
 """Symmetrization: make any backbone equivariant by frames, canonical forms and averages over groups."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.nn import MatrixMLP, MatrixNetwork
 from equikit.numerics import eigh
 from equikit.symmetrization import canonicalization, frames
@@ -48,4 +48,4 @@ __all__ = [
     "symmetrize",
 ]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

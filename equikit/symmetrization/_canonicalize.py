@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._errors import GroupError
 from equikit.groups import SO, Group, H, MatrixGroup, O, S, Z
 from equikit.symmetrization.engine._method import Method
@@ -72,8 +72,8 @@ def Canonicalize(  # capitalized because it returns an instance of a class
             expected="Z(n) or D(n) for images, O, SO or S; by energy any finite group",
             step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
         )
-    known = _checks.call_of(made, Canonicalize).arguments - {"self", "network", "encoder", "group"}
-    _checks.refuse_unknown("Canonicalize", options, known)
+    known = _keywords.call_of(made, Canonicalize).arguments - {"self", "network", "encoder", "group"}
+    _keywords.refuse_unknown("Canonicalize", options, known)
     method: Method = made(network, group, **options) if isinstance(group, Z) else made(network, **options)
     method.asked = None if isinstance(group, Z) else group
     return method

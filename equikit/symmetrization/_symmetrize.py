@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import (
     Shapes,
     by_name,
@@ -342,7 +342,7 @@ def symmetrize(
         >>> one(jax.random.normal(jax.random.key(0), (10, 4, 3))).shape
         (10, 4, 3)
     """
-    kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(symmetrize))
+    kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_keywords.call_of(symmetrize))
     step = "pass what you would call with an array"
     checked_callable("the backbone", backbone, "a function or a module", step, arguments=None)
     channels, remat = _checks.flag("channels", channels), _checks.flag("remat", remat)

@@ -1,6 +1,6 @@
 """Canonicalization: one group element for every input, chosen by a learned network."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.nn import GroupConvolution, VectorNeurons
 from equikit.symmetrization._canonicalize import Canonicalize
 from equikit.symmetrization.finite._energy import EnergyCanonicalization, separation_loss
@@ -27,4 +27,4 @@ __all__ = [
     "soft_sort",
 ]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

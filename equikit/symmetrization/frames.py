@@ -1,6 +1,6 @@
 """Frames: a few group elements for every input, over which averages are equivariant."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.finite._average import GroupAverage
 from equikit.symmetrization.graphs._canonical import Canonical
@@ -25,4 +25,4 @@ __all__ = [
     "Stochastic",
 ]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

@@ -1,8 +1,8 @@
 """Public tests of equivariance."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.testing._equivariance import assert_equivariant, equivariance_error
 
 __all__ = ["assert_equivariant", "equivariance_error"]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

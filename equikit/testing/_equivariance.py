@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._errors import EquivarianceError, GroupError, OptionError
 from equikit.groups import Group
 from equikit.nn import Features, typed_side
@@ -38,7 +38,7 @@ def _read(
     channels: Channels | None,
     groups: Mapping[str, object] | None,
     bindings: Mapping[str, object],
-    call: _checks.Call,
+    call: _keywords.Call,
 ) -> tuple[Signature, tuple[int, ...]]:
     widths: tuple[int, ...] | None
     if isinstance(signature, str) and outputs is None:
@@ -141,7 +141,7 @@ def equivariance_error(
         dtype=dtype,
         groups=groups,
         bindings=bindings,
-        call=_checks.call_of(equivariance_error),
+        call=_keywords.call_of(equivariance_error),
     )[0]
 
 
@@ -158,7 +158,7 @@ def _measured(
     dtype: DTypeLike | None = None,
     groups: Mapping[str, object] | None = None,
     bindings: Mapping[str, object],
-    call: _checks.Call,
+    call: _keywords.Call,
 ) -> tuple[float, float]:
     """Return the error, and the largest factor by which a sampled element enlarges the entries of a term.
 
@@ -267,7 +267,7 @@ def assert_equivariant(
         >>> assert_equivariant(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
     """
     tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True)
-    call = _checks.call_of(assert_equivariant, equivariance_error)
+    call = _keywords.call_of(assert_equivariant, equivariance_error)
     given = {name: options.pop(name) for name in [*options] if name in call.options}
     error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, call=call, **given)
     kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)

@@ -1,6 +1,6 @@
 """Weight spaces: the symmetry of a model's parameters, read from its program, and methods that use it."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.weightspace.alignment._align import How as How, align
 from equikit.weightspace.alignment._search import Matching
 from equikit.weightspace.alignment._singular import SingularAlignment, SingularPair, singular_alignment
@@ -91,4 +91,4 @@ __all__ = [
     "transfer",
 ]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

@@ -10,7 +10,7 @@ from helpers import assert_tabulates
 from public_layers import LAYERS, RNGS
 
 import equikit as ek
-from equikit._checks import options_of
+from equikit._keywords import options_of
 from equikit.nn import __all__ as PUBLIC
 
 every_layer = pytest.mark.parametrize(("layer", "inputs"), LAYERS.values(), ids=LAYERS)

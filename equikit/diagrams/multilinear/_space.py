@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from equikit import _checks
-from equikit._checks import Call
 from equikit._errors import SignatureError, TooLargeError
+from equikit._keywords import Call
 from equikit.diagrams._dense import diagram_tensor, refuse_if_dense
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._hom import HomSpace

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import checked_dtype
 from equikit._errors import GroupError, ShapeError
 from equikit.groups import Group
@@ -72,11 +72,11 @@ class MatrixNetwork(Layer):
         **options: Any,
     ) -> None:
         terms, _ = read_features(inputs, "input")
-        call = _checks.call_of(type(self), Network, Linear)
+        call = _keywords.call_of(type(self), Network, Linear)
         given = labels_among(options, call)
         label = _checks.text("label", label, example="m")
         later = hidden if isinstance(hidden, list | tuple) else [] if hidden is None else [hidden]
-        _checks.refuse_misspelled(call, given, labels_of([inputs, *later, {label: 1}]))
+        _keywords.refuse_misspelled(call, given, labels_of([inputs, *later, {label: 1}]))
         bound = given_bindings(groups, given)
         group = bindings({label: bound[label]}, {})[label] if label in bound else None
         if not isinstance(group, Group) or group.n is None:

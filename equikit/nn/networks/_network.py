@@ -10,8 +10,8 @@ from typing import Any
 from flax import nnx
 
 from equikit import _checks
-from equikit._checks import Call, call_of
 from equikit._errors import OptionError, SignatureError
+from equikit._keywords import Call, call_of
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features

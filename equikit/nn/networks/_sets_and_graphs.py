@@ -10,7 +10,7 @@ import jax
 from flax import nnx
 from jaxtyping import Inexact
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import masks_of
 from equikit._errors import OptionError
 from equikit.groups import S
@@ -53,7 +53,7 @@ class _Tower(Layer):
                 expected="options of Linear other than the groups: they are p=S, for every n",
                 step=f"leave {taken[0]} out, or build the network from ek.nn.Linear",
             )
-        _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self), Linear).options)
+        _keywords.refuse_unknown(type(self).__name__, options, _keywords.call_of(type(self), Linear).options)
         first = Linear(inputs, {labels: widths[0]}, p=S, rngs=rngs, **options)
         rest = [Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options) for a, b in itertools.pairwise(widths)]
         self.layers: nnx.List[Linear] = nnx.List([first, *rest])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
 from equikit.groups import O
@@ -98,7 +98,7 @@ class VectorNeurons(Layer):
     ) -> None:
         terms, widths = read_features(features, "input")
         self.channels = widths
-        labels, call = labels_of([features]), _checks.call_of(type(self), Linear)
+        labels, call = labels_of([features]), _keywords.call_of(type(self), Linear)
         self.signature = bind(terms, (), groups, labels_among(options, call), call=call)
         bound = dict(self.signature.bindings)
         width, depth = (

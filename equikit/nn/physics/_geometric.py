@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import Shapes, checked_arrays, masks_of
 from equikit._errors import OptionError, SignatureError
 from equikit._masks import masked
@@ -130,7 +130,7 @@ class GeometricMessage(Layer):
         kernel_init: nnx.Initializer = unit_normal,
         **bindings: object,
     ) -> None:
-        call = _checks.call_of(type(self))
+        call = _keywords.call_of(type(self))
         before, after, groups = sides_of(inputs, outputs, groups, bindings, call)
         (sources, wide), (targets, narrow) = (
             typed_side(side, None, what) for side, what in ((before, "input"), (after, "output"))
@@ -146,7 +146,7 @@ class GeometricMessage(Layer):
         used = {label for term in (*sources, *targets) for label in term.used}
         # All features may be scalars, but the direction has a spatial axis.
         spatial = [label for label, what in bound.items() if label not in used and isinstance(what, Group | type)]
-        _checks.refuse_misspelled(call, bindings, used)
+        _keywords.refuse_misspelled(call, bindings, used)
         extra = Term("positions", (*sources[0].labels[:1], *spatial[:1]))
         self.signature: Signature = bind((*sources, extra), targets, groups, bindings, call=call)
         self.channels = wide, narrow

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._array_checks import masks_of
 from equikit._errors import OptionError
 from equikit._masks import masked
@@ -52,7 +52,7 @@ class Termwise(Layer):
         if rngs is not None:
             _checks.rngs(rngs)
         terms, self.widths = read_features(features, "input")
-        self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
+        self.signature: Signature = bind(terms, (), groups, bindings, call=_keywords.call_of(type(self)))
 
     @property
     def sides(self) -> tuple[Features, Features]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
 from equikit.signatures import parse_signature
 from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
@@ -225,8 +225,8 @@ def piecewise(
         Atzmon et al., Approximately piecewise E(3) equivariant point networks, arXiv:2402.08529, section 3, without the
         random frames of its code for small parts.
     """
-    bindings = {name: what for name, what in options.items() if name not in _checks.options_of(symmetrize)}
-    call = _checks.call_of(piecewise, symmetrize)
+    bindings = {name: what for name, what in options.items() if name not in _keywords.options_of(symmetrize)}
+    call = _keywords.call_of(piecewise, symmetrize)
     parse_signature(signature, outputs, groups=groups, keywords=bindings, call=call)
     given = list(how) if isinstance(how, Sequence) else [how]
     if any(isinstance(method, Method) and not _weighs(method) for method in given):

@@ -1,6 +1,6 @@
 """Networks without permutation symmetry, and ensembles and mixtures of networks."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.weightspace.asymmetric._ensemble import Ensemble
 from equikit.weightspace.asymmetric._experts import InterpolatedExperts, MixtureOfExperts
 from equikit.weightspace.asymmetric._fixed import FixedEntries, FixedWeights, fixed_weights, impose
@@ -23,4 +23,4 @@ __all__ = [
     "symmetry_left",
 ]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit.groups import Fixed, S
 from equikit.nn import Activation, Linear, RMSNorm, relu
 from equikit.nn.initializers import DENSE, unit_normal
@@ -99,7 +99,9 @@ class Functional(nnx.Module):
     ) -> None:
         checked_specification(spec)
         widths = _checks.widths("channels", channels, fewest=2, example="[1, 16, 1]")
-        _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self), Linear).options - {"groups"})
+        _keywords.refuse_unknown(
+            type(self).__name__, options, _keywords.call_of(type(self), Linear).options - {"groups"}
+        )
         self.spec, self.channels = spec, widths
         self.out = _checks.text("out", out, optional=True, example="h0")
         self.activation = _checks.function("activation", activation, example="jnp.tanh")

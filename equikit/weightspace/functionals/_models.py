@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit.weightspace.functionals._fixed import FixedAxes, ends
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -144,5 +144,5 @@ class DWSNet(Functional):
 
 def _chosen(name: str, options: dict[str, Any], fixed: FixedAxes | dict[str, FixedAxes]) -> dict[str, Any]:
     """Return the options of a functional with the paper's choice of `fixed`, which callers must not pass."""
-    _checks.refuse_unknown(name, {*options} & {"fixed"}, _checks.call_of(Functional).options - {"fixed"})
+    _keywords.refuse_unknown(name, {*options} & {"fixed"}, _keywords.call_of(Functional).options - {"fixed"})
     return {**options, "fixed": fixed}

@@ -1,6 +1,6 @@
 """Parameter graphs, built from the traced symmetry, and graph networks on them."""
 
-from equikit import _checks
+from equikit import _keywords
 from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._make import graph
 from equikit.weightspace.graphs._probes import Probes
@@ -10,4 +10,4 @@ from equikit.weightspace.graphs.layers._relational import RelationalTransformer
 
 __all__ = ["Features", "MessagePassing", "ParameterGraph", "Probes", "RelationalTransformer", "graph"]
 
-_checks.answer_misspelled(__name__)
+_keywords.answer_misspelled(__name__)

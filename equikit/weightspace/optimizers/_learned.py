@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit.nn import Linear
 from equikit.nn.initializers import filled
 from equikit.weightspace.functionals._functional import Functional
@@ -92,10 +92,10 @@ class LearnedOptimizer(nnx.Module):
         **options: Any,
     ) -> None:
         checked_specification(spec)
-        call = _checks.call_of(type(self), *([kind, Linear] if isinstance(kind, type) else []))
+        call = _keywords.call_of(type(self), *([kind, Linear] if isinstance(kind, type) else []))
         _checks.function("kind", kind, arguments=2, example="UNF")
         if isinstance(kind, type):
-            _checks.refuse_unknown(type(self).__name__, options, call.options - {"groups"})
+            _keywords.refuse_unknown(type(self).__name__, options, call.options - {"groups"})
         self.decays = _checks.numbers("decays", decays, least=0, below=1, example=0.9)
         self.strength: float = _checks.number("strength", strength, least=0, example=0.3, traced=False)
         widths = _checks.widths("channels", channels, example="(16,)")
