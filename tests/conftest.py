@@ -27,10 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled programs between runs, and share them with the other workers and with the processes of tests."""
+    """Compile quickly rather than well; keep programs between runs, and share them with other workers and processes."""
     if not hasattr(config, "workerinput"):
         _forget_old_programs()
     options = {
+        "jax_disable_most_optimizations": True,
         "jax_compilation_cache_dir": str(PROGRAMS),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -110,12 +111,11 @@ def x64():
 
 
 @pytest.fixture
-def quick_compile():
-    """Let XLA compile quickly rather than well, for tests that compile much and run little."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
+def full_compile():
+    """Let XLA compile as it does for users, for tests about rounding, cost or long training."""
+    jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

@@ -46,7 +46,6 @@ def test_the_files_that_it_names_exist():
     assert all((Path(__file__).parents[1] / path).exists() for path in files)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_frame_makes_a_function_equivariant():
     frame = example("frame")["LargestFirst"]()
     sym = ek.symmetrize(lambda x: jnp.cumsum(x**2, axis=-2), "z -> z", z=ek.Z(5), how=frame)
@@ -58,7 +57,6 @@ def test_the_frame_makes_a_function_equivariant():
         sym(jnp.ones((5, 1)))
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_nonlinearity_is_a_choice_of_networks(monkeypatch):
     monkeypatch.setitem(NONLINEARITIES, "squash", None)  # removed when the test ends
     example("nonlinearity")

@@ -17,7 +17,6 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\$ equikit (.+)\n((?:[^$`\n].*\n|\n)*)", README, re.MULTILINE)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_python_examples() -> None:
     # A fence closes a block of examples; doctest would take it for output.
     examples = doctest.DocTestParser().get_doctest(README.replace("```", ""), {}, "README.md", "README.md", 0)

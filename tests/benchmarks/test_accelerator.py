@@ -47,7 +47,6 @@ def test_bytes_and_operations_that_a_layer_cannot_do_without() -> None:
     assert accelerator.least_flops(LayerCase(MIXED, 2, 2, 10, 3, 4), "forward") > 0
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_what_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     case = LayerCase("S", 1, 1, 16, 4, 4)
     errors = accelerator.check(case, "training")

@@ -24,7 +24,7 @@ def test_errors_of_known_arrays() -> None:
     assert found["rms"] == pytest.approx(0.08)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", [LayerCase("S", 2, 2, 3, 2, 2), LayerCase("SO", 2, 1, 3, 2, 2)])
 def test_the_exact_results_are_those_of_the_definition(case: LayerCase) -> None:
     weights, x = case.arrays(jnp.float64)

@@ -27,8 +27,6 @@ from benchmarks._task import Sizes, Task
 from benchmarks._task_report import cell
 from benchmarks._trained import Rival, difference, outputs, recipe, scores, train
 
-pytestmark = pytest.mark.usefixtures("quick_compile")  # much is compiled, and little run
-
 SMALL = Sizes(40, 3, 30, Recipe(2, 20, 1e-3, calls=1))
 MAKERS = {name: make for name, (make, _) in symmetrization.TASKS.items()}
 

@@ -17,8 +17,6 @@ from benchmarks._symmetrization_cost_methods import KINDS, made
 from benchmarks._symmetrization_cost_report import Most, check, lines, ratio, table
 from equikit.symmetrization import Symmetrized
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def test_ratios_are_those_to_the_network_alone() -> None:
     case = {"inputs": "clouds", "batch": 2, "size": 8}

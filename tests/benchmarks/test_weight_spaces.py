@@ -24,8 +24,6 @@ from benchmarks._task import Sizes, Task
 from benchmarks._weight_rivals import MAKE, statistics
 from benchmarks._zoo_models import convolutional, gru, perceptron, siren
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def quiet(text: str) -> None:
     pass

@@ -26,7 +26,7 @@ def dtype_of(group):
     return jnp.complex128 if group.is_complex else jnp.float64
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("inputs", "outputs"),
     [
@@ -87,7 +87,7 @@ def test_other_products_keep_their_names():
     assert [term.name for term in own.mix.signature.inputs] == ["product of v v*"]
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("group", DUALS, ids=str)
 def test_networks_of_a_vector_and_a_dual_vector_depend_on_both(group):
     dtype = dtype_of(group)
@@ -103,7 +103,6 @@ def test_networks_of_a_vector_and_a_dual_vector_depend_on_both(group):
         assert float(jnp.abs(other - net(x)[""]).max()) > 1e-3
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("nonlinearity", ["gated", "norm"])
 def test_labels_may_have_a_star_alone(nonlinearity):
     features = [{"u*": 2}, {"u*": 3, "u* u*": 1}, {"u*": 1}]

@@ -112,7 +112,6 @@ NETWORKS = {
 }
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_that_use_a_part_of_their_input_are_built(name):
     features, options, wanted = NETWORKS[name]

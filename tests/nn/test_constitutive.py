@@ -68,7 +68,7 @@ def strains(n, count=6, seed=0, size=1.0):
 SYMMETRIES = [*((name, False) for name in MATERIALS), ("isotropic", True), ("orthotropic", True), ("cubic", True)]
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "hyperelastic"), partly_slow(SYMMETRIES, lambda place: SYMMETRIES[place] != ("orthotropic", True))
 )
@@ -86,7 +86,7 @@ def test_it_has_the_symmetry_of_the_material_and_no_other(name, hyperelastic):
         assert np.max(np.abs(run(g @ strain @ g.T) - g @ stress @ g.T)) > 1e-3 * np.abs(stress).max()
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("name", "hyperelastic"), [("isotropic", True), ("orthotropic", False), ("cubic", False)])
 def test_no_strain_no_stress_and_only_the_symmetric_part_counts(name, hyperelastic):
     law, kept = (disturbed(make(name, hyperelastic, stress_free=free)) for free in (True, False))
@@ -135,7 +135,7 @@ def test_the_invariants_are_the_classical_ones(name):
         assert any(np.allclose(ratios[:, i], ratios[0, i]) for i in range(wanted.shape[1]))
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "group", "most"),
     [("isotropic", O(3), 3), ("in the plane", O(2), 3), ("cubic", H(3), 3)],
@@ -167,7 +167,7 @@ def test_products_of_invariants_and_maps_are_all_polynomial_maps(name, group, mo
         assert rank == ek.hom(f"{text} -> sym(x x)", x=group).dim
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["transversely isotropic", "cubic"])
 def test_a_hyperelastic_law_is_the_gradient_of_its_energy(name):
     law = disturbed(make(name, hyperelastic=True))
@@ -182,14 +182,14 @@ def test_a_hyperelastic_law_is_the_gradient_of_its_energy(name):
     assert_close(tangent, tangent.transpose(2, 3, 0, 1), 1e-12)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 def test_a_law_that_is_not_hyperelastic_need_not_be_conservative():
     law = make("transversely isotropic")
     tangent = jax.jit(jax.jacfwd(law))(strains(3, 1)[0])
     assert float(jnp.max(jnp.abs(tangent - tangent.transpose(2, 3, 0, 1)))) > 1e-3
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("hyperelastic", [False, True])
 def test_the_parameters_of_lame_are_found_from_data(hyperelastic):
     """Stress 2μE + λ tr(E) 1 of strains of a percent; what is read off are the stresses of a shear and a stretch."""
@@ -352,7 +352,7 @@ def elements(group):
 LAWS = [(name, hyperelastic) for name in POINT_GROUPS for hyperelastic in (False, True)]
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "hyperelastic"), partly_slow(LAWS, [LAWS.index(("trigonal", False)), LAWS.index(("cubic", True))])
 )

@@ -41,7 +41,7 @@ def turned(features, matrix):
     return result
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("basis", ["bessel", "gaussian"])
 @pytest.mark.parametrize("group", [O(3), SO(3), O(2)], ids=str)
 def test_it_moves_with_its_points(group, basis):
@@ -58,7 +58,7 @@ def test_it_moves_with_its_points(group, basis):
     assert all(float(jnp.max(jnp.abs(array))) > 1e-2 for array in y.values())
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 def test_reflections_are_seen_where_the_group_has_none():
     features, positions = draw()
     mirror = np.diag([-1.0, 1, 1])
@@ -69,7 +69,7 @@ def test_reflections_are_seen_where_the_group_has_none():
         assert (error < 1e-12) == same
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 def test_it_is_the_sum_over_neighbors_pair_by_pair():
     """One point after another, in NumPy: numbers and vectors to vectors."""
     layer = make(outputs={"p x": 1}, inputs={"p": 1, "p x": 1}, powers=2)
@@ -147,7 +147,7 @@ def test_points_in_one_place_have_finite_gradients():
     assert bool(jnp.all(jnp.isfinite(gradient)))
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 def test_absent_points_are_not_there():
     layer, keep = make(), np.array([True, True, False, True, False])
     features, positions = draw(batch=())
@@ -305,7 +305,6 @@ def small(**options):
     )
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_no_points():
     layer = small()
     found = jax.jit(lambda f, x: layer(f, x))({"p": jnp.ones((0, 2))}, jnp.zeros((0, 3)))

@@ -5,14 +5,11 @@ import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
 from equikit.symmetrization.finite._turned import turned
-
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 @jax.jit

@@ -103,7 +103,6 @@ def resized(array, axis, size):
     return jnp.ones(shape, array.dtype)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_arrays_that_fit_are_taken(layer, made):
     assert jax.tree.leaves(jax.eval_shape(made[layer], arrays_of(layer)))

@@ -10,8 +10,6 @@ from helpers import assert_close, every, partly_slow, random_inputs
 import equikit as ek
 from equikit.plans import apply, plan_cost, weight_shapes
 
-pytestmark = pytest.mark.usefixtures("quick_compile")  # test_layers_nnx and others compile as users do
-
 
 def linear(signature="p p -> p p", channels=2, out_channels=3, seed=0, **options):
     if not isinstance(signature, str):

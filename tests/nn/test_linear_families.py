@@ -25,7 +25,6 @@ def test_layers_commute_in_single_precision(group):
     )
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
     ("group", "text"),
     partly_slow(every(GROUPS, ["x x -> x x", "x x x -> x"]), lambda place: place % 4 in (0, 3)),  # by turns

@@ -70,7 +70,6 @@ CASES = [
 ]
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
     ("case", "normalize"),
     partly_slow(every(CASES, ["mean", "sum"]), lambda place: place % 4 in (0, 3)),  # one and the other by turns
@@ -85,7 +84,6 @@ def test_variance_is_preserved_where_n_is_bound(case, normalize):
         assert abs(value - 1) < 4.5 * error
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("normalize", ["mean", "sum"])
 @pytest.mark.parametrize("signature", ["p p -> p p", "p -> p", "q p q -> p q"])
 def test_variance_is_preserved_where_n_is_free_and_init_size_is_that_of_the_data(signature, normalize):
@@ -94,7 +92,6 @@ def test_variance_is_preserved_where_n_is_free_and_init_size_is_that_of_the_data
         assert abs(value - 1) < 4.5 * error
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_default_size_keeps_variance_at_or_below_one_at_every_n():
     for n in (1, 2, 5, 9):
         ((value, error),) = mean_square("p p -> p p", n, 8, 200, init_size=1).values()

@@ -31,7 +31,6 @@ def prepare(signature, normalize, garbage):
     return layer, small, large, mask
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("garbage", [0.0, 1e30, np.nan, np.inf])
 @pytest.mark.parametrize("normalize", ["mean", "sum"])
 @pytest.mark.parametrize("signature", CASES)
@@ -46,7 +45,6 @@ def test_padding_has_no_effect_whatever_it_holds(signature, normalize, garbage):
         assert not rest.any()
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("garbage", [1.0, np.nan])
 @pytest.mark.parametrize("signature", ["p p -> p p", "p p -> ()", "q p q -> p q"])
 def test_padding_has_no_effect_on_gradients(signature, garbage):

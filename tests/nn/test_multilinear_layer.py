@@ -53,7 +53,7 @@ def act(space, term, elements, array):
     return array
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("case", "mode"),
     partly_slow(

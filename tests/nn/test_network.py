@@ -37,7 +37,6 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
     ("group", "nonlinearity"),
     partly_slow(OPTIONS, (1, 2, 6, 7, 9), [f"{group}, {kind}" for group, kind in OPTIONS]),
@@ -53,7 +52,6 @@ def test_it_commutes_with_all_options(group, nonlinearity):
     )
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_symplectic_groups_have_gates_but_no_norms():
     net = ek.nn.Network(FEATURES, x=Sp(2), normalize_features=True, rngs=rngs())
     ek.testing.assert_equivariant(
@@ -63,7 +61,6 @@ def test_symplectic_groups_have_gates_but_no_norms():
         ek.nn.Network(FEATURES, x=Sp(2), nonlinearity="norm", rngs=rngs())
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_pointwise_where_it_commutes():
     features = [{"p p": 2}, {"p p": 4, "p": 3}, {"": 2}]
     net = ek.nn.Network(features, nonlinearity="pointwise", p=S, rngs=rngs())
@@ -105,7 +102,6 @@ def test_absent_entries_count_nowhere(options):
         net(x, mask={"q": mask})
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_residual_adds_the_input_where_features_agree():
     features = [{"x": 4, "": 3}, {"": 3, "x": 4}, {"": 3, "x": 4}, {"": 1}]
     with_sum, without = (ek.nn.Network(features, residual=on, x=O(3), rngs=rngs()) for on in (True, False))
@@ -220,7 +216,7 @@ def test_options_reach_the_layers():
     assert wide({"x f": normal(4, 3, 2, 1)})[""].shape == (4, 1)
 
 
-def test_double_precision(x64, quick_compile):
+def test_double_precision(x64):
     net = ek.nn.Network(FEATURES, x=SO(3), param_dtype=jnp.float64, normalize_features=True, residual=True, rngs=rngs())
     assert all(leaf.dtype == jnp.float64 for leaf in leaves(net))
     ek.testing.assert_equivariant(
@@ -228,7 +224,6 @@ def test_double_precision(x64, quick_compile):
     )
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("nonlinearity", ["gated", "norm", "pointwise"])
 def test_networks_are_modules(nonlinearity):
     group = S(3) if nonlinearity == "pointwise" else SO(3)
@@ -250,7 +245,6 @@ def test_networks_are_modules(nonlinearity):
     assert_close(jax.jit(lambda m, x: m(x)["x"])(net, x), net(x)["x"], 1e-5)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_gradients_reach_every_parameter():
     net = ek.nn.Network(FEATURES, x=SO(3), normalize_features=True, residual=True, rngs=rngs())
     graph, state = nnx.split(net)

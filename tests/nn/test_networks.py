@@ -9,8 +9,6 @@ from helpers import assert_close, every, partly_slow
 
 import equikit as ek
 
-pytestmark = pytest.mark.usefixtures("quick_compile")  # test_layers_nnx compiles as users do
-
 
 def normal(*shape):
     return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)

@@ -90,7 +90,6 @@ def test_groups_that_mix_entries_allow_none(group):
         assert ek.testing.equivariance_error(jnp.tanh, "x -> x", x=group, channels=2, key=jax.random.key(0)) > 1e-2
 
 
-@pytest.mark.usefixtures("quick_compile")
 @groups
 def test_gates_commute(group):
     gated = ek.nn.Gated({"": 3, "x": 2, "x x": 4, "p": 2, "p x": 5, "p x f": 2}, x=group, p=S, f=Fixed(2))
@@ -165,7 +164,6 @@ def test_a_norm_has_the_sign_of_the_metric():
         ek.nn.NormGated({"x": 1}, x=Sp(4))
 
 
-@pytest.mark.usefixtures("quick_compile")
 @groups
 def test_products_commute(group):
     inputs, outputs = {"x": 2, "": 1}, {"": 2, "x x": 1}
@@ -189,7 +187,6 @@ def test_the_inner_product_is_found():
     np.testing.assert_allclose(ratio, jnp.broadcast_to(ratio[:1], ratio.shape), rtol=1e-5)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @groups
 def test_networks_commute(group):
     net = ek.nn.MLP([{"x": 2}, {"": 8, "x": 4}, {"": 8, "x": 4}, {"": 1, "x": 1}], x=group, rngs=rngs())
@@ -211,7 +208,6 @@ def test_a_network_of_mixed_groups_with_masks():
     np.testing.assert_allclose(padded["x"][0], alone["x"][0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_masks_go_as_far_as_their_label():
     net = ek.nn.MLP([{"p x": 1}, {"": 4, "x x": 2}, {"": 4, "x": 1}, {"x x": 1}], p=S, x=O(3), rngs=rngs())
     x = jax.random.normal(jax.random.key(0), (2, 5, 3, 1))

@@ -14,8 +14,6 @@ INPUTS = {"x": 2, "x x": 1, "x~": 3, "det(x)": 2}
 OUTPUTS = {"x": 2, "x~": 2, "det(x)": 1, "": 2}
 SPACES = [O(3), O(2), O(1, 2)]
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def commutes(layer, inputs, outputs, groups, tolerance=1e-4):
     ek.testing.assert_equivariant(

@@ -10,8 +10,6 @@ from helpers import assert_error
 import equikit as ek
 import equikit.testing
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
 def test_vector_neurons_commute_with_everything(dtype):

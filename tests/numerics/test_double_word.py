@@ -23,6 +23,8 @@ from equikit.numerics import (
     with_derivative,
 )
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 
 def pairs(rng, *shape):
     """Numbers of twice the precision, as double words and as the float64 that they are."""

@@ -11,6 +11,8 @@ from jax.test_util import check_grads
 import equikit as ek
 from equikit.symmetrization import eigh
 
+pytestmark = pytest.mark.usefixtures("full_compile")
+
 compiled = jax.jit(eigh)
 gradient = jax.jit(jax.grad(lambda matrix: sum(jnp.sum(jnp.cos(part)) for part in eigh(matrix))))
 
@@ -52,7 +54,7 @@ def test_it_is_numpys(name, d, scale, dtype):
     np.testing.assert_allclose(vectors.mT @ vectors, np.broadcast_to(np.eye(d), matrix.shape), atol=eps)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow), 3, 4])
 def test_derivatives_are_finite_differences_where_eigenvalues_differ(d):
     matrix = jnp.asarray(symmetric("random", d, np.float64)[:2] + np.diag(np.arange(d) * 3.0))

@@ -78,7 +78,7 @@ def check(program, sizes):
         np.testing.assert_allclose(np.broadcast_to(one, other.shape), other, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("text", "groups", "sizes"), CASES, ids=[f"{text}, {groups}" for text, groups, _ in CASES])
 def test_the_printed_program_computes_what_the_plan_computes(text, groups, sizes):
     signature = ek.hom(text, **groups).signature
@@ -89,7 +89,7 @@ def test_the_printed_program_computes_what_the_plan_computes(text, groups, sizes
     )
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 def test_the_program_of_every_pass_computes_the_same():
     stage = unshared(ek.hom("p p -> p p", p=ek.S), (2, 3))
     check(stage, {"p": 4})
@@ -118,7 +118,7 @@ MODES = [
 ]
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("text", "groups", "sizes", "mode"), MODES, ids=[f"{text}, {mode}" for text, *_, mode in MODES]
 )

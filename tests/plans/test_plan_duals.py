@@ -49,7 +49,7 @@ def arrays_of(program, rng):
         [f"{text}, {normalize}" for (text, _), normalize in every(CASES, ["sum", "mean"])],
     ),
 )
-def test_a_plan_is_its_reference(x64, quick_compile, case, normalize):
+def test_a_plan_is_its_reference(x64, case, normalize):
     text, groups = case
     rng = np.random.default_rng(0)
     program = plan(hom(text, groups=groups), (2, 3), normalize=normalize, bias=True)

@@ -55,7 +55,6 @@ def inputs(signature, x):
         yield jnp.asarray(rng.normal(size=shape), x.dtype)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
     "signature", partly_slow([(signature,) for signature in CASES], lambda place: place not in (2, 3, 4))
 )
@@ -66,7 +65,6 @@ def test_one_program_serves_every_batch_and_size(signature):
         assert_close(saved.call(params, array), layer(params, array), 1e-5)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
     "signature", [*GRADIENTS, *(pytest.param(signature, marks=pytest.mark.slow) for signature in SLOW)]
 )

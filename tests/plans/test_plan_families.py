@@ -61,7 +61,7 @@ def inputs_of(program, sizes, batch=(2,)):
     return {term.name: rng.normal(size=(*batch, *(sizes[x] for x in term.labels), c)) for term, c in terms}
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("case", "normalize"),
     partly_slow(
@@ -81,7 +81,7 @@ def test_a_plan_is_its_reference(case, normalize):
         assert_close(dense[name], slow[name], 1e-12)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @cases
 def test_a_plan_commutes(text, groups):
     space = ek.hom(text, groups=groups)
@@ -96,7 +96,7 @@ EVEN = [(group, "x x -> x x") for group in (O(3), Sp(2), Lorentz, H(3))]
 ODD = every([SO(3), A(3), O(3), Sp(2), Lorentz, H(3)], ["x x x -> x x", "x x -> x x x"])  # maps of the first two only
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("group", "text"), partly_slow([*EVEN, *ODD], lambda place: [*EVEN, *ODD][place] != (A(3), "x x -> x x x"))
 )

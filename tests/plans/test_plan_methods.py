@@ -53,7 +53,7 @@ def loss(function, **options):
     return lambda x, w: sum(jnp.sum(jnp.sin(y)) for y in function(x, w, **options).values())
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("signature", "normalize", "batch"),
     partly_slow(every(SIGNATURES, ["sum", "mean"], [(), (2, 2), (0,)]), lambda place: place % 6 in (1, 2, 3)),
@@ -65,7 +65,7 @@ def test_every_method_computes_the_same(signature, normalize, batch):
         assert_close(function(x, w, method=method), expected, 1e-12)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("signature", ["p p -> p p", "p p + p -> p + ()"])
 def test_the_dense_method_keeps_masks_where_sums_are_sums(signature):
     function, x, w = prepare(signature, "sum", masked=True)
@@ -89,7 +89,7 @@ def derivatives(signature, **options):
     return run(x, w)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("options", [{"method": "dense"}, {"method": "factored", "remat": True}, {"remat": True}])
 @pytest.mark.parametrize("signature", ["p p -> p p", "p p + p -> p + ()"])
 def test_derivatives_of_both_orders_agree_with_the_naive_method(signature, options):
@@ -183,7 +183,7 @@ def test_remat_keeps_inputs_and_weights_only():
     assert kept(False) > given
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("cut", "remat"),
     partly_slow(

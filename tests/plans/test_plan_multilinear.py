@@ -191,7 +191,7 @@ def test_it_is_its_matrices(text, group):
     assert_close(apply_multilinear(space, x, w, mode="channelwise"), wanted.reshape(shape), 1e-12)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("text", "groups"),
     partly_slow(

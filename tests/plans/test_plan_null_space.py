@@ -71,7 +71,7 @@ def inputs(program, dtype):
         [f"{text}, {normalize}" for (text, _), normalize in every(CASES, ["sum", "mean"])],
     ),
 )
-def test_a_plan_is_its_reference(x64, quick_compile, case, normalize):
+def test_a_plan_is_its_reference(x64, case, normalize):
     text, groups = case
     program, dtype = program_of(text, groups, normalize)
     x, weights = inputs(program, dtype), arrays(weight_shapes(program), dtype)
@@ -84,7 +84,7 @@ def test_a_plan_is_its_reference(x64, quick_compile, case, normalize):
 
 
 @cases
-def test_layers_commute(x64, quick_compile, text, groups):
+def test_layers_commute(x64, text, groups):
     _, dtype = program_of(text, groups)
     layer = ek.nn.Linear(text, 2, 3, groups=groups, rngs=nnx.Rngs(0), param_dtype=dtype)
     ek.testing.assert_equivariant(
@@ -120,7 +120,6 @@ def test_orbits_look_weights_up_and_gather_nothing_else():
     assert not {name for name in found if "scatter" in name}
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_initial_variance_is_kept():
     run = jax.jit(lambda layer, x: layer(x))  # weights that are constants would be looked up by the compiler
     for groups in ({"z": Z(6)}, {"z": D(5)}, {"z": TURN}):

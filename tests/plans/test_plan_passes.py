@@ -66,7 +66,7 @@ def test_the_passes_lead_to_the_plan(text, groups, channels, options):
     assert [*found.values()][-1] == plan(space, channels, **options)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @compiled_cases
 def test_every_pass_keeps_the_map(text, groups):
     space = ek.hom(text, groups=groups)
@@ -79,7 +79,7 @@ def test_every_pass_keeps_the_map(text, groups):
             assert_close(apply(program, x, w, sizes=free, method="factored"), slow, 1e-12)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("improve", PASSES, ids=lambda improve: improve.__name__)
 @pytest.mark.parametrize("text", ["p p p -> p p", "p x -> x x p"])
 def test_a_pass_alone_keeps_the_map(improve, text):
@@ -94,7 +94,7 @@ def test_a_pass_alone_keeps_the_map(improve, text):
     assert improve(plan(space, (2, 3), bias=True)) == plan(space, (2, 3), bias=True) or improve is batch_products
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("spread", ["axes", "channels"])
 def test_the_steps_for_many_devices_run_every_stage(spread):
     from equikit._array_checks import Shapes
@@ -127,7 +127,7 @@ def test_every_diagram_has_a_product_and_chains_of_its_own():
     assert all(made.count(half) >= wanted.count(half) for half in wanted if half.core != ("p", "p"))
 
 
-def test_masks_and_gradients_of_the_unshared_plan(x64, quick_compile):
+def test_masks_and_gradients_of_the_unshared_plan(x64):
     space = ek.hom("p p -> p p", p=ek.S)
     x, w = drawn(plan(space, (2, 3)), {"p": 4})
     mask = {"p": np.array([[True, True, False, True], [True, False, False, False]])}

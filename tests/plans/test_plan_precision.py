@@ -101,7 +101,6 @@ LARGE = {
 }
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("normalize", ["sum", "mean"])
 @pytest.mark.parametrize("name", LARGE)
 def test_entries_near_the_end_of_float16_give_every_result_that_it_holds(name, normalize):
@@ -283,7 +282,7 @@ REFUSED = {  # call, the two that do not go together, some of what came, the nex
 }
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", REFUSED)
 def test_half_and_double_precision_do_not_go_together(case):
     call, problem, got, step = REFUSED[case]
@@ -308,7 +307,7 @@ def test_single_precision_goes_with_every_other(arrays, expected):
     assert mixed(*arrays)["p"].dtype == expected
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 def test_a_layer_with_a_dtype_casts_whatever_comes():
     for stored in (half, double):
         for computed in (half, double):

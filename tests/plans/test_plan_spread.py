@@ -35,9 +35,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, int]]] = [
         [f"{text}, {groups}, {spread}" for (text, groups, _), spread in every(CASES, ["axes", "channels"])],
     ),
 )
-def test_same_values_and_gradients(
-    case: Any, spread: Any, x64: None, quick_compile: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_same_values_and_gradients(case: Any, spread: Any, x64: None, monkeypatch: pytest.MonkeyPatch) -> None:
     text, groups, sizes = case
     space = ek.hom(text, **groups)
     inputs, outputs = len(space.signature.inputs), len(space.signature.outputs)

@@ -32,14 +32,14 @@ def loss_of(function):
     return jax.jit(lambda x, w: sum(jnp.sum(jnp.sin(y)) for y in function(x, w).values()))
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("signature", CASES)
 def test_gradients_in_both_modes_against_finite_differences(signature):
     function, x, w = prepare(signature, masked=CASES.index(signature) % 2 == 0)
     check_grads(loss_of(function), (x, w), order=1, modes=["fwd", "rev"], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("signature", "masked"),
     [("p p -> p", True), *(pytest.param(s, m, marks=pytest.mark.slow) for s in CASES for m in (False, True))],

@@ -30,7 +30,7 @@ CASES = [
 cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(USUAL) + SLOW, also=["p p -> p p"])
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 @compiled_cases
 def test_the_transposed_plan_is_the_gradient(text, groups):
     """With means, whose weights are those of sums times scales; the test with masks has sums."""
@@ -74,7 +74,7 @@ def test_labels_of_vectors_and_dual_vectors_change_places():
     assert plan(ek.hom("x x -> x", x=ek.SO(3))).T.signature == ek.hom("x -> x x", x=ek.SO(3)).signature
 
 
-@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.usefixtures("x64")
 def test_masks_are_the_same_for_both():
     program = plan(ek.hom("p p -> p + p p", p=ek.S), (2, 3))
     x, w = drawn(program, {"p": 4})

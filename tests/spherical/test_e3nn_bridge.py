@@ -133,7 +133,7 @@ def test_its_transformations(e3nn):
         for a, b in itertools.product(range(4), repeat=2)
     ],
 )
-def test_its_tensor_product_is_a_diagram(e3nn, x64, quick_compile, a, b):
+def test_its_tensor_product_is_a_diagram(e3nn, x64, a, b):
     """Irreps to Cartesian tensors, outer product, one diagram as a plan, back to irreps: the same numbers."""
     x, y = (to_irreps_array(tensors(degree, seed=seed), degree, "sym") for degree, seed in ((a, 1), (b, 2)))
     x, y = (value.filter(keep=[e3nn.Irrep(degree, (-1) ** degree)]) for value, degree in ((x, a), (y, b)))

@@ -12,8 +12,6 @@ import equikit as ek
 from equikit.symmetrization.finite._haar import draw_element
 from equikit.symmetrization.frames import Directions, GroupAverage, Stochastic
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 HALF, LONG = 0.5, math.sqrt(0.75)
 GOLDEN = (1 + math.sqrt(5)) / 2
 FIFTH = np.array([[GOLDEN - 1, -GOLDEN, 1], [GOLDEN, 1, GOLDEN - 1], [-1, GOLDEN - 1, GOLDEN]]) / 2

@@ -12,8 +12,6 @@ from flax import nnx
 
 import equikit as ek
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 POINTS, WIDTH = 5, 8
 HOW = [ek.frames.PCA(), ek.frames.Sort()]
 GROUPS = {"p": ek.S(POINTS), "x": ek.O(3)}

@@ -15,8 +15,6 @@ import equikit as ek
 from equikit.symmetrization.frames import Canonical, Laplacian, Stochastic
 from equikit.symmetrization.graphs._automorphisms import canonical_form
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
 """The circular skip links of Murphy et al., Relational pooling (2019), on 41 nodes."""
 

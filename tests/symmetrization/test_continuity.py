@@ -14,8 +14,6 @@ import equikit as ek
 from equikit.symmetrization.frames import PCA, QR, Alignment, Directions, Sort, Stochastic
 from equikit.symmetrization.permutations._directions import general_directions
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 POINTS, BATCH = 4, 401
 CLOUDS = {
     "random": np.random.default_rng(0).normal(size=(4, 3)),

@@ -13,8 +13,6 @@ import equikit as ek
 from equikit.symmetrization.canonicalization import EnergyCanonicalization, prior_loss, separation_loss
 from equikit.symmetrization.finite._turned import turned
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 OCTAHEDRAL = ek.MatrixGroup([[[0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]], name="octahedral")
 SKEWED = ek.MatrixGroup([[[0, -1], [1, -1]]], name="C3")
 """Rotations by a third, in a basis that is not orthogonal."""

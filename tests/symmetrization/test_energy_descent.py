@@ -15,8 +15,6 @@ from equikit.symmetrization.canonicalization import EnergyDescent, prior_loss
 from equikit.symmetrization.engine._info import most_doubt
 from equikit.symmetrization.frames import PCA, Sort
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 class Encoder(nnx.Module):
     def __init__(self, features, count, dtype=jnp.float32):

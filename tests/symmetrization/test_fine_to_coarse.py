@@ -13,7 +13,7 @@ from equikit.symmetrization import FineToCoarse, piecewise
 from equikit.symmetrization.frames import PCA
 from equikit.symmetrization.parts._mixture import clustered, farthest_points
 
-pytestmark = pytest.mark.usefixtures("quick_compile", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 BLOB = np.repeat([0, 1], [7, 6])
 

@@ -10,8 +10,6 @@ import equikit as ek
 from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
 from equikit.symmetrization.frames import PCA, QR, Alignment
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ATOMS = 6
 MOLECULES = {  # centered, with the first atoms independent of each other: beside a line, QR jumps where they are not
     "water": [[0.76, -0.4, 0], [0, 0.12, 0], [-0.76, -0.4, 0]],

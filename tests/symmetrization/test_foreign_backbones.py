@@ -15,8 +15,6 @@ import equikit as ek
 from equikit.symmetrization import canonicalization
 from equikit.symmetrization.engine.backbones._foreign import impure
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 POINTS = 5
 OPTIONS = {"p": ek.S(POINTS), "x": ek.O(3), "channels": False}
 PCA = {**OPTIONS, "how": ek.frames.PCA()}

@@ -12,8 +12,6 @@ from networkx.algorithms.isomorphism import DiGraphMatcher, categorical_edge_mat
 import equikit as ek
 from equikit.symmetrization.frames import Canonical, Laplacian
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 METHODS = {"canonical": Canonical(), "laplacian": Laplacian(max_size=120)}
 every_method = pytest.mark.parametrize("method", METHODS)
 

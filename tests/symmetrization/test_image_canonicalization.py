@@ -18,8 +18,6 @@ from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanon
 from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.finite._turned import turned
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def told(*numbers):
     """A network that knows the activations beforehand."""

@@ -12,8 +12,6 @@ import equikit as ek
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
 from equikit.symmetrization.finite._turned import turned
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 class Dense(nnx.Module):
     """Activations without any symmetry, for derivatives alone."""

@@ -9,8 +9,6 @@ from flax import nnx
 import equikit as ek
 from equikit.symmetrization import Probabilistic, canonicalization, frames
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 RNGS = nnx.Rngs(0)
 KEY = jax.random.key(0)
 POINTS = {"p": ek.Fixed(4), "x": ek.O(3)}

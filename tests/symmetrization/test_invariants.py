@@ -34,7 +34,7 @@ GROUPS = [
     ek.SO(1),
     ek.O(0),
 ]
-pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def element(group, rng):

@@ -13,8 +13,6 @@ import equikit as ek
 from equikit.symmetrization.frames import Canonical, Laplacian, Stochastic
 from equikit.testing import assert_equivariant
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
 """The circular skip links of Murphy et al., Relational pooling (2019), on 41 nodes."""
 

@@ -39,7 +39,6 @@ def lorentz():
     return MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, hidden=[{"": 8, "m": 4}], scale=3.0, rngs=nnx.Rngs(0))
 
 
-@pytest.mark.usefixtures("quick_compile")
 class TestWithAMatrixThatMovesWithTheInput:
     @pytest.mark.parametrize("group", [ek.O(3), ek.SO(2), ek.Lorentz, ek.SO(1, 3), ek.Sp(4), ek.U(2)], ids=str)
     def test_the_result_is_equivariant_far_from_the_group_too(self, group, key, x64):
@@ -103,7 +102,6 @@ class TestWithAMatrixThatMovesWithTheInput:
         assert sym.info(2 * x).degenerate
 
 
-@pytest.mark.usefixtures("quick_compile")
 class TestWithAnyMatrix:
     def test_the_identity_is_in_the_group_and_not_equivariant(self, key, x64):
         sym = of_group(ek.SO(2), lambda x: jnp.broadcast_to(jnp.eye(2), (*x.shape[:-2], 2, 2)))
@@ -133,7 +131,6 @@ class TestWithAnyMatrix:
         np.testing.assert_allclose(error, np.mean(np.sum((two - g @ one) ** 2, (1, 2))) / 4, rtol=1e-6)
 
 
-@pytest.mark.usefixtures("quick_compile")
 class TestOptions:
     def test_one_element_for_every_input(self):
         x = jnp.ones((2, 5, 3, 3)) + jnp.eye(3)

@@ -11,8 +11,6 @@ from equikit.symmetrization.engine._element import Element
 from equikit.symmetrization.engine._frame import Frame, in_one_list
 from equikit.symmetrization.engine._stabilizer import orbit_mean, orbits, with_mean_derivative
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 BLOCKS = np.array([3, 0, 3, 1, 0, 3])
 EVERY = np.array(list(itertools.permutations(range(6))))
 EXCHANGES = EVERY[np.all(BLOCKS[EVERY] == BLOCKS, axis=1)]

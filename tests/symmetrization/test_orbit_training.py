@@ -56,7 +56,7 @@ def error(model, x, y):
     return float(np.mean((np.asarray(model(x)) - y) ** 2) / np.mean(y**2))
 
 
-def test_training_for_the_rotations_of_the_plane(quick_compile):
+def test_training_for_the_rotations_of_the_plane():
     """The residual falls, and what was learned of inputs is learned of turned inputs."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(128, 2, 2)).astype(np.float32)
@@ -97,7 +97,7 @@ def test_training_for_the_lorentz_group():
     np.testing.assert_allclose(error(sym, test, wanted), error(sym, boosts @ test, wanted), rtol=1e-3)
 
 
-def test_a_perceptron_learns_to_move_with_the_input(quick_compile):
+def test_a_perceptron_learns_to_move_with_the_input():
     """Its matrix does not at first; two losses make it do so, and draw it into the group."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(256, 2, 1)).astype(np.float32)

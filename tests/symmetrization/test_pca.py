@@ -11,8 +11,6 @@ import equikit as ek
 from equikit.symmetrization import Frame
 from equikit.symmetrization.frames import PCA
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CORNERS = np.array([[s, t, u] for s in (1.0, -1.0) for t in (1.0, -1.0) for u in (1.0, -1.0)])
 OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
 SQUARE = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 0], [0, 0, 0]])

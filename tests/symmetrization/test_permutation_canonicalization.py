@@ -17,8 +17,6 @@ import equikit.testing
 from equikit.symmetrization.canonicalization import PermutationCanonicalization, assignment_entropy, sinkhorn, soft_sort
 from equikit.symmetrization.engine._sample import Sample
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def squares(x, mask=None):
     """Scores of points: the sums of their squares."""

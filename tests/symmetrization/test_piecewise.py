@@ -16,7 +16,7 @@ from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.frames import PCA, Sort, Stochastic
 from equikit.symmetrization.parts._parts import settled_weights
 
-pytestmark = pytest.mark.usefixtures("quick_compile", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 PARTS = np.repeat(np.eye(2), [5, 4], axis=0)
 """Nine points, the first five in one part."""

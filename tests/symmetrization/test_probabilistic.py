@@ -17,8 +17,6 @@ from equikit.symmetrization import Probabilistic
 from equikit.symmetrization.canonicalization import VectorNeurons, assignment_entropy
 from equikit.symmetrization.engine._sample import Sample
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def mixing(x, axes):
     """A backbone that knows the place of every entry."""

@@ -20,8 +20,6 @@ POINTS = {
     "collinear": np.outer([1.0, -2, 4], [1, 2, 3]),
 }
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def backbone(outputs, n):
     """A function without any symmetry of the inputs of one sample, without channels."""

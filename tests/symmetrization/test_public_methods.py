@@ -110,7 +110,6 @@ def test_every_public_method_and_module_is_tried():
     assert methods <= {call for call, *_ in CALLS.values()}
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name", MODULES)
 def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
     module, inputs = MODULES[name]

@@ -10,8 +10,6 @@ import equikit as ek
 from equikit.symmetrization.engine._stabilizer import has_mean, stabilizer_mean
 from equikit.symmetrization.frames import QR, GroupAverage, Stochastic
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 POINTS, CASES = 5, 12
 
 

@@ -10,8 +10,6 @@ import equikit as ek
 from equikit.symmetrization.frames import Laplacian
 from equikit.symmetrization.graphs._refinement import edge_colors, twins
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def first_twins(features, matrices):
     """For every node the first node whose exchange with it changes nothing, by trying all exchanges."""

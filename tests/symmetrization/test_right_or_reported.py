@@ -14,7 +14,7 @@ from benchmarks._hard_methods import METHODS
 from benchmarks.hard_inputs import DOUBTED, DTYPES, LISTS, list_errors, program
 from equikit import FrameError
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
+pytestmark = pytest.mark.slow
 
 DRAWN = {1000: 128, 100: 512}
 """How many inputs of a random family are drawn, by their size."""

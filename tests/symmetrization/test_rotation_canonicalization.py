@@ -19,8 +19,6 @@ from equikit.symmetrization.canonicalization import RotationCanonicalization
 from equikit.symmetrization.rotations._gram_schmidt import gram_schmidt
 from equikit.symmetrization.rotations._vectors import Points
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
 
 

@@ -14,8 +14,6 @@ from equikit.symmetrization.frames import PCA, Laplacian, Sort, Stochastic
 from equikit.symmetrization.permutations import _ties
 from equikit.testing import assert_equivariant
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], float)
 
 CLOUDS = {

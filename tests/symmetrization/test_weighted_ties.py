@@ -12,8 +12,6 @@ from turned_images import PIXELS, SIZE, images, network_for, spun
 import equikit as ek
 from equikit.symmetrization.canonicalization import EnergyCanonicalization, EnergyDescent, ImageCanonicalization
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 GROUP = ek.Z(4)
 TURNS = [jnp.asarray(matrix) for matrix in GROUP.plane_matrices()]
 STARTS = np.stack([[[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]] for t in np.arange(4) * np.pi / 2])

@@ -26,7 +26,6 @@ SIGNATURES = ["p -> p", "p p -> p p", "p p -> p", "p p -> ()", "p -> p p", "p p 
               "f p g p -> p f"]  # fmt: skip
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
     ("signature", "free"),
     partly_slow(every(SIGNATURES, [True, False]), lambda place: place % 4 in (0, 3)),  # one and the other by turns
@@ -53,7 +52,6 @@ def test_linear_in_double_precision(key):
     assert error < 1e-13
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_terms_in_dictionaries(key):
     sides = {"p p": 2, "p": 3, "": 1}, {"p": 4, "": 2}
     layer = ek.nn.Linear(*sides, p=ek.S, rngs=rngs(), **noisy)
@@ -79,7 +77,6 @@ def test_invariant_and_pool(key):
             )  # fmt: skip
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("out", ["", "p"])
 def test_deep_sets(out, key):
     net = ek.nn.DeepSets(3, [8, 8], 2, out=out, rngs=rngs())
@@ -88,7 +85,6 @@ def test_deep_sets(out, key):
     assert_equivariant(masked, "p -> " + (out or "()"), p=ek.S(6), channels=3, key=key, mask=True)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("out", ["", "p", "p p"])
 def test_graph_network(out, key):
     net = ek.nn.GraphNetwork(2, [4, 4], 2, node_channels=3, out=out, rngs=rngs())

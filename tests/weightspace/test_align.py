@@ -16,8 +16,6 @@ from equikit.weightspace import align, merge, trace
 from equikit.weightspace.alignment._activations import DATA, activations, streamed
 from equikit.weightspace.alignment._matching import similarity
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 QUICK = ("perceptron", "gru", "residual", "mixture_of_experts")
 
 

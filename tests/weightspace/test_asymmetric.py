@@ -31,7 +31,6 @@ from equikit.weightspace import (
     trace,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 
 

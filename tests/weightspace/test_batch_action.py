@@ -11,7 +11,6 @@ from helpers import assert_error
 import equikit as ek
 from equikit.weightspace import batch_action
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 WIDTH = 32
 
 

@@ -16,8 +16,6 @@ from helpers import assert_error
 import equikit as ek
 from equikit.weightspace import Functional, trace
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 QUICK = ("perceptron", "gru")
 NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
 

@@ -16,8 +16,6 @@ from helpers import assert_error
 from equikit import OptionError, ShapeError
 from equikit.weightspace import NFN, UNF, DWSNet, Functional, Standardize, trace
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 KINDS = {"UNF": UNF, "NP": partial(NFN, variant="NP"), "HNP": partial(NFN, variant="HNP"), "DWSNet": DWSNet}
 
 

@@ -17,8 +17,6 @@ from equikit.groups import Fixed
 from equikit.weightspace import Features, ParameterGraph, Specification, Symbol, graph, trace
 from equikit.weightspace.specifications._terms import Leaf
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def architectures(*quick: str):
     return pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from soundness import assert_sound
 from equikit.groups import S
 from equikit.weightspace import Functional, align, trace
 
-pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("x64")
 X = np.random.default_rng(0).normal(size=(5, 3))
 
 

@@ -14,8 +14,6 @@ from helpers import assert_error
 import equikit as ek
 from equikit.weightspace import DWSNet, LearnedOptimizer, Problem, evolve, trace, train
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def apply(params, x):
     return jnp.tanh(x @ params["first"] + params["bias"]) @ params["second"]

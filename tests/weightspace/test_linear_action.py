@@ -13,8 +13,6 @@ import equikit as ek
 from equikit.weightspace import LinearAction, trace
 from equikit.weightspace.specifications._blame import relative_difference
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 QUICK = ("perceptron", "attention", "gru", "fused_attention", "gated_units")
 FOUND = {  # label: how many groups
     "residual_convolutions": {"h1": 1},  # the sum at the end of a block with no nonlinearity before the next

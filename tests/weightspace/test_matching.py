@@ -17,7 +17,6 @@ from equikit.weightspace.alignment._gains import Gains, inner
 from equikit.weightspace.alignment._matching import match
 from equikit.weightspace.alignment._search import best, sequential
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 LABELS = {"w0": ("in", "h"), "b0": ("h",), "w1": ("h", "k"), "r": ("k", "k"), "w2": ("k", "out")}
 SIZES = {"in": 3, "h": 4, "k": 5, "out": 2}
 

@@ -16,8 +16,6 @@ from helpers import assert_error
 import equikit as ek
 from equikit.weightspace import MessagePassing, ParameterGraph, Probes, RelationalTransformer, graph, trace
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CLASSES = {"messages": MessagePassing, "transformer": RelationalTransformer}
 OPTIONS = {"messages": {}, "transformer": {"heads": 2}}
 KINDS = ("neurons", "parameters")

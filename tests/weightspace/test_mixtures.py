@@ -16,7 +16,6 @@ from helpers import assert_error
 import equikit as ek
 from equikit.weightspace import AsymmetricMLP, Ensemble, InterpolatedExperts, MixtureOfExperts
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 X = normal(7, 4)
 
 

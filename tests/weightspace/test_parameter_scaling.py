@@ -17,8 +17,6 @@ from equikit.weightspace import trace
 from equikit.weightspace.specifications._blame import relative_difference
 from equikit.weightspace.specifications._scaling import null_space
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 QUICK = ("perceptron", "attention", "gru", "tied_layers", "convolution_flattened")
 FOUND = {  # label: how many ways to scale, and how many to change signs
     "perceptron": {"h0": (0, 1), "h1": (1, 0)},

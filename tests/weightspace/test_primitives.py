@@ -17,7 +17,7 @@ from equikit.weightspace import trace
 from equikit.weightspace.tracing.primitives._table import REWRITTEN, TABLE, UNSUPPORTED
 from equikit.weightspace.tracing.programs._program import CALLS, CONTROL, of_constant
 
-pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
+pytestmark = pytest.mark.usefixtures("x64")
 X = np.random.default_rng(0).normal(size=(5, 3))
 PARAMS = plain({"a": (3, 8), "b": (8, 2)})
 

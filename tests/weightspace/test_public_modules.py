@@ -84,7 +84,6 @@ def test_every_public_module_is_tried():
     assert {kind for kind in kinds if issubclass(kind, nnx.Module)} <= {call for call, *_ in CALLS.values()}
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name", CALLED)
 def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
     call, arguments, keywords = CALLS[name]

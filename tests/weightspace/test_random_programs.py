@@ -16,7 +16,7 @@ from soundness import assert_sound
 
 from equikit.weightspace import trace
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64", "quick_compile")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("x64")]
 PARAMS = plain(
     {"a": (3, 3, 4), "b": (3, 4, 3), "c": (2, 3, 4, 4), "w": (3, 4, 4), "d": (4,), "q": (4, 24), "m": (3, 4)}
 )

@@ -17,7 +17,6 @@ from sklearn.datasets import load_digits
 import equikit as ek
 from equikit.weightspace import Line, align, barrier, plot_lines, singular_alignment, trace
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 APPLY, PARAMS, X = MODELS["perceptron"]()
 SPEC = trace(APPLY, PARAMS, X)
 

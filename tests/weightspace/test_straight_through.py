@@ -16,8 +16,6 @@ import equikit as ek
 from equikit import _progress
 from equikit.weightspace import align, interpolate, trace
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def apply(params, x):
     for layer in params[:-1]:

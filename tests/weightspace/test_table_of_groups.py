@@ -9,8 +9,6 @@ from architectures import MODELS
 
 from equikit.weightspace import Scaling, Specification, trace, tracing
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 TEXT = (Path(tracing.__file__).parent / "README.md").read_text(encoding="utf-8")
 _, TABLE = TEXT.split("## What is found\n")
 ROWS = {

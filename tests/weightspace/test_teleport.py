@@ -18,8 +18,6 @@ from equikit.weightspace import teleport, trace
 from equikit.weightspace.teleportation._objective import minus_sharpness, squared_gradient_norm
 from equikit.weightspace.teleportation._orbit import continuous_actions, moved, origin
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def apply(p, x):
     return jax.nn.relu(x @ p["a"] + p["b"]) @ p["c"] @ p["d"]

@@ -16,8 +16,6 @@ import equikit as ek
 from equikit.groups import Fixed, S
 from equikit.weightspace import Indexed, Specification, Symbol, trace
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 GROUPS = {
     "perceptron": [8, 5],
     "perceptron_nnx": [6, 6],

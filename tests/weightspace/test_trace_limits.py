@@ -35,8 +35,6 @@ from equikit.weightspace import (
     transfer,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def apply(p, x):
     return jnp.tanh(x @ p["a"]) @ p["b"]

@@ -13,8 +13,6 @@ from helpers import assert_error
 import equikit as ek
 from equikit.weightspace import align, trace, transfer
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def apply(p, x):
     h = jax.nn.gelu(x @ p["w0"] + p["b0"])

@@ -18,8 +18,6 @@ from equikit.plans import lay_out
 from equikit.weightspace import Functional, trace
 from equikit.weightspace.functionals._wreath import core_name
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 NESTED = {
     "group_norm": {"h1": "h0"},
     "grouped_convolution": {"h1": "h0", "h2": "h0"},

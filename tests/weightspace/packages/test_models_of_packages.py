@@ -28,7 +28,7 @@ FLOAT32 = ("t5", "llama", "mamba2")
 """Models whose norms compute in float32, whatever the parameters are."""
 
 every_model = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in MODELS])
-pytestmark = [pytest.mark.usefixtures("x64", "quick_compile"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.filterwarnings("ignore")]
 
 
 @functools.cache
