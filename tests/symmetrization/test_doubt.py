@@ -14,8 +14,10 @@ from equikit.symmetrization.frames import PCA, Alignment, Directions, Sort
 MIX = np.random.default_rng(7).normal(size=(3, 3)).astype(np.float32)
 NETWORK = ek.nn.DeepSets(3, [16, 16], 1, out="p", rngs=nnx.Rngs(0))
 OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
+SLOW = pytest.mark.slow
 
 
+@jax.jit
 def of_order(x):
     """A vector that depends on the order of the points."""
     weights = jnp.cos(0.7 * jnp.arange(x.shape[-2], dtype=x.dtype))[:, None]
@@ -33,7 +35,9 @@ def copies(x, rng):
     return np.einsum("bij,bnj->bni", turns, x.astype(float))[:, order].astype(x.dtype), turns, order
 
 
-@pytest.mark.parametrize(("points", "reported"), [(5, 0.0), (20, 0.005), (100, 0.02)])
+@pytest.mark.parametrize(
+    ("points", "reported"), [pytest.param(5, 0.0, marks=SLOW), pytest.param(20, 0.005, marks=SLOW), (100, 0.02)]
+)
 def test_no_order_that_rounding_decides_is_silent(points, reported):
     rng = np.random.default_rng(0)
     sym = jax.jit(lambda x: wrapped([PCA(on_degenerate="flag"), Sort(on_degenerate="flag")])(x, with_info=True))
@@ -96,27 +100,30 @@ def test_scores_that_differ_by_the_tolerance_are_reported_where_they_have_errors
     def squares(x):
         return jnp.sum(x[..., 0] ** 2, axis=-1, keepdims=True)
 
-    def info(tolerance, *frames):
-        how = [*frames, PermutationCanonicalization(squares, tolerance=tolerance, on_degenerate="flag")]
-        return wrapped(how).info(jnp.asarray(x)) if frames else plain(how).info(jnp.asarray(x - x.mean(0)))
+    def plain(tolerance):
+        return PermutationCanonicalization(squares, tolerance=tolerance, on_degenerate="flag")
 
-    def plain(how):
-        return ek.symmetrize(of_order, "p x -> x", p=ek.S, x=ek.Fixed(3), channels=False, how=how)
+    @jax.jit
+    def infos(x):
+        centered = ek.symmetrize(of_order, "p x -> x", p=ek.S, x=ek.Fixed(3), channels=False, how=plain(step))
+        return [*(wrapped([PCA(), plain(size)]).info(x) for size in (step, 1.001 * step)), centered.info(x - x.mean(0))]
 
-    assert info(step, PCA()).degenerate
-    assert info(step, PCA()).doubt == np.inf
-    assert not info(1.001 * step, PCA()).degenerate
-    assert not info(step).degenerate  # numbers that no frame moved are exact
+    near, apart, exact = infos(x)
+    assert near.degenerate
+    assert near.doubt == np.inf
+    assert not apart.degenerate
+    assert not exact.degenerate  # numbers that no frame moved are exact
 
 
 def test_an_order_that_rounding_decides_is_refused_and_the_error_says_what_helps():
-    clouds = np.random.default_rng(0).normal(size=(40, 1000, 3))  # one in twelve of such
-    info = wrapped([PCA(), Sort()]).info(jnp.asarray(clouds, jnp.float32))
+    clouds = np.random.default_rng(0).normal(size=(40, 1000, 3)).astype(np.float32)  # one in twelve of such
+    sym = wrapped([PCA(), Sort()])
+    info = sym.info(clouds)
     unsure = np.flatnonzero(np.asarray(info.degenerate))
     assert 0 < len(unsure) < 10
     assert np.all(np.isinf(np.asarray(info.doubt)[unsure]))
     with pytest.raises(ek.FrameError) as caught:
-        wrapped([PCA(), Sort()])(jnp.asarray(clouds[unsure[0]], jnp.float32))
+        sym(clouds)
     assert "rounding to float32 decides" in caught.value.problem
     for helps in ("ek.frames.Directions", "float64"):
         assert helps in caught.value.step
@@ -154,38 +161,42 @@ def test_rods_are_not_refused(thin):
 
 
 def test_the_doubt_grows_with_the_distance_from_the_origin_and_with_small_gaps():
-    x = np.random.default_rng(0).normal(size=(10, 3))
-    sym = wrapped(PCA(on_degenerate="flag"))
-    far = [float(sym.info(jnp.asarray(x + distance, jnp.float32)).doubt) for distance in (0, 1e2, 1e4)]
-    assert 0 < far[0] < far[1] / 10 < far[2] / 500
+    x = np.random.default_rng(0).normal(size=(6, 3))
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    far = [x + distance for distance in (0, 1e2, 1e4)]
     close = [OCTAHEDRON * [1, 1 + gap, 2] @ turn for gap in (1e-1, 1e-3, 0)]
-    near, nearer, equal = (float(sym.info(jnp.asarray(x, jnp.float32)).doubt) for x in close)
+    doubts = wrapped(PCA(on_degenerate="flag")).info(np.float32(far + close)).doubt
+    here, there, furthest, near, nearer, equal = np.asarray(doubts)
+    assert 0 < here < there / 10 < furthest / 500
     assert near < nearer / 30
     assert nearer < 1e-3 < equal
+
+
+LINEAR = {
+    "CO2": np.outer([-1.16, 0.0, 1.16], [0, 0, 1.0]),
+    "C2H2": np.outer([-1.66, -0.6, 0.6, 1.66], [0, 0, 1.0]),
+    "N2": np.outer([-0.55, 0.55], [0, 0, 1.0]),
+}
 
 
 class TestWeighted:
     """`PCA(on_degenerate="weighted")`."""
 
-    sym = staticmethod(lambda output="p x": wrapped(PCA(on_degenerate="weighted"), lambda x: jnp.sin(x) + x**2, output))
-
-    @pytest.mark.parametrize(
-        "cloud",
-        [
-            np.outer([-1.16, 0.0, 1.16], [0, 0, 1.0]),  # CO2
-            np.outer([-1.66, -0.6, 0.6, 1.66], [0, 0, 1.0]),  # C2H2
-            np.outer([-0.55, 0.55], [0, 0, 1.0]),  # N2
-        ],
-        ids=["CO2", "C2H2", "N2"],
+    sym = wrapped(PCA(on_degenerate="weighted"), jax.jit(lambda x, mask: jnp.sin(x) + x**2), "p x")
+    tensors = wrapped(
+        PCA(on_degenerate="weighted"), lambda x: jnp.sin(x)[..., :, None] * jnp.cos(x[..., None, :] + 0.2), "p x x"
     )
+
     @pytest.mark.parametrize("distance", [0.0, 100.0])
-    def test_linear_molecules_are_exact(self, cloud, distance):
-        rng = np.random.default_rng(0)
+    @pytest.mark.parametrize("name", LINEAR)
+    def test_linear_molecules_are_exact(self, name, distance):
+        cloud, rng = LINEAR[name], np.random.default_rng(0)
         turns = np.linalg.qr(rng.normal(size=(10, 3, 3)))[0]
         moved = np.einsum("bij,nj->bni", turns, cloud) + distance * rng.normal(size=(10, 1, 3))
-        moved = moved.astype(np.float32)
-        y = np.asarray(self.sym()(jnp.asarray(moved)), float) - moved.mean(1, keepdims=True)
+        padded = np.pad(moved, ((0, 0), (0, 4 - len(cloud)), (0, 0))).astype(np.float32)
+        there = np.broadcast_to(np.arange(4) < len(cloud), (10, 4))
+        centers = padded[:, : len(cloud)].mean(1, keepdims=True)
+        y = np.asarray(self.sym(padded, mask={"p": there}), float)[:, : len(cloud)] - centers
         back = np.einsum("bji,bnj->bni", turns, y)
         atol = 3e-6 * (1 + distance)
         np.testing.assert_allclose(back, np.broadcast_to(back[0], back.shape), atol=atol)
@@ -194,19 +205,15 @@ class TestWeighted:
         rng = np.random.default_rng(0)
         x = np.outer([-2.0, -0.7, 0.1, 1.1, 1.5], [1.0, 2, 3]) / 3
         turns = np.linalg.qr(rng.normal(size=(20, 3, 3)))[0]
-        sym = ek.symmetrize(
-            lambda x: jnp.sin(x)[..., :, None] * jnp.cos(x[..., None, :] + 0.2),
-            "p x -> p x x", p=ek.S, x=ek.O(3), channels=False, how=PCA(on_degenerate="weighted"),
-        )  # fmt: skip
-        y = np.asarray(sym(jnp.asarray(np.einsum("bij,nj->bni", turns, x), jnp.float32)))
+        y = np.asarray(self.tensors(np.einsum("bij,nj->bni", turns, x).astype(np.float32)))
         back = np.einsum("bij,bnik,bkl->bnjl", turns, y, turns)
         np.testing.assert_allclose(back, np.broadcast_to(back[0], back.shape), atol=1e-5)
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
     def test_what_is_not_finite_is_refused(self, bad):
-        clouds = np.random.default_rng(0).normal(size=(128, 5, 3)).astype(np.float32)
+        clouds = np.random.default_rng(0).normal(size=(20, 5, 3)).astype(np.float32)
         clouds[7, 2, 1] = bad
-        info = self.sym().info(jnp.asarray(clouds))
+        info = self.tensors.info(clouds)
         assert np.flatnonzero(np.asarray(info.refused)).tolist() == [7]
 
     def test_the_average_is_continuous_where_alignments_take_over(self, x64):
@@ -219,40 +226,33 @@ class TestWeighted:
         assert np.abs(y[0] - y[-1]).max() > 0.01  # the two differ, but nowhere at once
         assert steps.max() < 0.05 * np.abs(y[0] - y[-1]).max()
 
-    def test_the_backbone_sees_alignments_only_where_a_batch_needs_them(self):
+    def test_alignments_are_computed_only_where_a_batch_needs_them_and_used_only_for_symmetric_clouds(self):
         counts = []
 
         def backbone(x):
             jax.debug.callback(lambda y: counts.append(y.shape[0] if y.ndim > 2 else 1), x, ordered=False)
-            return jnp.sin(x)
+            return jnp.sin(x) + x**2
 
-        sym = jax.jit(wrapped(PCA(on_degenerate="weighted"), backbone, "p x"))
-        x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)), jnp.float32)
-        jax.block_until_ready(sym(x))
+        run = jax.jit(lambda x: wrapped(PCA(on_degenerate="weighted"), backbone, "p x")(x, with_info=True))
+        x = np.random.default_rng(0).normal(size=(3, 6, 3)).astype(np.float32)
+        alone, _ = jax.block_until_ready(run(x))
         jax.effects_barrier()
         few = len(counts)
-        jax.block_until_ready(sym(jnp.asarray(OCTAHEDRON, jnp.float32)))
+        x[1] = OCTAHEDRON
+        together, info = jax.block_until_ready(run(x))
         jax.effects_barrier()
         assert len(counts) - few > 3 * few
-
-    def test_a_batch_with_one_symmetric_cloud(self):
-        x = np.random.default_rng(0).normal(size=(3, 6, 3)).astype(np.float32)
-        alone = np.asarray(self.sym()(jnp.asarray(x)))
-        x[1] = OCTAHEDRON
-        together = np.asarray(jax.jit(self.sym())(jnp.asarray(x)))
-        np.testing.assert_allclose(together[[0, 2]], alone[[0, 2]], atol=1e-6)
-        assert self.sym().info(jnp.asarray(x)).size.tolist() == [8, 2 * 2 * 6 * 4, 8]
+        # The other samples do not change.
+        np.testing.assert_allclose(np.asarray(together)[[0, 2]], np.asarray(alone)[[0, 2]], atol=1e-6)
+        assert info.size.tolist() == [8, 2 * 2 * 6 * 4, 8]
 
 
 def test_derivatives_at_ties_are_the_mean_over_their_orders():
     sym = ek.symmetrize(lambda x: jnp.sum(jnp.cumsum(x, -1) ** 2, -1), "p -> ", p=ek.S, channels=False, how=Sort())
-    x = jnp.array([1.0, 2.0, 2.0, 0.5])
-    found = np.asarray(jax.grad(sym)(x))
+    slope, x = jax.jit(jax.grad(sym)), np.array([1.0, 2.0, 2.0, 0.5], np.float32)
+    found = np.asarray(slope(x))
     assert found[1] == found[2]
-    slopes = []
-    for low, high in ((1, 2), (2, 1)):  # one of the two is a little less
-        apart = x.at[low].add(-1e-3).at[high].add(1e-3)
-        slopes.append(np.asarray(jax.grad(sym)(apart)))
+    slopes = [slope(x + np.float32([0, -step, step, 0])) for step in (1e-3, -1e-3)]  # one of the two is a little less
     np.testing.assert_allclose(found, np.mean(slopes, axis=0), rtol=1e-2)
 
 
@@ -260,22 +260,22 @@ def test_directions_do_not_depend_on_the_order_far_from_the_origin():
     x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32) + 1e5
     sym = ek.symmetrize(of_order, "p x -> x", p=ek.S, x=ek.Fixed(3), channels=False, how=Directions())
     orders = [np.random.default_rng(seed).permutation(6) for seed in range(8)]
-    y = np.asarray(sym(jnp.asarray(np.stack([x[order] for order in orders]))))
+    y = np.asarray(sym(np.stack([x[order] for order in orders])))
     np.testing.assert_allclose(y, np.broadcast_to(y[0], y.shape), atol=1e-5)
 
 
-def test_the_doubt_covers_the_error_of_elements():
+@pytest.mark.parametrize("how", [PCA(), pytest.param(Alignment(), marks=SLOW)], ids=lambda how: type(how).__name__)
+def test_the_doubt_covers_the_error_of_elements(how):
     """Against float64 of the clouds before rounding; the benchmark `hard_inputs` has more methods and 10,000 clouds."""
     exact = np.random.default_rng(0).normal(size=(500, 8, 3))
-    for how in (PCA(), Alignment()):
-        sym = wrapped(how)
-        frame = sym.frame(jnp.asarray(exact, jnp.float32))
-        with jax.enable_x64(True):
-            wide = np.asarray(sym.frame(jnp.asarray(exact)).elements.linear["x"])
-        found, weights = np.asarray(frame.elements.linear["x"], float), np.asarray(frame.weights)
-        # Signs of axes may come in another order; alignments are listed in one.
-        others = wide[None] if isinstance(how, PCA) else wide[:, None]
-        apart = np.abs(found[:, None] - others).max((-1, -2)).min(1)
-        error, doubt = np.sum(weights * apart, axis=0), np.asarray(frame.info.doubt)
-        assert np.mean(doubt < error) <= 0.002
-        assert np.median(doubt / error) < 20
+    sym = wrapped(how)
+    frame = sym.frame(exact.astype(np.float32))
+    with jax.enable_x64(True):
+        wide = np.asarray(sym.frame(exact).elements.linear["x"])
+    found, weights = np.asarray(frame.elements.linear["x"], float), np.asarray(frame.weights)
+    # Signs of axes may come in another order; alignments are listed in one.
+    others = wide[None] if isinstance(how, PCA) else wide[:, None]
+    apart = np.abs(found[:, None] - others).max((-1, -2)).min(1)
+    error, doubt = np.sum(weights * apart, axis=0), np.asarray(frame.info.doubt)
+    assert np.mean(doubt < error) <= 0.002
+    assert np.median(doubt / error) < 20

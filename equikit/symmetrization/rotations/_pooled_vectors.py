@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,22 +79,31 @@ def pooled_vectors(
             if canceling
             else "correct the channels that come out of the network",
         )
-    place = len(batch) + term.labels.index(label)
-    others = tuple(i for i in range(len(batch), vectors.ndim - 1) if i != place)
+    mean, scales = _means(
+        vectors, {name: masks[name] for name in term.labels if name in masks}, label, term, len(batch)
+    )
+    return {VECTORS: mean, SCALES: scales}
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _means(vectors: Array, masks: Mapping[str, Array], label: str, term: Term, batch: int) -> tuple[Array, Array]:
+    """Return the mean of the vectors of all entries, and the mean of their lengths."""
+    place = batch + term.labels.index(label)
+    others = tuple(i for i in range(batch, vectors.ndim - 1) if i != place)
     there = jnp.ones((1,) * vectors.ndim, bool)
     for axis, name in enumerate(term.labels):
         if name in masks:
-            index = [i for i in range(len(batch), vectors.ndim) if i != len(batch) + axis]
+            index = [i for i in range(batch, vectors.ndim) if i != batch + axis]
             there = there & jnp.expand_dims(masks[name], index)
     vectors = jnp.where(there, vectors, 0)
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=tuple(range(len(batch), vectors.ndim)), initial=0))
-    largest = jnp.expand_dims(jnp.where(largest > 0, largest, 1), range(len(batch), vectors.ndim))
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=tuple(range(batch, vectors.ndim)), initial=0))
+    largest = jnp.expand_dims(jnp.where(largest > 0, largest, 1), range(batch, vectors.ndim))
     scaled = jax.lax.stop_gradient(vectors) / largest  # so that squares do not overflow
     lengths = largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=place, keepdims=True))
     ones = jnp.broadcast_to(there, lengths.shape).astype(vectors.dtype)
     number = jnp.maximum(jnp.sum(ones, axis=others), 1)
     scales = jnp.sum(lengths, axis=others) / number
-    return {VECTORS: jnp.sum(vectors, axis=others) / number, SCALES: scales[..., 0, :]}
+    return jnp.sum(vectors, axis=others) / number, scales[..., 0, :]
 
 
 @dataclass(frozen=True)
