@@ -152,6 +152,7 @@ def test_symmetric_inputs_are_exact_by_alignments_with_their_points(x64, name, g
     assert degenerate
 
 
+@pytest.mark.slow
 def test_an_input_of_no_points():
     assert wrapped(ek.O(3))(np.zeros((0, 3), np.float32)).shape == (0, 3)
 
