@@ -1,5 +1,7 @@
 """Forces of molecules that span a plane or a line: the derivatives of an energy that a frame makes invariant."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +39,12 @@ def energy(x):
     return jnp.sum(jnp.sin(x.reshape(*x.shape[:-2], 3 * ATOMS) @ weights + 0.3), axis=-1)
 
 
-def programs(group, learned, dtype):
+BATCH = len(MOLECULES) * (1 + 6 * ATOMS)
+"""Each molecule, and a step to both sides for each coordinate."""
+
+
+@functools.cache
+def program(group, learned, dtype):
     """The energies and the forces of a batch."""
     how = QR()
     if learned:
@@ -46,16 +53,21 @@ def programs(group, learned, dtype):
         how = RotationCanonicalization(VectorNeurons({"p x": 1}, count, p=ek.S, x=group, **options))
     p = ek.S if learned else ek.Fixed(ATOMS)
     sym = ek.symmetrize(energy, "p x -> ", p=p, x=group, channels=False, how=how)
-    return jax.jit(sym), jax.jit(jax.grad(lambda x: jnp.sum(sym(x))))
+    return jax.jit(jax.grad(lambda x: (jnp.sum(energies := sym(x)), energies), has_aux=True))
 
 
-def one_sided_mean(energies, x, step=3e-7):
-    """The mean of the finite differences to both sides, for each coordinate of the atoms that are there."""
+def measured(group, learned, dtype, x):
+    """The energies and the forces of molecules, in a batch of one size for all tests."""
+    forces, energies = program(group, learned, dtype)(np.resize(x, (BATCH, ATOMS, 3)).astype(dtype))
+    return np.float64(energies)[: len(x)], np.float64(forces)[: len(x)]
+
+
+def one_sided_mean(x, energies, step=3e-7):
+    """The forces of molecules; and the mean of the finite differences to both sides, for each coordinate."""
     units = step * np.eye(3 * ATOMS).reshape(-1, 1, ATOMS, 3)
-    start = np.asarray(energies(jnp.asarray(x)))
-    sides = [np.asarray(energies(jnp.asarray((x + s * units).reshape(-1, ATOMS, 3)))) for s in (1, -1)]
-    up, down = (found.reshape(-1, len(x)) - start for found in sides)
-    return ((up - down) / (2 * step)).T.reshape(x.shape)
+    found, forces = energies(np.concatenate([x, *(x + units), *(x - units)]))
+    _, up, down = np.split(found.reshape(-1, len(x)), [1, 1 + 3 * ATOMS])
+    return forces[: len(x)], ((up - down) / (2 * step)).T.reshape(x.shape)
 
 
 def misses(found, wanted):
@@ -63,32 +75,33 @@ def misses(found, wanted):
     return np.abs(found - wanted).max((1, 2)) / np.maximum(np.abs(wanted).max((1, 2)), 1e-9)
 
 
-METHODS = [(ek.O(3), False), (ek.O(3), True), (ek.SO(3), False), (ek.SO(3), True)]
-every_method = pytest.mark.parametrize(
-    ("group", "learned"),
-    [pytest.param(*case, marks=pytest.mark.slow if i > 1 else ()) for i, case in enumerate(METHODS)],
-)
+METHODS = [
+    (ek.O(3), False, np.float64),
+    (ek.O(3), True, np.float64),
+    (ek.O(3), False, np.float32),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in ((ek.SO(3), False, np.float64), (ek.SO(3), True, np.float64), (ek.O(3), True, np.float32))
+    ),
+]
 
 
-@every_method
-def test_forces_are_the_mean_of_the_one_sided_derivatives(x64, group, learned):
+@pytest.mark.parametrize(("group", "learned", "dtype"), [METHODS[i] for i in (0, 1, 3, 4)])
+def test_forces_are_the_mean_of_the_one_sided_derivatives(x64, group, learned, dtype):
     x = geometries(learned)
-    energies, forces = programs(group, learned, jnp.float64)
     there = np.any(x != 0, axis=-1, keepdims=True)
     there[2, 1] = True  # the atom in the middle
-    wanted = np.where(there, one_sided_mean(energies, x), 0)
-    found = np.where(there, forces(jnp.asarray(x)), 0)
-    assert np.all(misses(found, wanted) < 1e-4), dict(zip(MOLECULES, misses(found, wanted), strict=True))
+    forces, wanted = one_sided_mean(x, functools.partial(measured, group, learned, dtype))
+    off = misses(np.where(there, forces, 0), np.where(there, wanted, 0))
+    assert np.all(off < 1e-4), dict(zip(MOLECULES, off, strict=True))
 
 
-@every_method
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize(("group", "learned", "dtype"), METHODS)
 def test_forces_turn_with_the_molecule(group, learned, dtype):
-    with jax.enable_x64(dtype == jnp.float64):
+    with jax.enable_x64(dtype == np.float64):
         x, g = geometries(learned), group.random_element(np.random.default_rng(2))
-        _, forces = programs(group, learned, dtype)
-        before, after = (np.float64(forces(jnp.asarray(array, dtype))) for array in (x, x @ g.T))
-        rounding = 1e-10 if dtype == jnp.float64 else 1e-3 if learned else 1e-4  # the network has errors of its own
+        before, after = (measured(group, learned, dtype, array)[1] for array in (x, x @ g.T))
+        rounding = 1e-10 if dtype == np.float64 else 1e-3 if learned else 1e-4  # the network has errors of its own
         assert np.all(misses(after, before @ g.T) < rounding), misses(after, before @ g.T)
 
 
@@ -99,7 +112,10 @@ def small_network(x):
 
 
 def compared(how, x, dtype):
-    """How far energies and forces of turned copies are off, relative to the larger of both; and what is reported."""
+    """How far energies and forces of turned copies are off, relative to the larger of both; and what is reported.
+
+    There are no forces for frames that are held fixed.
+    """
     rng = np.random.default_rng(0)
     turns, shifts = np.linalg.qr(rng.normal(size=(len(x), 3, 3)))[0], rng.normal(size=(len(x), 1, 3))
     sym = ek.symmetrize(small_network, "p x -> ", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
@@ -108,12 +124,14 @@ def compared(how, x, dtype):
         energies, info = sym(x, with_info=True)
         return jnp.sum(energies), (energies, info.degenerate)
 
-    run = jax.jit(jax.grad(total, has_aux=True))
+    run = jax.jit(jax.grad(total, has_aux=True) if how.differentiable else lambda x: (0 * x, total(x)[1]))
     copies = (x, np.einsum("bij,bnj->bni", turns, x) + shifts)
-    (force, (energy, one)), (other, (again, two)) = (run(jnp.asarray(copy, dtype)) for copy in copies)
+    (force, (energy, one)), (other, (again, two)) = (
+        jax.tree.map(np.asarray, run(copy.astype(dtype))) for copy in copies
+    )
     force, other = np.float64(force), np.einsum("bij,bni->bnj", turns, np.float64(other))
     size = np.maximum(np.abs(force).max((1, 2)), np.abs(energy))
-    return np.abs(energy - again) / size, np.abs(force - other).max((1, 2)) / size, np.asarray(one | two)
+    return np.abs(energy - again) / size, np.abs(force - other).max((1, 2)) / size, one | two
 
 
 def near_gaps(count):
@@ -126,10 +144,10 @@ def near_gaps(count):
     return white * np.sqrt(10 * moments)[:, None] @ np.linalg.qr(rng.normal(size=(count, 3, 3)))[0]
 
 
-@pytest.mark.parametrize(("policy", "silent"), [("flag", 0.03), ("weighted", 0.0)])
+@pytest.mark.parametrize(("policy", "silent"), [pytest.param("flag", 0.03, marks=pytest.mark.slow), ("weighted", 0.0)])
 def test_forces_at_small_gaps_are_right_or_reported(x64, policy, silent):
     """They are less precise than the axes, the more the slope of the energy changes as these turn."""
-    _, off, reported = compared(PCA(on_degenerate=policy), near_gaps(256), jnp.float64)
+    _, off, reported = compared(PCA(on_degenerate=policy), near_gaps(256), np.float64)
     assert np.mean((off > 1e-8) & ~reported) <= silent
     if policy == "weighted":
         assert not reported.any()
@@ -143,7 +161,7 @@ def rods(*powers):
 
 def test_forces_of_thin_rods_are_right_or_reported():
     """The axes across a rod turn fast as points move, which multiplies the rounding of outputs."""
-    energies, off, reported = compared(PCA(on_degenerate="flag"), rods(2, 3, 5, 6, 8), jnp.float32)
+    energies, off, reported = compared(PCA(on_degenerate="flag"), rods(2, 3, 5, 6, 8), np.float32)
     assert reported.tolist() == [False, False, True, False, False]
     assert energies.max() < 1e-6
     assert off[~reported].max() < 5e-5 < off[2]
@@ -152,7 +170,7 @@ def test_forces_of_thin_rods_are_right_or_reported():
 def test_energies_of_thin_rods_are_those_of_principal_axes():
     """For all observers: across a rod that is thin enough, they cannot tell whether two axes are equal."""
     how = PCA(on_degenerate="weighted", differentiable=False)
-    energies, _, reported = compared(how, rods(1, 2, 3, 4, 5, 6, 6.5, 7, 7, 7, 7, 8), jnp.float32)
+    energies, _, reported = compared(how, rods(1, 2, 3, 4, 5, 6, 6.5, 7, 7, 7, 7, 8), np.float32)
     assert energies.max() < 1e-6
     assert not reported.any()
 
@@ -160,9 +178,9 @@ def test_energies_of_thin_rods_are_those_of_principal_axes():
 def test_forces_of_alignments_with_points_close_to_a_line_are_right_or_reported():
     """The rounding of outputs is multiplied by one over the distance of the points from the line."""
     x = rods(1, 2, 3, 4.5, 5, 6)
-    energies, off, reported = compared(Alignment(on_degenerate="flag"), x, jnp.float32)
+    energies, off, reported = compared(Alignment(on_degenerate="flag"), x, np.float32)
     assert reported.tolist() == [False] * 3 + [True] * 3
     assert off[~reported].max() < 1e-4 < off[reported].min()
-    energies, _, reported = compared(Alignment(on_degenerate="flag", differentiable=False), x, jnp.float32)
+    energies, _, reported = compared(Alignment(on_degenerate="flag", differentiable=False), x, np.float32)
     assert energies.max() < 1e-6
     assert not reported.any()
