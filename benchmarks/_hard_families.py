@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ class Family:
     Attributes:
         name: of the inputs.
         rival: the method.
-        size: points of an input.
+        size: the size to which inputs are padded, so that families of a method share a program.
         draw: makes inputs.
         right: errors above are wrong.
         limits: the largest part of all inputs that may be silent, reported or off (wrong, reported or not).
@@ -54,7 +55,7 @@ class Family:
     def counts(self, count: int, seed: int = 0) -> dict[str, float]:
         """Count the inputs of each kind among `count`, and those with large errors, over pairs of input and copy."""
         method, generator = METHODS[self.rival], np.random.default_rng(seed)
-        run = Program(method, self.size, forces=False)
+        run = program(self.rival, self.size)
         found = dict.fromkeys((*KINDS, "off", "inputs", "worst"), 0.0)
         for start in range(0, count, BLOCK):
             inputs = self.draw(min(BLOCK, count - start), generator)
@@ -68,6 +69,12 @@ class Family:
             found["inputs"] += len(inputs)
             found["worst"] = max(found["worst"], float(measured.silent_outputs.max()))
         return found
+
+
+@functools.lru_cache(maxsize=4)
+def program(rival: str, size: int) -> Program:
+    """The program of a method for inputs of a size, without forces."""
+    return Program(METHODS[rival], size, forces=False)
 
 
 def normal(size: int) -> Draw:
@@ -108,7 +115,7 @@ OFF = {0.99: 0.013, 0.999: 0.31}
 
 FAMILIES = (
     *(
-        Family(f"{n} random points", "PCA, Sort", n, normal(n), limits={"silent": 1e-3, "reported": most})
+        Family(f"{n} random points", "PCA, Sort", max(n, 20), normal(n), limits={"silent": 1e-3, "reported": most})
         for n, most in REPORTED.items()
     ),
     Family("100 random points, float64", "PCA, Sort", 100, normal(100), limits=FEW, count=2000, dtype="float64"),
@@ -116,9 +123,9 @@ FAMILIES = (
         Family("20 random points", rival, 20, normal(20), limits={"silent": 1e-3, "reported": most})
         for rival, most in (("PCA", 1e-3), ("Sort, QR", 1e-3), ("RotationCanonicalization", 5e-3))
     ),
-    Family("small gaps", "PCA", 10, near_gaps, right=1e-4, limits={"silent": 1e-3, "needless": BY_CHANCE}),
+    Family("small gaps", "PCA", 20, near_gaps, right=1e-4, limits={"silent": 1e-3, "needless": BY_CHANCE}),
     Family("small gaps, shifted", "PCA, weighted", 10, near_gaps, right=1e-4, count=1000, shift=1.0),
-    Family("rods 1:100", "PCA", 12, rods, right=1e-4, limits={"silent": 1e-3, "needless": 1e-3}),
+    Family("rods 1:100", "PCA", 20, rods, right=1e-4, limits={"silent": 1e-3, "needless": 1e-3}),
     *(
         Family(
             f"events at {speed}",

@@ -42,7 +42,7 @@ def descent(**options):
     ("group", "steps"),
     [
         (ek.O(2), 6),
-        (ek.SO(3), 6),
+        pytest.param(ek.SO(3), 6, marks=pytest.mark.slow),
         pytest.param(ek.O(3), 0, marks=pytest.mark.slow),
         pytest.param(ek.SO(4), 3, marks=pytest.mark.slow),
         pytest.param(ek.SO(1), 2, marks=pytest.mark.slow),
@@ -67,17 +67,21 @@ def test_descent_is_equivariant_to_rounding_in_double_precision():
 
 
 def test_descent_goes_down_and_says_how_far():
-    x = weights(6, 5, 3, 1, seed=2)
-    found = []
-    for steps in (5, 80):
-        sym = ek.symmetrize(lambda x: x, "p x -> p x", p=ek.Fixed(5), x=ek.SO(3), how=descent(steps=steps))
-        found.append(jax.jit(sym.info)(x))
-    assert jnp.all(found[0].more["energy"] >= found[1].more["energy"])
-    assert jnp.max(found[1].more["gradient"]) < 0.03
-    matrix = found[1].more["matrix"]
-    assert jnp.allclose(jnp.swapaxes(matrix, -1, -2) @ matrix, jnp.eye(3), atol=1e-5)
-    assert jnp.allclose(jnp.linalg.det(matrix), 1, atol=1e-5)
-    assert np.isclose(prior_loss(found[1]), jnp.mean((matrix - jnp.eye(3)) ** 2))
+    @jax.jit
+    def run(x):
+        few, many = (
+            ek.symmetrize(lambda x: x, "p x -> p x", p=ek.Fixed(5), x=ek.SO(3), how=descent(steps=steps)).info(x)
+            for steps in (5, 80)
+        )
+        return few.more["energy"], many.more, prior_loss(many)
+
+    energies, more, loss = jax.tree.map(np.asarray, run(weights(6, 5, 3, 1, seed=2)))
+    assert np.all(energies >= more["energy"])
+    assert np.max(more["gradient"]) < 0.03
+    matrix = more["matrix"]
+    assert np.allclose(matrix.mT @ matrix, np.eye(3), atol=1e-5)
+    assert np.allclose(np.linalg.det(matrix), 1, atol=1e-5)
+    assert np.isclose(loss, np.mean((matrix - np.eye(3)) ** 2))
 
 
 def test_given_starts_are_equivariant_as_far_as_paths_arrive():
@@ -100,7 +104,7 @@ OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)]).astype(np.float32)[..., Non
 
 
 def test_a_cloud_with_a_mirror_is_degenerate_for_vectors_and_not_for_invariants():
-    flat = jnp.asarray(FLAT)
+    flat = FLAT
     bound = {"p": ek.Fixed(5), "x": ek.O(3)}
     invariant = ek.symmetrize(lambda x: jnp.sum(x, (-3, -2)), "p x -> ", **bound, how=descent(steps=4))
     assert not jax.jit(invariant.info)(flat).degenerate
@@ -108,20 +112,20 @@ def test_a_cloud_with_a_mirror_is_degenerate_for_vectors_and_not_for_invariants(
     assert_error(ek.FrameError, lambda: fields(flat), "has no frame", "EnergyDescent(function, starts=PCA", "", "flag")
     how = descent(steps=4, on_degenerate="weighted")
     run = jax.jit(ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=how))
-    straight = run(flat)
-    assert jnp.abs(straight[:, 2]).max() < 1e-5  # nothing leaves the plane
-    for matrix in jnp.asarray(rotations(ek.O(3), 3), jnp.float32):
-        assert jnp.allclose(run(matrix @ flat), matrix @ straight, atol=1e-4)
+    straight = np.asarray(run(flat))
+    assert np.abs(straight[:, 2]).max() < 1e-5  # nothing leaves the plane
+    for matrix in rotations(ek.O(3), 3).astype(np.float32):
+        assert np.allclose(run(matrix @ flat), matrix @ straight, atol=1e-4)
 
 
 def test_a_symmetry_of_the_input_is_seen_though_descent_multiplies_rounding_errors():
     """In a plane, both directions of the normal give one copy; paths from the two would part by their rounding."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(512, 5, 2)) @ rng.normal(size=(512, 2, 3))
-    slopes = jnp.asarray(rng.normal(size=(5, 3, 1)), jnp.float32)
+    slopes = rng.normal(size=(5, 3, 1)).astype(np.float32)
     how = EnergyDescent(lambda x: jnp.sum(jnp.tanh(x * slopes), axis=(1, 2, 3)), on_degenerate="weighted")
     sym = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", p=ek.Fixed(5), x=ek.O(3), how=how)
-    y, info = jax.jit(lambda x: sym(x, with_info=True))(jnp.asarray(x, jnp.float32)[..., None])
+    y, info = jax.jit(lambda x: sym(x, with_info=True))(x.astype(np.float32)[..., None])
     # The mirror of the plane leaves the input as it is, and so the output.
     normals = np.cross(x[:, 0], x[:, 1])
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
@@ -143,18 +147,18 @@ def test_an_input_without_points_is_no_tie_for_vectors_of_points(there):
 
     how = EnergyDescent(encoder, steps=2, invariant_to="p")
     sym = ek.symmetrize(backbone, "p x -> p x", p=ek.S, x=ek.O(3), how=how)
-    x = jnp.ones((len(there), 3, 1))
-    mask = {"p": jnp.array(there)} if there else None
-    assert not sym.info(x, mask=mask).degenerate
-    assert jnp.all(sym(x, mask=mask) == 0)
+    mask = {"p": np.array(there)} if there else None
+    y, info = jax.jit(lambda x: sym(x, mask=mask, with_info=True))(np.ones((len(there), 3, 1), np.float32))
+    assert not info.degenerate
+    assert not np.any(y)
 
 
 @pytest.mark.slow
 def test_ties_of_paths_are_flagged_or_drawn():
-    flat, bound = jnp.asarray(FLAT), {"p": ek.Fixed(5), "x": ek.O(3)}
+    flat, bound = FLAT, {"p": ek.Fixed(5), "x": ek.O(3)}
     flagged = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", **bound, how=descent(steps=4, on_degenerate="flag"))
     y, info = jax.jit(lambda x: flagged(x, with_info=True))(flat)
-    assert jnp.isfinite(y).all()
+    assert np.isfinite(y).all()
     assert info.degenerate
     assert not info.refused
     sampled = descent(steps=4, on_degenerate="sample")
@@ -170,10 +174,9 @@ def test_an_octahedron_starts_from_alignments_with_its_points():
         cloud_energy, starts=PCA(on_degenerate="weighted"), steps=3, learning_rate=0.2, on_degenerate="weighted"
     )
     run = jax.jit(ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", **bound, how=how))
-    x = jnp.asarray(OCTAHEDRON)
-    straight = run(x)
-    for matrix in jnp.asarray(rotations(ek.SO(3), 3), jnp.float32):
-        assert jnp.allclose(run(matrix @ x), matrix @ straight, atol=1e-4)
+    straight = np.asarray(run(OCTAHEDRON))
+    for matrix in rotations(ek.SO(3), 3).astype(np.float32):
+        assert np.allclose(run(matrix @ OCTAHEDRON), matrix @ straight, atol=1e-4)
 
 
 def test_points_are_sorted_after_a_descent_that_does_not_see_their_order():
@@ -200,7 +203,9 @@ def test_points_are_sorted_after_a_descent_that_does_not_see_their_order():
 
 @pytest.mark.usefixtures("x64")
 def test_derivatives_of_the_descent_agree_with_finite_differences():
-    start = (weights(12, 3, seed=4, dtype=np.float64), weights(4, 3, 1, seed=6, dtype=np.float64))
+    start = tuple(
+        np.asarray(weights(*shape, seed=seed, dtype=np.float64)) for shape, seed in (((12, 3), 4), ((4, 3, 1), 6))
+    )
 
     @jax.jit
     @functools.partial(jax.value_and_grad, argnums=(0, 1))
@@ -215,13 +220,13 @@ def test_derivatives_of_the_descent_agree_with_finite_differences():
     _, slopes = loss(*start)
     step = 1e-6
     for place, found in enumerate(slopes):
-        change = weights(*found.shape, seed=9, dtype=np.float64)
+        change = np.asarray(weights(*found.shape, seed=9, dtype=np.float64))
         sides = [
             loss(*(a + sign * step * change if i == place else a for i, a in enumerate(start)))[0] for sign in (1, -1)
         ]
-        expected = (sides[0] - sides[1]) / (2 * step)
+        expected = (float(sides[0]) - float(sides[1])) / (2 * step)
         assert abs(expected) > 1e-4
-        assert abs(jnp.vdot(found, change) - expected) < 1e-5 * max(1, abs(expected))
+        assert abs(np.vdot(found, change) - expected) < 1e-5 * max(1, abs(expected))
 
 
 def test_a_detached_descent_has_no_derivatives():
@@ -229,7 +234,7 @@ def test_a_detached_descent_has_no_derivatives():
     how = EnergyDescent(encoder, features=1, rngs=nnx.Rngs(0), steps=2, differentiable=False)
     sym = ek.symmetrize(lambda x: jnp.sin(3 * x), "p x -> p x", p=ek.Fixed(4), x=ek.SO(3), how=how)
     slope = nnx.jit(nnx.grad(lambda sym: jnp.sum(sym(x) ** 3)))(sym)
-    assert all(float(jnp.abs(leaf).max()) == 0 for leaf in jax.tree.leaves(slope))
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(slope))
 
 
 # Bad input.

@@ -1,5 +1,7 @@
 """Minimal frames by Gram-Schmidt: rotations, Lorentz transformations, unitary matrices, inputs that span too little."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,9 +56,10 @@ UNITARY = {
 def batch(cases):
     """All cases as one array, of one shape for all: vectors that are zero change nothing."""
     found = [np.pad(x, ((0, POINTS - len(x)), (0, 0))) for x in cases.values()]
-    return jnp.asarray(np.stack(found + found[:1] * (CASES - len(found))))
+    return np.stack(found + found[:1] * (CASES - len(found)))
 
 
+@jax.jit
 def outputs(x):
     """Nothing that knows of the group: a scalar, a vector for each point, and a tensor."""
     d = x.shape[-1]
@@ -71,6 +74,7 @@ def outputs(x):
 AXES = {"scalar": (), "each": (2,), "two": (1, 2)}
 
 
+@functools.cache
 def wrapped(group, *names, function=outputs, **options):
     signatures = {"scalar": "", "each": "p x", "two": "x x*" if group.is_complex else "x x"}
     return ek.symmetrize(
@@ -103,7 +107,7 @@ def misses(group, cases, samples=3):
     before, worst = function(x)[0], np.zeros(CASES)
     for _ in range(samples):
         g = group.random_element(rng)
-        after = function(jnp.asarray(moved(x, g, (2,))))[0]
+        after = function(moved(x, g, (2,)))[0]
         for name, array in after.items():
             wanted = moved(before[name], g, AXES[name], (2,) if group.is_complex and name == "two" else ())
             rest = tuple(range(1, wanted.ndim))
@@ -139,7 +143,7 @@ def test_the_element_is_in_the_group_and_the_canonical_form_is_one_for_an_orbit(
     g = group.random_element(np.random.default_rng(5))
     form = np.eye(x.shape[-1]) if group.form is None else group.form.matrix(x.shape[-1])
     canonical = []
-    for cloud in (x, jnp.asarray(moved(x, g, (2,)))):
+    for cloud in (x, moved(x, g, (2,))):
         frame = run(group)(cloud)[1]
         matrix = np.asarray(frame.elements.linear["x"])
         assert matrix.shape == (1, CASES, *form.shape)
@@ -164,6 +168,7 @@ def test_an_equivariant_backbone_is_left_as_it_is(x64, group):
     d = batch(cases).shape[-1]
     metric = np.eye(d) if group.form is None else group.form.matrix(d)
 
+    @jax.jit
     def equivariant(x):
         products = jnp.einsum("...pi,ij,...qj->...pq", x.conj(), metric, x)
         each = jnp.einsum("...pq,...qi->...pi", jnp.cos(products.real), x)
@@ -172,8 +177,9 @@ def test_an_equivariant_backbone_is_left_as_it_is(x64, group):
         return {"scalar": products[..., 0, 1], "each": each, "two": two}
 
     x = batch(cases)
+    wanted = equivariant(x)
     for name, array in run(group, function=equivariant)(x)[0].items():
-        np.testing.assert_allclose(array, equivariant(x)[name], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(array, wanted[name], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +195,7 @@ def test_the_mean_over_the_stabilizer(x64, group, n, order):
     """It is a projection, does not change with what turns the open directions, and has the right rank."""
     rank, rng = 1, np.random.default_rng(0)
     starred = [False, True, False][:order] if group.is_complex else [False] * order
-    projection = jnp.diag(jnp.arange(n) < rank).astype(float)
+    projection = np.diag(np.arange(n) < rank).astype(float)
     mean = jax.jit(jax.vmap(lambda tensor: stabilizer_mean(group, projection, tensor, range(order), starred)))
     units = np.eye(n**order).reshape(-1, *[n] * order) * (1 + 0j if group.is_complex else 1)
     matrix = np.asarray(mean(units)).reshape(len(units), -1)
@@ -235,7 +241,7 @@ def test_what_it_says_of_the_input(x64):
     assert found.rank.tolist()[:5] == [1, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("differentiable", [True, False])
+@pytest.mark.parametrize("differentiable", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_ratio_of_parallel_light_like_vectors_has_no_derivative(x64, differentiable):
     """No covector turns with the vectors and tells how the ratio changes, so that such inputs are reported."""
     sym = wrapped(ek.Lorentz, "scalar", on_degenerate="flag", differentiable=differentiable)
@@ -245,7 +251,7 @@ def test_a_ratio_of_parallel_light_like_vectors_has_no_derivative(x64, different
     }
     found = sym.info({"x": batch({**ON_THE_CONE, **beside})})
     assert found.degenerate.tolist()[:5] == [False, differentiable, False, differentiable, False]
-    assert sym.info({"x": batch(ON_THE_CONE)}).rank.tolist()[:3] == [1, 1, 2]
+    assert found.rank.tolist()[:3] == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +267,7 @@ def test_no_error_is_silent(group):
     x[::3, 2:] = x[::3, :1]
     x = np.float32(x)  # squares of light-like vectors are then of the size of the rounding error
     g = group.random_element(rng)
-    (before, one), (after, two) = (run(group)(jnp.float32(cloud)) for cloud in (x, np.float64(x) @ g.T))
+    (before, one), (after, two) = (run(group)(np.float32(cloud)) for cloud in (x, np.float64(x) @ g.T))
     wanted = np.float64(before["each"]) @ g.T
     miss = np.abs(wanted - after["each"]).max((1, 2)) / np.abs(wanted).max((1, 2))
     reported = np.asarray(one.info.degenerate | two.info.degenerate)
@@ -284,18 +290,18 @@ def test_a_direction_that_rounding_of_the_input_makes_is_none():
     rng, flat = np.random.default_rng(0), np.array([[1.0, 0, 0], [0, 1, 0], [1, -1, 0], [1, 1, 0], [0, 0.5, 0]])
     sym = wrapped(ek.O(3), "scalar")
     for _ in range(3):
-        turned = jnp.asarray(flat @ ek.O(3).random_element(rng).T).astype(jnp.float16)
+        turned = (flat @ ek.O(3).random_element(rng).T).astype(np.float16)
         assert int(sym.info({"x": turned}).rank) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_other_precisions(dtype):
-    x = jnp.asarray(EUCLIDEAN["random"][None], dtype)
-    function = run(ek.O(3))
-    y, mirrored = (np.float64(function(cloud)[0]["each"]) for cloud in (x, x[..., ::-1]))
-    assert function(x)[0]["each"].dtype == dtype
-    assert np.abs(y - mirrored[..., ::-1]).max() < (1e-5 if dtype == jnp.float32 else 0.05)
+    x = EUCLIDEAN["random"].astype(dtype)
+    y = run(ek.O(3))(np.stack([x, x[..., ::-1]]))[0]["each"]
+    assert y.dtype == dtype
+    plain, mirrored = np.float64(y)
+    assert np.abs(plain - mirrored[..., ::-1]).max() < (1e-5 if dtype == jnp.float32 else 0.05)
 
 
 @pytest.mark.parametrize("group", [ek.O(3), pytest.param(ek.Lorentz, marks=pytest.mark.slow)], ids=str)
@@ -309,22 +315,23 @@ def test_derivatives(x64, group):
     full = [
         i for i, name in enumerate(GROUPS[group]) if name in cases and np.linalg.matrix_rank(cases[name]) == x.shape[-1]
     ]
-    direction = jnp.asarray(np.random.default_rng(0).normal(size=x.shape)) * (jnp.abs(x) > 0).any(-1, keepdims=True)
+    direction = np.random.default_rng(0).normal(size=x.shape) * (np.abs(x) > 0).any(-1, keepdims=True)
     step = 1e-6
-    slopes = (both(x + step * direction)[0][1] - both(x - step * direction)[0][1]) / (2 * step)
-    np.testing.assert_allclose(
-        jnp.sum(gradient * direction, (1, 2))[jnp.array(full)], slopes[jnp.array(full)], rtol=1e-5
-    )
+    above, below = (np.asarray(both(x + sign * step * direction)[0][1]) for sign in (1, -1))
+    slopes = (above - below) / (2 * step)
+    np.testing.assert_allclose(np.sum(gradient * direction, (1, 2))[full], slopes[full], rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_a_frame_may_be_held_fixed(x64):
     x = batch(EUCLIDEAN)
-    gradients = []
-    for through in (True, False):
-        sym = wrapped(ek.O(3), "scalar", differentiable=through)
-        gradients.append(jax.grad(lambda x, sym=sym: jnp.sum(sym({"x": x})["scalar"]))(x))
-    assert jnp.abs(gradients[0] - gradients[1]).max() > 1e-3
+
+    @jax.jit
+    def gradients(x):
+        both = (wrapped(ek.O(3), "scalar", differentiable=through) for through in (True, False))
+        return [jax.grad(lambda x, sym=sym: jnp.sum(sym({"x": x})["scalar"]))(x) for sym in both]
+
+    assert np.abs(np.subtract(*gradients(x))).max() > 1e-3
 
 
 def test_with_translations_permutations_and_random_elements():
@@ -333,9 +340,9 @@ def test_with_translations_permutations_and_random_elements():
 
     how = [GroupAverage("p"), Stochastic(QR("x"))]
     both = ek.symmetrize(net, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
-    x = jax.random.normal(jax.random.key(0), (3, 3))
-    g = jnp.asarray(ek.O(3).random_element(np.random.default_rng(0)), jnp.float32)
-    before, after = map(jax.jit(both), (x, (x @ g.T + 2)[::-1]))
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(3, 3)).astype(np.float32), ek.O(3).random_element(rng).astype(np.float32)
+    before, after = (np.asarray(y) for y in map(jax.jit(both), (x, (x @ g.T + 2)[::-1])))
     np.testing.assert_allclose(after, (before @ g.T + 2)[::-1], atol=1e-4)
     assert_error(
         ek.OptionError,
@@ -353,8 +360,8 @@ def test_refusal():
     with pytest.raises(ek.FrameError, match="the first of them is number 6"):
         wrapped(ek.O(3), *AXES)({"x": x})
     found = jax.jit(wrapped(ek.O(3), *AXES))({"x": x})["each"]
-    assert jnp.isnan(found[6]).all()
-    assert jnp.isfinite(found[:6]).all()
+    assert np.isnan(found[6]).all()
+    assert np.isfinite(found[:6]).all()
 
 
 @pytest.mark.slow
@@ -374,9 +381,9 @@ def test_terms_that_are_not_taken_may_reach_across_the_span():
 @pytest.mark.slow
 def test_complex_vectors_that_are_turned_by_real_matrices(x64):
     sym = ek.symmetrize(lambda x: x**2 + x.real, "p x -> p x", p=ek.Fixed(2), x=ek.O(3), channels=False, how=QR())
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 2)) @ [1, 1j])
+    x = np.random.default_rng(0).normal(size=(2, 3, 2)) @ [1, 1j]
     g = ek.O(3).random_element(np.random.default_rng(1))
-    np.testing.assert_allclose(sym(x @ g.T), sym(x) @ g.T, atol=1e-12)
+    np.testing.assert_allclose(sym(x @ g.T), np.asarray(sym(x)) @ g.T, atol=1e-12)
 
 
 def test_what_is_not_finite_is_refused(x64):

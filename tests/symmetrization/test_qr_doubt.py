@@ -3,6 +3,8 @@
 Run as a script, it prints what the tests assert, for 10,000 inputs of each kind.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,13 +36,13 @@ def measured(group, count):
     """The doubts and the errors of the elements of clouds that are rounded to float32, and which are flagged."""
     x = clouds(group, count)
     with jax.enable_x64(True):
-        exact, _ = elements(group, jnp.asarray(x))
-        rounded, info = elements(group, jnp.asarray(x, jnp.complex64 if group.is_complex else jnp.float32))
+        exact, _ = elements(group, x)
+        rounded, info = elements(group, x.astype(np.complex64 if group.is_complex else np.float32))
         error = np.abs(np.swapaxes(exact.conj(), -1, -2) @ rounded - np.eye(group.n)).max((1, 2))
         return np.asarray(info.doubt), error, np.asarray(info.degenerate)
 
 
-GROUPS = [ek.O(3), ek.SO(3), ek.U(3), ek.O(5)]
+GROUPS = [ek.SO(3), ek.U(3), ek.O(5)]
 
 
 @pytest.mark.slow
@@ -79,22 +81,27 @@ def outputs(x):
     return {"scalar": jnp.sum(hidden[..., :5], axis=-1), "vector": hidden[..., 5:]}
 
 
+@functools.cache
+def of_events():
+    """A program for the outputs and reports of events."""
+    sym = ek.symmetrize(
+        lambda x: outputs(x["x"]),
+        {"x": "p x"},
+        {"scalar": "", "vector": "x"},
+        p=ek.Fixed(PARTICLES),
+        x=ek.Lorentz,
+        channels=False,
+        how=QR(on_degenerate="flag"),
+    )
+    return jax.jit(lambda x: sym({"x": x}, with_info=True))
+
+
 def boosted(beta, count):
     """By how much the outputs of two observers differ, relative to the largest; and what either of them flags."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
-        sym = ek.symmetrize(
-            lambda x: outputs(x["x"]),
-            {"x": "p x"},
-            {"scalar": "", "vector": "x"},
-            p=ek.Fixed(PARTICLES),
-            x=ek.Lorentz,
-            channels=False,
-            how=QR(on_degenerate="flag"),
-        )
-        run = jax.jit(lambda x: sym({"x": x}, with_info=True))
         x, boost = events(rng, count), boosts(rng, count, beta)
-        at_rest, moving = (run(jnp.asarray(a, jnp.float32)) for a in (x, np.einsum("nij,npj->npi", boost, x)))
+        at_rest, moving = (of_events()(a.astype(np.float32)) for a in (x, np.einsum("nij,npj->npi", boost, x)))
         wanted = np.einsum("nij,nj->ni", boost, at_rest[0]["vector"])
         vector = np.abs(wanted - moving[0]["vector"]).max(-1) / np.abs(wanted).max(-1)
         scalar, other = (np.asarray(y["scalar"]) for y, _ in (at_rest, moving))
@@ -138,7 +145,7 @@ def test_points_that_are_sorted_in_the_axes_of_vectors_are_right_or_flagged():
     run = jax.jit(lambda x: sym(x, with_info=True))
     turn, order = ek.O(3).random_element(rng), rng.permutation(points)
     turned = {"axes": x["axes"] @ turn.T, "points": x["points"][:, order] @ turn.T}
-    (y, info), (z, other) = (run(jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), each)) for each in (x, turned))
+    (y, info), (z, other) = (run({name: a.astype(np.float32) for name, a in each.items()}) for each in (x, turned))
     found, wanted = np.asarray(z["y"]), np.asarray(y["y"]) @ turn.T
     off = np.abs(found - wanted).max(-1) / np.abs(wanted).max(-1)
     flagged = np.asarray(info.degenerate | other.degenerate)
