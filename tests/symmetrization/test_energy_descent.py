@@ -42,7 +42,6 @@ def descent(**options):
     ("group", "steps"),
     [
         (ek.O(2), 6),
-        pytest.param(ek.SO(3), 6, marks=pytest.mark.slow),
         pytest.param(ek.O(3), 0, marks=pytest.mark.slow),
         pytest.param(ek.SO(4), 3, marks=pytest.mark.slow),
         pytest.param(ek.SO(1), 2, marks=pytest.mark.slow),
