@@ -47,6 +47,7 @@ GROUPS = [ek.SO(3), ek.U(3), ek.O(5)]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS, ids=str)
+@pytest.mark.usefixtures("full_compile")
 def test_the_doubt_covers_the_error_and_is_near_it(group):
     doubt, error, degenerate = measured(group, COUNT)
     assert np.mean(error <= doubt) >= 0.999
