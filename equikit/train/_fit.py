@@ -86,7 +86,8 @@ class _Run:
 
     def save(self, saved: Checkpoints, *, last: bool) -> None:
         """Write a checkpoint if it is time."""
-        saved.save(len(self.losses), (self.carry, self.kept), {"best": self.best, "losses": self.losses}, last=last)
+        record = {"best": self.best, "losses": [*self.losses]}  # a copy, since it is written while training goes on
+        saved.save(len(self.losses), (self.carry, self.kept), record, last=last)
 
 
 def fit(
