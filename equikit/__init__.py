@@ -73,6 +73,7 @@ __all__ = [
     "U",
     "Z",
     "__version__",
+    "data",
     "diagrams",
     "draw",
     "frames",
@@ -90,7 +91,7 @@ __all__ = [
 ]
 
 # These import JAX, or what some users need.
-_LATER = ("draw", "nn", "plans", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
+_LATER = ("data", "draw", "nn", "plans", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
 _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 

@@ -63,7 +63,7 @@ class _Run:
         """Train for one epoch, and keep the parameters if they are the best ones."""
         start, number = time.perf_counter(), len(self.losses)
         draw = jax.random.fold_in(key, number)
-        self.carry, training = epoch(self.carry, draw)
+        self.carry, training = epoch(self.carry, draw, number)
         validation = float("nan") if measure is None else float(measure(self.carry, draw))
         self.losses.append((float(training), validation))
         _refuse_divergence(number, float(training) if measure is None else validation)
@@ -131,7 +131,8 @@ def fit(
         augment: takes a batch and `key=`, and returns the batch that replaces it, in training only.
         patience: stop after this number of epochs without a better measure on validation data.
         checkpoint: a folder. Training is saved there, and continues from the newest checkpoint that it finds; the
-            result is the same as without the interruption.
+            result is the same as without the interruption. Iterables are told the epoch by their method
+            `set_epoch(epoch)`, if they have one, so that their order can be the same too.
         checkpoint_every: the number of epochs between checkpoints; by default a tenth of all epochs.
         devices: devices that share every batch equally, also those of other processes under `jax.distributed`, where
             each process calls with the same arguments. By default only the default device.

@@ -17,7 +17,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit.train._devices import replicated
 from equikit.train._program import Carry, Program, row_count
 
-Epoch = Callable[[Carry, jax.Array], tuple[Carry, Any]]
+Epoch = Callable[[Carry, jax.Array, int], tuple[Carry, Any]]
 Measure = Callable[[Carry, jax.Array], Any]
 
 
@@ -49,7 +49,7 @@ class Rows:
     def epoch(self, program: Program) -> Epoch:
         """Compile a pass over the rows."""
         run = jax.jit(functools.partial(program.epoch, batch=self.batch))
-        return lambda carry, key: run(carry, self.tree, key)
+        return lambda carry, key, number: run(carry, self.tree, key)
 
     def measure(self, program: Program) -> Measure:
         """Compile the mean of the measure over the rows."""
@@ -92,10 +92,12 @@ class Stream:
         """Compile a step for each shape of batch."""
         step = jax.jit(program.step)
 
-        def run(carry: Carry, key: jax.Array) -> tuple[Carry, Any]:
+        def run(carry: Carry, key: jax.Array, number: int) -> tuple[Carry, Any]:
+            if hasattr(self.batches, "set_epoch"):
+                self.batches.set_epoch(number)
             measures = []
-            for number, batch in enumerate(self.batches):
-                carry, measure = step(carry, batch, jax.random.fold_in(key, number))
+            for place, batch in enumerate(self.batches):
+                carry, measure = step(carry, batch, jax.random.fold_in(key, place))
                 measures.append(measure)
             return carry, self._mean(measures)
 
