@@ -132,7 +132,7 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
             f"graphs has no field {missing[0]!r}",
             got=type(graphs).__name__,
             expected="a jraph.GraphsTuple",
-            step="pass jraph.batch(graphs)",
+            step="pass a GraphsTuple, or an object with the same fields",
         )
     senders, receivers = (np.asarray(each, int) for each in (graphs.senders, graphs.receivers))
     channels = np.ones((len(senders), 1), np.float32)
