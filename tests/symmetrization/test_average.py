@@ -309,7 +309,7 @@ def test_errors():
     assert_error(
         ek.SignatureError,
         lambda: turned("i j -> i", ("i", "j"), **image),
-        "'i' is no image",
+        "'i' is not an image",
         "'j' 0 times",
         "once",
         "correct the signature",

@@ -282,7 +282,7 @@ def test_starts_that_reflect_are_no_rotations():
     assert_error(
         ek.OptionError,
         lambda: ek.symmetrize(jnp.sin, "x -> x", x=ek.SO(2), how=how),
-        "some starts are no elements of SO(2)",
+        "some starts are not elements of SO(2)",
         "determinant -1",
         "determinant 1",
         "SO(2).random_element",

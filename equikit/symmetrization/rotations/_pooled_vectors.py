@@ -73,10 +73,10 @@ def pooled_vectors(
             f"the network does not return the vectors of {group}",
             got=f"shape {list(vectors.shape)}",
             expected=f"[{', '.join([*map(str, batch), *axes, f'{count} vectors'])}]"
-            + (", the last of which moves the origin" if translation else ""),
-            step="return those of every entry: their mean is taken here, where it is seen whether they cancel"
+            + ("; the last one moves the origin" if translation else ""),
+            step="return the vectors of every entry; their mean is computed here, which detects vectors that cancel"
             if canceling
-            else "correct the channels that come out of the network",
+            else "correct the number of output channels of the network",
         )
     place = len(batch) + term.labels.index(label)
     others = tuple(i for i in range(len(batch), vectors.ndim - 1) if i != place)
