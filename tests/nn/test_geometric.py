@@ -208,7 +208,7 @@ ERRORS = {
     "metric": (
         ek.OptionError,
         lambda: single(Lorentz),
-        "not those of points in space",
+        "do not belong to points in space",
         "x=O(1, 3)",
         "O(n) or SO(n)",
         "x=ek.O(3)",
@@ -216,16 +216,16 @@ ERRORS = {
     "symplectic": (
         ek.OptionError,
         lambda: single(Sp(4)),
-        "not those of points in space",
+        "do not belong to points in space",
         "x=Sp(4)",
         "O(n) or SO(n)",
         "x=ek.O(3)",
     ),
-    "free": (ek.OptionError, lambda: single(O), "not those of points in space", "x=O", "O(n) or SO(n)", "x=ek.O(3)"),
+    "free": (ek.OptionError, lambda: single(O), "do not belong to points in space", "x=O", "O(n) or SO(n)", "x=ek.O(3)"),
     "no point": (
         ek.OptionError,
         lambda: single(inputs={"p": 1, "x": 1}),
-        "not those of points in space",
+        "do not belong to points in space",
         "p, x",
         "first in every",
         "p=ek.S",
@@ -233,7 +233,7 @@ ERRORS = {
     "two points": (
         ek.OptionError,
         lambda: single(outputs={"p p": 1}),
-        "not those of points in space",
+        "do not belong to points in space",
         "p p",
         "first in every",
         "p=ek.S",

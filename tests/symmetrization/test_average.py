@@ -236,7 +236,7 @@ def test_groups_without_an_average_are_refused():
         )
     turns = ek.MatrixGroup(lie_algebra=[[[0, -1], [1, 0]]], name="turns")
     assert_error(
-        ek.GroupError, lambda: make(turns, samples=3), "turns", "no uniform draws are known", compact, "another"
+        ek.GroupError, lambda: make(turns, samples=3), "turns", "no uniform sampler is known", compact, "another"
     )
     assert_error(
         ek.GroupError,

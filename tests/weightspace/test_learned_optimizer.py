@@ -149,11 +149,11 @@ WRONG = {
     ),
     "no optax": (
         lambda: train(LEARNED, PROBLEM, 2, key=KEY),
-        ("is no optimizer of optax", "LearnedOptimizer", "GradientTransformation", "optimizer.transformation()"),
+        ("is not an optax optimizer", "LearnedOptimizer", "GradientTransformation", "optimizer.transformation()"),
     ),
     "no optimizer": (
         lambda: train(None, PROBLEM, 2, key=KEY),
-        ("is no optimizer of optax", "None", "GradientTransformation", "optax.adam(1e-3)"),
+        ("is not an optax optimizer", "None", "GradientTransformation", "optax.adam(1e-3)"),
     ),
     "no problem": (
         lambda: train(ADAM, loss, 2, key=KEY),
