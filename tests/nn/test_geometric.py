@@ -221,7 +221,14 @@ ERRORS = {
         "O(n) or SO(n)",
         "x=ek.O(3)",
     ),
-    "free": (ek.OptionError, lambda: single(O), "do not belong to points in space", "x=O", "O(n) or SO(n)", "x=ek.O(3)"),
+    "free": (
+        ek.OptionError,
+        lambda: single(O),
+        "do not belong to points in space",
+        "x=O",
+        "O(n) or SO(n)",
+        "x=ek.O(3)",
+    ),
     "no point": (
         ek.OptionError,
         lambda: single(inputs={"p": 1, "x": 1}),
