@@ -1,4 +1,4 @@
-"""Rivals of `permutation_layers` after published libraries: the stacked layer of IGN and UNF, and EMLP itself."""
+"""Rivals of `permutation_layers` after published libraries: the layer of IGN with stacked outputs, and EMLP."""
 
 from __future__ import annotations
 

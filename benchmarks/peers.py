@@ -25,7 +25,7 @@ PANEL, AXIS = ("layer", "batch"), "n"
 RIVALS: dict[str, str] = {
     "equikit": "`equikit.nn.Linear`, without bias",
     "by hand": "the layer in three lines of `jnp`",
-    "stacked": "as IGN and UNF do: every diagram's full output, stacked, then channels mixed by one product",
+    "stacked": "as IGN does at 2 → 2: the full output of each diagram, stacked, then channels mixed by one product",
     "einsum": "one `jnp.einsum` a diagram, default contraction order",
     "einsum, staged": "each diagram by hand: reduce by `jnp.einsum`, mix channels, expand by identity matrices",
     "one term at a time": "as UNF does: each term reduced, written on a diagonal, mixed and broadcast by itself",

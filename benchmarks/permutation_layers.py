@@ -36,7 +36,7 @@ RIVALS: dict[str, str] = {
     "einsum": "one `jnp.einsum` a diagram, written as it stands, default contraction order",
     "einsum, staged": "each diagram by hand: reduce by `jnp.einsum`, mix channels, expand by identity matrices",
     "opt_einsum": "one `opt_einsum.contract_expression` a diagram, optimal path",
-    "stacked": "as IGN and UNF do: every diagram's full output, stacked, then channels mixed by one product",
+    "stacked": "as IGN does at 2 → 2: the full output of each diagram, stacked, then channels mixed by one product",
     "EMLP": "EMLP's layer: a full matrix projected onto the equivariant ones in each call",
 }
 TARGETS = (

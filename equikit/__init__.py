@@ -25,7 +25,19 @@ from equikit.diagrams import Diagram, HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
 
 if TYPE_CHECKING:
-    from equikit import diagrams, draw, groups, nn, plans, spherical, symmetrization, testing, typing, weightspace
+    from equikit import (
+        diagrams,
+        draw,
+        groups,
+        nn,
+        plans,
+        spherical,
+        symmetrization,
+        testing,
+        train,
+        typing,
+        weightspace,
+    )
     from equikit.symmetrization import Canonicalize, frames, symmetrize
 
 __version__ = "0.1.0"
@@ -61,6 +73,7 @@ __all__ = [
     "U",
     "Z",
     "__version__",
+    "data",
     "diagrams",
     "draw",
     "frames",
@@ -72,12 +85,13 @@ __all__ = [
     "symmetrization",
     "symmetrize",
     "testing",
+    "train",
     "typing",
     "weightspace",
 ]
 
 # These import JAX, or what some users need.
-_LATER = ("draw", "nn", "plans", "spherical", "symmetrization", "testing", "typing", "weightspace")
+_LATER = ("data", "draw", "nn", "plans", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
 _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 

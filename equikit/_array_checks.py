@@ -50,7 +50,7 @@ def mapping(argument: str, given: object) -> Mapping[Any, Any]:
         raise OptionError(
             f"{argument} is not a dictionary",
             got=type(given).__name__,
-            expected="a dictionary from label to what is given for it",
+            expected="a dictionary from label to value",
             step=f'write {argument}={{"p": ...}}',
         )
     return given or {}
@@ -340,7 +340,7 @@ def _check_symbol(label: str, group: Group, size: Any) -> None:
         raise ShapeError(
             f"the symbolic size of axis {label!r} is not twice a symbol, and {group} needs an even one",
             got=size,
-            expected="an even number: as many positions as momenta",
+            expected="an even number: equal numbers of positions and momenta",
             step='write it as twice a symbol: jax.export.symbolic_shape("batch, 2*half")',
         )
 

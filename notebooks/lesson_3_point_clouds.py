@@ -386,23 +386,23 @@ def mean_square(output, target):
 
 
 def fit(net, inputs, target, loss=mean_square, rate=1e-2, steps=1000, batch=64, augment=False):
-    """Train with Adam; all steps run inside one compiled function."""
-    static, params = nnx.split(net)
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    """Train a copy with Adam."""
     turns = jnp.asarray(random_turns(1000))
-    draws = np.random.default_rng(0).integers(0, [[len(target)], [len(turns)]], (steps, 2, batch))
 
-    def step(state, draw):
-        params, memory = state
-        x, y = jax.tree.map(lambda array: jnp.asarray(array)[draw[0]], (inputs, target))
-        if augment:
-            x, y = turned(turns[draw[1]], x, y)
-        slope = jax.grad(lambda params: loss(nnx.merge(static, params)(*x), y))(params)
-        updates, memory = optimizer.update(slope, memory)
-        return (optax.apply_updates(params, updates), memory), None
+    def turn(batch, *, key):
+        return turned(turns[jax.random.randint(key, (len(batch[1]),), 0, len(turns))], *batch)
 
-    (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, draws))((params, optimizer.init(params)))
-    return nnx.jit(nnx.merge(static, params))
+    fitted = ek.train.fit(
+        net,
+        lambda net, batch: loss(net(*batch[0]), batch[1]),
+        (inputs, target),
+        epochs=steps // (len(target) // batch),
+        batch=batch,
+        optimizer=rate,
+        key=jax.random.key(0),
+        augment=turn if augment else None,
+    )
+    return nnx.jit(fitted.model)
 
 
 models = {

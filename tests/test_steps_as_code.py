@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import steps_of_training
 from flax import nnx
 from next_steps import code_steps, matches
 from test_next_steps import BUILDS, CASES, COMMANDS, TEXTS
@@ -814,7 +815,7 @@ CALL = {
         "param_dtype=jnp.complex64",
         None,
     ),
-}
+} | steps_of_training.CALL
 
 
 @pytest.mark.parametrize("name", CALL)

@@ -142,7 +142,7 @@ def _group(text: str, family: type[Group] | type[Fixed] | Group, sizes: str | No
         raise SignatureError(
             "the group of a label cannot be read",
             got=f"--group {text!r}",
-            expected="as many sizes as the group has: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
+            expected="one size for each parameter of the group: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
             step="correct the sizes",
         ) from None
     return group

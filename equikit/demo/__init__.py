@@ -1,4 +1,4 @@
-"""The demonstration: a graph network learns properties of real graphs, compared with a plain network.
+"""The demonstration: a graph network learns properties of all small graphs, compared with a plain network.
 
 The data are the 1,253 graphs of NetworkX's graph atlas; the targets are the number of triangles and the spectral
 radius.

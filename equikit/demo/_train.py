@@ -1,4 +1,4 @@
-"""Training: one compiled step for each epoch; the best parameters on the validation graphs are kept."""
+"""Training on graphs with standardized targets; the best parameters on the validation graphs are kept."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.demo._data import Graphs, Split
+from equikit.train import fit
 
-Arrays = tuple[jax.Array, jax.Array, jax.Array]
-_spec: Callable[..., PartitionSpec] = PartitionSpec  # JAX gives these two no types
-_constrained: Callable[..., Any] = jax.lax.with_sharding_constraint
+Batch = tuple[jax.Array, jax.Array, jax.Array]
+"""Adjacency matrices, masks, and standardized targets."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,78 +52,19 @@ def _forward(graphdef: Any, state: Any, adjacency: jax.Array, mask: jax.Array) -
     return result
 
 
-def _relabel(adjacency: jax.Array, mask: jax.Array, key: jax.Array) -> jax.Array:
+def _errors(model: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Return the mean squared error, which is minimized, and the mean absolute error, which is recorded."""
+    adjacency, mask, targets = batch
+    error = model(adjacency[..., None], mask=mask) - targets
+    return jnp.mean(error**2), jnp.mean(jnp.abs(error))
+
+
+def _relabel(batch: Batch, *, key: jax.Array) -> Batch:
     """Permute the present nodes, like `Graphs.relabeled`, inside a compiled loop."""
+    adjacency, mask, targets = batch
     order = jnp.argsort(jax.random.uniform(key, mask.shape) + ~mask, axis=1)
     rows = jnp.take_along_axis(adjacency, order[:, :, None], axis=1)
-    return jnp.take_along_axis(rows, order[:, None, :], axis=2)
-
-
-def _replicated(devices: Sequence[jax.Device], batch: int) -> NamedSharding:
-    """Return the sharding of replicated arrays, over a mesh with one axis `"data"`.
-
-    Raises:
-        OptionError: if the devices cannot share a batch equally.
-    """
-    if not devices or batch % len(devices):
-        raise OptionError(
-            f"{len(devices)} devices cannot share a batch of {batch} equally",
-            got=f"batch={batch}, {len(devices)} devices",
-            expected="a batch that is a multiple of the number of devices",
-            step=f"pass batch={-(-batch // max(len(devices), 1)) * max(len(devices), 1)}, or other devices",
-        )
-    return NamedSharding(Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,)), _spec())
-
-
-def _on_all(sharding: NamedSharding, tree: Any) -> Any:
-    """Replicate arrays of this process on every device of all processes."""
-
-    def put(array: Any) -> jax.Array:
-        whole = np.asarray(array)
-        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
-
-    return jax.tree.map(put, tree)
-
-
-def _epoch(
-    graphdef: Any, optimizer: optax.GradientTransformation, relabel: bool, shared: NamedSharding | None
-) -> Callable[..., Any]:
-    """Compile one pass over the training graphs and an evaluation on the validation graphs.
-
-    Args:
-        graphdef: the model without its parameters.
-        optimizer: the optimizer of the parameters.
-        relabel: whether graphs are relabeled.
-        shared: how batches `[steps, batch, ...]` are sharded over devices.
-    """
-
-    def errors(params: Any, arrays: Arrays) -> jax.Array:
-        adjacency, mask, targets = arrays
-        result: jax.Array = nnx.merge(graphdef, params)(adjacency[..., None], mask=mask) - targets
-        return result
-
-    def loss(params: Any, arrays: Arrays) -> tuple[jax.Array, jax.Array]:
-        error = errors(params, arrays)
-        return jnp.mean(error**2), jnp.mean(jnp.abs(error))
-
-    def step(carry: tuple[Any, Any], batch: tuple[Arrays, jax.Array]) -> tuple[tuple[Any, Any], jax.Array]:
-        (params, memory), ((adjacency, mask, targets), key) = carry, batch
-        if relabel:
-            adjacency = _relabel(adjacency, mask, key)
-        slope, value = jax.grad(loss, has_aux=True)(params, (adjacency, mask, targets))
-        updates, memory = optimizer.update(slope, memory, params)
-        return (optax.apply_updates(params, updates), memory), value
-
-    @jax.jit
-    def epoch(params: Any, memory: Any, train: Arrays, validation: Arrays, order: jax.Array, key: jax.Array) -> Any:
-        batches = jax.tree.map(lambda array: array[order], train)
-        if shared is not None:
-            batches = _constrained(batches, shared)
-        keys = jax.random.split(key, len(order))
-        (params, memory), values = jax.lax.scan(step, (params, memory), (batches, keys))
-        return params, memory, jnp.stack([jnp.mean(values), jnp.mean(jnp.abs(errors(params, validation)))])
-
-    return epoch
+    return jnp.take_along_axis(rows, order[:, None, :], axis=2), mask, targets
 
 
 def train(
@@ -154,8 +93,7 @@ def train(
         decay: weight decay.
         relabel: relabel the nodes at random whenever a graph is used.
         tell: called after every epoch with its number and its validation error.
-        devices: devices that share every batch equally, those of all processes under `jax.distributed`; each process
-            then calls with the same arguments. By default only the default device.
+        devices: devices that share every batch equally, as for `ek.train.fit`.
 
     Returns:
         The model with the parameters of the best epoch on the validation graphs, and the losses.
@@ -165,34 +103,23 @@ def train(
     """
     epochs = _checks.count("epochs", epochs, least=1, example=100)
     batch = _checks.count("batch", batch, least=1, most=len(data.train), example=min(32, len(data.train)))
-    steps = len(data.train) // batch
     mean, std = data.train.targets.mean(0), data.train.targets.std(0)
-    arrays, held = (
-        (jnp.asarray(part.adjacency), jnp.asarray(part.mask), jnp.asarray((part.targets - mean) / std))
-        for part in (data.train, data.validation)
-    )
-    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps * epochs // 20), steps * epochs)
+    rows, held = ((part.adjacency, part.mask, (part.targets - mean) / std) for part in (data.train, data.validation))
+    steps = len(data.train) // batch * epochs
+    schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps // 20), steps)
     # Sums over seven nodes and their pairs make gradients of very different sizes; without the clip some runs diverge.
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=decay))
-    graphdef, params = nnx.split(model)
-    memory = optimizer.init(params)
-    shared = None
-    if devices is not None:
-        everywhere = _replicated(devices, batch)
-        params, memory, arrays, held = _on_all(everywhere, (params, memory, arrays, held))
-        shared = NamedSharding(everywhere.mesh, _spec(None, "data"))
-    run = _epoch(graphdef, optimizer, relabel, shared)
-    generator, key = np.random.default_rng(seed), jax.random.key(seed)
-    losses = np.zeros((epochs, 2), np.float32)
-    best, kept = 0, params
-    for epoch in range(epochs):
-        order = generator.permutation(len(data.train))[: steps * batch].astype(np.int32).reshape(steps, batch)
-        params, memory, both = run(params, memory, arrays, held, order, jax.random.fold_in(key, epoch))
-        losses[epoch] = both
-        if epoch == 0 or losses[epoch, 1] < losses[best, 1]:
-            best, kept = epoch, params
-        if tell is not None:
-            tell(epoch, float(losses[epoch, 1]))
-    if devices is not None:  # every device has full copies; the first of this process returns its own
-        kept = jax.tree.map(lambda array: jnp.asarray(array.addressable_data(0)), kept)
-    return Trained(nnx.merge(graphdef, kept), mean, std, losses, best)
+    fitted = fit(
+        model,
+        _errors,
+        rows,
+        held,
+        epochs=epochs,
+        key=jax.random.key(seed),
+        optimizer=optimizer,
+        batch=batch,
+        augment=_relabel if relabel else None,
+        devices=devices,
+        callback=None if tell is None else lambda epoch, _, validation: tell(epoch, validation),
+    )
+    return Trained(fitted.model, mean, std, fitted.losses, fitted.best)

@@ -392,7 +392,7 @@ def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> d
         raise SignatureError(
             "translate= names an axis that holds no positions",
             got=f"translate={translate!r} for {str(kind)!r}",
-            expected="a label that an input has once, or a dictionary from names of terms to such labels",
+            expected="a label that occurs exactly once in an input, or a dictionary from names of terms to such labels",
             step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
         )
     return found

@@ -82,7 +82,7 @@ APPLIES = {
         lambda: plan(ek.hom("p -> p", p=ek.S), 16),
         "the channels are not a pair",
         "16",
-        "those of the inputs and those of the outputs",
+        "channels of the inputs, and channels of the outputs",
         "(16, 32)",
     ),
     "plan-channels-three": (
@@ -90,7 +90,7 @@ APPLIES = {
         lambda: ek.hom("p -> p", p=ek.S).plan((1, 2, 3)),
         "the channels are not a pair",
         "(1, 2, 3)",
-        "those of the inputs and those of the outputs",
+        "channels of the inputs, and channels of the outputs",
         "(16, 32)",
     ),
     "plan-channels-fraction": (

@@ -236,7 +236,7 @@ def test_groups_without_an_average_are_refused():
         )
     turns = ek.MatrixGroup(lie_algebra=[[[0, -1], [1, 0]]], name="turns")
     assert_error(
-        ek.GroupError, lambda: make(turns, samples=3), "turns", "no uniform draws are known", compact, "another"
+        ek.GroupError, lambda: make(turns, samples=3), "turns", "no uniform sampler is known", compact, "another"
     )
     assert_error(
         ek.GroupError,
@@ -309,7 +309,7 @@ def test_errors():
     assert_error(
         ek.SignatureError,
         lambda: turned("i j -> i", ("i", "j"), **image),
-        "'i' is no image",
+        "'i' is not an image",
         "'j' 0 times",
         "once",
         "correct the signature",

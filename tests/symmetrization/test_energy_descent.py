@@ -256,7 +256,7 @@ def test_descents_that_do_not_fit_are_refused_with_the_next_step():
     assert_error(ek.GroupError, lambda: use(make(energy), x=ek.Z(3)), "no axis", "x=Z(3)", "bound to O", "bind")
     for starts in (np.ones((2, 3, 3)), np.eye(3), "PCA", np.zeros((0, 3, 3))):
         assert_error(
-            ek.OptionError, lambda s=starts: make(energy, starts=s), "no rotations", "shape", "starts", "leave"
+            ek.OptionError, lambda s=starts: make(energy, starts=s), "not rotations", "shape", "starts", "leave"
         )
     two = make(energy, starts=np.eye(2)[None])
     assert_error(ek.ShapeError, lambda: use(two), "size of SO(3)", "[1, 2, 2]", "[starts, 3, 3]", "random_element")
@@ -286,7 +286,7 @@ def test_starts_that_reflect_are_no_rotations():
     assert_error(
         ek.OptionError,
         lambda: ek.symmetrize(jnp.sin, "x -> x", x=ek.SO(2), how=how),
-        "some starts are no elements of SO(2)",
+        "some starts are not elements of SO(2)",
         "determinant -1",
         "determinant 1",
         "SO(2).random_element",

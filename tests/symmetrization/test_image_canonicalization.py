@@ -420,7 +420,7 @@ def test_what_does_not_fit_is_refused_with_the_next_step():
     assert_error(
         ek.SignatureError,
         lambda: symmetrized(make(four, ek.Z(4)), "i j -> i"),
-        "is no image",
+        "is not an image",
         "'j' 0 times",
         "once",
         "rows",

@@ -381,7 +381,7 @@ def test_messages():
         "the network does not return the vectors of O(3)",
         "shape [6, 3, 2]",
         "[p=6, x=3, 3 vectors]",
-        "correct the channels that come out of the network",
+        "correct the number of output channels of the network",
     )
     assert_error(
         ek.ShapeError,
@@ -389,7 +389,7 @@ def test_messages():
         "the network does not return the vectors of O(3)",
         "shape [3, 3]",
         "[p=6, x=3, 3 vectors]",
-        "return those of every entry: their mean is taken here, where it is seen whether they cancel",
+        "return the vectors of every entry; their mean is computed here, which detects vectors that cancel",
     )
     assert_error(
         ek.DTypeError,

@@ -149,11 +149,11 @@ WRONG = {
     ),
     "no optax": (
         lambda: train(LEARNED, PROBLEM, 2, key=KEY),
-        ("is no optimizer of optax", "LearnedOptimizer", "GradientTransformation", "optimizer.transformation()"),
+        ("is not an optax optimizer", "LearnedOptimizer", "GradientTransformation", "optimizer.transformation()"),
     ),
     "no optimizer": (
         lambda: train(None, PROBLEM, 2, key=KEY),
-        ("is no optimizer of optax", "None", "GradientTransformation", "optax.adam(1e-3)"),
+        ("is not an optax optimizer", "None", "GradientTransformation", "optax.adam(1e-3)"),
     ),
     "no problem": (
         lambda: train(ADAM, loss, 2, key=KEY),
@@ -162,7 +162,7 @@ WRONG = {
     "a loss of a vector": (
         lambda: train(ADAM, Problem(init, lambda params, key: params["bias"]), 2, key=KEY),
         (
-            "the loss is no number",
+            "the loss is not one number",
             "shape [8], dtype float32",
             "a scalar, loss(params, key), of a floating-point dtype",
             "mean",
@@ -170,7 +170,7 @@ WRONG = {
     ),
     "a loss of integers": (
         lambda: train(ADAM, Problem(init, lambda params, key: 3), 2, key=KEY),
-        ("the loss is no number", "shape [], dtype int", "floating-point", "mean"),
+        ("the loss is not one number", "shape [], dtype int", "floating-point", "mean"),
     ),
     "evolution of Adam": (
         lambda: evolve(ADAM, PROBLEM, key=KEY),

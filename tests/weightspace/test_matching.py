@@ -314,15 +314,15 @@ REFUSED = {
     ),
     "a loss of a vector": (
         lambda: barrier(lambda p: p["b0"], PARAMS, PARAMS, points=2),
-        (ek.OptionError, "the loss is no number", "shape [4], dtype float32", "loss(params)", "mean"),
+        (ek.OptionError, "the loss is not one number", "shape [4], dtype float32", "loss(params)", "mean"),
     ),
     "no loss": (
         lambda: barrier(lambda p: None, PARAMS, PARAMS, points=2),
-        (ek.OptionError, "the loss is no number", "NoneType", "loss(params)", "mean"),
+        (ek.OptionError, "the loss is not one number", "NoneType", "loss(params)", "mean"),
     ),
     "a complex loss": (
         lambda: barrier(lambda p: 1j * jnp.sum(p["b0"]), PARAMS, PARAMS, points=2),
-        (ek.OptionError, "the loss is no number", "complex64", "loss(params)", "mean"),
+        (ek.OptionError, "the loss is not one number", "complex64", "loss(params)", "mean"),
     ),
     "a loss that is not finite": (
         lambda: barrier(lambda p: 1 / p, jnp.zeros(()), jnp.ones(()), points=3),

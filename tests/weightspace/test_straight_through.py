@@ -114,7 +114,7 @@ REFUSED = {
     ),
     "a loss for each point": (
         {"loss": lambda p, batch: apply(p, batch).sum(1), "batches": [jnp.ones((4, 6))]},
-        (ek.OptionError, "the loss is no number", "shape [4]", "a scalar", "mean over the batch"),
+        (ek.OptionError, "the loss is not one number", "shape [4]", "a scalar", "mean over the batch"),
     ),
     "it diverges": (
         {"loss": lambda p, batch: jnp.log(jnp.sum(p[0]["w"] * 0)), "batches": [0]},

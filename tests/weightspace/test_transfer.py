@@ -174,11 +174,11 @@ REFUSED = {
     ),
     "another number of steps": (
         lambda: transfer(SPEC, PATH | {"w0": PATH["w0"][:3]}, START, loss=loss, batches=[BATCH]),
-        (ek.OptionError, "no one number of steps", "[3, 7]", "one leading axis", "jnp.stack"),
+        (ek.OptionError, "different numbers of steps", "[3, 7]", "one leading axis", "jnp.stack"),
     ),
     "a tree that is not stacked": (
         lambda: transfer(SPEC, START, START, loss=loss, batches=[BATCH]),
-        (ek.OptionError, "no one number of steps", "[4, 8]", "one leading axis", "jnp.stack"),
+        (ek.OptionError, "different numbers of steps", "[4, 8]", "one leading axis", "jnp.stack"),
     ),
     "another network on the way": (
         lambda: transfer(SPEC, [START, {"w0": START["w0"]}], START, loss=loss, batches=[BATCH]),

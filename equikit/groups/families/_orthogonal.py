@@ -81,7 +81,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
                 "maps that change their sign under reflections depend on n",
                 got=f"the free group {self}, and an odd number of determinants in input and output together",
                 expected="a group with a size",
-                step="write O(3) in place of O; a layer of which only the bias is such a map takes use_bias=False",
+                step="write O(3) in place of O; if only the bias is such a map, write use_bias=False",
             )
         return PseudoO(self.n - self.negative, self.negative)
 

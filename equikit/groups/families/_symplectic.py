@@ -44,7 +44,7 @@ class Sp(MatrixElements):
             raise GroupError(
                 "Sp needs an even number of points",
                 got=size,
-                expected="an even number: as many positions as momenta",
+                expected="an even number: equal numbers of positions and momenta",
                 step=f"give an even number, such as {size + 1}",
             )
         return size

@@ -207,7 +207,7 @@ class GeometricMessage(Layer):
         fits = len(points) == len(spaces) == 1 and len(groups) == len(self.signature.bindings) == 2
         if not fits or any(term.labels[:1] != (points[0],) or points[0] in term.labels[1:] for term in terms):
             raise OptionError(
-                "the features are not those of points in space",
+                "the features do not belong to points in space",
                 got=f"{', '.join(map(str, terms))}, "
                 f"with {', '.join(f'{label}={what}' for label, what in self.signature.bindings)}",
                 expected="one label of points bound to S, first in every feature, and one bound to O(n) or SO(n)",

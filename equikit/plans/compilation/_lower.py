@@ -87,7 +87,7 @@ def channel_pair(
         raise ShapeError(
             "the channels are not a pair",
             got=repr(channels),
-            expected="those of the inputs and those of the outputs",
+            expected="channels of the inputs, and channels of the outputs",
             step=f"write {argument}=(16, 32), or ((16, 8), 32) where there are several terms",
         )
     return per_term(channels[0], inputs, "input"), per_term(channels[1], outputs, "output")

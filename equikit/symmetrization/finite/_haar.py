@@ -46,7 +46,7 @@ def refuse_noncompact(group: Group) -> None:
     compact = group.keeps_norm
     raise GroupError(
         f"{group} has no average over all its elements",
-        got=f"{group}, " + ("of which no uniform draws are known" if compact else "which is not compact"),
+        got=f"{group}, " + ("for which no uniform sampler is known" if compact else "which is not compact"),
         expected="a finite group, or O, SO, U or Bistochastic: only a compact group has a uniform (Haar) probability",
         step="use a frame, as ek.frames.QR for a group with a metric"
         if group.form is not None

@@ -28,10 +28,10 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
         counts = [term.labels.count(label) for label in axes]
         if counts not in ([0, 0], [1, 1]):
             raise SignatureError(
-                f"the term {' '.join(term.labels)!r} is no image",
+                f"the term {' '.join(term.labels)!r} is not an image",
                 got=f"{axes[0]!r} {counts[0]} times, {axes[1]!r} {counts[1]} times",
-                expected="each of the two axes once, or neither",
-                step="correct the signature: what is turned has rows and columns",
+                expected="each of the two axes exactly once, or neither",
+                step="correct the signature: an image has rows and columns",
             )
     what = f"the labels {axes[0]!r} and {axes[1]!r}"
     action.refuse_without(images(action, axes), what, 'write "i j -> "', SignatureError)

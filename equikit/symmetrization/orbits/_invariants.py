@@ -146,7 +146,7 @@ def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Di
         raise GroupError(
             f"{group} has no invariants of these orders",
             got=f"orders={wanted}",
-            expected="orders of invariant tensors that are no products of smaller ones",
+            expected="orders of invariant tensors that are not products of smaller ones",
             step="leave orders= out, or write orders=(2,)",
         )
     return found
@@ -169,7 +169,7 @@ def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[in
     orders = group.defining_orders(n)
     if not orders:
         raise GroupError(
-            f"no invariants are known that tell what is in {group}",
+            f"no invariants are known that characterize {group}",
             got=f"{group}",
             expected="O, SO, Sp, U, Bistochastic, S, A, Z, D or H",
             step="every invertible matrix is in the group: there is nothing to learn"

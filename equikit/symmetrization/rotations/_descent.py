@@ -133,7 +133,7 @@ class EnergyDescent(Choosing):
             )
         if self.reflects and group.special:
             raise OptionError(
-                f"some starts are no elements of {group}",
+                f"some starts are not elements of {group}",
                 got="matrices of determinant -1",
                 expected="rotations, of determinant 1",
                 step=f"draw them with {group}.random_element, or bind {label}=ek.O",
@@ -204,7 +204,7 @@ def _checked_starts(starts: object) -> Any:
     square = array.ndim == 3 and array.shape[0] > 0 and array.shape[1] == d and array.dtype.kind in "fi"
     if not square or not np.allclose(array @ np.swapaxes(array, -1, -2), np.eye(d), atol=1e-5):
         raise OptionError(
-            "the starts are no rotations",
+            "the starts are not rotations",
             got=f"{array.dtype} of shape {list(array.shape)}",
             expected="a method, such as ek.frames.PCA(), or orthogonal matrices [starts, d, d]",
             step="leave starts= out",

@@ -74,10 +74,10 @@ def pooled_vectors(
             f"the network does not return the vectors of {group}",
             got=f"shape {list(vectors.shape)}",
             expected=f"[{', '.join([*map(str, batch), *axes, f'{count} vectors'])}]"
-            + (", the last of which moves the origin" if translation else ""),
-            step="return those of every entry: their mean is taken here, where it is seen whether they cancel"
+            + ("; the last one moves the origin" if translation else ""),
+            step="return the vectors of every entry; their mean is computed here, which detects vectors that cancel"
             if canceling
-            else "correct the channels that come out of the network",
+            else "correct the number of output channels of the network",
         )
     mean, scales = _means(
         vectors, {name: masks[name] for name in term.labels if name in masks}, label, term, len(batch)

@@ -42,7 +42,7 @@ def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:
     if is_array and np.shape(value) == () and any(jnp.issubdtype(jnp.result_type(value), kind) for kind in kinds):
         return value
     raise OptionError(
-        "the loss is no number",
+        "the loss is not one number",
         got=f"shape {list(np.shape(value))}, dtype {jnp.result_type(value)}" if is_array else type(value).__name__,
         expected=f"a scalar, {call}, of a floating-point dtype",
         step="take the mean over the batch",

@@ -149,6 +149,6 @@ def _refuse_changes(before: list[Any], after: list[Any]) -> None:
         raise OptionError(
             "interpolated experts change their state",
             got="a variable that is another one after the call",
-            expected="networks without state: each input has one of its own, for which there is no next call",
+            expected="networks without state: each input would need a state of its own",
             step="call model.eval() first, or leave batch normalization and dropout out",
         )

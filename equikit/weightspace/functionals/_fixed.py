@@ -32,7 +32,7 @@ def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]
             _checks.choice("fixed", choice, KNOWN)
         if label and label not in plain:
             raise OptionError(
-                f"fixed names {label!r}, which is no label that nothing permutes",
+                f"fixed names {label!r}, which is not the label of a fixed axis",
                 got=repr(label),
                 expected=", ".join(map(repr, plain)) or "no label: all are permuted",
                 step="look at spec.terms and spec.groups",

@@ -210,7 +210,7 @@ class ParameterGraph:
                     f"the {name} are not features of this graph",
                     got=f"nodes {list(features.nodes.shape)}, edges {list(features.edges.shape)}",
                     expected=f"[*batch, {count}, {width} * channels] for the {name}, as many channels for both",
-                    step="pass what graph.features returns, or an array of the same shape",
+                    step="pass the result of graph.features, or an array of the same shape",
                 )
         found = join(self.spec.leaves, picked(self.layout, features))
         results = [found[leaf.name] for leaf in self.spec.leaves]

@@ -176,7 +176,7 @@ def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
         lengths = {(*np.shape(leaf), 0)[0] for leaf in named_leaves(trajectory).values()}
         if len(lengths) != 1:
             raise OptionError(
-                "the trajectory has no one number of steps",
+                "the arrays of the trajectory have different numbers of steps",
                 got=f"leading axes of {sorted(lengths)}",
                 expected="arrays with one leading axis, of one size; or a list of trees",
                 step="stack trees by jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)",

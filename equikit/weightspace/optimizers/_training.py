@@ -77,7 +77,7 @@ def refuse_no_optimizer(optimizer: Any) -> None:
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         learned = callable(getattr(optimizer, "transformation", None))
         raise OptionError(
-            "optimizer= is no optimizer of optax",
+            "optimizer= is not an optax optimizer",
             got=type(optimizer).__name__ if learned else repr(optimizer)[:80],
             expected="an optax.GradientTransformation",
             step="pass optimizer.transformation()" if learned else "write optimizer=optax.adam(1e-3)",

@@ -51,7 +51,7 @@ def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
             "the model computes something else a second time",
             got="two outputs for the same parameters and input",
             expected="a pure function apply(params, x)",
-            step="take what is random in the model as an input",
+            step="pass the random values to the model as an input",
         )
 
 

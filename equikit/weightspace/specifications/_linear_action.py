@@ -185,7 +185,7 @@ def transformed(
     fits = np.shape(value) in (shape, shape[-2:]) and finite and real
     if not fits or (known and not np.all(np.linalg.cond(value) < 1 / np.finfo(float).eps)):
         raise OptionError(
-            f"the matrix is no element of the general linear group of {action.label!r}",
+            f"the matrix is not in the general linear group of {action.label!r}",
             got=f"shape {list(np.shape(value))}" + ("" if finite else ", not finite") + ("" if real else ", complex"),
             expected=f"an invertible real matrix of shape {list(shape[-2:])}"
             + (f", or {shape[0]} of them, {list(shape)}" if len(shape) > 2 else ""),

@@ -192,7 +192,7 @@ def _with_other_arguments(error: Exception, count: int, keywords: Mapping[str, A
 
 def _keyless(key_argument: KeyArgument | None) -> OptionError:
     return OptionError(
-        "the backbone drops features at random, and has no key",
+        "the backbone has dropout, but no key",
         got="no key" if key_argument else "no key_argument, so that no key reaches the backbone",
         expected="a key in every call in training",
         step="call with key=jax.random.key(0)"

@@ -1,0 +1,159 @@
+"""Batches of examples of different sizes, padded to few sizes, so that few programs are compiled."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from equikit import _checks
+from equikit.data._padding import Example, labels_of, pad, sizes_of
+
+Size = tuple[int, ...]
+"""The size of each label."""
+
+
+class Batch(NamedTuple):
+    """Padded examples.
+
+    Attributes:
+        features: by name, `[batch, sizes, channels]`.
+        masks: for each label, `[batch, n]`.
+        targets: one row for each example, or `None`.
+    """
+
+    features: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+    targets: Any = None
+
+
+class Batches:
+    r"""Iterate over padded batches of examples; each pass has a new random order.
+
+    Examples are sorted into buckets of similar size, and each bucket is padded to one size. The buckets minimize the
+    number of padded entries, \(\sum_b |b| \max_{e \in b} |e|\), where \(|e|\) is the number of entries of an example.
+    `ek.train.fit` compiles one program for each shape: two for each bucket, since the last batch of a bucket may be
+    smaller.
+
+    Args:
+        examples: features by name, as for `pad`.
+        targets: one row for each example.
+        batch: the number of examples in each batch.
+        buckets: the largest number of buckets.
+        seed: seed of the order; `None` keeps the order of the examples within each bucket, as for validation.
+        drop_last: whether batches that are not full are left out, other examples in each pass.
+        terms: the labels of features whose name is not the term itself: `{"edges": "p p"}`.
+
+    Attributes:
+        sizes: the padded size of each label, for each bucket.
+
+    Raises:
+        OptionError: if there is no example, features differ, targets have another number of rows, or an option has no
+            meaning.
+        ShapeError: if a feature does not have an axis for each label.
+
+    Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets.
+
+    Example:
+        >>> examples = [{"p": np.ones((n, 2))} for n in (3, 9, 2, 8)]
+        >>> batches = Batches(examples, np.arange(4), batch=2, buckets=2, seed=None)
+        >>> batches.sizes
+        ({'p': 3}, {'p': 9})
+        >>> [(batch.features["p"].shape, batch.targets.tolist()) for batch in batches]
+        [((2, 3, 2), [0, 2]), ((2, 9, 2), [1, 3])]
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        targets: Any = None,
+        *,
+        batch: int,
+        buckets: int = 4,
+        seed: int | None = 0,
+        drop_last: bool = False,
+        terms: Mapping[str, str] | None = None,
+    ) -> None:
+        labels = labels_of(examples, terms)
+        found = [sizes_of(example, labels) for example in examples]
+        names = tuple(found[0])
+        each = [tuple(one[name] for name in names) for one in found]
+        if targets is not None:
+            _checks.same("the number of targets", len(targets), len(examples), step="give one target for each example")
+        self._examples, self._terms = examples, terms
+        self._targets = None if targets is None else np.asarray(targets)
+        self._batch = _checks.count("batch", batch, least=1, example=32)
+        self._drop_last = _checks.flag("drop_last", drop_last)
+        self._seed = None if seed is None else _checks.count("seed", seed)
+        self._epoch = 0
+        entries = [tuple(names.index(label) for label in axes) for axes in labels.values()]
+        chosen = _buckets(each, entries, _checks.count("buckets", buckets, least=1, example=4))
+        self._groups = [[i for i, size in enumerate(each) if size in bucket] for bucket in chosen]
+        self.sizes = tuple(dict(zip(names, _largest(bucket), strict=True)) for bucket in chosen)
+
+    def __len__(self) -> int:
+        """Return the number of batches in a pass."""
+        rounded = math.floor if self._drop_last else math.ceil
+        return sum(rounded(len(group) / self._batch) for group in self._groups)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass. `ek.train.fit` does so, and a resumed training has the same orders."""
+        self._epoch = _checks.count("epoch", epoch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        generator = None if self._seed is None else np.random.default_rng([self._seed, self._epoch])
+        self._epoch += 1
+        return self._batches(generator)
+
+    def _batches(self, generator: np.random.Generator | None) -> Iterator[Batch]:
+        places: list[tuple[int, list[int]]] = []
+        for number, group in enumerate(self._groups):
+            order = group if generator is None else generator.permutation(group).tolist()
+            for start in range(0, len(order), self._batch):
+                chosen = order[start : start + self._batch]
+                if len(chosen) == self._batch or not self._drop_last:
+                    places.append((number, chosen))
+        if generator is not None:
+            generator.shuffle(places)
+        for number, chosen in places:
+            yield self._made(number, chosen)
+
+    def _made(self, bucket: int, chosen: list[int]) -> Batch:
+        examples = [self._examples[i] for i in chosen]
+        features, masks = pad(examples, sizes=self.sizes[bucket], terms=self._terms)
+        return Batch(features, masks, None if self._targets is None else self._targets[chosen])
+
+
+def _largest(sizes: Sequence[Size]) -> Size:
+    return tuple(map(max, zip(*sizes, strict=True)))
+
+
+def _buckets(each: Sequence[Size], entries: Sequence[tuple[int, ...]], most: int) -> list[list[Size]]:
+    """Partition the different sizes into at most so many buckets with the fewest padded entries."""
+
+    def volume(size: Sequence[int]) -> int:
+        return sum(math.prod(size[i] for i in axes) for axes in entries)
+
+    sizes = sorted(set(each), key=lambda size: (volume(size), size))
+    count = [each.count(size) for size in sizes]
+    total = [0, *itertools.accumulate(count)]
+
+    def cost(first: int, last: int) -> int:
+        return (total[last] - total[first]) * volume(_largest(sizes[first:last]))
+
+    costs = {(i, j): cost(i, j) for j in range(1, len(sizes) + 1) for i in range(j)}
+    best: list[dict[int, tuple[int, list[int]]]] = [{0: (0, [])}]
+    for _ in range(min(most, len(sizes))):
+        before = best[-1]
+        best.append(
+            {
+                j: min((before[i][0] + costs[i, j], [*before[i][1], j]) for i in before if i < j)
+                for j in range(1, len(sizes) + 1)
+                if any(i < j for i in before)
+            }
+        )
+    _, ends = min(of[len(sizes)] for of in best if len(sizes) in of)
+    return [sizes[i:j] for i, j in itertools.pairwise([0, *ends])]

@@ -1,0 +1,165 @@
+"""Graphs of NetworkX and jraph as dense features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import OptionError
+
+if TYPE_CHECKING:
+    import networkx
+
+
+def from_networkx(
+    graph: networkx.Graph,
+    *,
+    nodes: Sequence[str] = (),
+    edges: Sequence[str] = (),
+    label: str = "p",
+    dtype: Any = np.float32,
+) -> dict[str, np.ndarray]:
+    """Return the features of a graph for layers on nodes and pairs of nodes.
+
+    Args:
+        graph: a directed or undirected graph without parallel edges; undirected ones become symmetric. The order of the
+            nodes is `list(graph)`.
+        nodes: names of node attributes, numbers or vectors.
+        edges: names of edge attributes. The first channel of an edge is always 1, so that an edge whose attributes are
+            zero is not taken for an absent one.
+        label: the label of the nodes in signatures.
+        dtype: the dtype of the features.
+
+    Returns:
+        `{"p p": [n, n, 1 + edge channels]}`, zero where there is no edge, and `{"p": [n, node channels]}` if nodes have
+        attributes.
+
+    Raises:
+        OptionError: if the graph has parallel edges, an attribute is missing, or vectors differ in length.
+
+    Cost: O(n² channels).
+
+    Example:
+        >>> import networkx as nx
+        >>> water = nx.Graph([("H1", "O"), ("H2", "O")])
+        >>> nx.set_node_attributes(water, {"H1": 1, "H2": 1, "O": 8}, "charge")
+        >>> features = from_networkx(water, nodes=["charge"])
+        >>> features["p"].ravel().tolist(), features["p p"].shape
+        ([1.0, 8.0, 1.0], (3, 3, 1))
+    """
+    if not (hasattr(graph, "is_multigraph") and hasattr(graph, "edges")) or graph.is_multigraph():
+        raise OptionError(
+            "graph= must be a graph of NetworkX without parallel edges",
+            got=_checks.shown(graph),
+            expected="a networkx.Graph or networkx.DiGraph",
+            step="convert it: nx.Graph(graph)",
+        )
+    place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
+    links = [(place[a], place[b]) for a, b in graph.edges]
+    channels = [_attributes(f"edge {edge!r}", graph.edges[edge], edges, dtype) for edge in graph.edges]
+    features = {pair: np.zeros((len(place), len(place), 1 + _width("edges", channels)), dtype)}
+    for (i, j), values in zip(links, channels, strict=True):
+        features[pair][i, j] = [1, *values]
+        if not graph.is_directed():
+            features[pair][j, i] = [1, *values]
+    if nodes:
+        rows = [_attributes(f"node {node!r}", graph.nodes[node], nodes, dtype) for node in graph]
+        features[label] = np.array(rows, dtype).reshape(len(place), _width("nodes", rows))
+    return features
+
+
+def _attributes(what: str, given: Any, names: Sequence[str], dtype: Any) -> np.ndarray:
+    """Return the attributes of a node or an edge in one vector."""
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise OptionError(
+            f"{what} has no attribute {missing[0]!r}",
+            got=sorted(map(str, given)),
+            expected=", ".join(names),
+            step="set it with nx.set_node_attributes or nx.set_edge_attributes",
+        )
+    parts = [np.ravel(np.asarray(given[name], dtype)) for name in names]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+
+
+def _width(name: str, rows: Sequence[np.ndarray]) -> int:
+    lengths = {len(row) for row in rows}
+    if len(lengths) > 1:
+        raise OptionError(
+            f"attributes of {name}= differ in length",
+            got=sorted(lengths),
+            expected="one length",
+            step="pad the vectors, or leave the attribute out",
+        )
+    return lengths.pop() if lengths else 0
+
+
+def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
+    """Return the features of each graph in a `jraph.GraphsTuple`, as `from_networkx` does.
+
+    Edges are directed from `senders` to `receivers`: entry `[sender, receiver]`. The first channel of an edge is 1;
+    parallel edges are added.
+
+    Args:
+        graphs: an object with the fields of `jraph.GraphsTuple`: `nodes`, `edges`, `senders`, `receivers`, `n_node` and
+            `n_edge`. `nodes` and `edges` are arrays or `None`.
+        label: the label of the nodes in signatures.
+
+    Returns:
+        For each graph `{"p p": [n, n, 1 + edge channels]}`, and `{"p": [n, node channels]}` if it has node features.
+
+    Raises:
+        OptionError: if a field is missing, or an edge joins two graphs.
+
+    Cost: O(n² channels) for each graph.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> two = SimpleNamespace(
+        ...     nodes=np.ones((3, 2)), edges=None, senders=[0, 1], receivers=[1, 0], n_node=[2, 1], n_edge=[2, 0]
+        ... )
+        >>> [graph["p p"][..., 0].tolist() for graph in from_jraph(two)]
+        [[[0.0, 1.0], [1.0, 0.0]], [[0.0]]]
+    """
+    fields = ("nodes", "edges", "senders", "receivers", "n_node", "n_edge")
+    missing = [field for field in fields if not hasattr(graphs, field)]
+    if missing:
+        raise OptionError(
+            f"graphs has no field {missing[0]!r}",
+            got=type(graphs).__name__,
+            expected="a jraph.GraphsTuple",
+            step="pass a GraphsTuple, or an object with the same fields",
+        )
+    senders, receivers = (np.asarray(each, int) for each in (graphs.senders, graphs.receivers))
+    channels = np.ones((len(senders), 1), np.float32)
+    if graphs.edges is not None:
+        channels = np.concatenate([channels, _channels(graphs.edges)], axis=1)
+    counts = np.asarray(graphs.n_node, int).tolist()
+    nodes, links = (np.cumsum([0, *np.asarray(each, int)]) for each in (graphs.n_node, graphs.n_edge))
+    found = []
+    for number, n in enumerate(counts):
+        chosen = slice(links[number], links[number + 1])
+        ends = np.stack([senders[chosen], receivers[chosen]]) - nodes[number]
+        if ends.size and not (ends.min() >= 0 and ends.max() < n):
+            raise OptionError(
+                f"an edge of graph {number} ends in another graph",
+                got=f"nodes {ends.min() + nodes[number]} to {ends.max() + nodes[number]}",
+                expected=f"nodes {nodes[number]} to {nodes[number] + n - 1}",
+                step="check n_node and n_edge",
+            )
+        features = {f"{label} {label}": np.zeros((n, n, channels.shape[1]), channels.dtype)}
+        np.add.at(features[f"{label} {label}"], (ends[0], ends[1]), channels[chosen])
+        if graphs.nodes is not None:
+            features[label] = _channels(graphs.nodes)[nodes[number] : nodes[number + 1]]
+        found.append(features)
+    return found
+
+
+def _channels(array: Any) -> np.ndarray:
+    """Flatten all axes but the first one."""
+    rows = np.asarray(array)
+    return rows.reshape(len(rows), math.prod(rows.shape[1:]))

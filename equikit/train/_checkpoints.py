@@ -1,0 +1,75 @@
+"""Checkpoints of a training, written by orbax."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from equikit._checks import is_key
+from equikit._errors import OptionError
+
+
+class Checkpoints:
+    """The newest checkpoints of one training in a folder.
+
+    Args:
+        folder: where they are, made if it is missing.
+        every: epochs between two of them.
+        about: what a training must have in common with the one that wrote them.
+    """
+
+    def __init__(self, folder: str | Path, every: int, about: dict[str, Any]) -> None:
+        import orbax.checkpoint  # takes a second
+
+        self._about, self._orbax = about, orbax.checkpoint
+        options = self._orbax.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=every)
+        self._manager = self._orbax.CheckpointManager(Path(folder).absolute(), options=options)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()  # waits until everything is written
+
+    def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Return the newest arrays, in a tree such as `like`, and the record that was saved with them.
+
+        Raises:
+            OptionError: if another training wrote the checkpoints.
+        """
+        if self._manager.latest_step() is None:
+            return None
+        record: dict[str, Any] = self._read(record=self._orbax.args.JsonRestore()).record
+        if record["about"] != self._about:
+            raise OptionError(
+                "checkpoint= holds another training",
+                got=record["about"],
+                expected=self._about,
+                step="pass another folder, or delete this one",
+            )
+        found = self._read(arrays=self._orbax.args.StandardRestore(_without_keys(like))).arrays
+        return jax.tree.map(_with_keys, like, found), record
+
+    def save(self, epochs: int, arrays: Any, record: dict[str, Any], *, last: bool) -> None:
+        """Save after this number of epochs, if it is time or the last one."""
+        if last or self._manager.should_save(epochs):
+            kinds = self._orbax.args
+            parts = {
+                "arrays": kinds.StandardSave(_without_keys(arrays)),
+                "record": kinds.JsonSave({**record, "about": self._about}),
+            }
+            self._manager.save(epochs, args=kinds.Composite(**parts), force=last)
+
+    def _read(self, **parts: Any) -> Any:
+        return self._manager.restore(self._manager.latest_step(), args=self._orbax.args.Composite(**parts))
+
+
+def _without_keys(tree: Any) -> Any:
+    """Replace typed keys by their data, since orbax writes plain arrays."""
+    return jax.tree.map(lambda array: jax.random.key_data(array) if is_key(array) else array, tree)
+
+
+def _with_keys(like: Any, found: Any) -> Any:
+    return jax.random.wrap_key_data(found, impl=jax.random.key_impl(like)) if is_key(like) else found

@@ -1,0 +1,111 @@
+"""The compiled parts of a training: a step, an epoch over arrays in memory, and an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import NamedSharding
+
+from equikit._errors import ShapeError
+
+Carry = tuple[Any, Any, Any]
+"""The parameters, the other state of the model, and the state of the optimizer."""
+
+_constrained: Callable[..., Any] = jax.lax.with_sharding_constraint  # JAX gives it no type
+
+
+def row_count(rows: Any) -> int:
+    """Return the number of examples in a tree of arrays with one row per example."""
+    return int(jax.tree.leaves(rows)[0].shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """What one training computes.
+
+    Attributes:
+        graphdef: the model without its arrays.
+        wrt: the filter of the variables that are trained.
+        loss: takes the model and a batch, and a key if `keyed`; returns the loss, or the loss and a measure.
+        keyed: whether the loss takes a key.
+        optimizer: the optimizer of the parameters.
+        augment: takes a batch and a key, and returns another batch.
+        shared: how each batch is sharded over devices.
+    """
+
+    graphdef: Any
+    wrt: Any
+    loss: Callable[..., Any]
+    keyed: bool
+    optimizer: optax.GradientTransformation
+    augment: Callable[..., Any] | None
+    shared: NamedSharding | None
+
+    def step(self, carry: Carry, batch: Any, key: jax.Array) -> tuple[Carry, jax.Array]:
+        """Update the parameters for one batch; also return its measure."""
+        params, rest, memory = carry
+        turn, draw = jax.random.split(key)
+        if self.augment is not None:
+            batch = self.augment(batch, key=turn)
+        if self.shared is not None:
+            batch = _constrained(batch, self.shared)
+
+        def value(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+            model = nnx.merge(self.graphdef, params, rest, copy=True)
+            model.train()
+            loss, measure = self._values(model, batch, draw)
+            parts: Any = nnx.split(model, self.wrt, ...)
+            return loss, (measure, parts[2])
+
+        slope, (measure, rest) = jax.grad(value, has_aux=True)(params)
+        updates, memory = self.optimizer.update(slope, memory, params)
+        return (optax.apply_updates(params, updates), rest, memory), measure
+
+    def epoch(self, carry: Carry, rows: Any, key: jax.Array, batch: int) -> tuple[Carry, jax.Array]:
+        """Take one step for each whole batch of the rows in random order; also return the mean of the measure."""
+        count = row_count(rows)
+        steps = count // batch
+        order, draws = jax.random.split(key)
+        chosen = jax.random.permutation(order, count)[: steps * batch].reshape(steps, batch)
+
+        def step(carry: Carry, of: tuple[jax.Array, jax.Array]) -> tuple[Carry, jax.Array]:
+            return self.step(carry, jax.tree.map(lambda array: array[of[0]], rows), of[1])
+
+        carry, measures = jax.lax.scan(step, carry, (chosen, jax.random.split(draws, steps)))
+        return carry, jnp.mean(measures)
+
+    def measure(self, carry: Carry, batch: Any, key: jax.Array) -> jax.Array:
+        """Return the measure of a batch in evaluation."""
+        model = nnx.merge(self.graphdef, *carry[:2], copy=True)
+        model.eval()
+        return self._values(model, batch, key)[1]
+
+    def mean_measure(self, carry: Carry, rows: Any, key: jax.Array, batch: int) -> jax.Array:
+        """Return the mean of the measure over all rows, in evaluation, one batch at a time."""
+        count = row_count(rows)
+        whole = count // batch
+        head = jax.tree.map(lambda array: array[: whole * batch].reshape(whole, batch, *array.shape[1:]), rows)
+        sums = batch * jnp.sum(jax.lax.map(lambda part: self.measure(carry, part, key), head))
+        if left := count % batch:
+            tail = jax.tree.map(lambda array: array[whole * batch :], rows)
+            sums = sums + left * self.measure(carry, tail, key)
+        return sums / count
+
+    def _values(self, model: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = self.loss(model, batch, key=key) if self.keyed else self.loss(model, batch)
+        loss, measure = found if isinstance(found, tuple) else (found, found)
+        for value in (loss, measure):
+            if jnp.shape(value):
+                raise ShapeError(
+                    "loss= does not return one number",
+                    got=f"shape {[*jnp.shape(value)]}",
+                    expected="the mean over the batch, or a pair of two such numbers",
+                    step="return jnp.mean(errors)",
+                )
+        return jnp.asarray(loss), jnp.asarray(measure)

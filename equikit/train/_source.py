@@ -1,0 +1,163 @@
+"""Where batches come from: arrays in memory, or an iterable."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+from equikit import _checks
+from equikit._errors import OptionError, ShapeError
+from equikit.train._devices import replicated
+from equikit.train._program import Carry, Program, row_count
+
+Epoch = Callable[[Carry, jax.Array, int], tuple[Carry, Any]]
+Measure = Callable[[Carry, jax.Array], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Arrays in memory, with one row per example."""
+
+    tree: Any
+    batch: int
+
+    @property
+    def steps(self) -> int:
+        """The number of steps per epoch."""
+        return row_count(self.tree) // self.batch
+
+    @property
+    def about(self) -> dict[str, int]:
+        """What a checkpoint remembers of the data."""
+        return {"rows": row_count(self.tree), "batch": self.batch}
+
+    def size_for_devices(self) -> int:
+        """Return the number of rows that devices share."""
+        return self.batch
+
+    def on(self, sharding: NamedSharding) -> Rows:
+        """Return the rows, replicated on all devices of a sharding."""
+        return replace(self, tree=replicated(self.tree, sharding))
+
+    def epoch(self, program: Program) -> Epoch:
+        """Compile a pass over the rows."""
+        run = jax.jit(functools.partial(program.epoch, batch=self.batch))
+        return lambda carry, key, number: run(carry, self.tree, key)
+
+    def measure(self, program: Program) -> Measure:
+        """Compile the mean of the measure over the rows."""
+        run = jax.jit(functools.partial(program.mean_measure, batch=self.batch))
+        return lambda carry, key: run(carry, self.tree, key)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """An iterable of batches, each a tree of arrays."""
+
+    name: str
+    batches: Iterable[Any]
+
+    @property
+    def steps(self) -> int | None:
+        """The number of steps per epoch, if it is known before training."""
+        return len(self.batches) if isinstance(self.batches, Sized) else None
+
+    @property
+    def about(self) -> dict[str, int | None]:
+        """What a checkpoint remembers of the data."""
+        return {"batches": self.steps}
+
+    def size_for_devices(self) -> int:
+        """Raise `OptionError`: these batches are placed by whoever makes them."""
+        raise OptionError(
+            f"devices= does not apply to an iterable of batches ({self.name}=)",
+            got=type(self.batches).__name__,
+            expected="arrays with one row per example",
+            step="leave out devices=, and put each batch on them with jax.device_put",
+        )
+
+    def on(self, sharding: NamedSharding) -> Stream:
+        """Raise `OptionError`, as for the number of rows."""
+        self.size_for_devices()
+        return self
+
+    def epoch(self, program: Program) -> Epoch:
+        """Compile a step for each shape of batch."""
+        step = jax.jit(program.step)
+
+        def run(carry: Carry, key: jax.Array, number: int) -> tuple[Carry, Any]:
+            if hasattr(self.batches, "set_epoch"):
+                self.batches.set_epoch(number)
+            measures = []
+            for place, batch in enumerate(self.batches):
+                carry, measure = step(carry, batch, jax.random.fold_in(key, place))
+                measures.append(measure)
+            return carry, self._mean(measures)
+
+        return run
+
+    def measure(self, program: Program) -> Measure:
+        """Compile the measure for each shape of batch."""
+        one = jax.jit(program.measure)
+
+        def run(carry: Carry, key: jax.Array) -> Any:
+            pairs = [(one(carry, batch, key), row_count(batch)) for batch in self.batches]
+            return self._mean([measure for measure, _ in pairs], [count for _, count in pairs])
+
+        return run
+
+    def _mean(self, measures: list[Any], counts: list[int] | None = None) -> Any:
+        if not measures:
+            raise OptionError(
+                f"{self.name}= has no batches",
+                got=f"{type(self.batches).__name__} without batches, or one that can be iterated only once",
+                expected="an iterable that gives batches in every epoch",
+                step=f"pass {self.name}=list(batches), or arrays with one row per example",
+            )
+        return np.average(np.asarray(measures), weights=counts)
+
+
+def source(name: str, data: Any, batch: int | None) -> Rows | Stream:
+    """Return the data of an argument as a source of batches, or raise our errors."""
+    leaves = [] if isinstance(data, Iterator) else jax.tree.leaves(data)
+    if not (leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves)):
+        return _stream(name, data, batch)
+    counts = {leaf.shape[0] if leaf.shape else None for leaf in leaves}
+    if len(counts) > 1 or counts == {None}:
+        raise ShapeError(
+            f"the arrays of {name}= have different numbers of rows",
+            got=", ".join(str([*leaf.shape]) for leaf in leaves),
+            expected="arrays with one row per example",
+            step="pass an iterable of batches if batches differ in shape: ek.data.Batches",
+        )
+    count = counts.pop()
+    most = _checks.count(f"the number of rows of {name}=", count, least=1)
+    size = most if batch is None else _checks.count("batch", batch, least=1, example=min(32, most))
+    if name == "train" and size > most:
+        _checks.count("batch", batch, least=1, most=most, example=min(32, most))
+    return Rows(jax.tree.map(jnp.asarray, data), min(size, most))
+
+
+def _stream(name: str, data: Any, batch: int | None) -> Stream:
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+        raise OptionError(
+            f"{name}= must be arrays or batches",
+            got=_checks.shown(data),
+            expected="a tree of arrays with one row per example, or an iterable of such trees",
+            step=f"write {name}=(x, y)",
+        )
+    if batch is not None:
+        raise OptionError(
+            f"batch= does not apply to an iterable of batches ({name}=)",
+            got=f"batch={batch}",
+            expected="no batch=",
+            step="leave out batch=, or pass arrays with one row per example",
+        )
+    return Stream(name, data)

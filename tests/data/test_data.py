@@ -1,0 +1,198 @@
+"""Padded batches hold every example once, and layers cannot tell them from the examples alone."""
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import networkx as nx
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit.data import Batches, from_jraph, from_networkx, pad, split
+from equikit.data._batches import _buckets
+
+
+def examples(sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [{"p p": rng.normal(size=(n, n, 2)), "p": rng.normal(size=(n, 3))} for n in sizes]
+
+
+def test_padded_examples_are_zeros_around_the_examples():
+    given = examples([2, 0, 4])
+    features, masks = pad(given)
+    assert {name: array.shape for name, array in features.items()} == {"p p": (3, 4, 4, 2), "p": (3, 4, 3)}
+    assert masks["p"].sum(1).tolist() == [2, 0, 4]
+    for row, example in enumerate(given):
+        n = len(example["p"])
+        np.testing.assert_array_equal(features["p p"][row, :n, :n], example["p p"])
+        assert np.abs(features["p p"][row]).sum() == pytest.approx(np.abs(example["p p"]).sum())
+        np.testing.assert_array_equal(features["p"][row, :n], example["p"])
+
+
+def test_layers_take_padded_examples_as_they_are():
+    layer = ek.nn.Linear({"p p": 2, "p": 3}, {"p": 2}, p=ek.S, rngs=nnx.Rngs(0))
+    given = [{name: array.astype(np.float32) for name, array in example.items()} for example in examples([3, 5])]
+    features, masks = pad(given, sizes={"p": 6})
+    together = layer(features, mask=masks)["p"]
+    for row, example in enumerate(given):
+        alone = layer({name: array[None] for name, array in example.items()})["p"][0]
+        np.testing.assert_allclose(together[row, : len(alone)], alone, atol=1e-5)
+
+
+def test_named_features_and_two_labels():
+    given = [
+        {"visits": np.ones((2, 5, 1)), "age": np.ones((2, 1))},
+        {"visits": np.ones((3, 1, 1)), "age": np.ones((3, 1))},
+    ]
+    features, masks = pad(given, terms={"visits": "user item", "age": "user"})
+    assert features["visits"].shape == (2, 3, 5, 1)
+    assert masks["user"].sum(1).tolist() == [2, 3]
+    assert masks["item"].sum(1).tolist() == [5, 1]
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_each_pass_holds_every_example_once_in_a_new_order(drop_last):
+    sizes = np.random.default_rng(0).integers(0, 9, 30).tolist()
+    given = examples(sizes)
+    batches = Batches(given, np.arange(30), batch=4, buckets=3, drop_last=drop_last)
+    passes = [list(batches) for _ in range(2)]
+    orders = [[*itertools.chain(*(batch.targets.tolist() for batch in each))] for each in passes]
+    assert orders[0] != orders[1]
+    assert all(len(each) == len(batches) for each in passes)
+    for order in orders:
+        assert len({*order}) == len(order) == (sum(len(batch.targets) for batch in passes[0]) if drop_last else 30)
+    for batch in passes[0]:
+        assert len(batch.targets) == 4 or not drop_last
+        for row, target in enumerate(batch.targets):
+            assert batch.masks["p"][row].sum() == sizes[target]
+            np.testing.assert_array_equal(batch.features["p"][row, : sizes[target]], given[target]["p"])
+    assert {batch.features["p"].shape[1] for batch in passes[0]} <= {size["p"] for size in batches.sizes}
+    batches.set_epoch(0)
+    assert [batch.targets.tolist() for batch in batches] == [batch.targets.tolist() for batch in passes[0]]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 9])
+def test_buckets_have_the_fewest_padded_entries(most):
+    each = [(int(n),) for n in np.random.default_rng(1).integers(1, 9, 25)]
+    sizes = sorted(set(each))
+
+    def padded(parts):
+        return sum(sum(each.count(size) for size in part) * max(n**2 + n for (n,) in part) for part in parts)
+
+    found = _buckets(each, [(0, 0), (0,)], most)
+    assert sorted(itertools.chain(*found)) == sizes
+    cuts = range(1, len(sizes))
+    options = itertools.chain(*(itertools.combinations(cuts, k) for k in range(min(most, len(sizes)))))
+    all_parts = ([sizes[i:j] for i, j in itertools.pairwise([0, *ends, len(sizes)])] for ends in options)
+    assert padded(found) == min(map(padded, all_parts))
+
+
+def test_a_network_trains_on_batches_of_graphs_of_any_size():
+    graphs = [nx.gnp_random_graph(n, 0.5, seed=n) for n in range(3, 11)]
+    targets = np.array([[graph.number_of_edges() / 10] for graph in graphs], np.float32)
+    batches = Batches([from_networkx(graph) for graph in graphs], targets, batch=4, buckets=2)
+    network = ek.nn.GraphNetwork(1, [8], 1, rngs=nnx.Rngs(0), normalize="sum", init_size=8)
+
+    def loss(model, batch):
+        return jnp.mean((model(batch.features["p p"], mask=batch.masks) - batch.targets) ** 2)
+
+    held = Batches([from_networkx(graph) for graph in graphs], targets, batch=8, buckets=1, seed=None)
+    fitted = ek.train.fit(network, loss, batches, held, epochs=30, key=jax.random.key(0), optimizer=optax.adam(1e-2))
+    assert fitted.losses[fitted.best, 1] < 0.2 * np.var(targets)
+
+
+@pytest.mark.parametrize("kind", [nx.Graph, nx.DiGraph])
+def test_features_of_networkx_are_its_matrices(kind):
+    graph = kind([("a", "b"), ("c", "b"), ("c", "c")])
+    graph.add_node("alone")
+    for number, edge in enumerate(graph.edges, 1):
+        graph.edges[edge]["weight"], graph.edges[edge]["shift"] = number, [number, -number]
+    for number, node in enumerate(graph):
+        graph.nodes[node]["place"] = [number, 2.5]
+    features = from_networkx(graph, nodes=["place"], edges=["weight", "shift"], dtype=np.float64)
+    assert features["p p"].shape == (4, 4, 4)
+    np.testing.assert_array_equal(features["p p"][..., 0], nx.to_numpy_array(graph, weight=None))
+    np.testing.assert_array_equal(features["p p"][..., 1], nx.to_numpy_array(graph, weight="weight"))
+    np.testing.assert_array_equal(features["p p"][..., 3], -features["p p"][..., 2])
+    assert features["p"].tolist() == [[0, 2.5], [1, 2.5], [2, 2.5], [3, 2.5]]
+
+
+def test_a_graph_without_nodes_has_empty_features():
+    assert from_networkx(nx.Graph())["p p"].shape == (0, 0, 1)
+
+
+def tuple_of(graphs):
+    """The fields of a `jraph.GraphsTuple` for graphs of NetworkX with nodes 0, 1, ..."""
+    starts = np.cumsum([0, *map(len, graphs)])
+    edges = [np.array(graph.edges).reshape(-1, 2) + start for graph, start in zip(graphs, starts, strict=False)]
+    senders, receivers = np.concatenate(edges).T
+    return SimpleNamespace(
+        nodes=np.arange(starts[-1])[:, None],
+        edges=None,
+        senders=senders,
+        receivers=receivers,
+        n_node=[*map(len, graphs)],
+        n_edge=[graph.number_of_edges() for graph in graphs],
+    )
+
+
+def test_features_of_jraph_are_those_of_networkx():
+    graphs = [nx.gnp_random_graph(n, 0.4, seed=n, directed=True) for n in (4, 1, 6, 0)]
+    for graph, features in zip(graphs, from_jraph(tuple_of(graphs)), strict=True):
+        np.testing.assert_array_equal(features["p p"], from_networkx(graph)["p p"])
+    assert from_jraph(tuple_of(graphs))[2]["p"].ravel().tolist() == [5, 6, 7, 8, 9, 10]
+
+
+def test_parts_are_disjoint_and_keep_rows_together():
+    rows = {"x": np.arange(101), "y": np.arange(101) * 2}
+    parts = split(rows, (0.7, 0.2, 0.1), seed=3)
+    assert [len(part["x"]) for part in parts] == [71, 20, 10]
+    assert sorted(itertools.chain(*(part["x"] for part in parts))) == [*range(101)]
+    assert all((part["y"] == 2 * part["x"]).all() for part in parts)
+    listed = split([{"p": np.ones((n, 1))} for n in range(5)], (0.6, 0.4))
+    assert math.isclose(sum(len(example["p"]) for part in listed for example in part), 10)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: pad([]), ek.OptionError, "examples"),
+        (lambda: pad([3]), ek.OptionError, "examples[0] is not a dictionary"),
+        (
+            lambda: pad([{"p": np.ones((2, 1))}, {"q": np.ones((2, 1))}]),
+            ek.OptionError,
+            "examples[1] has other features",
+        ),
+        (lambda: pad([{"p": np.ones(2)}]), ek.ShapeError, "feature 'p' does not have one axis"),
+        (lambda: pad([{"p p": np.ones((2, 3, 1))}]), ek.ShapeError, "feature 'p p' does not have one axis"),
+        (lambda: pad(examples([3]), sizes={"p": 2}), ek.OptionError, "sizes['p'] is smaller than an example"),
+        (lambda: pad(examples([3]), sizes={"q": 2}), ek.ShapeError, "sizes="),
+        (lambda: Batches(examples([3]), batch=0), ek.OptionError, "batch="),
+        (lambda: Batches(examples([3]), batch=1, buckets=0), ek.OptionError, "buckets="),
+        (lambda: Batches(examples([3]), [1, 2], batch=1), ek.OptionError, "the number of targets"),
+        (lambda: from_networkx(nx.MultiGraph()), ek.OptionError, "graph= must be a graph of NetworkX"),
+        (lambda: from_networkx(3), ek.OptionError, "graph= must be a graph of NetworkX"),
+        (lambda: from_networkx(nx.path_graph(2), nodes=["a"]), ek.OptionError, "node 0 has no attribute 'a'"),
+        (lambda: from_networkx(nx.path_graph(2), edges=["a"]), ek.OptionError, "edge (0, 1) has no attribute 'a'"),
+        (lambda: from_jraph(3), ek.OptionError, "graphs has no field 'nodes'"),
+        (lambda: split(np.arange(3), (0.5, 0.2)), ek.OptionError, "parts= must sum to one"),
+        (lambda: split(np.arange(3), (1.5, -0.5)), ek.OptionError, "parts"),
+    ],
+)
+def test_wrong_arguments_raise_errors(call, error, text):
+    with pytest.raises(error) as caught:
+        call()
+    assert text in str(caught.value)
+    assert caught.value.step
+
+
+def test_an_edge_between_graphs_is_refused():
+    broken = tuple_of([nx.path_graph(2), nx.path_graph(2)])
+    broken.receivers = np.array([1, 1])
+    with pytest.raises(ek.OptionError, match="an edge of graph 1 ends in another graph"):
+        from_jraph(broken)

@@ -1,0 +1,90 @@
+"""Next steps of `ek.train` and `ek.data` that are code, in the form of `CALL` in `test_steps_as_code.py`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import networkx as nx
+import numpy as np
+import optax
+from flax import nnx
+
+import equikit as ek
+
+X = np.ones((4, 2), np.float32)
+MODEL = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+RAGGED = [{"p": np.ones((2, 1))}, {"p": np.ones((3, 1))}]
+
+
+def squared(model, batch):
+    return jnp.mean(model(batch[0]) ** 2)
+
+
+def trained(loss=squared, train=(X, X), optimizer=1e-3, **options: Any) -> Any:
+    return ek.train.fit(MODEL, loss, train, **{"epochs": 1, "key": jax.random.key(0), "optimizer": optimizer} | options)
+
+
+def again(**options: Any) -> Any:
+    """Evaluate the keywords of a step, and train with them."""
+
+    def run(code: str) -> None:
+        assert trained(**options | eval(f"dict({code})", {"jnp": jnp, "optax": optax, "list": list, "x": X, "y": X}))
+
+    return run
+
+
+CALL: dict[str, tuple[Any, str, Any]] = {
+    "loss-of-a-batch": (
+        lambda: trained(loss=lambda model, batch: model(batch[0])),
+        "jnp.mean(errors)",
+        {"errors": X},
+    ),
+    "loss-that-is-no-function": (
+        lambda: trained(loss=3),
+        "loss=lambda model, batch: jnp.mean((model(batch[0]) - batch[1]) ** 2)",
+        again(),
+    ),
+    "augment-without-a-key": (
+        lambda: trained(augment=lambda batch: batch),
+        "augment=lambda batch, *, key: batch",
+        again(),
+    ),
+    "train-that-is-no-data": (lambda: trained(train=3), "train=(x, y)", again()),
+    "batches-that-end": (
+        lambda: trained(train=iter(()), optimizer=optax.sgd(0.1)),
+        "pass train=list(batches), or arrays",
+        lambda code: again()("train=(x, y)"),
+    ),
+    "rate-without-steps": (
+        lambda: trained(train=iter([(X, X)]), optimizer=0.1),
+        "optimizer=optax.adam(0.1)",
+        lambda code: again(train=iter([(X, X)]))(code),
+    ),
+    "divergence": (
+        lambda: trained(loss=lambda model, batch: jnp.sum(model(batch[0])) * jnp.nan),
+        "optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-4))",
+        {"optax": optax},
+    ),
+    "rows-that-differ": (lambda: trained(train=(X, X[1:])), "ek.data.Batches", {"ek": ek}),
+    "examples-of-nothing": (lambda: ek.data.pad([]), '[{"p": np.ones((3, 4))}]', {}),
+    "size-below-an-example": (
+        lambda: ek.data.pad(RAGGED, sizes={"p": 2}),
+        "sizes={'p': 3}",
+        lambda code: ek.data.pad(RAGGED, **eval(f"dict({code})")),
+    ),
+    "feature-without-channels": (
+        lambda: ek.data.pad([{"p": np.ones(3)}]),
+        '{"p": x[..., None]}',
+        lambda code: ek.data.pad([eval(code, {"x": np.ones(3)})]),
+    ),
+    "graph-with-parallel-edges": (
+        lambda: ek.data.from_networkx(nx.MultiGraph([(0, 1), (0, 1)])),
+        "nx.Graph(graph)",
+        lambda code: ek.data.from_networkx(eval(code, {"nx": nx, "graph": nx.MultiGraph([(0, 1), (0, 1)])})),
+    ),
+    "shares-that-do-not-sum-to-one": (
+        lambda: ek.data.split(X, (0.5, 0.1)),
+        "parts=(0.8, 0.1, 0.1)",
+        lambda code: ek.data.split(X, **eval(f"dict({code})")),
+    ),
+}

@@ -1,0 +1,282 @@
+"""Training is what a plain loop does, leaves the given model alone, and goes on after it was killed."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit.train import fit
+
+KEY = jax.random.key(0)
+
+
+class Affine(nnx.Module):
+    """A network of two numbers, with dropout and a counter of calls if asked for."""
+
+    def __init__(self, dropout=0.0):
+        self.weight, self.shift = nnx.Param(jnp.float32(0.5)), nnx.Param(jnp.float32(0.0))
+        self.calls = nnx.Variable(jnp.int32(0))
+        self.dropout = nnx.Dropout(dropout, rngs=nnx.Rngs(3))
+
+    def __call__(self, x):
+        self.calls.set_value(self.calls[...] + 1)
+        return self.dropout(x) * self.weight[...] + self.shift[...]
+
+
+def data(rows=12):
+    x = np.linspace(-1, 1, rows).astype(np.float32)
+    return x, 3 * x + 1
+
+
+def squared(model, batch):
+    x, y = batch
+    return jnp.mean((model(x) - y) ** 2)
+
+
+def both(model, batch):
+    """The loss and the mean absolute error."""
+    x, y = batch
+    error = model(x) - y
+    return jnp.mean(error**2), jnp.mean(jnp.abs(error))
+
+
+def trained(**options):
+    return fit(Affine(), squared, data(), **{"epochs": 5, "key": KEY, "optimizer": optax.sgd(0.1)} | options)
+
+
+def numbers(model):
+    return np.array([model.weight[...], model.shift[...]])
+
+
+def test_full_batches_are_gradient_descent():
+    x, y = data()
+    weight, shift = 0.5, 0.0
+    losses = []
+    for _ in range(5):
+        error = weight * x + shift - y
+        losses.append(np.mean(error**2))
+        weight, shift = weight - 0.2 * np.mean(error * x), shift - 0.2 * np.mean(error)
+    fitted = trained()
+    np.testing.assert_allclose(fitted.losses[:, 0], losses, rtol=1e-5)
+    np.testing.assert_allclose(numbers(fitted.model), [weight, shift], rtol=1e-5)
+    assert np.isnan(fitted.losses[:, 1]).all()
+    assert fitted.best == 4
+    assert fitted.seconds.shape == (5,)
+
+
+def test_an_epoch_visits_each_row_at_most_once_in_an_order_of_its_own():
+    """The sum of all rows that a model has seen, and the first one."""
+    seen = []
+
+    def loss(model, batch):
+        jax.debug.callback(lambda rows: seen.append(np.asarray(rows).tolist()), batch, ordered=True)
+        return jnp.sum(model(batch)) * 0
+
+    fit(Affine(), loss, np.arange(10, dtype=np.float32), epochs=2, key=KEY, batch=3)
+    jax.effects_barrier()
+    first, second = (list(itertools.chain(*epoch)) for epoch in (seen[:3], seen[3:]))
+    assert len(set(first)) == len(set(second)) == 9
+    assert first != second
+    assert first != sorted(first)
+
+
+def test_the_model_is_a_copy_and_keeps_its_other_state():
+    model = Affine(dropout=0.5)
+    before = jax.tree.leaves(nnx.state(model, nnx.Param))
+    fitted = fit(model, squared, data(), epochs=3, key=KEY, batch=4)
+    assert int(model.calls[...]) == 0
+    assert int(fitted.model.calls[...]) == 9
+    np.testing.assert_array_equal(before, jax.tree.leaves(nnx.state(model, nnx.Param)))
+    assert not model.dropout.deterministic
+    assert int(fitted.model.dropout.rngs.count[...]) == 9
+
+
+def test_validation_is_in_evaluation_mode_and_chooses_the_epoch():
+    x, y = data()
+    held = x[:5], y[:5] - 3  # a rate this high passes by the best parameters for these rows
+    model = Affine(dropout=0.5)
+    fitted = fit(model, both, (x, y), held, epochs=30, key=KEY, batch=4, optimizer=optax.sgd(0.05))
+    assert fitted.best == np.argmin(fitted.losses[:, 1])
+    fitted.model.eval()
+    np.testing.assert_allclose(fitted.losses[fitted.best, 1], both(fitted.model, held)[1], rtol=1e-5)
+    assert 0 < fitted.best < 29
+
+
+def test_patience_ends_training():
+    x, y = data()
+    fitted = fit(Affine(), squared, (x, y), (x, 0.5 * x), epochs=50, key=KEY, patience=3, optimizer=optax.sgd(0.1))
+    assert fitted.best == 0
+    assert len(fitted.losses) == 4
+
+
+def test_batches_of_an_iterable_are_those_steps():
+    x, y = data()
+    batches = [(x[:4], y[:4]), (x[4:9], y[4:9]), (x[9:], y[9:])]
+    weight, shift = 0.5, 0.0
+    for _ in range(2):
+        for a, b in batches:
+            error = weight * a + shift - b
+            weight, shift = weight - 0.2 * np.mean(error * a), shift - 0.2 * np.mean(error)
+    streamed = fit(Affine(), squared, Again(batches), Again(batches), epochs=2, key=KEY, optimizer=optax.sgd(0.1))
+    np.testing.assert_allclose(numbers(streamed.model), [weight, shift], rtol=1e-5)
+    np.testing.assert_allclose(streamed.losses[-1, 1], np.mean((weight * x + shift - y) ** 2), rtol=1e-5)
+
+
+class Again:
+    """Batches that can be iterated again."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
+
+
+def test_keys_are_new_in_every_step_and_the_same_again():
+    drawn = []
+
+    def loss(model, batch, *, key):
+        jax.debug.callback(lambda value: drawn.append(float(value)), jax.random.uniform(key), ordered=True)
+        return squared(model, batch)
+
+    for _ in range(2):
+        fit(Affine(), loss, data(), epochs=2, key=KEY, batch=4)
+        jax.effects_barrier()
+    assert len(set(drawn)) == 6
+    assert drawn[:6] == drawn[6:]
+
+
+def test_augment_changes_training_batches_only():
+    x, y = data()
+
+    def shifted(batch, *, key):
+        return batch[0], batch[1] + 10
+
+    fitted = fit(Affine(), squared, (x, y), (x, y + 10), epochs=200, key=KEY, augment=shifted, optimizer=optax.sgd(0.2))
+    np.testing.assert_allclose(numbers(fitted.model), [3, 11], atol=1e-3)
+
+
+def test_only_chosen_variables_are_trained():
+    fitted = trained(wrt=nnx.PathContains("shift"))
+    assert float(fitted.model.weight[...]) == 0.5
+    assert float(fitted.model.shift[...]) != 0
+
+
+def test_a_number_is_a_rate_of_adam_that_falls_to_zero():
+    schedule = optax.cosine_decay_schedule(0.1, 15)
+    one, other = trained(optimizer=0.1, batch=4), trained(optimizer=optax.adam(schedule), batch=4)
+    np.testing.assert_array_equal(numbers(one.model), numbers(other.model))
+
+
+def test_the_callback_has_epoch_and_measures():
+    told = []
+    fitted = trained(callback=lambda *seen: told.append(seen))
+    assert [epoch for epoch, *_ in told] == [0, 1, 2, 3, 4]
+    assert [one for _, one, _ in told] == fitted.losses[:, 0].tolist()
+
+
+KILLED = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from test_fit import checkpointed
+
+def kill(epoch, *_):
+    if epoch == 13:
+        while not any(name.isdigit() for name in os.listdir(sys.argv[2])):  # checkpoints are written beside training
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpointed(sys.argv[2], callback=kill)
+"""
+
+
+def checkpointed(folder, **options):
+    x, y = data()
+    options = {"epochs": 20, "key": KEY, "batch": 4, "optimizer": 0.1, "checkpoint_every": 5} | options
+    return fit(Affine(dropout=0.3), squared, (x, y), (x[:5], y[:5] - 3), checkpoint=folder, **options)
+
+
+def test_a_killed_training_resumes_with_the_same_result(tmp_path):
+    here = os.path.dirname(__file__)
+    killed = subprocess.run([sys.executable, "-c", KILLED, here, tmp_path / "a"], timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    started = []
+    resumed = checkpointed(tmp_path / "a", callback=lambda epoch, *_: started.append(epoch))
+    assert 0 < started[0] <= 13
+    assert np.isnan(resumed.seconds[: started[0]]).all()
+    whole = checkpointed(tmp_path / "b")
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    assert resumed.best == whole.best
+    for one, other in zip(
+        *(jax.tree.leaves(nnx.state(each.model, nnx.Param)) for each in (resumed, whole)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    again = checkpointed(tmp_path / "b", callback=lambda *_: pytest.fail("nothing is left to train"))
+    np.testing.assert_array_equal(again.losses, whole.losses)
+
+
+def test_checkpoints_of_another_training_are_refused(tmp_path):
+    checkpointed(tmp_path, epochs=2)
+    with pytest.raises(ek.OptionError, match="checkpoint= holds another training"):
+        checkpointed(tmp_path, epochs=2, batch=5)
+
+
+def test_it_works_under_jax_numpy_and_a_model_of_equikit():
+    model = ek.nn.DeepSets(2, [8], 1, rngs=nnx.Rngs(0))
+    x = np.random.default_rng(0).normal(size=(8, 3, 2))  # float64, as NumPy makes it
+    fitted = fit(model, squared, (x, np.sum(x, (1, 2))[:, None]), epochs=30, key=KEY, optimizer=1e-2)
+    assert fitted.losses[-1, 0] < fitted.losses[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"epochs": 0}, ek.OptionError, "epochs= must be a whole number ≥ 1"),
+        ({"batch": 0}, ek.OptionError, "batch= must be a whole number ≥ 1"),
+        ({"batch": 13}, ek.OptionError, "batch= must be a whole number ≤ 12"),
+        ({"patience": 3}, ek.OptionError, "patience="),
+        ({"patience": 0, "validation": data()}, ek.OptionError, "patience= must be"),
+        ({"checkpoint_every": 0}, ek.OptionError, "checkpoint_every= must be"),
+        ({"key": 3}, ek.OptionError, "key="),
+        ({"optimizer": "adam"}, ek.OptionError, "optimizer="),
+        ({"optimizer": -1}, ek.OptionError, "optimizer="),
+        ({"augment": lambda batch: batch}, ek.OptionError, "augment= must be a function of batch and key="),
+        ({"loss": lambda model: 0}, ek.OptionError, "loss= must be a function of model and batch"),
+        ({"loss": lambda model, batch: model(batch[0])}, ek.ShapeError, "loss= does not return one number"),
+        ({"model": squared}, ek.OptionError, "model= must be"),
+        ({"train": 3}, ek.OptionError, "train= must be arrays or batches"),
+        ({"train": "data"}, ek.OptionError, "train= must be arrays or batches"),
+        ({"train": (np.ones(3), np.ones(4))}, ek.ShapeError, "the arrays of train= have different numbers of rows"),
+        ({"train": np.float32(1)}, ek.ShapeError, "the arrays of train= have different numbers of rows"),
+        ({"train": np.ones((0, 2))}, ek.OptionError, "the number of rows of train="),
+        ({"train": Again([data()]), "batch": 2}, ek.OptionError, "batch= does not apply to an iterable"),
+        ({"train": iter([data()]), "optimizer": optax.sgd(0.1)}, ek.OptionError, "train= has no batches"),
+        (
+            {"train": iter([data()]), "optimizer": 0.1},
+            ek.OptionError,
+            "a learning rate alone needs the number of steps",
+        ),
+        ({"train": Again([data()]), "devices": jax.devices()}, ek.OptionError, "devices= does not apply"),
+        ({"devices": jax.devices() * 5}, ek.OptionError, "5 devices cannot share a batch of 12 equally"),
+        ({"devices": []}, ek.OptionError, "0 devices cannot share"),
+        ({"optimizer": optax.sgd(1e30)}, ek.OptionError, "training diverged in epoch"),
+    ],
+)
+def test_wrong_arguments_raise_errors(options, error, text):
+    given = {"model": Affine(), "loss": squared, "train": data(), "epochs": 3, "key": KEY} | options
+    with pytest.raises(error) as caught:
+        fit(given.pop("model"), given.pop("loss"), given.pop("train"), **given)
+    assert text in str(caught.value)
+    assert caught.value.step
