@@ -11,10 +11,10 @@ from equikit.symmetrization import Probabilistic, canonicalization, frames
 
 RNGS = nnx.Rngs(0)
 KEY = jax.random.key(0)
-POINTS = {"p": ek.Fixed(4), "x": ek.O(3)}
+POINTS = {"p": ek.Fixed(4), "x": ek.O(2)}
 ENTRIES = {"p": ek.S(4), "x": ek.Fixed(3)}
 PIXELS = {"i": ek.Fixed(9), "j": ek.Fixed(9)}
-VECTORS = canonicalization.VectorNeurons({"p x": 1}, 3, channels=2, layers=1, rngs=RNGS, p=ek.S, x=ek.O(3))
+VECTORS = canonicalization.VectorNeurons({"p x": 1}, 2, channels=2, layers=1, rngs=RNGS, p=ek.S, x=ek.O(2))
 
 
 def scores(channels):
@@ -30,7 +30,7 @@ def on_entries(how):
 
 
 def on_points(how):
-    return ek.symmetrize(jnp.nan_to_num, "p x -> p x", how=how, **POINTS), (4, 3)
+    return ek.symmetrize(jnp.nan_to_num, "p x -> p x", how=how, **POINTS), (4, 2)
 
 
 def on_graphs(how):
