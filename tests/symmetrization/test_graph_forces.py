@@ -170,7 +170,7 @@ def test_forces_are_finite_differences_along_directions_that_keep_the_symmetry(x
     np.testing.assert_allclose(along, (energies[0] - energies[1]) / (2 * step), atol=1e-7)
 
 
-@every_method
+@pytest.mark.parametrize("method", ["canonical", pytest.param("laplacian", marks=pytest.mark.slow)])
 def test_forward_and_reverse_mode_agree(x64, method):
     x = batch(SMALL)
     direction = jax.tree.map(lambda a: np.random.default_rng(1).normal(size=a.shape), x)
