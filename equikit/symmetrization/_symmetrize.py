@@ -333,14 +333,14 @@ def symmetrize(
 
         >>> import functools
         >>> from flax import linen
-        >>> dense = linen.Dense(3)
+        >>> dense, clouds = linen.Dense(3), jnp.stack([cloud, cloud[::-1]])
         >>> variables = dense.init(jax.random.key(0), cloud)
         >>> frames = dict(p=ek.S, x=ek.O(3), channels=False, how=ek.frames.PCA())
-        >>> ek.symmetrize(functools.partial(dense.apply, variables), "p x -> p x", **frames)(cloud).shape
-        (4, 3)
+        >>> ek.symmetrize(functools.partial(dense.apply, variables), "p x -> p x", **frames)(clouds).shape
+        (2, 4, 3)
         >>> one = ek.symmetrize(lambda x: x.ravel().reshape(4, 3), "p x -> p x", batched=False, **frames)
-        >>> one(jax.random.normal(jax.random.key(0), (10, 4, 3))).shape
-        (10, 4, 3)
+        >>> one(clouds).shape
+        (2, 4, 3)
     """
     kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_keywords.call_of(symmetrize))
     step = "pass what you would call with an array"

@@ -39,11 +39,12 @@ def mixing(x):
 def test_it_is_exact(x64, group):
     sym = ek.symmetrize(mixing, "z -> z", z=group, how=GroupAverage())
     ek.testing.assert_equivariant(jax.jit(sym), "z -> z", z=group, channels=2, key=jax.random.key(0))
-    x = jax.random.normal(jax.random.key(1), (group.n, 2)) + (1j if group.is_complex else 0)
-    matrices = [group.matrix(element) for element in group.elements()]
-    wanted = sum(matrix @ mixing(np.linalg.inv(matrix) @ x) for matrix in matrices) / len(matrices)
-    np.testing.assert_allclose(sym(x), wanted, atol=1e-12)
-    assert not sym.info(x).degenerate
+    x = np.random.default_rng(1).normal(size=(group.n, 2)) + (1j if group.is_complex else 0)
+    matrices = np.stack([group.matrix(element) for element in group.elements()])
+    copies = np.asarray(jax.jit(mixing)(np.linalg.inv(matrices) @ x))
+    y, info = jax.jit(lambda x: sym(x, with_info=True))(x)
+    np.testing.assert_allclose(y, np.mean(matrices @ copies, axis=0), atol=1e-12)
+    assert not info.degenerate
 
 
 @pytest.mark.parametrize("group", [ek.S(3), ek.H(3)], ids=str)
@@ -53,7 +54,9 @@ def test_masks_move_with_the_entries(group):
         return jnp.where(there, jnp.cumsum(jnp.where(there, x, 0), axis=-2) + x**3, 0)
 
     sym = ek.symmetrize(masked, "z -> z", z=group, how=GroupAverage())
-    ek.testing.assert_equivariant(sym, "z -> z", z=group, channels=1, mask=True, samples=2, key=jax.random.key(0))
+    ek.testing.assert_equivariant(
+        jax.jit(sym), "z -> z", z=group, channels=1, mask=True, samples=2, key=jax.random.key(0)
+    )
 
 
 def test_the_size_of_a_free_group_is_that_of_the_axis():
@@ -84,11 +87,12 @@ def test_images_are_turned_by_quarters_exactly():
         channels=False,
         how=GroupAverage(axes=("i", "j"), group=ek.D(4)),
     )
-    x = jax.random.normal(jax.random.key(0), (2, 5, 5))
-    assert sym.frame({"x": x}).size == 8
-    before = sym({"x": x})
-    for turn in (lambda a: jnp.rot90(a, axes=(-2, -1)), lambda a: a[..., ::-1], lambda a: jnp.swapaxes(a, -1, -2)):
-        after = sym({"x": turn(x)})
+    x = np.random.default_rng(0).normal(size=(2, 5, 5)).astype(np.float32)
+    assert jax.eval_shape(sym.frame, {"x": x}).size == 8
+    run = jax.jit(sym)
+    before = run({"x": x})
+    for turn in (lambda a: np.rot90(a, axes=(-2, -1)), lambda a: a[..., ::-1], lambda a: np.swapaxes(a, -1, -2)):
+        after = run({"x": turn(x)})
         np.testing.assert_allclose(after["y"], before["y"], rtol=1e-5)
         np.testing.assert_allclose(after["z"], turn(before["z"]), atol=1e-6)
     draws = ek.symmetrize(
@@ -151,9 +155,8 @@ def test_draws_of_unitary_and_bistochastic_matrices():
 @pytest.mark.parametrize("group", [ek.S(3), ek.A(4), ek.Z(4), ek.D(4), ek.H(2)], ids=str)
 def test_draws_of_permutations_are_uniform(group):
     count = 4000
-    draws = jax.vmap(lambda key: draw_element(group, key, group.n, jnp.float32))(
-        jax.random.split(jax.random.key(0), count)
-    )
+    draw = jax.vmap(lambda key: draw_element(group, key, group.n, jnp.float32))
+    draws = jax.jit(lambda key: draw(jax.random.split(key, count)))(jax.random.key(0))
     kinds, counts = np.unique(np.asarray(draws).reshape(count, -1), axis=0, return_counts=True)
     elements = group.elements()
     listed = [group.matrix(element).ravel() for element in elements] if isinstance(group, ek.H) else elements
@@ -165,11 +168,11 @@ def test_draws_of_permutations_are_uniform(group):
 def test_random_elements_tell_their_error():
     """The average of a square of a coordinate is a third of the squared length; and the errors are as large as said."""
     sym = ek.symmetrize(lambda x: x[..., 0] ** 2, "x -> ", x=ek.SO(3), channels=False, how=GroupAverage(samples=16))
-    x = jnp.tile(jnp.array([1.0, 2, 2]), (3000, 1))
-    y, info = sym(x, key=jax.random.key(0), with_info=True)
+    x = np.tile(np.array([1, 2, 2], np.float32), (3000, 1))
+    y, info = jax.tree.map(np.asarray, jax.jit(lambda x, key: sym(x, key=key, with_info=True))(x, jax.random.key(0)))
     (errors,) = info.standard_error.values()
-    assert jnp.abs(jnp.mean(y) - 3) < 4.5 * jnp.std(y) / math.sqrt(3000)
-    assert jnp.sqrt(jnp.mean(errors**2)) == pytest.approx(float(jnp.std(y)), rel=0.05)
+    assert np.abs(np.mean(y) - 3) < 4.5 * np.std(y) / math.sqrt(3000)
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(float(np.std(y)), rel=0.05)
     assert info.size.tolist() == [16.0] * 3000
     assert_error(ek.OptionError, lambda: sym(x), "GroupAverage needs key=", "key=None", "key=", "key=jax.random.key(0)")
 
@@ -179,15 +182,14 @@ def test_errors_of_positions_far_from_the_origin_are_those_of_positions_near(chu
     how = GroupAverage("x", samples=16)
     options = {"translate": "x", "channels": False, "how": how, "chunk_size": chunk_size}
     sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.SO(2), **options)
-    x = jnp.array([[1.0, 2], [-1, 0.5], [0, -2.5]])
+    x = np.array([[1.0, 2], [-1, 0.5], [0, -2.5]], np.float32)
     run = jax.jit(lambda x: sym(x, key=jax.random.key(0), with_info=True)[1].standard_error["p x"])
     np.testing.assert_allclose(run(x + 2**15), run(x), rtol=0.05)
 
 
 def test_one_element_in_training_and_all_in_evaluation():
     sym = ek.symmetrize(mixing, "p -> p", p=ek.S, how=Stochastic(GroupAverage(), samples=2))
-    x = jax.random.normal(jax.random.key(0), (4, 1))
-    assert sym.frame(x).size == 24
+    assert jax.eval_shape(sym.frame, np.ones((4, 1), np.float32)).size == 24
     frame = sym.frame(jnp.ones((3, 30, 1)), key=jax.random.key(0))  # 30! are never listed
     assert frame.elements.linear["p"].shape == (2, 3, 30)
     assert frame.drawn
@@ -205,10 +207,10 @@ def test_draws_from_draws_are_independent(of):
 def test_derivatives_and_precision():
     sym = ek.symmetrize(mixing, "z -> z", z=ek.D(3), how=GroupAverage())
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(sym(x)))))
-    x = jax.random.normal(jax.random.key(0), (3, 1))
-    np.testing.assert_allclose(gradient(x[::-1]), gradient(x)[::-1], atol=1e-5)
+    x = np.random.default_rng(0).normal(size=(3, 1)).astype(np.float32)
+    np.testing.assert_allclose(gradient(x[::-1]), np.asarray(gradient(x))[::-1], atol=1e-5)
     assert sym(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
-    assert jnp.isnan(jax.jit(sym)(x.at[0, 0].set(jnp.nan))).all()
+    assert np.isnan(jax.jit(sym)(np.array([[np.nan], [1], [2]], np.float32))).all()
 
 
 @pytest.mark.slow
@@ -217,10 +219,10 @@ def test_with_translations(x64):
         lambda x: jnp.cumsum(jnp.sin(x), axis=-2) * x, "p x -> p x", p=ek.S, x=ek.H(3), translate="x", channels=False,
         how=[GroupAverage("p"), GroupAverage("x")],
     )  # fmt: skip
-    x = jax.random.normal(jax.random.key(0), (3, 3))
-    assert net.frame(x).size == 6 * 48
-    turn = ek.H(3).matrix(np.array([-2, 3, 1]))
-    np.testing.assert_allclose(net((x @ turn.T + 5)[::-1]), (net(x) @ turn.T + 5)[::-1], atol=1e-12)
+    x = np.random.default_rng(0).normal(size=(3, 3))
+    assert jax.eval_shape(net.frame, x).size == 6 * 48
+    run, turn = jax.jit(net), ek.H(3).matrix(np.array([-2, 3, 1]))
+    np.testing.assert_allclose(run((x @ turn.T + 5)[::-1]), (run(x) @ turn.T + 5)[::-1], atol=1e-12)
 
 
 def make(group, **options):

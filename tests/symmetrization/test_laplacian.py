@@ -76,12 +76,12 @@ def least_distance(y):
 
 
 def assert_blind_to_labels(sym, graphs, atol):
-    """Relabeling leaves invariants as they are, and permutes the others; what comes out is returned."""
+    """Relabeling leaves invariants as they are, and permutes the others; return the invariants and the info."""
     other, orders = relabeled(graphs)
-    y, z = sym({"graph": jnp.asarray(graphs)}), sym({"graph": jnp.asarray(other)})
+    (y, info), z = sym({"graph": graphs}, with_info=True), sym({"graph": other})
     np.testing.assert_allclose(z["all"], y["all"], atol=atol)
     np.testing.assert_allclose(z["each"], np.take_along_axis(np.asarray(y["each"]), orders, axis=1), atol=atol)
-    return np.asarray(y["all"]), np.asarray(y["each"])
+    return np.asarray(y["all"]), info
 
 
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
@@ -109,9 +109,9 @@ def test_all_graphs_with_the_frame_of_the_paper(x64):
     graphs, connected = atlas()
     graphs = graphs[connected]
     sym = of_graph(7, Laplacian(max_size=5040, refine=False))
-    y, _ = assert_blind_to_labels(sym, graphs, 1e-12)
+    y, info = assert_blind_to_labels(sym, graphs, 1e-12)
     assert least_distance(y) > 0.01
-    size = np.rint(np.asarray(sym.info({"graph": jnp.asarray(graphs)}).size))
+    size = np.rint(np.asarray(info.size))
     automorphisms = np.rint(np.asarray(of_graph(7, Canonical()).info({"graph": jnp.asarray(graphs)}).size))
     assert (np.median(size), size.max()) == (4, 5040)
     assert np.sum(size == automorphisms) == 528
@@ -130,12 +130,15 @@ def test_the_frame_of_the_paper_by_brute_force(x64):
     """The mean over all permutations that sort the keys, of all graphs with five nodes."""
     graphs, _ = atlas(5)
     sym = of_graph(5, Laplacian(max_size=120, refine=False))
-    y, info = sym({"graph": jnp.asarray(graphs)}, with_info=True)
+    backbone = jax.jit(jax.vmap(sym.backbone))
+    y, info = jax.tree.map(np.asarray, sym({"graph": graphs}, with_info=True))
     for i, graph in enumerate(graphs):
         rows = [tuple(row) for row in keys_of(graph)]
         sorting = [p for p in itertools.permutations(range(5)) if [rows[i] for i in p] == sorted(rows)]
-        moved = sym.backbone({"graph": np.stack([graph[np.ix_(p, p)] for p in sorting])})
-        back = np.take_along_axis(np.asarray(moved["each"]), np.argsort(sorting, axis=1), axis=1)
+        copies = np.zeros((120, 5, 5))
+        copies[: len(sorting)] = [graph[np.ix_(p, p)] for p in sorting]
+        moved = {name: np.asarray(y)[: len(sorting)] for name, y in backbone({"graph": copies}).items()}
+        back = np.take_along_axis(moved["each"], np.argsort(sorting, axis=1), axis=1)
         np.testing.assert_allclose(y["all"][i], np.mean(moved["all"], axis=0), atol=1e-12)
         np.testing.assert_allclose(y["each"][i], back.mean(axis=0), atol=1e-12)
         np.testing.assert_allclose(info.size[i], len(sorting), rtol=1e-5)
@@ -201,9 +204,11 @@ def test_nodes_with_numbers_of_their_own_and_masks(x64):
     assert np.isfinite(info.gap)
 
 
-@pytest.mark.parametrize(("nodes", "refine"), [(0, True), (0, False), (1, True), (2, True)])
+@pytest.mark.parametrize(
+    ("nodes", "refine"), [(0, True), (0, False), pytest.param(1, True, marks=pytest.mark.slow), (2, True)]
+)
 def test_few_nodes(nodes, refine):
-    graph = jnp.ones((nodes, nodes)) - jnp.eye(nodes)
+    graph = np.ones((nodes, nodes), np.float32) - np.eye(nodes, dtype=np.float32)
     y, info = of_pairs(nodes, Laplacian(max_size=2, refine=refine))(graph, with_info=True)
     assert y.shape == (nodes, nodes)
     assert not info.degenerate
@@ -226,24 +231,24 @@ def test_more_orders_than_are_listed(x64):
     np.testing.assert_allclose(info.size, [14, 2], rtol=1e-5)
     sym = of_graph(7, Laplacian(max_size=50, refine=False, on_degenerate="sample"))
     y, info = sym(graphs, key=jax.random.key(0), with_info=True)
-    network = perceptron(7, 17)
+    network = jax.jit(perceptron(7, 17))
     orders = np.array(list(itertools.permutations(range(7))))
     cycle = np.asarray(graphs["graph"][0])
-    every = np.concatenate([network(cycle[p[:, :, None], p[:, None, :]])[:, :10] for p in np.split(orders, 10)])
-    error = info.standard_error["all"]
-    assert jnp.all(error[1] == 0)
+    every = np.asarray(network(cycle[orders[:, :, None], orders[:, None, :]]))[:, :10]
+    error = np.asarray(info.standard_error["all"])
+    assert np.all(error[1] == 0)
     np.testing.assert_allclose(error[0] * np.sqrt(50), every.std(axis=0), rtol=0.5)
-    assert jnp.all(jnp.abs(y["all"][0] - every.mean(axis=0)) < 4 * error[0])
+    assert np.all(np.abs(y["all"][0] - every.mean(axis=0)) < 4 * error[0])
 
 
 def test_a_random_leaf(x64):
     """Of leaves that automorphisms exchange any one gives the same invariants."""
     graphs = {"graph": jnp.asarray(matrices(nx.cycle_graph(7), nx.path_graph(7)))}
     y, info = of_graph(7, Stochastic(Laplacian(), samples=20))(graphs, key=jax.random.key(1), with_info=True)
-    assert jnp.max(info.standard_error["all"]) < 1e-7
-    each = y["each"][0]  # for nodes that are all alike
-    assert jnp.ptp(each) > 0.01
-    assert jnp.all(jnp.abs(each - jnp.mean(each)) < 4 * info.standard_error["each"][0])
+    assert np.max(info.standard_error["all"]) < 1e-7
+    each = np.asarray(y["each"][0])  # for nodes that are all alike
+    assert np.ptp(each) > 0.01
+    assert np.all(np.abs(each - each.mean()) < 4 * info.standard_error["each"][0])
 
 
 @pytest.mark.slow
@@ -264,11 +269,12 @@ def test_circular_skip_links(x64):
 
 
 def test_half_precision_and_what_is_no_number():
-    graphs = jnp.asarray(matrices(nx.cycle_graph(5), nx.path_graph(5)), jnp.bfloat16).at[0, 1, 2].set(jnp.nan)
+    graphs = matrices(nx.cycle_graph(5), nx.path_graph(5)).astype(jnp.bfloat16)
+    graphs[0, 1, 2] = np.nan
     sym = jax.jit(of_graph(5, Laplacian(max_size=10)))
-    y, other = sym({"graph": graphs}), sym({"graph": graphs[::-1, ::-1, ::-1]})
+    y, other = (jax.tree.map(np.asarray, sym({"graph": x})) for x in (graphs, graphs[::-1, ::-1, ::-1]))
     assert y["all"].dtype == jnp.bfloat16
-    assert jnp.isnan(y["all"][0]).all()
+    assert np.isnan(y["all"][0]).all()
     np.testing.assert_array_equal(y["all"][1], other["all"][0])
     np.testing.assert_array_equal(y["each"][1], other["each"][0, ::-1])
 
@@ -284,13 +290,14 @@ def test_derivatives(x64):
             y = sym({"graph": graph + t * direction})
             return jnp.sum(y["all"] ** 2) + jnp.sum(y["each"] ** 3)
 
-        return jax.grad(along)(0.0), (along(1e-6) - along(-1e-6)) / 2e-6
+        values, slopes = jax.vmap(jax.value_and_grad(along))(jnp.array([-1e-6, 0, 1e-6]))
+        return slopes[1], (values[2] - values[0]) / 2e-6
 
     weights = np.random.default_rng(0).uniform(size=(2, 5, 5))
-    graphs = jnp.asarray(np.stack([weights[0], *matrices(nx.cycle_graph(5))]))
-    found, wanted = slope(graphs, jnp.asarray(weights))
+    graphs = np.stack([weights[0], *matrices(nx.cycle_graph(5))])
+    found, wanted = slope(graphs, weights)
     np.testing.assert_allclose(found[0], wanted[0], rtol=1e-6)
-    assert jnp.all(jnp.isfinite(found))
+    assert np.all(np.isfinite(found))
 
 
 def test_refusals():

@@ -1,6 +1,7 @@
 """Permutations from the scores of a network: sorting with a derivative, and ties of every kind."""
 
 import copy
+import functools
 import pickle
 
 import jax
@@ -37,9 +38,8 @@ def mixing(x, axes=1):
     return jnp.cos(x.reshape(*x.shape[:-axes], count) @ weights + 0.3).reshape(x.shape)
 
 
-def of_graph(graph, out="p"):
-    y = mixing(graph, 2)
-    return y[..., 0] if out == "p" else y
+def of_graph(graph):
+    return mixing(graph, 2)[..., 0]
 
 
 def adjacency(graph, dtype=np.float32):
@@ -62,7 +62,7 @@ def test_it_is_equivariant(evaluation):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3)))
     element = jax.eval_shape(sym.frame, x).elements.linear["p"]
     assert element.dtype == (jnp.int64 if evaluation else jnp.float64)
-    for mask in (False, True):
+    for mask in (False, True) if evaluation else (True,):
         equikit.testing.assert_equivariant(
             jax.jit(sym), "p -> p", p=ek.S(5), channels=3, key=jax.random.key(0), mask=mask, tolerance=1e-13
         )
@@ -123,16 +123,28 @@ SIZES = {"star": 1, "two stars": 2 * 24, "path": 8, "cycle": 720, "asymmetric": 
 """How many orders matter: exchanges of twins do not."""
 
 
+@functools.cache
+def with_places_for_ties():
+    """The outputs of all graphs and of copies with their nodes in another order, and what is known of the frames."""
+    how = PermutationCanonicalization(walks, max_size=8, on_degenerate="error")
+
+    def backbone(x):
+        y = mixing(x["edges"], 2)
+        return {"p": y[..., 0], "p p": y}
+
+    sym = ek.symmetrize(backbone, {"edges": "p p"}, {"p": "p", "p p": "p p"}, p=ek.S, channels=False, how=how)
+    sym.eval()
+    run = jax.jit(lambda x: sym({"edges": x}, with_info=True))
+    x, order = np.stack([adjacency(graph) for graph in GRAPHS.values()]), np.array([3, 1, 5, 0, 4, 2])
+    (y, info), (z, _) = (jax.tree.map(np.asarray, run(a)) for a in (x, x[:, order][:, :, order]))
+    return y, z, info, order
+
+
 @pytest.mark.parametrize("out", ["p", "p p"])
 def test_ties_are_averaged_listed_or_refused(out):
-    how = PermutationCanonicalization(walks, max_size=8, on_degenerate="error")
-    sym = ek.symmetrize(lambda x: of_graph(x, out), f"p p -> {out}", p=ek.S, channels=False, how=how)
-    sym.eval()
-    run = jax.jit(lambda x: sym(x, with_info=True))
-    x = np.stack([adjacency(graph) for graph in GRAPHS.values()])
-    order = np.array([3, 1, 5, 0, 4, 2])
-    (y, info), (z, _) = run(x), run(x[:, order][:, :, order])
-    expected = np.asarray(y)[:, order] if out == "p" else np.asarray(y)[:, order][:, :, order]
+    y, z, info, order = with_places_for_ties()
+    y, z = y[out], z[out]
+    expected = y[:, order] if out == "p" else y[:, order][:, :, order]
     for i, name in enumerate(GRAPHS):
         symmetries = sum(1 for _ in networkx.isomorphism.GraphMatcher(GRAPHS[name], GRAPHS[name]).isomorphisms_iter())
         size = SIZES[name]
@@ -307,11 +319,11 @@ def test_it_trains_with_a_penalty_on_entropy_and_is_a_module_like_any_other():
         state, momenta, loss, slope = step(state, momenta)
         losses.append(float(loss))
     assert losses[-1] < 0.4 * losses[0]
-    assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(slope.how.network.layers))
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(slope.how.network.layers))
     trained = nnx.merge(graph, state)
-    run = nnx.jit(lambda module, x: module(x))
-    for other in (copy.deepcopy(trained), pickle.loads(pickle.dumps(trained)), nnx.clone(trained)):
-        np.testing.assert_array_equal(run(other, x), run(trained, x))
+    copies = (copy.deepcopy(trained), pickle.loads(pickle.dumps(trained)), nnx.clone(trained))
+    losses = [step(nnx.split(other)[1], momenta)[2] for other in (trained, *copies)]
+    np.testing.assert_array_equal(losses, losses[0])
 
 
 def test_entropy_is_that_of_rows_and_columns():

@@ -1,6 +1,7 @@
 """Elements drawn from a learned distribution: only expectations know the symmetries of an input."""
 
 import copy
+import functools
 import pickle
 
 import jax
@@ -33,13 +34,17 @@ def messages(x, mask=None):
 
 
 GRAPHS = {
-    "path": (networkx.path_graph(5), [[0, 4], [1, 3], [2]]),
-    "star": (networkx.star_graph(6), [[0], [1, 2, 3, 4, 5, 6]]),
+    "path": (networkx.path_graph(8), [[0, 7], [1, 6], [2, 5], [3, 4]]),
+    "star": (networkx.star_graph(7), [[0], [1, 2, 3, 4, 5, 6, 7]]),
     "two stars": (
         networkx.disjoint_union(networkx.star_graph(3), networkx.star_graph(3)),
         [[0, 4], [1, 2, 3, 5, 6, 7]],
     ),
-    "cycle": (networkx.cycle_graph(7), [[*range(7)]]),
+    "cycle": (networkx.cycle_graph(8), [[*range(8)]]),
+    "narrow grid": (
+        networkx.convert_node_labels_to_integers(networkx.grid_2d_graph(2, 4)),
+        [[0, 3, 4, 7], [1, 2, 5, 6]],
+    ),
     "grid": (
         networkx.convert_node_labels_to_integers(networkx.grid_2d_graph(5, 5)),
         [[0, 4, 20, 24], [1, 3, 5, 9, 15, 19, 21, 23], [2, 10, 14, 22], [6, 8, 16, 18], [7, 11, 13, 17], [12]],
@@ -48,10 +53,8 @@ GRAPHS = {
 """Graphs with symmetries, and which nodes these exchange."""
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-def test_only_the_expectation_is_the_same_for_nodes_that_a_symmetry_exchanges(name):
-    graph, orbits = GRAPHS[name]
-    edges = networkx.to_numpy_array(graph).astype(np.float32)
+@functools.cache
+def symmetrized_graph():
     sym = ek.symmetrize(
         lambda x: mixing(x, 2)[..., 0], "p p -> p", p=ek.S, channels=False, how=Probabilistic(messages, samples=2000)
     )
@@ -64,7 +67,16 @@ def test_only_the_expectation_is_the_same_for_nodes_that_a_symmetry_exchanges(na
         order = frame.elements.linear["p"][0]
         return y, info.standard_error["p"], mixing(x[order][:, order], 2)[jnp.argsort(order), 0]
 
-    y, error, single = map(np.asarray, run(edges, jax.random.key(0)))
+    return run
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "grid" else name for name in GRAPHS]
+)
+def test_only_the_expectation_is_the_same_for_nodes_that_a_symmetry_exchanges(name):
+    graph, orbits = GRAPHS[name]
+    edges = networkx.to_numpy_array(graph).astype(np.float32)
+    y, error, single = map(np.asarray, symmetrized_graph()(edges, jax.random.key(0)))
     assert np.all(error < 0.05)
     for orbit in orbits:
         assert np.all(np.abs(y[orbit] - y[orbit].mean()) <= 5 * error[orbit])
@@ -109,26 +121,26 @@ def test_it_commutes_in_distribution_and_with_the_noise():
 def test_noise_alone_is_the_average_over_the_group_and_no_noise_canonicalization():
     x = np.random.default_rng(0).normal(size=(3, 1)).astype(np.float32)
 
-    def of(network, backbone, samples, **options):
-        return jax.jit(ek.symmetrize(backbone, "p -> p", p=ek.S, how=Probabilistic(network, samples=samples)).frame)
+    @jax.jit
+    def drawn(noise, entries):
+        how = Probabilistic(lambda x: noise * x["noise"] + entries * x["p"], samples=6000)
+        frame = ek.symmetrize(jnp.sin, "p -> p", p=ek.S, how=how).frame(x, key=jax.random.key(0))
+        return jnp.argmax(frame.elements.linear["p"], axis=-2), frame.info.ties
 
-    frame = of(lambda x: x["noise"], jnp.sin, 6000)(x, key=jax.random.key(0))
-    orders = np.argmax(np.asarray(frame.elements.linear["p"]), axis=-2)
+    orders, _ = drawn(1.0, 0.0)
     counts = np.unique(orders @ np.array([9, 3, 1]), return_counts=True)[1]
     assert len(counts) == 6
     np.testing.assert_allclose(counts / 6000, 1 / 6, atol=5 * np.sqrt(5 / 36 / 6000))
-    frame = of(lambda x: x["p"], jnp.sin, 10)(x, key=jax.random.key(0))
-    assert np.all(np.argmax(np.asarray(frame.elements.linear["p"]), axis=-2) == np.argsort(x[:, 0]))
+    orders, _ = drawn(0.0, 1.0)
+    assert np.all(orders == np.argsort(x[:, 0]))
     # Scores that tie are ordered at random: with no scores at all, it is the group average again.
-    frame = of(lambda x: 0 * x["p"], jnp.sin, 6000)(x, key=jax.random.key(0))
-    assert np.all(frame.info.ties == 2)
-    counts = np.unique(np.argmax(np.asarray(frame.elements.linear["p"]), -2) @ np.array([9, 3, 1]), return_counts=True)[
-        1
-    ]
+    orders, ties = drawn(0.0, 0.0)
+    assert np.all(ties == 2)
+    counts = np.unique(orders @ np.array([9, 3, 1]), return_counts=True)[1]
     np.testing.assert_allclose(counts / 6000, 1 / 6, atol=5 * np.sqrt(5 / 36 / 6000))
 
 
-@pytest.mark.parametrize("group", [ek.O(3), ek.SO(2)], ids=str)
+@pytest.mark.parametrize("group", [ek.O(3), pytest.param(ek.SO(2), marks=pytest.mark.slow)], ids=str)
 def test_rotations_from_noise_alone_are_uniform(group):
     count = group.n - isinstance(group, ek.SO)
     how = Probabilistic(lambda x: x["noise"], "x", samples=4000, noise=count)
@@ -222,7 +234,9 @@ def test_it_trains_both_groups_through_the_noise():
     optimizer = optax.adam(1e-2)
 
     @jax.jit
-    def step(state, momenta, key):
+    def step(state, momenta, number):
+        key = jax.random.fold_in(jax.random.key(0), number)
+
         def loss(state):
             y, info = nnx.merge(graph, state)(x, key=key, with_info=True)
             return jnp.mean((y - target) ** 2) + 0.01 * assignment_entropy(info)
@@ -231,22 +245,20 @@ def test_it_trains_both_groups_through_the_noise():
         updates, momenta = optimizer.update(slope, momenta)
         return optax.apply_updates(state, updates), momenta, value, slope
 
-    momenta, losses, keys = (
-        jax.jit(optimizer.init)(state),
-        [],
-        jax.jit(lambda k: jax.random.split(k, 80))(jax.random.key(0)),
-    )
-    for key in keys:
-        state, momenta, loss, slope = step(state, momenta, key)
+    momenta, losses = jax.jit(optimizer.init)(state), []
+    for number in range(80):
+        state, momenta, loss, slope = step(state, momenta, number)
         losses.append(float(loss))
     assert np.mean(losses[-10:]) < 0.7 * losses[0]
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(slope))
-    assert bool(jnp.any(slope.how.network.scores.kernel[...] != 0))
-    assert bool(jnp.any(slope.how.network.vectors.kernel[...] != 0))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slope))
+    assert np.any(slope.how.network.scores.kernel[...])
+    assert np.any(slope.how.network.vectors.kernel[...])
     trained = nnx.merge(graph, state)
-    run = nnx.jit(lambda module, x, key: module(x, key=key))
-    for other in (copy.deepcopy(trained), jax.tree.map(lambda a: a, trained)):
-        np.testing.assert_array_equal(run(other, x, keys[0]), run(trained, x, keys[0]))
+    losses = [
+        step(nnx.split(other)[1], momenta, 0)[2]
+        for other in (trained, copy.deepcopy(trained), jax.tree.map(lambda a: a, trained))
+    ]
+    np.testing.assert_array_equal(losses, losses[0])
     network = ek.nn.DeepSets(2, [4], 1, out="p", rngs=nnx.Rngs(0))
     pickled = pickle.loads(pickle.dumps(Probabilistic(network)))
     assert nnx.split(pickled)[0] == nnx.split(Probabilistic(network))[0]

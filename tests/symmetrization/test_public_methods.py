@@ -110,7 +110,9 @@ def test_every_public_method_and_module_is_tried():
     assert methods <= {call for call, *_ in CALLS.values()}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "Stochastic" else name for name in MODULES]
+)
 def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
     module, inputs = MODULES[name]
     keywords = {"key": jax.random.key(0)} if name in ("Probabilistic", "Stochastic") else {}

@@ -214,8 +214,8 @@ def piecewise(
         >>> import equikit as ek
         >>> from equikit.symmetrization import piecewise
         >>> sym = piecewise(
-        ...     jnp.sin, "p x -> p x", p=ek.S, x=ek.SO(3), translate="x", channels=False, how=ek.frames.PCA())
-        >>> x = jax.random.normal(jax.random.key(0), (8, 3))
+        ...     jnp.sin, "p x -> p x", p=ek.S, x=ek.SO(2), translate="x", channels=False, how=ek.frames.PCA())
+        >>> x = jax.random.normal(jax.random.key(0), (8, 2))
         >>> parts = jax.nn.one_hot(jnp.array([0, 0, 0, 0, 1, 1, 1, 1]), 2)
         >>> moved = x.at[4:].add(5)                                        # the second part alone
         >>> bool(jnp.allclose(sym(moved, parts=parts), sym(x, parts=parts).at[4:].add(5), atol=1e-4))

@@ -83,7 +83,8 @@ class EnergyDescent(Choosing):
         ...     lambda x: x[..., 0, :, :], "p x -> x", p=ek.Fixed(4), x=ek.SO(2), how=EnergyDescent(energy))
         >>> x = jax.random.normal(jax.random.key(0), (4, 2, 1))
         >>> turn = jnp.array([[0.6, -0.8], [0.8, 0.6]])
-        >>> bool(jnp.allclose(sym(turn @ x), turn @ sym(x), atol=1e-4))
+        >>> run = jax.jit(sym)
+        >>> bool(jnp.allclose(run(turn @ x), turn @ run(x), atol=1e-4))
         True
 
     Source:

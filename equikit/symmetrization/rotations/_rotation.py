@@ -70,11 +70,11 @@ class RotationCanonicalization(Method, nnx.Module):
     Example:
         >>> import equikit as ek, equikit.testing, jax, jax.numpy as jnp
         >>> from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
-        >>> network = VectorNeurons({"p x": 1}, 3, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+        >>> network = VectorNeurons({"p x": 1}, 2, layers=1, p=ek.S, x=ek.O(2), rngs=nnx.Rngs(0))
         >>> how = RotationCanonicalization(network)
-        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", how=how)
+        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(2), translate="x", how=how)
         >>> equikit.testing.assert_equivariant(
-        ...     jax.jit(sym), "p x -> p x", p=ek.S(5), x=ek.O(3), channels=1, key=jax.random.key(0), tolerance=1e-4)
+        ...     jax.jit(sym), "p x -> p x", p=ek.S(5), x=ek.O(2), channels=1, key=jax.random.key(0), tolerance=1e-4)
 
     Source:
         Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489, section 3.1.
