@@ -1,5 +1,6 @@
 """The optimizer: the plan of one diagram at a time, and the passes that lead from it to what `plan` returns."""
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import test_plan_duals
 import test_plan_families
 import test_plan_null_space
 from helpers import SIGNATURES, assert_close, bindings, sizes_of, with_groups
+from in_numpy import in_numpy
 
 import equikit as ek
 from equikit.plans import (
@@ -73,10 +75,10 @@ def test_every_pass_keeps_the_map(text, groups):
     found = stages(space, (2, 3), normalize="mean", bias=True)
     sizes, free = sizes_in(space.signature)
     x, w = drawn(found["unshared"], sizes)
-    with jax.disable_jit():  # thousands of small operations, each soon compiled
-        slow = apply(found["unshared"], x, w, sizes=free, method="naive")
-        for program in dict.fromkeys(found.values()):
-            assert_close(apply(program, x, w, sizes=free, method="factored"), slow, 1e-12)
+    run = functools.partial(apply, sizes=free, method="factored")
+    slow = in_numpy(functools.partial(run, found["unshared"], method="naive"), x, w)
+    for program in dict.fromkeys(found.values()):
+        assert_close(in_numpy(functools.partial(run, program), x, w), slow, 1e-12)
 
 
 @pytest.mark.usefixtures("x64")
@@ -88,8 +90,9 @@ def test_a_pass_alone_keeps_the_map(improve, text):
     after = improve(before)
     sizes, free = sizes_in(space.signature)
     x, w = drawn(before, sizes)
-    slow = apply(before, x, w, sizes=free, method="naive")
-    assert_close(apply(after, x, w, sizes=free, method="factored"), slow, 1e-12)
+    run = functools.partial(apply, sizes=free, method="factored")
+    slow = in_numpy(functools.partial(run, before, method="naive"), x, w)
+    assert_close(in_numpy(functools.partial(run, after), x, w), slow, 1e-12)
     assert improve(after) == after
     assert improve(plan(space, (2, 3), bias=True)) == plan(space, (2, 3), bias=True) or improve is batch_products
 
@@ -105,11 +108,13 @@ def test_the_steps_for_many_devices_run_every_stage(spread):
         found = stages(ek.hom(text, groups=groups), ((2, 2) if "+" in text else 2, 3), bias=True)
         sizes = {label: group.n for label, group in groups.items()}
         x, w = drawn(found["unshared"], sizes)
-        slow = apply(found["unshared"], x, w, method="naive")
+        (slow,) = in_numpy(functools.partial(apply, found["unshared"], method="naive"), x, w).values()
+        arrays = [x[term.name] for term in found["unshared"].signature.inputs]
         for program in dict.fromkeys(found.values()):
-            arrays = [jnp.asarray(x[term.name]) for term in program.signature.inputs]
-            (fast,) = run(program, arrays, keyed(program, w), Shapes((2,), sizes), {}, None, spread)
-            assert_close({program.signature.outputs[0].name: fast}, slow, 1e-12)
+            shapes = Shapes((2,), sizes)
+            one = functools.partial(run, program, shapes=shapes, masks={}, precision=None, spread=spread)
+            (fast,) = in_numpy(lambda x, w, one=one, program=program: one(x, keyed(program, w)), arrays, w)
+            assert_close(fast, slow, 1e-12)
 
 
 def test_every_diagram_has_a_product_and_chains_of_its_own():
@@ -133,7 +138,10 @@ def test_masks_and_gradients_of_the_unshared_plan(x64):
     mask = {"p": np.array([[True, True, False, True], [True, False, False, False]])}
 
     def slope(program):
-        return jax.grad(lambda w: jnp.sum(jnp.sin(apply(program, x["p p"], w, mask=mask, method="factored"))))(w)
+        def loss(w):
+            return jnp.sum(jnp.sin(apply(program, x["p p"], w, mask=mask, method="factored")))
+
+        return in_numpy(jax.grad(loss), w)
 
     shared, alone = (slope(make(space, (2, 3), normalize="mean")) for make in (plan, unshared))
     assert_close(alone, shared, 1e-12)

@@ -19,6 +19,7 @@ from helpers import (
     random_weights,
     sizes_of,
 )
+from in_numpy import in_numpy
 
 import equikit as ek
 from equikit.plans import apply, plan, weight_shapes
@@ -56,10 +57,7 @@ def prepare(signature, n, free, normalize, masked, bias, batch):
 
 
 def run(program, inputs, weights, masks, sizes, method="factored"):
-    return compiled(
-        lambda x, w, m: apply(program, x, w, mask=m, sizes=sizes, method=method),
-        *({name: jnp.asarray(array) for name, array in part.items()} for part in (inputs, weights, masks)),
-    )
+    return in_numpy(functools.partial(apply, program, mask=masks, sizes=sizes, method=method), inputs, weights)
 
 
 @pytest.mark.usefixtures("x64")
@@ -122,7 +120,7 @@ def test_a_plan_is_its_dense_matrices(signature, n):
     dense = np.tensordot(np.concatenate(order), space.matrices(), 1)
     flat = np.concatenate([inputs[term.name].reshape(2, -1) for term in space.signature.inputs], axis=1)
     expected = flat @ dense.T
-    actual = run(program, inputs, weights, {}, {})
+    actual = compiled(functools.partial(apply, program), inputs, weights)
     (target,) = space.signature.outputs
     assert_close(actual[target.name].reshape(2, -1), expected, 1e-12)
 

@@ -1,0 +1,112 @@
+"""Evaluate functions of JAX in NumPy, for the many programs that tests run once: nothing is compiled."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+ENTRYWISE = {
+    **{"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "abs": np.abs},
+    **{
+        "max": np.maximum,
+        "lt": np.less,
+        "ge": np.greater_equal,
+        "eq": np.equal,
+        "ne": np.not_equal,
+        "sin": np.sin,
+        "cos": np.cos,
+    },
+    **{"sin": np.sin, "cos": np.cos, "real": np.real, "imag": np.imag, "conj": lambda x, **_: np.conj(x)},
+}
+
+
+def in_numpy(function: Any, *arguments: Any) -> Any:
+    """Trace a function and evaluate its jaxpr, with JAX only for operations that are rare."""
+    jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    return jax.tree.unflatten(jax.tree.structure(shapes), _values(jaxpr, jax.tree.leaves(arguments)))
+
+
+def _values(closed: Any, arguments: Any) -> list[Any]:
+    jaxpr = getattr(closed, "jaxpr", closed)
+    variables, given = [*jaxpr.constvars, *jaxpr.invars], [*getattr(closed, "consts", ()), *arguments]
+    known = {v: np.asarray(a, v.aval.dtype) for v, a in zip(variables, given, strict=True)}
+
+    def read(v: Any) -> Any:
+        return np.asarray(v.val, v.aval.dtype) if hasattr(v, "val") else known[v]
+
+    for equation in jaxpr.eqns:
+        found = _result(equation, [read(v) for v in equation.invars])
+        known.update(zip(equation.outvars, found if isinstance(found, list) else [found], strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _result(equation: Any, operands: list[Any]) -> Any:
+    name, params = equation.primitive.name, equation.params
+    inner = params.get("jaxpr", params.get("call_jaxpr"))
+    if name in ("jit", "pjit", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"):
+        return _values(inner, operands)
+    if name == "cond":
+        return _values(params["branches"][int(operands[0])], operands[1:])
+    if name == "platform_index":
+        return np.int32(next(i for i, platforms in enumerate(params["platforms"]) if "cpu" in (platforms or ["cpu"])))
+    if name in ENTRYWISE:
+        return ENTRYWISE[name](*operands)
+    found = SHAPING[name](*operands, **params) if name in SHAPING else NotImplemented
+    return jax.tree.map(np.asarray, equation.primitive.bind(*operands, **params)) if found is NotImplemented else found
+
+
+def _broadcast(x: Any, shape: Any, broadcast_dimensions: Any, **_: Any) -> Any:
+    sizes = dict(zip(broadcast_dimensions, x.shape, strict=True))
+    return np.broadcast_to(x.reshape([sizes.get(axis, 1) for axis in range(len(shape))]), shape)
+
+
+def _product(x: Any, y: Any, dimension_numbers: Any, **_: Any) -> Any:
+    (rows, columns), (batch, same) = dimension_numbers
+    first, second = [*range(x.ndim)], [*range(x.ndim, x.ndim + y.ndim)]
+    for i, j in zip((*rows, *batch), (*columns, *same), strict=True):
+        second[j] = i
+    free = [i for i in first if i not in (*rows, *batch)] + [i for i in second if i >= x.ndim]
+    return np.einsum(x, first, y, second, [*batch, *free], optimize=True)
+
+
+def _pad(x: Any, value: Any, padding_config: Any) -> Any:
+    if min((min(low, high) for low, high, _ in padding_config), default=0) < 0:
+        return NotImplemented
+    steps = [between + 1 for _, _, between in padding_config]
+    inner = [max((n - 1) * step + 1, 0) for n, step in zip(x.shape, steps, strict=True)]
+    wide = [low + n + high for n, (low, high, _) in zip(inner, padding_config, strict=True)]
+    found = np.full(wide, value, x.dtype)
+    found[tuple(slice(p[0], p[0] + n, step) for p, n, step in zip(padding_config, inner, steps, strict=True))] = x
+    return found
+
+
+def _gather(x: Any, places: Any, dimension_numbers: Any, **_: Any) -> Any:
+    rows = dimension_numbers.collapsed_slice_dims == dimension_numbers.start_index_map == (0,)
+    if not rows or dimension_numbers.offset_dims != tuple(range(places.ndim - 1, places.ndim + x.ndim - 2)):
+        return NotImplemented
+    return x[places[..., 0]]
+
+
+def _slice(x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
+    steps = strides or (1,) * x.ndim
+    return x[tuple(map(slice, start_indices, limit_indices, steps))]
+
+
+SHAPING = {
+    "reshape": lambda x, new_sizes, **_: x.reshape(new_sizes),
+    "broadcast_in_dim": _broadcast,
+    "split": lambda x, sizes, axis: np.split(x, np.cumsum(sizes)[:-1], axis),
+    "dot_general": _product,
+    "transpose": lambda x, permutation: x.transpose(permutation),
+    "pad": _pad,
+    "reduce_sum": lambda x, axes, **_: x.sum(axes),
+    "slice": _slice,
+    "gather": _gather,
+    "stack": lambda *arrays, axis: np.stack(arrays, axis),
+    "unstack": lambda x, axis: [*np.moveaxis(x, axis, 0)],
+    "convert_element_type": lambda x, new_dtype, **_: x.astype(new_dtype),
+    "concatenate": lambda *arrays, dimension: np.concatenate(arrays, dimension),
+    "select_n": lambda which, *cases: np.where(which, *cases[::-1]) if len(cases) == 2 else NotImplemented,
+    "squeeze": lambda x, dimensions: np.squeeze(x, dimensions),
+    "div": lambda x, y: x / y if np.issubdtype(x.dtype, np.inexact) else NotImplemented,
+}
