@@ -26,6 +26,20 @@ def in_numpy(function: Any, *arguments: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shapes), _values(jaxpr, jax.tree.leaves(arguments)))
 
 
+def assert_derivatives(function: Any, *arguments: Any, tolerance: float = 1e-6) -> None:
+    """Check that both modes have the derivative of a function of numbers by finite differences in a direction."""
+    rng, step, places = np.random.default_rng(0), 1e-6, tuple(range(len(arguments)))
+    direction = jax.tree.map(lambda a: rng.normal(size=a.shape), arguments)
+    first, second = (
+        in_numpy(function, *jax.tree.map(lambda a, d, s=sign: a + s * step * d, arguments, direction))
+        for sign in (1, -1)
+    )
+    _, ahead = in_numpy(lambda *values: jax.jvp(function, values, direction), *arguments)
+    back = jax.tree.map(np.vdot, direction, in_numpy(jax.grad(function, places), *arguments))
+    for found in (ahead, sum(jax.tree.leaves(back))):
+        np.testing.assert_allclose(found, (first - second) / (2 * step), rtol=tolerance, atol=tolerance)
+
+
 def _values(closed: Any, arguments: Any) -> list[Any]:
     jaxpr = getattr(closed, "jaxpr", closed)
     variables, given = [*jaxpr.constvars, *jaxpr.invars], [*getattr(closed, "consts", ()), *arguments]
@@ -81,10 +95,11 @@ def _pad(x: Any, value: Any, padding_config: Any) -> Any:
 
 
 def _gather(x: Any, places: Any, dimension_numbers: Any, **_: Any) -> Any:
-    rows = dimension_numbers.collapsed_slice_dims == dimension_numbers.start_index_map == (0,)
-    if not rows or dimension_numbers.offset_dims != tuple(range(places.ndim - 1, places.ndim + x.ndim - 2)):
+    """`jnp.take` along one axis."""
+    axes, others = dimension_numbers.start_index_map, dimension_numbers.offset_dims
+    if places.ndim != 2 or axes != dimension_numbers.collapsed_slice_dims or {*axes, *others} != {*range(x.ndim)}:
         return NotImplemented
-    return x[places[..., 0]]
+    return np.take(x, places[:, 0], *axes)
 
 
 def _slice(x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
