@@ -17,7 +17,7 @@ def test_a_gradient_with_masks_is_that_of_the_compiled_program():
     x, mask = rng.normal(size=(2, 4, 3, 2)).astype(np.float32), rng.random((2, 4)) < 0.6
 
     def loss(x, w):
-        return jnp.sum(jnp.sin(apply(program, x, w, mask=mask)))
+        return jnp.sum(jnp.sin(apply(program, x, w, mask={"p": mask})))
 
     slope = jax.value_and_grad(loss, (0, 1))
     jax.tree.map(lambda one, other: assert_close(one, other, 1e-5), in_numpy(slope, x, w), jax.jit(slope)(x, w))
