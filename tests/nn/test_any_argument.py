@@ -84,6 +84,13 @@ def made(kind: Any, **changed: Any) -> Any:
     return kind(**{name: nnx.Rngs(0) if what is RNGS else what for name, what in (MADE[kind] | changed).items()})
 
 
+def at_rest(kind: Any) -> Any:
+    """A layer that does not change its variables, which a trace must not do."""
+    layer = made(kind)
+    layer.eval()
+    return layer
+
+
 def ones(*shape: int) -> jax.Array:
     return jnp.ones(shape)
 
@@ -104,8 +111,8 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "NormGated": (made(nn.NormGated), {"x": {"x": ones(3, 2)}}),
     "RMSNorm": (made(nn.RMSNorm), {"x": {"x": ones(3, 2)}}),
     "LayerNorm": (made(nn.LayerNorm), {"x": {"x": ones(3, 2), "": ones(3)}, "mask": None}),
-    "BatchNorm": (made(nn.BatchNorm), {"x": {"x": ones(5, 3, 2), "": ones(5, 3)}, "mask": None}),
-    "Dropout": (made(nn.Dropout), {"x": {"x": ones(3, 2)}, "mask": None}),
+    "BatchNorm": (at_rest(nn.BatchNorm), {"x": {"x": ones(5, 3, 2), "": ones(5, 3)}, "mask": None}),
+    "Dropout": (at_rest(nn.Dropout), {"x": {"x": ones(3, 2)}, "mask": None}),
     "Residual": (made(nn.Residual), {"x": {"x": ones(3, 2)}, "mask": None}),
     "Stack": (made(nn.Stack), {"x": {"x": ones(3, 2)}, "mask": None}),
     "Radial": (made(nn.Radial), {"distance": ones(4)}),

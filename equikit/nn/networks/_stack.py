@@ -12,6 +12,7 @@ from flax import nnx
 from jax import lax
 
 from equikit import _checks
+from equikit._array_checks import checked_dtype
 from equikit._errors import DTypeError, OptionError
 from equikit.nn._features import Features
 from equikit.nn._layer import Layer
@@ -85,7 +86,7 @@ class Stack(Layer):
         self, make: Callable[[nnx.Rngs], nnx.Module], depth: int, *, remat: bool = False, rngs: nnx.Rngs
     ) -> None:
         make = _checks.function("make", make, example="lambda rngs: ek.nn.Residual(...)")
-        self.depth = _checks.count("depth", depth, least=1, example=4)
+        self.depth = _checks.count("depth", depth, least=1, most=1000, example=4)
         self.remat = _checks.flag("remat", remat)
         _checks.rngs(rngs)
         made = checked_layers([make(rngs) for _ in range(self.depth)])
@@ -142,7 +143,8 @@ class Stack(Layer):
             return y, {i: new for i, (old, new) in enumerate(zip(values, after, strict=True)) if new is not old}
 
         step = jax.checkpoint(step) if self.remat else step
-        result, changed = lax.scan(step, jax.tree.map(jnp.asarray, x), given, length=self.depth)
+        start = jax.tree.map(lambda array: checked_dtype("x", array), x)
+        result, changed = lax.scan(step, start, given, length=self.depth)
         self._write(changed)
         found: Arrays = result
         return found
