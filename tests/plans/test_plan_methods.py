@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import (
-    as_floats,
     assert_close,
     assert_error,
     bindings,
@@ -20,6 +19,7 @@ from helpers import (
     random_masks,
     random_weights,
 )
+from in_numpy import in_numpy
 
 import equikit as ek
 from equikit.plans import Layout, apply, lay_out, plan, weight_shapes
@@ -43,8 +43,8 @@ def prepare(signature, normalize="mean", masked=False, batch=(2,), channels=1):
     count = [len(side) for side in (space.signature.inputs, space.signature.outputs)]
     program = plan(space, ((channels,) * count[0], (channels + 1,) * count[1]), normalize=normalize, bias=True)
     sizes = {label: SIZES[label] for label in labels_of(signature)}
-    x, w = as_floats((random_inputs(program, sizes, batch), random_weights(program)), float)
-    mask = jax.tree.map(jnp.asarray, random_masks(program, sizes, batch)) if masked else None
+    x, w = random_inputs(program, sizes, batch), random_weights(program)
+    mask = random_masks(program, sizes, batch) if masked else None
     given = {label: size for label, size in sizes.items() if label in program.signature.groups}
     return lambda x, w, **options: apply(program, x, w, mask=mask, sizes=given, **options), x, w
 
@@ -60,25 +60,25 @@ def loss(function, **options):
 )
 def test_every_method_computes_the_same(signature, normalize, batch):
     function, x, w = prepare(signature, normalize, batch=batch, channels=2)
-    expected = function(x, w, method="naive")
+    expected = in_numpy(functools.partial(function, method="naive"), x, w)
     for method in ("auto", "factored", "dense"):
-        assert_close(function(x, w, method=method), expected, 1e-12)
+        assert_close(in_numpy(functools.partial(function, method=method), x, w), expected, 1e-12)
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("signature", ["p p -> p p", "p p + p -> p + ()"])
 def test_the_dense_method_keeps_masks_where_sums_are_sums(signature):
     function, x, w = prepare(signature, "sum", masked=True)
-    assert_close(function(x, w, method="dense"), function(x, w, method="naive"), 1e-12)
+    dense, naive = (in_numpy(functools.partial(function, method=method), x, w) for method in ("dense", "naive"))
+    assert_close(dense, naive, 1e-12)
 
 
 @functools.cache
 def derivatives(signature, **options):
-    """Gradients by inputs and weights, a directional derivative, and one of the gradient: one program."""
+    """Gradients by inputs and weights, a directional derivative, and one of the gradient."""
     function, x, w = prepare(signature)
-    tangent = jax.tree.map(jnp.ones_like, (x, w))
+    tangent = jax.tree.map(np.ones_like, (x, w))
 
-    @jax.jit
     def run(x, w):
         f = loss(function, **options)
         by_input, second = jax.jvp(jax.grad(f), (x, w), tangent)
@@ -86,7 +86,7 @@ def derivatives(signature, **options):
             "forward": jax.jvp(f, (x, w), tangent)[1]
         }
 
-    return run(x, w)
+    return in_numpy(run, x, w)
 
 
 @pytest.mark.usefixtures("x64")
@@ -100,13 +100,20 @@ def test_derivatives_of_both_orders_agree_with_the_naive_method(signature, optio
 @pytest.mark.parametrize("method", ["auto", "factored", "dense"])
 def test_methods_under_vmap_and_scan(method):
     function, x, w = prepare("p p -> p p", batch=(4,), channels=1)
-    whole = function(x, w, method=method)["p p"]
-    one = jax.vmap(lambda x: function({"p p": x}, w, method=method)["p p"])(x["p p"])
-    assert_close(one, whole, 1e-12)
-    _, rows = jax.lax.scan(lambda c, x: (c, function({"p p": x}, w, method=method)["p p"]), 0, x["p p"])
-    assert_close(rows, whole, 1e-12)
-    many = jax.vmap(lambda w: function(x, w, method=method)["p p"])(jax.tree.map(lambda a: jnp.stack([a, 2 * a]), w))
-    assert_close(many[1], 2 * whole, 1e-12)
+
+    def run(x, w):
+        return function({"p p": x}, w, method=method)["p p"]
+
+    @jax.jit
+    def ways(x, w):
+        one = jax.vmap(run, (0, None))(x, w)
+        _, rows = jax.lax.scan(lambda c, x: (c, run(x, w)), 0, x)
+        many = jax.vmap(run, (None, 0))(x, jax.tree.map(lambda a: jnp.stack([a, 2 * a]), w))
+        return one, rows, many[1] / 2
+
+    expected = in_numpy(run, x["p p"], w)
+    for found in ways(x["p p"], w):
+        assert_close(found, expected, 1e-12)
 
 
 SMALL = ek.hom("p -> p", p=ek.S).plan()
@@ -162,13 +169,18 @@ def test_small_results_with_many_contributions_are_summed_once():
 @pytest.mark.usefixtures("x64")
 def test_a_call_that_is_not_inlined_leaves_values_derivatives_and_batches_alone():
     x, w = (jax.tree.map(lambda a: a.astype(float), part) for part in big())
-    f = jax.jit(lambda x, w: jnp.sum(jnp.sin(apply(BIG, x, w, method="factored"))))
-    slow = jax.jit(lambda x, w: jnp.sum(jnp.sin(apply(BIG, x, w, method="dense" if x.shape[1] < 5 else "factored"))))
-    tangent = jax.tree.map(jnp.ones_like, (x, w))
-    _, ahead = jax.jvp(f, (x, w), tangent)
-    back = jax.grad(f, (0, 1))(x, w)
-    assert_close(ahead, sum(jnp.sum(g) for g in jax.tree.leaves(back)), 1e-9)
-    assert_close(jax.vmap(f, (0, None))(x[:, None], w).sum(), slow(x, w), 1e-12)
+
+    def f(x, w):
+        return jnp.sum(jnp.sin(apply(BIG, x, w, method="factored")))
+
+    @jax.jit
+    def results(x, w):
+        value, ahead = jax.jvp(f, (x, w), jax.tree.map(jnp.ones_like, (x, w)))
+        return value, ahead, jax.grad(f, (0, 1))(x, w), jax.vmap(f, (0, None))(x[:, None], w)
+
+    value, ahead, back, each = results(x, w)
+    assert_close(ahead, sum(np.sum(g) for g in jax.tree.leaves(back)), 1e-9)
+    assert_close(each.sum(), value, 1e-12)
 
 
 def test_remat_keeps_inputs_and_weights_only():
@@ -194,9 +206,13 @@ def test_remat_keeps_inputs_and_weights_only():
 def test_a_batch_in_chunks_is_the_batch(cut, remat):
     batch, chunk_size = cut
     function, x, w = prepare("p p + p -> p + ()", "mean", masked=True, batch=batch)
-    whole, cut = loss(function, method="factored"), loss(function, chunk_size=chunk_size, remat=remat)
-    assert_close(function(x, w, chunk_size=chunk_size), function(x, w, method="naive"), 1e-12)
-    for slow, fast in zip(jax.grad(whole, (0, 1))(x, w), jax.grad(cut, (0, 1))(x, w), strict=True):
+    whole, cut = (
+        jax.grad(loss(function, **how), (0, 1))
+        for how in ({"method": "factored"}, {"chunk_size": chunk_size, "remat": remat})
+    )
+    found, slopes = jax.jit(lambda x, w: (function(x, w, chunk_size=chunk_size), cut(x, w)))(x, w)
+    assert_close(found, in_numpy(functools.partial(function, method="naive"), x, w), 1e-12)
+    for slow, fast in zip(in_numpy(whole, x, w), slopes, strict=True):
         assert_close(fast, slow, 1e-12)
 
 
@@ -234,11 +250,10 @@ def test_compiled_programs_of_equal_plans_are_shared():
 @pytest.mark.parametrize("groups", [{"z": ek.Z(4)}, {"z": ek.S(4)}, {"z": ek.SO(3)}], ids=["Z", "S", "SO"])
 def test_weights_laid_out_beforehand_give_the_same(groups):
     program = ek.hom("z z -> z z", groups=groups).plan((2, 3), bias=True, normalize="mean")
-    w = as_floats(random_weights(program), float)
-    x = as_floats(random_inputs(program, program.signature.sizes, (2,)), float)
-    layout = lay_out(program, w)
+    w, x = random_weights(program), random_inputs(program, program.signature.sizes, (2,))
+    layout = jax.jit(functools.partial(lay_out, program))(w)
     assert isinstance(layout, Layout)
-    expected = apply(program, x, w, method="factored")
+    expected = in_numpy(functools.partial(apply, program, method="factored"), x, w)
     assert_close(apply(program, x, layout), expected, 1e-12)
     assert_close(jax.jit(lambda x, layout: apply(program, x, layout))(x, layout), expected, 1e-12)
     text = str(jax.make_jaxpr(lambda x, layout: apply(program, x["z z"], layout))(x, layout))
