@@ -6,18 +6,10 @@ import jax
 import numpy as np
 
 ENTRYWISE = {
-    **{"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "abs": np.abs},
-    **{
-        "max": np.maximum,
-        "lt": np.less,
-        "ge": np.greater_equal,
-        "eq": np.equal,
-        "ne": np.not_equal,
-        "sin": np.sin,
-        "cos": np.cos,
-    },
-    **{"sin": np.sin, "cos": np.cos, "real": np.real, "imag": np.imag, "conj": lambda x, **_: np.conj(x)},
-}
+    "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "abs": np.abs,
+    "max": np.maximum, "lt": np.less, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal, "and": np.bitwise_and,
+    "sin": np.sin, "cos": np.cos, "real": np.real, "imag": np.imag,
+}  # fmt: skip
 
 
 def in_numpy(function: Any, *arguments: Any) -> Any:
@@ -84,14 +76,13 @@ def _product(x: Any, y: Any, dimension_numbers: Any, **_: Any) -> Any:
 
 
 def _pad(x: Any, value: Any, padding_config: Any) -> Any:
-    if min((min(low, high) for low, high, _ in padding_config), default=0) < 0:
-        return NotImplemented
+    """Negative padding removes entries."""
     steps = [between + 1 for _, _, between in padding_config]
     inner = [max((n - 1) * step + 1, 0) for n, step in zip(x.shape, steps, strict=True)]
-    wide = [low + n + high for n, (low, high, _) in zip(inner, padding_config, strict=True)]
-    found = np.full(wide, value, x.dtype)
-    found[tuple(slice(p[0], p[0] + n, step) for p, n, step in zip(padding_config, inner, steps, strict=True))] = x
-    return found
+    ends = [(max(low, 0), max(high, 0)) for low, high, _ in padding_config]
+    found = np.full([low + n + high for n, (low, high) in zip(inner, ends, strict=True)], value, x.dtype)
+    found[tuple(slice(low, low + n, step) for (low, _), n, step in zip(ends, inner, steps, strict=True))] = x
+    return found[tuple(slice(max(-low, 0), min(high, 0) or None) for low, high, _ in padding_config)]
 
 
 def _gather(x: Any, places: Any, dimension_numbers: Any, **_: Any) -> Any:
@@ -108,6 +99,10 @@ def _slice(x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
 
 
 SHAPING = {
+    "iota": lambda dtype, shape, dimension, **_: np.broadcast_to(
+        np.arange(shape[dimension], dtype=dtype).reshape([-1, *[1] * (len(shape) - dimension - 1)]), shape
+    ),
+    "integer_pow": lambda x, y: x**y,
     "reshape": lambda x, new_sizes, **_: x.reshape(new_sizes),
     "broadcast_in_dim": _broadcast,
     "split": lambda x, sizes, axis: np.split(x, np.cumsum(sizes)[:-1], axis),
