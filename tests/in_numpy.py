@@ -1,21 +1,37 @@
 """Evaluate functions of JAX in NumPy, for the many programs that tests run once: nothing is compiled."""
 
+import functools
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 ENTRYWISE = {
     "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "abs": np.abs,
     "max": np.maximum, "lt": np.less, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal, "and": np.bitwise_and,
-    "sin": np.sin, "cos": np.cos, "real": np.real, "imag": np.imag,
+    "min": np.minimum, "gt": np.greater, "le": np.less_equal, "or": np.bitwise_or, "not": np.invert, "sign": np.sign,
+    "sin": np.sin, "cos": np.cos, "real": np.real, "imag": np.imag, "exp": np.exp, "log": np.log, "tanh": np.tanh,
+    "sqrt": np.sqrt, "square": np.square, "expm1": np.expm1, "log1p": np.log1p, "pow": np.power,
+    "rsqrt": lambda x: 1 / np.sqrt(x), "logistic": lambda x: 1 / (1 + np.exp(-x)), "stop_gradient": np.asarray,
 }  # fmt: skip
 
 
-def in_numpy(function: Any, *arguments: Any) -> Any:
+def in_numpy(function: Any, *arguments: Any, **keywords: Any) -> Any:
     """Trace a function and evaluate its jaxpr, with JAX only for operations that are rare."""
-    jaxpr, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    return jax.tree.unflatten(jax.tree.structure(shapes), _values(jaxpr, jax.tree.leaves(arguments)))
+    given = arguments, keywords
+    jaxpr, shapes = jax.make_jaxpr(lambda given: function(*given[0], **given[1]), return_shape=True)(given)
+    with np.errstate(all="ignore"):
+        return jax.tree.unflatten(jax.tree.structure(shapes), _values(jaxpr, jax.tree.leaves(given)))
+
+
+def by_numpy(function: Any) -> Any:
+    """The same function, evaluated in NumPy; a module keeps its variables."""
+
+    def called(*arguments: Any, **keywords: Any) -> Any:
+        return (nnx.clone(function) if isinstance(function, nnx.Module) else function)(*arguments, **keywords)
+
+    return functools.partial(in_numpy, called)
 
 
 def assert_derivatives(function: Any, *arguments: Any, tolerance: float = 1e-6) -> None:
@@ -66,7 +82,8 @@ def _broadcast(x: Any, shape: Any, broadcast_dimensions: Any, **_: Any) -> Any:
     return np.broadcast_to(x.reshape([sizes.get(axis, 1) for axis in range(len(shape))]), shape)
 
 
-def _product(x: Any, y: Any, dimension_numbers: Any, **_: Any) -> Any:
+def _product(x: Any, y: Any, dimension_numbers: Any, preferred_element_type: Any, **_: Any) -> Any:
+    x, y = (array if preferred_element_type is None else array.astype(preferred_element_type) for array in (x, y))
     (rows, columns), (batch, same) = dimension_numbers
     first, second = [*range(x.ndim)], [*range(x.ndim, x.ndim + y.ndim)]
     for i, j in zip((*rows, *batch), (*columns, *same), strict=True):
@@ -110,6 +127,10 @@ SHAPING = {
     "transpose": lambda x, permutation: x.transpose(permutation),
     "pad": _pad,
     "reduce_sum": lambda x, axes, **_: x.sum(axes),
+    "reduce_max": lambda x, axes, **_: x.max(axes) if x.size else NotImplemented,
+    "reduce_and": lambda x, axes, **_: x.all(axes),
+    "reduce_or": lambda x, axes, **_: x.any(axes),
+    "is_finite": lambda x: np.isfinite(x),
     "slice": _slice,
     "gather": _gather,
     "stack": lambda *arrays, axis: np.stack(arrays, axis),
