@@ -51,14 +51,20 @@ def assert_derivatives(function: Any, *arguments: Any, tolerance: float = 1e-6) 
 def _values(closed: Any, arguments: Any) -> list[Any]:
     jaxpr = getattr(closed, "jaxpr", closed)
     variables, given = [*jaxpr.constvars, *jaxpr.invars], [*getattr(closed, "consts", ()), *arguments]
-    known = {v: np.asarray(a, v.aval.dtype) for v, a in zip(variables, given, strict=True)}
+    known: dict[Any, Any] = {}
+
+    def write(variables: Any, values: Any) -> None:
+        for v, value in zip(variables, values, strict=True):
+            known[v] = _held(value, v.aval)
+            assert known[v].shape == v.aval.shape
 
     def read(v: Any) -> Any:
-        return np.asarray(v.val, v.aval.dtype) if hasattr(v, "val") else known[v]
+        return _held(v.val, v.aval) if hasattr(v, "val") else known[v]
 
+    write(variables, given)
     for equation in jaxpr.eqns:
         found = _result(equation, [read(v) for v in equation.invars])
-        known.update(zip(equation.outvars, found if isinstance(found, list) else [found], strict=True))
+        write(equation.outvars, found if isinstance(found, list | tuple) else [found])
     return [read(v) for v in jaxpr.outvars]
 
 
@@ -74,7 +80,12 @@ def _result(equation: Any, operands: list[Any]) -> Any:
     if name in ENTRYWISE:
         return ENTRYWISE[name](*operands)
     found = SHAPING[name](*operands, **params) if name in SHAPING else NotImplemented
-    return jax.tree.map(np.asarray, equation.primitive.bind(*operands, **params)) if found is NotImplemented else found
+    return equation.primitive.bind(*operands, **params) if found is NotImplemented else found
+
+
+def _held(value: Any, aval: Any) -> Any:
+    """The value as an array of NumPy, random keys apart."""
+    return value if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended) else np.asarray(value, aval.dtype)
 
 
 def _broadcast(x: Any, shape: Any, broadcast_dimensions: Any, **_: Any) -> Any:

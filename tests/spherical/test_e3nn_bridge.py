@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_error
+from in_numpy import in_numpy
 
 import equikit as ek
 from equikit.plans import apply
@@ -40,7 +41,7 @@ def test_rotations_become_its_wigner_matrices(e3nn, x64, order, symmetry, pseudo
         power = np.linalg.det(turn) ** pseudo * np.eye(1)
         for _ in range(order):
             power = np.kron(power, turn)
-        np.testing.assert_allclose(basis @ power @ basis.T, irreps.D_from_matrix(jnp.asarray(turn)), atol=1e-12)
+        np.testing.assert_allclose(basis @ power @ basis.T, in_numpy(irreps.D_from_matrix, turn), atol=1e-12)
 
 
 @pytest.mark.parametrize("degree", range(5))
@@ -70,7 +71,7 @@ def test_couplings_are_its_clebsch_gordan_coefficients(e3nn, a, b, c):
 )
 def test_there_and_back(e3nn, x64, order, symmetry):
     x = tensors(order, batch=(2, 4))
-    y = to_irreps_array(x, order, symmetry)
+    y = irreps_of(x, order, symmetry)
     assert str(y.irreps) == "+".join(
         f"{3 * int(count)}x{irrep}"
         for count, irrep in (term.split("x") for term in str(decompose(order, symmetry)).split("+"))
@@ -79,12 +80,12 @@ def test_there_and_back(e3nn, x64, order, symmetry):
     assert y.dtype == np.float64
     for (degree, parity), part in to_irreps(x, order, symmetry).items():
         chunk = y.filter(keep=[e3nn.Irrep(degree, parity)]).array
-        np.testing.assert_array_equal(chunk, jnp.swapaxes(part, -1, -2).reshape(2, 4, -1))
-    back = from_irreps_array(y, order, symmetry)
+        np.testing.assert_array_equal(chunk, np.swapaxes(part, -1, -2).reshape(2, 4, -1))
+    back = in_numpy(lambda y: from_irreps_array(y, order, symmetry), y)
     assert back.shape == x.shape
     if symmetry is None:
         np.testing.assert_allclose(back, x, atol=1e-13)
-    np.testing.assert_allclose(to_irreps_array(back, order, symmetry).array, y.array, atol=1e-13)
+    np.testing.assert_allclose(irreps_of(back, order, symmetry).array, y.array, atol=1e-13)
 
 
 def test_vectors_are_vectors(e3nn):
@@ -119,11 +120,12 @@ def test_its_transformations(e3nn):
     np.testing.assert_allclose(mapped.array, y.array, atol=1e-6)
     back = jax.jit(jax.vmap(functools.partial(from_irreps_array, order=2)))(y)
     np.testing.assert_allclose(back, x, atol=1e-5)
-    slope = jax.grad(lambda x: jnp.sum(to_irreps_array(x, 2).array ** 2))(x)
+    slope = in_numpy(jax.grad(lambda x: jnp.sum(to_irreps_array(x, 2).array ** 2)), x)
     np.testing.assert_allclose(slope, 2 * x, atol=1e-5)
-    turn = jnp.asarray(ek.O(3).random_element(np.random.default_rng(1)), jnp.float32)
-    moved = to_irreps_array(jnp.einsum("ai,bj,...ijc->...abc", turn, turn, x), 2)
-    np.testing.assert_allclose(moved.array, y.transform_by_matrix(turn).array, atol=1e-5)
+    turn = ek.O(3).random_element(np.random.default_rng(1)).astype(np.float32)
+    moved = irreps_of(np.einsum("ai,bj,...ijc->...abc", turn, turn, x), 2)
+    expected = in_numpy(lambda y, turn: y.transform_by_matrix(turn), y, turn)
+    np.testing.assert_allclose(moved.array, expected.array, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +137,9 @@ def test_its_transformations(e3nn):
 )
 def test_its_tensor_product_is_a_diagram(e3nn, x64, a, b):
     """Irreps to Cartesian tensors, outer product, one diagram as a plan, back to irreps: the same numbers."""
-    x, y = (to_irreps_array(tensors(degree, seed=seed), degree, "sym") for degree, seed in ((a, 1), (b, 2)))
+    x, y = (irreps_of(tensors(degree, seed=seed), degree, "sym") for degree, seed in ((a, 1), (b, 2)))
     x, y = (value.filter(keep=[e3nn.Irrep(degree, (-1) ** degree)]) for value, degree in ((x, a), (y, b)))
-    expected = e3nn.tensor_product(x, y)
+    expected = in_numpy(e3nn.tensor_product, x, y)
     assert [irrep.l for _, irrep in expected.irreps] == list(range(abs(a - b), a + b + 1))
     left, right = (cartesian(e3nn, value, degree) for value, degree in ((x, a), (y, b)))
     outer = left.reshape(2, 3**a, 1, 3, 1) * right.reshape(2, 1, 3**b, 1, 3)
@@ -150,18 +152,23 @@ def test_its_tensor_product_is_a_diagram(e3nn, x64, a, b):
         else:  # thousands of diagrams to choose a basis from
             result = (found.diagram.matrix(3) @ outer.reshape(2, -1, 9)).reshape(2, *(3,) * c, 9)
         pseudo = (a + b - c) % 2 == 1  # the Levi-Civita tensor
-        parts = to_irreps_array(float(found.scale) * result, c, "sym", pseudo=pseudo)
+        parts = irreps_of(float(found.scale) * result, c, "sym", pseudo=pseudo)
         ours = parts.filter(keep=[e3nn.Irrep(c, (-1) ** (a + b))])
         theirs = expected.filter(keep=[e3nn.Irrep(c, (-1) ** (a + b))])
         assert ours.irreps == theirs.irreps
         np.testing.assert_allclose(ours.array, theirs.array, atol=1e-12)
 
 
+def irreps_of(x, *space, **options):
+    return in_numpy(lambda x: to_irreps_array(x, *space, **options), x)
+
+
 def cartesian(e3nn, value, degree: int) -> jax.Array:
     """Symmetric traceless tensors from one irrep, the traces being zero."""
     irreps = e3nn.Irreps([(3 * count, irrep) for irrep, count in decompose(degree, "sym").multiplicities.items()])
-    zeros = jnp.zeros((2, irreps.dim - value.irreps.dim))
-    return from_irreps_array(e3nn.IrrepsArray(irreps, jnp.concatenate([zeros, value.array], axis=-1)), degree, "sym")
+    zeros = np.zeros((2, irreps.dim - value.irreps.dim))
+    whole = e3nn.IrrepsArray(irreps, np.concatenate([zeros, value.array], axis=-1))
+    return in_numpy(lambda whole: from_irreps_array(whole, degree, "sym"), whole)
 
 
 def through_plan(signature: str, diagram: ek.Diagram, x: jax.Array) -> jax.Array:
@@ -170,8 +177,8 @@ def through_plan(signature: str, diagram: ek.Diagram, x: jax.Array) -> jax.Array
     basis = space.matrices().reshape(space.dim, -1).astype(float)
     weights = np.linalg.lstsq(basis.T, diagram.matrix(3).ravel().astype(float), rcond=None)[0].round(6)
     np.testing.assert_array_equal(weights @ basis, diagram.matrix(3).ravel())
-    kernel = jnp.asarray(weights)[:, None, None] * jnp.eye(x.shape[-1])
-    return apply(space.plan((x.shape[-1], x.shape[-1])), x, {signature: kernel})
+    kernel = weights[:, None, None] * np.eye(x.shape[-1])
+    return in_numpy(functools.partial(apply, space.plan((x.shape[-1], x.shape[-1]))), x, {signature: kernel})
 
 
 def test_errors_of_the_bridge(e3nn):
