@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers import assert_close, every, partly_slow
+from in_numpy import by_numpy
 
 import equikit as ek
 
@@ -62,8 +63,8 @@ def test_deep_sets(out):
     for n in (0, 1, 5):
         assert net(normal(4, n, 3)).shape == (4, *[n] * bool(out), 2)
     assert bool(jnp.all(jnp.isfinite(net(normal(4, 0, 3)))))
-    x, mask = normal(2, 6, 3), jnp.arange(6) < jnp.array([3, 0])[:, None]
-    padded = net(jnp.where(mask[..., None], x, jnp.nan), mask=mask)
+    net, x, mask = by_numpy(net), np.asarray(normal(2, 6, 3)), np.arange(6) < np.array([3, 0])[:, None]
+    padded = net(np.where(mask[..., None], x, np.nan), mask=mask)
     for i, count in enumerate((3, 0)):
         alone = net(x[i, :count])
         assert_close(padded[i, :count] if out else padded[i], alone, 1e-4)
@@ -72,10 +73,10 @@ def test_deep_sets(out):
 @pytest.mark.parametrize(("out", "nodes"), partly_slow(every(["", "p", "p p"], [0, 3]), (0, 3, 4)))
 def test_graph_network(out, nodes):
     net = ek.nn.GraphNetwork(2, [4, 6], 5, node_channels=nodes, out=out, rngs=rngs(), normalize="sum")
-    edges, points = normal(2, 6, 6, 2), (normal(2, 6, 3) if nodes else None)
+    edges, points = np.asarray(normal(2, 6, 6, 2)), (np.asarray(normal(2, 6, 3)) if nodes else None)
     axes = len(out.split())
     assert jax.eval_shape(net, edges, points).shape == (2, *[6] * axes, 5)
-    mask = jnp.arange(6) < jnp.array([3, 1])[:, None]
+    net, mask = by_numpy(net), np.arange(6) < np.array([3, 1])[:, None]
     padded = net(edges, points, mask=mask)
     for i, count in enumerate((3, 1)):
         alone = net(edges[i, :count, :count], None if points is None else points[i, :count])
