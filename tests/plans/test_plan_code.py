@@ -1,11 +1,13 @@
 """The printed program of a plan, executed by NumPy, computes what the plan computes."""
 
+import functools
 import itertools
 import math
 
 import numpy as np
 import pytest
 from helpers import bindings, random_inputs, random_weights, sizes_of
+from in_numpy import in_numpy
 
 import equikit as ek
 from equikit.plans import PASSES, apply, apply_multilinear, multilinear_weight_shape, plan, unshared
@@ -67,14 +69,16 @@ def namespace(signature, sizes):
 
 def check(program, sizes):
     weights, inputs = random_weights(program), random_inputs(program, sizes, (2,))
-    expected = apply(program, inputs, weights, sizes={label: n for label, n in sizes.items() if label == "q"} or None)
-    layout = as_whole(laid_out(program, keyed(program, weights)))
-    matrices = [np.asarray(rows[0]) if rows else None for rows, _ in layout.products]
-    biases = [None if bias is None else np.asarray(bias) for _, bias in layout.products]
+    free = {label: n for label, n in sizes.items() if label == "q"} or None
+    expected = in_numpy(functools.partial(apply, program, sizes=free, method="factored"), inputs, weights)
+    layout = in_numpy(lambda weights: as_whole(laid_out(program, keyed(program, weights))), weights)
+    matrices = [rows[0] if rows else None for rows, _ in layout.products]
+    biases = [bias for _, bias in layout.products]
     scope = namespace(program.signature, sizes)
     exec(program.code(), scope)
     found = scope["run"](list(inputs.values()), matrices, biases, sizes)
-    for one, other in zip(found, expected.values(), strict=True):
+    for one, term in zip(found, program.signature.outputs, strict=True):
+        other = expected[term.name]
         np.testing.assert_allclose(np.broadcast_to(one, other.shape), other, rtol=1e-10, atol=1e-10)
 
 
@@ -131,7 +135,8 @@ def test_the_printed_program_of_multilinear_maps_computes_them(text, groups, siz
         for term, width in zip(space.inputs, channels, strict=True)
     ]
     weights = rng.normal(size=multilinear_weight_shape(space, channels, out, mode=mode))
-    expected = apply_multilinear(space, inputs, weights, mode=mode, normalize=normalize)
+    run = functools.partial(apply_multilinear, space, mode=mode, normalize=normalize)
+    expected = in_numpy(run, inputs, weights)
     program = space.plan((channels, out), normalize=normalize, mode=mode)
     tensors = []
     for contraction in program.products:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers import assert_error
+from in_numpy import in_numpy
 from jax import lax
 
 import equikit as ek
@@ -113,15 +114,19 @@ def test_entries_near_the_end_of_float16_give_every_result_that_it_holds(name, n
     x = (5e4 * np.sign(rng.normal(size=(2, *shape, 4)))).astype(np.float16)
     weights = {name: rng.normal(size=shape) for name, shape in weight_shapes(program).items()}
     with jax.enable_x64(True):
-        wide = apply(program, x.astype(float), {name: jnp.asarray(w) for name, w in weights.items()})
-        weights = {name: (w * 3e4 / float(jnp.abs(wide).max())).astype(np.float16) for name, w in weights.items()}
-        exact = np.asarray(apply(program, x.astype(float), {name: w.astype(float) for name, w in weights.items()}))
-    half = {name: jnp.asarray(w) for name, w in weights.items()}
-    found = {method: apply(program, jnp.asarray(x), half, method=method) for method in ("factored", "dense", "naive")}
-    for spread in ("axes", "channels"):
-        arguments = program, [jnp.asarray(x)], keyed(program, half), Shapes((2,), sizes), {}
-        (found[spread],) = run(*arguments, spread=spread)
-    for how, y in found.items():
+        double = functools.partial(in_numpy, functools.partial(apply, program), x.astype(float))
+        largest = np.abs(double(weights)).max()
+        weights = {name: (w * 3e4 / largest).astype(np.float16) for name, w in weights.items()}
+        exact = double({name: w.astype(float) for name, w in weights.items()})
+
+    @jax.jit
+    def each(x, half):
+        found = {method: apply(program, x, half, method=method) for method in ("factored", "dense", "naive")}
+        for spread in ("axes", "channels"):
+            (found[spread],) = run(program, [x], keyed(program, half), Shapes((2,), sizes), {}, spread=spread)
+        return found
+
+    for how, y in each(x, weights).items():
         assert y.dtype == jnp.float16, how
         np.testing.assert_allclose(y, exact, rtol=roundings(y.dtype), atol=3e4 * roundings(y.dtype), err_msg=how)
 
@@ -130,13 +135,20 @@ def test_entries_near_the_end_of_float16_give_every_result_that_it_holds(name, n
 def test_products_near_the_end_of_float16(text):
     space = ek.hom(text, x=ek.SO(3))
     count = len(space.inputs)
-    x = [jnp.full((2, *[3] * len(term.labels), 4), 400.0, jnp.float16) for term in space.inputs]
-    x = [a * jnp.asarray([1, -1, 1], jnp.float16)[:, None] for a in x]
-    weights = jnp.full(multilinear_weight_shape(space, [4] * count, 2), 1e-6 if count == 3 else 1e-3, jnp.float16)
+    x = [np.full((2, *[3] * len(term.labels), 4), 400.0, np.float16) for term in space.inputs]
+    x = [a * np.asarray([1, -1, 1], np.float16)[:, None] for a in x]
+    weights = np.full(multilinear_weight_shape(space, [4] * count, 2), 1e-6 if count == 3 else 1e-3, np.float16)
     with jax.enable_x64(True):
-        exact = apply_multilinear(space, [a.astype(float) for a in x], weights.astype(float))
-    for method in ("factored", "naive"):
-        assert_rounded(apply_multilinear(space, x, weights, method=method), np.asarray(exact), jnp.float16)
+        exact = in_numpy(
+            functools.partial(apply_multilinear, space), [a.astype(float) for a in x], weights.astype(float)
+        )
+
+    @jax.jit
+    def both(x, weights):
+        return [apply_multilinear(space, x, weights, method=method) for method in ("factored", "naive")]
+
+    for found in both(x, weights):
+        assert_rounded(found, exact, jnp.float16)
 
 
 @HALVES
