@@ -146,7 +146,7 @@ SHAPING = {
     "gather": _gather,
     "stack": lambda *arrays, axis: np.stack(arrays, axis),
     "unstack": lambda x, axis: [*np.moveaxis(x, axis, 0)],
-    "convert_element_type": lambda x, new_dtype, **_: x.astype(new_dtype),
+    "convert_element_type": lambda x, new_dtype, **_: (x if new_dtype.kind == "c" else x.real).astype(new_dtype),
     "concatenate": lambda *arrays, dimension: np.concatenate(arrays, dimension),
     "select_n": lambda which, *cases: np.where(which, *cases[::-1]) if len(cases) == 2 else NotImplemented,
     "squeeze": lambda x, dimensions: np.squeeze(x, dimensions),
