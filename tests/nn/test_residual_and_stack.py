@@ -170,6 +170,12 @@ DIFFERENT = "label 'p' is bound to different groups"
             "a layer of a residual block or a stack is not an NNX module",
         ),
         (lambda: ek.nn.Stack(block, 0, rngs=nnx.Rngs(0)), ek.OptionError, "depth= must be a whole number ≥ 1"),
+        (
+            lambda: ek.nn.Stack(block, 10**30, rngs=nnx.Rngs(0)),
+            ek.OptionError,
+            "depth= must be a whole number ≤ 1,000",
+        ),
+        (lambda: ek.nn.Stack(block, 2, rngs=nnx.Rngs(0))(3), ek.DTypeError, "input 'x' is not a plain array"),
         (lambda: ek.nn.Stack(3, 2, rngs=nnx.Rngs(0)), ek.OptionError, "make= must be callable"),
         (
             lambda: ek.nn.Stack(lambda _: ek.nn.Pointwise(lambda x: x, "p", p=S), 2, rngs=nnx.Rngs(0)),

@@ -56,7 +56,7 @@ class Stack(Layer):
 
     Args:
         make: maps random keys to a layer with equal input and output features, `lambda rngs: Residual(...)`.
-        depth: the number of layers.
+        depth: the number of layers, at most 1000.
         remat: keep only the input of each layer for the backward pass, and recompute intermediates.
         rngs: random keys; the layers are made in order, with the same initial values as in a list of layers.
 
