@@ -240,7 +240,7 @@ REFUSED = {
         (
             ek.OptionError,
             "x= and batches= cannot be given together",
-            "x=Array([[ 1.6226422 ,  2.0252647 , -0.43359444],       ",
+            "x=Array([[ 0.12573022, -0.13210486,  0.64042264],       ",
             "at most one of x=, batches=",
             "leave batches out",
         ),
