@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -134,14 +135,18 @@ def predict(module: nnx.Module, apply: Apply, rows: Rows, seed: int = 0, batch: 
     static, state = nnx.split(module)
     count = rows_of(rows)
     parts = -(-count // batch)
-    # The first rows fill up the last batch.
-    padded = jax.tree.map(lambda a: jnp.asarray(a)[np.arange(parts * batch) % count], rows)
-    cut = jax.tree.map(lambda a: a.reshape(parts, batch, *a.shape[1:]), padded)
 
-    @jax.jit
-    def run(state: Any, cut: Rows, keys: jax.Array) -> jax.Array:
-        found: jax.Array = lax.map(lambda of: apply(nnx.merge(static, state), *of), (cut, keys))
-        return found
+    def cut(a: Any) -> np.ndarray:
+        padded = np.asarray(a)[np.arange(parts * batch) % count]  # the first rows fill up the last batch
+        return padded.reshape(parts, batch, *padded.shape[1:])
 
-    found = np.asarray(run(state, cut, jax.random.split(jax.random.key(seed), parts)))
+    keys = jax.random.split(jax.random.key(seed), parts)
+    found = np.asarray(_predicted(static, apply, state, jax.tree.map(cut, rows), keys))
     return found.reshape(parts * batch, *found.shape[2:])[:count]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _predicted(static: Any, apply: Apply, state: Any, cut: Rows, keys: jax.Array) -> jax.Array:
+    """Return the outputs for all batches; a module before and after training shares the program."""
+    found: jax.Array = lax.map(lambda of: apply(nnx.merge(static, state), *of), (cut, keys))
+    return found

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -58,7 +57,7 @@ def train(task: Task, rival: Rival, seed: int, tell: Callable[[float], None] | N
 def outputs(task: Task, rival: Rival, module: Any, seed: int = 0) -> dict[str, np.ndarray]:
     """The outputs for the rows of every test, by one compiled program."""
     inputs = [test.rows[0] for test in task.tests.values()]
-    joined = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *inputs)
+    joined = jax.tree.map(lambda *arrays: np.concatenate(arrays), *inputs)
     found = predict(module, rival.apply, joined, seed)
     ends = np.cumsum([0, *(rows_of(one) for one in inputs)])
     return {name: found[a:b] for name, (a, b) in zip(task.tests, itertools.pairwise(ends), strict=True)}

@@ -42,8 +42,8 @@ FULL = (
 )
 QUICK = (
     LayerCase("S", 2, 2, 16, 2, 8),
-    LayerCase("S", 3, 3, 4, 2, 8),
-    LayerCase("O", 3, 3, 3, 16, 8),
+    LayerCase("S", 3, 1, 4, 2, 8),
+    LayerCase("O", 3, 1, 3, 16, 8),
     LayerCase(MIXED, 2, 2, 16, 2, 8),
 )
 

@@ -35,8 +35,8 @@ SIZES |= dict.fromkeys([(3, 3), (2, 3)], (100, 116, 134, 152, 174, 196))
 PLAN_SIZES = {(2, 2): (400, 500, 640, 800, 1000, 1260), (3, 1): (100, 120, 140, 160, 180, 200)}
 PLAN_SIZES |= {(3, 3): (36, 44, 52, 60, 70, 84), (2, 3): (54, 62, 70, 84, 100, 116)}
 DENSE_SIZES = {4: (34, 40, 48, 56, 62, 70), 5: (18, 20, 24, 28, 32), 6: (10, 12, 14, 16, 18)}
-QUICK_SIZES = {(2, 2): (300, 500, 800), (3, 1): (60, 80, 100)}
-QUICK_DENSE = {4: (16, 24, 34)}
+QUICK_SIZES = {(2, 2): (100, 160, 250), (3, 1): (20, 28, 40)}
+QUICK_DENSE = {4: (8, 12, 16)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def cases(quick: bool) -> list[Case]:
 def limits(quick: bool) -> Limits:
     """Seconds of timed calls for a rival at one size."""
     return (
-        Limits(seconds=0.02, least=3, patience=0.3) if quick else Limits(seconds=0.08, least=5, most=100, patience=0.6)
+        Limits(seconds=0.002, least=3, patience=0.1) if quick else Limits(seconds=0.08, least=5, most=100, patience=0.6)
     )
 
 

@@ -116,13 +116,8 @@ class Budget:
 def limits(quick: bool) -> Budget:
     """Return the budget of every rival."""
     if quick:
-        sizes = {
-            "n-body": Sizes(200, 0, 100, Recipe(2, 100, 1e-3, calls=1)),
-            "inertia": Sizes(500, 0, 200, Recipe(20, 250, 3e-3, calls=1)),
-            "scattering": Sizes(1000, 0, 200, Recipe(4, 250, 3e-3, calls=1)),
-            "digits": Sizes(500, 0, 200, Recipe(2, 50, 1e-3, calls=1)),
-            "digit clouds": Sizes(100, 0, 100, Recipe(1, 100, 1e-3, calls=1)),
-        }
+        sizes = dict.fromkeys(TASKS, Sizes(100, 0, 80, Recipe(2, 50, 1e-3, calls=1)))
+        sizes["digit clouds"] = Sizes(20, 0, 80, Recipe(2, 100, 1e-3, calls=1))  # ten clouds for each image
         return Budget(sizes, 6, 2)
     sizes = {
         "n-body": Sizes(3000, 2000, 2000, Recipe(150, 100, 1e-3)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchmarks._emlp_data import inertia, scattering
 from benchmarks._fitting import Fitted, Recipe, fit, predict
 from benchmarks._measurement import Skip
 from benchmarks._scores import Bound
-from benchmarks._symmetrization_backbones import bare
+from benchmarks._symmetrization_backbones import BACKBONES, bare
 from benchmarks._symmetrization_learned import LEARNED
 from benchmarks._symmetrization_models import ParticleNetwork, random_orthogonal
 from benchmarks._symmetrization_particles import simulate
@@ -29,6 +30,15 @@ from benchmarks._trained import Rival, difference, outputs, recipe, scores, trai
 
 SMALL = Sizes(40, 3, 30, Recipe(2, 20, 1e-3, calls=1))
 MAKERS = {name: make for name, (make, _) in symmetrization.TASKS.items()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_round_of_messages() -> Iterator[None]:
+    """Four rounds take longer to compile, and have the same symmetry."""
+    _, apply = BACKBONES["n-body"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "n-body", (lambda seed: ParticleNetwork(nnx.Rngs(seed), rounds=1), apply))
+        yield
 
 
 def made(name: str, sizes: Sizes, seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
@@ -208,19 +218,22 @@ ALL = tuple(
 )
 
 
-@pytest.mark.parametrize(
-    ("name", "rival"), [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow) for pair in ALL]
-)
+@pytest.mark.parametrize(("name", "rival"), QUICK)
 def test_symmetrized_rivals_are_equivariant_before_they_are_trained(
     name: str, rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = made(name, SMALL, 0, tmp_path, monkeypatch)
-    one = symmetrization.MAKE[rival](name, 0)
-    found = scores(task, one, Fitted(one.module, 0.0, 0.0, (0.0,)))
+    check_untrained(name, rival, untrained_scores(task, symmetrization.MAKE[rival](name, 0)))
+
+
+def untrained_scores(task: Task, rival: Rival) -> dict[str, float]:
+    return scores(task, rival, Fitted(rival.module, 0.0, 0.0, (0.0,)))
+
+
+def check_untrained(name: str, rival: str, found: dict[str, float]) -> None:
     assert found["difference, moved"] < 1e-5
     assert found["error, as drawn"] == pytest.approx(found["error, moved"], rel=1e-3)
-    bare_parameters = len_of(bare(name, 0).module)
-    assert (found["parameters"] > bare_parameters) == (rival in LEARNED)
+    assert (found["parameters"] > len_of(bare(name, 0).module)) == (rival in LEARNED)
 
 
 def len_of(module: nnx.Module) -> int:
@@ -228,22 +241,43 @@ def len_of(module: nnx.Module) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """The whole quick run: for each task and rival scores and modules, both before and after training."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    folder, found = tmp_path_factory.mktemp("symmetrization"), []
+
+    def seen(task: Task, rival: Rival, seed: int, tell: Any) -> Fitted:
+        fitted = train(task, rival, seed, tell)
+        found.append((untrained_scores(task, rival), rival.module, fitted.module))
+        return fitted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "SCRATCH", folder / "cache")
+        patch.setattr(symmetrization, "train", seen)
+        assert command.main(["symmetrization", "--quick", "--output", str(folder)]) == 0
+    records = [record for record in check_results(folder) if record["direction"] == "train"]
+    names = [(record["case"]["task"], record["rival"]) for record in records]
+    return {name: (record["scores"], *more) for name, record, more in zip(names, records, found, strict=True)}
+
+
+@pytest.mark.slow
+def test_the_whole_quick_run(quick_run: dict[tuple[str, str], Any]) -> None:
+    assert [*quick_run] == [(name, rival) for name, (_, rivals) in symmetrization.TASKS.items() for rival in rivals]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "rival"), ALL)
-def test_symmetrized_rivals_are_equivariant_after_they_are_trained(
-    name: str, rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_symmetrized_rivals_are_equivariant_before_and_after_they_are_trained(
+    name: str, rival: str, quick_run: dict[tuple[str, str], Any]
 ) -> None:
-    task = made(name, SMALL, 0, tmp_path, monkeypatch)
-    one = symmetrization.MAKE[rival](name, 0)
-    before = nnx.state(one.module, nnx.Param)
-    fitted = train(task, one, 0)
-    found = scores(task, one, fitted)
+    found, untrained, *modules = quick_run[name, rival]
+    check_untrained(name, rival, untrained)
     assert np.isfinite(found["train_loss"])
     assert found["difference, moved"] < 1e-4
-    after = nnx.state(fitted.module, nnx.Param)
-    moved = [
-        np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)
-    ]
+    before, after = (jax.tree.leaves(nnx.state(module, nnx.Param)) for module in modules)
+    moved = [np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(before, after, strict=True)]
     assert all(moved)  # the network that chooses the element learns too
 
 
@@ -355,15 +389,6 @@ def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert command.main(["symmetrization", "--quick", "--output", str(tmp_path)]) == 0
     records = check_results(tmp_path)
     assert [record["rival"] for record in records] == ["bare", "stochastic frame", *["bare", "canonical form"] * 2]
-
-
-@pytest.mark.slow
-def test_the_whole_quick_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("sklearn")
-    monkeypatch.setattr(tasks, "SCRATCH", tmp_path / "cache")
-    assert command.main(["symmetrization", "--quick", "--output", str(tmp_path)]) == 0
-    check_results(tmp_path)
 
 
 def test_the_published_error_of_a_straight_line_is_reached() -> None:

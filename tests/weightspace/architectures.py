@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,35 +17,44 @@ MODELS: dict[str, Callable[[], Model]] = {}
 
 
 def model(function: Callable[[], Model]) -> Callable[[], Model]:
-    MODELS[function.__name__] = function
+    """Register a model, which is made once for each precision, so that its compiled programs are shared too."""
+    made = functools.cache(lambda x64: function())
+    MODELS[function.__name__] = lambda: made(jax.config.jax_enable_x64)
     return function
 
 
 def normal(*shape: int, seed: int = 0) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
 def plain(shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:
-    return {name: normal(*shape, seed=seed) / 2 for seed, (name, shape) in enumerate(shapes.items())}
+    return {name: jnp.asarray(leaf) for name, leaf in in_float64(shapes).items()}
 
 
 def in_float64(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(leaf, np.float64) for name, leaf in plain(shapes).items()}
+    return {
+        name: np.random.default_rng(seed).normal(size=shape) / 2 for seed, (name, shape) in enumerate(shapes.items())
+    }
 
 
-def of_nnx(module: nnx.Module, x: Any) -> Model:
-    """With random parameters, of normalizations too: their usual ones hide mistakes."""
-    static, params = nnx.split(module)
-    leaves, tree = jax.tree.flatten(params)
-    drawn = [leaf + 0.3 * jnp.abs(normal(*leaf.shape, seed=seed)) for seed, leaf in enumerate(leaves)]
-    return lambda p, x: nnx.merge(static, p)(x), jax.tree.unflatten(tree, drawn), x
+def drawn(tree: Any) -> Any:
+    """Random parameters of the shapes in a tree, of normalizations too: their usual ones hide mistakes."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    found = []
+    for seed, (path, leaf) in enumerate(leaves):
+        random = np.random.default_rng(seed).normal(size=leaf.shape)
+        positive = any(word in jax.tree_util.keystr(path) for word in ("scale", "var"))
+        found.append(jnp.asarray(1 + 0.3 * abs(random) if positive else random / leaf.shape[0] ** 0.5, leaf.dtype))
+    return jax.tree.unflatten(structure, found)
+
+
+def of_nnx(make: Callable[[], nnx.Module], x: Any) -> Model:
+    static, params = nnx.split(nnx.eval_shape(make))
+    return lambda p, x: nnx.merge(static, p)(x), drawn(params), x
 
 
 def of_linen(module: nn.Module, x: Any) -> Model:
-    params = module.init(jax.random.key(0), x)
-    leaves, tree = jax.tree.flatten(params)
-    drawn = [leaf + 0.3 * jnp.abs(normal(*leaf.shape, seed=seed)) for seed, leaf in enumerate(leaves)]
-    return module.apply, jax.tree.unflatten(tree, drawn), x
+    return module.apply, drawn(jax.eval_shape(module.init, jax.random.key(0), x)), x
 
 
 @model
@@ -67,7 +77,7 @@ def perceptron_nnx() -> Model:
                 x = jax.nn.gelu(layer(x))
             return self.layers[-1](x)
 
-    return of_nnx(MLP(nnx.Rngs(0)), normal(4, 3))
+    return of_nnx(lambda: MLP(nnx.Rngs(0)), normal(4, 3))
 
 
 @model
@@ -242,7 +252,7 @@ def lstm() -> Model:
 
 @model
 def attention() -> Model:
-    return of_nnx(nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)), normal(2, 5, 8))
+    return of_nnx(lambda: nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0)), normal(2, 5, 8))
 
 
 @model

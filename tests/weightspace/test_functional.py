@@ -17,11 +17,12 @@ import equikit as ek
 from equikit.weightspace import Functional, trace
 
 QUICK = ("perceptron", "gru")
-NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
+FIXED = ("dense", "positions")
+SLOW = [(name, FIXED[place % 2]) for place, name in enumerate(MODELS) if name not in QUICK]  # one of both for each
+CASES = [(name, fixed) for name in QUICK for fixed in FIXED]
 
 
-@pytest.mark.parametrize("fixed", ["dense", "positions"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "fixed"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)])
 def test_functionals_commute_with_the_group(name: str, fixed: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)

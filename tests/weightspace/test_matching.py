@@ -303,7 +303,7 @@ REFUSED = {
         (
             ek.OptionError,
             "there are no trees in a list",
-            "{'w0': Array([[ 1.6226422 ,  2.0252647 , -0.43359444, -0",
+            "{'w0': Array([[ 0.12573022, -0.13210486,  0.64042264,  0",
             "one or more trees in a list",
             "params_a",
         ),

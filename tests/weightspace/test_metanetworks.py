@@ -20,8 +20,8 @@ CLASSES = {"messages": MessagePassing, "transformer": RelationalTransformer}
 OPTIONS = {"messages": {}, "transformer": {"heads": 2}}
 KINDS = ("neurons", "parameters")
 QUICK = ("tied_layers", "transformer")
-CASES = [  # for each architecture both networks, on one kind of graph each
-    (name, how, KINDS[(place + other) % 2]) for place, name in enumerate(MODELS) for other, how in enumerate(CLASSES)
+CASES = [  # one network for each architecture, on one kind of graph
+    (name, [*CLASSES][(place + 1) % 2], KINDS[place // 2 % 2]) for place, name in enumerate(MODELS)
 ]
 classes = pytest.mark.parametrize("how", CLASSES)
 
@@ -222,15 +222,15 @@ def test_probes_of_words_and_single_neurons_are_not_learned() -> None:
     ("how", "kind"), [("messages", "neurons"), ("transformer", "neurons"), ("transformer", "parameters")]
 )
 def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
-    """A sum over hidden neurons of a weight in, the tanh of a bias and a weight out, for networks not seen before."""
+    """A sum over hidden neurons of a weight in, a function of a bias and a weight out, for networks not seen before."""
     generator = np.random.default_rng(0)
-    shapes = {"a": (2, 8), "b": (8,), "c": (8, 2)}
+    shapes = {"a": (2, 4), "b": (4,), "c": (4, 2)}
     built = graph(APPLY, {name: jnp.zeros(shape) for name, shape in shapes.items()}, X, kind)
     zoo = {name: jnp.asarray(generator.normal(size=(2304, *shape)), jnp.float32) for name, shape in shapes.items()}
-    target = jnp.sum(zoo["a"][:, 0] * jnp.tanh(zoo["b"]) * zoo["c"][:, :, 0], axis=1)
-    network = made(how, built, [1, 16, 16, 1], "")
+    target = jnp.sum(zoo["a"][:, 0] * (1 + jnp.tanh(zoo["b"])) * zoo["c"][:, :, 0], axis=1)
+    network = made(how, built, [1, 16, 8, 1], "")
     static, state = nnx.split(network)
-    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 1600))
+    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 800))
 
     def loss(state, rows):
         found = nnx.merge(static, state)(jax.tree.map(lambda leaf: leaf[rows], zoo))[:, 0]
@@ -240,14 +240,15 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
     def fit(state):
         def step(carry, key):
             state, memory = carry
-            slope = jax.grad(loss)(state, jax.random.randint(key, (64,), 0, 2048))
+            slope = jax.grad(loss)(state, jax.random.randint(key, (32,), 0, 2048))
             updates, memory = optimizer.update(slope, memory, state)
             return (optax.apply_updates(state, updates), memory), None
 
-        keys = jax.random.split(jax.random.key(0), 1600)
+        keys = jax.random.split(jax.random.key(0), 800)
         (state, _), _ = jax.lax.scan(step, (state, optimizer.init(state)), keys)
         return loss(state, jnp.arange(2048, 2304))
 
+    # Without the bias a reader cannot get below 0.28 of the variance.
     assert fit(state) < 0.2 * jnp.var(target)
 
 
