@@ -1,19 +1,18 @@
-"""Training of rivals on a task: whole epochs in one compiled program, one loop for all rivals."""
+"""Training of rivals on a task: one recipe for all rivals."""
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax import lax
+
+import equikit as ek
 
 Rows = Any
 """A tree of arrays that have one row an example."""
@@ -31,22 +30,15 @@ class Recipe:
         epochs: passes over the training rows, each in an order of its own; the rows that fill no batch are left out.
         batch: rows a step.
         rate: of Adam; it falls to zero as a cosine.
-        calls: of the compiled program; a number of epochs that it does not divide is made up to one that it does.
     """
 
     epochs: int
     batch: int
     rate: float
-    calls: int = 10
-
-    @property
-    def epochs_a_call(self) -> int:
-        """The number of epochs in the compiled program."""
-        return -(-self.epochs // self.calls)
 
     def steps(self, rows: int) -> int:
         """The total number of steps."""
-        return self.calls * self.epochs_a_call * (rows // self.batch)
+        return self.epochs * (rows // self.batch)
 
 
 @dataclass(frozen=True)
@@ -55,9 +47,9 @@ class Fitted:
 
     Attributes:
         module: with the parameters of the last step.
-        seconds: of training, without those to compile.
-        compile_seconds: to trace and compile a step.
-        losses: the mean over each call of the program.
+        seconds: of all epochs, at the median of all but the first one.
+        compile_seconds: by which the first epoch took longer.
+        losses: the mean over each epoch.
     """
 
     module: Any
@@ -79,7 +71,7 @@ def fit(
     seed: int,
     tell: Callable[[float], None] | None = None,
 ) -> Fitted:
-    """Train a module.
+    """Train a copy of a module with `ek.train.fit`.
 
     Args:
         module: left as it is.
@@ -89,45 +81,19 @@ def fit(
         seed: of the order of rows and of the keys.
         tell: called with the share that is done.
     """
-    static, parameters, *rest = nnx.split(module, nnx.Param, ...)
-    rows = jax.tree.map(jnp.asarray, rows)
-    count = rows_of(rows)
-    batches = count // recipe.batch
-    optimizer = optax.adam(optax.cosine_decay_schedule(recipe.rate, recipe.steps(count)))
-
-    def value(p: Any, batch: Rows, key: jax.Array) -> jax.Array:
-        return loss(nnx.merge(static, p, *rest), batch, key)
-
-    def step(carry: Any, of: tuple[jax.Array, jax.Array], rows: Rows) -> tuple[Any, jax.Array]:
-        (p, memory), (chosen, key) = carry, of
-        found, slope = jax.value_and_grad(value)(p, jax.tree.map(lambda a: a[chosen], rows), key)
-        updates, memory = optimizer.update(slope, memory, p)
-        return (optax.apply_updates(p, updates), memory), found
-
-    def epoch(carry: Any, key: jax.Array, rows: Rows) -> tuple[Any, jax.Array]:
-        order, draws = jax.random.split(key)
-        chosen = jax.random.permutation(order, count)[: batches * recipe.batch].reshape(batches, recipe.batch)
-        return lax.scan(lambda c, of: step(c, of, rows), carry, (chosen, jax.random.split(draws, batches)))
-
-    def run(carry: Any, rows: Rows, key: jax.Array) -> tuple[Any, jax.Array]:
-        keys = jax.random.split(key, recipe.epochs_a_call)
-        carry, found = lax.scan(lambda c, one: epoch(c, one, rows), carry, keys)
-        return carry, jnp.mean(found)
-
-    keys = jax.random.split(jax.random.key(seed), recipe.calls)
-    # Without weak types, so that what comes out can go in again.
-    carry = jax.tree.map(jnp.asarray, (parameters, optimizer.init(parameters)))
-    start = time.perf_counter()
-    compiled = jax.jit(run).lower(carry, rows, keys[0]).compile()
-    compile_seconds, losses = time.perf_counter() - start, []
-    start = time.perf_counter()
-    for done, key in enumerate(keys, start=1):
-        carry, found = compiled(carry, rows, key)
-        losses.append(float(found))
-        if tell is not None:
-            tell(done / recipe.calls)
-    seconds = time.perf_counter() - start
-    return Fitted(nnx.merge(static, carry[0], *rest), seconds, compile_seconds, tuple(losses))
+    found = ek.train.fit(
+        module,
+        lambda module, batch, *, key: loss(module, batch, key),
+        rows,
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        optimizer=recipe.rate,
+        key=jax.random.key(seed),
+        callback=None if tell is None else lambda epoch, *_: tell((epoch + 1) / recipe.epochs),
+    )
+    each = float(np.median(found.seconds[1:])) if recipe.epochs > 1 else 0.0
+    first = float(found.seconds[0])
+    return Fitted(found.model, recipe.epochs * each, first - each, tuple(found.losses[:, 0].tolist()))
 
 
 def predict(module: nnx.Module, apply: Apply, rows: Rows, seed: int = 0, batch: int = 250) -> np.ndarray:

@@ -13,7 +13,9 @@ import numpy as np
 from flax import nnx
 
 from benchmarks._fitting import Apply, Fitted, Recipe, Rows, fit, predict, rows_of
+from benchmarks._measurement import Measurement
 from benchmarks._task import Task
+from equikit import OptionError
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,20 @@ def train(task: Task, rival: Rival, seed: int, tell: Callable[[float], None] | N
         return task.loss(found, targets) + more
 
     return fit(rival.module, loss, task.train, recipe(task, rival), seed, tell)
+
+
+def measured(m: Measurement, task: Task, rival: Rival, seed: int, tell: Callable[[float], None]) -> Measurement:
+    """Train and test a rival; a training that diverges is a failure with its reason."""
+    try:
+        found = scores(task, rival, train(task, rival, seed, tell))
+    except OptionError as error:
+        m.status, m.reason = "failed", error.problem
+        return m
+    if all(np.isfinite(value) for value in found.values()):
+        m.scores = found
+    else:
+        m.status, m.reason = "failed", "an output is not finite"
+    return m
 
 
 def outputs(task: Task, rival: Rival, module: Any, seed: int = 0) -> dict[str, np.ndarray]:

@@ -70,8 +70,8 @@ class Sizes:
     steps: int
 
 
-QUICK = Sizes((32,), (32,), 500, 200, Recipe(2, 100, 1e-3, calls=1), (0.5, 0.15), 4)
-FULL = Sizes((128, 512, 1024), (512,), 4000, 1000, Recipe(15, 100, 1e-3, calls=5), (0.5, 0.15), 200)
+QUICK = Sizes((32,), (32,), 500, 200, Recipe(2, 100, 1e-3), (0.5, 0.15), 4)
+FULL = Sizes((128, 512, 1024), (512,), 4000, 1000, Recipe(15, 100, 1e-3), (0.5, 0.15), 200)
 
 
 class Network(nnx.Module):

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from benchmarks import _symmetrization_tasks as tasks
 from benchmarks._fitting import Recipe, rows_of
 from benchmarks._measurement import Measurement, Skip, skipped
@@ -18,7 +16,7 @@ from benchmarks._symmetrization_learned import LEARNED
 from benchmarks._symmetrization_separation import SEPARATORS, graph_sets
 from benchmarks._task import Sizes, Task
 from benchmarks._task_report import style
-from benchmarks._trained import Rival, scores, train
+from benchmarks._trained import Rival, measured
 
 TITLE = "Symmetrization"
 SUMMARY = "every method around one network a task, against it bare and augmented; graphs to tell apart"
@@ -116,8 +114,8 @@ class Budget:
 def limits(quick: bool) -> Budget:
     """Return the budget of every rival."""
     if quick:
-        sizes = dict.fromkeys(TASKS, Sizes(100, 0, 80, Recipe(2, 50, 1e-3, calls=1)))
-        sizes["digit clouds"] = Sizes(20, 0, 80, Recipe(2, 100, 1e-3, calls=1))  # ten clouds for each image
+        sizes = dict.fromkeys(TASKS, Sizes(100, 0, 80, Recipe(2, 50, 1e-3)))
+        sizes["digit clouds"] = Sizes(20, 0, 80, Recipe(2, 100, 1e-3))  # ten clouds for each image
         return Budget(sizes, 6, 2)
     sizes = {
         "n-body": Sizes(3000, 2000, 2000, Recipe(150, 100, 1e-3)),
@@ -139,13 +137,7 @@ def measure(name: str, rival: str, task: Task, seed: int, tell: Callable[[str], 
     m = Measurement({"task": name, "train": rows_of(task.train)}, "train", rival)
     tell(f"{name}: {rival}, compile")
     made = MAKE[rival](name, seed)
-    fitted = train(task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))
-    found = scores(task, made, fitted)
-    if all(np.isfinite(value) for value in found.values()):
-        m.scores = found
-    else:
-        m.status, m.reason = "failed", "training diverged, or an input had no frame"
-    return m
+    return measured(m, task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))
 
 
 def separate(budget: Budget, seed: int, tell: Callable[[str], None]) -> list[Measurement]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks import _weight_barriers as barriers, _weight_optimizers as optimizers
 from benchmarks._fitting import Recipe, rows_of
 from benchmarks._measurement import Measurement, Skip, skipped
 from benchmarks._scores import Bound
 from benchmarks._task import Sizes
 from benchmarks._task_report import style
-from benchmarks._trained import scores, train
+from benchmarks._trained import measured
 from benchmarks._weight_rivals import MAKE
 from benchmarks._weight_tasks import MAKERS, WeightTask, make
 
@@ -76,7 +74,7 @@ class Budget:
 def limits(quick: bool) -> Budget:
     """Return the budget of every rival."""
     if quick:
-        recipe = Recipe(2, 16, 1e-3, calls=1)
+        recipe = Recipe(2, 16, 1e-3)
         sizes = {name: Sizes(32, 0, 16, recipe) for name in MAKERS}
         return Budget(sizes, barriers.QUICK, optimizers.QUICK)
     return Budget(
@@ -102,13 +100,7 @@ def measure(name: str, rival: str, task: WeightTask, seed: int, tell: Callable[[
     m = Measurement({"task": name, "train": rows_of(task.task.train)}, "train", rival)
     tell(f"{name}: {rival}, compile")
     made = MAKE[rival](task, seed)
-    fitted = train(task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))
-    found = scores(task.task, made, fitted)
-    if all(np.isfinite(value) for value in found.values()):
-        m.scores = found
-    else:
-        m.status, m.reason = "failed", "training diverged"
-    return m
+    return measured(m, task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))
 
 
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:

@@ -28,7 +28,7 @@ from benchmarks._task import Sizes, Task
 from benchmarks._task_report import cell
 from benchmarks._trained import Rival, difference, outputs, recipe, scores, train
 
-SMALL = Sizes(40, 3, 30, Recipe(2, 20, 1e-3, calls=1))
+SMALL = Sizes(40, 3, 30, Recipe(2, 20, 1e-3))
 MAKERS = {name: make for name, (make, _) in symmetrization.TASKS.items()}
 
 
@@ -144,13 +144,14 @@ def test_fitting_makes_whole_epochs_on_a_schedule() -> None:
         x, y = rows
         return jnp.mean((module(x) - y) ** 2)
 
-    plan = Recipe(epochs=100, batch=20, rate=0.05, calls=4)
-    assert (plan.epochs_a_call, plan.steps(90)) == (25, 400)
+    plan = Recipe(epochs=100, batch=20, rate=0.05)
+    assert plan.steps(90) == 400
     fitted = fit(module, loss, line(), plan, 0, told.append)
     np.testing.assert_allclose(fitted.module.slope[...], [1.0, -2.0], atol=1e-3)
     np.testing.assert_array_equal(module.slope[...], [0.0, 0.0])  # left as it is
-    assert told == [0.25, 0.5, 0.75, 1.0]
-    assert list(fitted.losses) == sorted(fitted.losses, reverse=True)
+    assert told == [epoch / 100 for epoch in range(1, 101)]
+    means = np.mean(np.reshape(fitted.losses, (4, 25)), axis=1).tolist()
+    assert means == sorted(means, reverse=True)
     assert min(fitted.seconds, fitted.compile_seconds) > 0
 
 
@@ -161,7 +162,7 @@ def test_every_epoch_sees_every_row_once_and_every_step_another_key() -> None:
         jax.debug.callback(lambda *found: seen.append(found), rows, jax.random.bits(key), ordered=True)
         return jnp.sum(module.slope[...] * 0)
 
-    fit(Line(), loss, np.arange(12), Recipe(epochs=4, batch=4, rate=0.1, calls=2), 0)
+    fit(Line(), loss, np.arange(12), Recipe(epochs=4, batch=4, rate=0.1), 0)
     jax.effects_barrier()
     rows = np.array([row for row, _ in seen]).reshape(4, 12)
     assert all(sorted(epoch) == list(range(12)) for epoch in rows)
@@ -181,7 +182,7 @@ def test_predictions_come_in_order_however_they_are_cut() -> None:
 
 def test_a_rival_may_train_differently_with_a_penalty_and_for_a_share_of_the_epochs() -> None:
     x, y = line()
-    task = Task("line", (x, y), {"as drawn": tasks.Test((x, y))}, Recipe(80, 30, 0.2, calls=2), lambda key, rows: rows)
+    task = Task("line", (x, y), {"as drawn": tasks.Test((x, y))}, Recipe(80, 30, 0.2), lambda key, rows: rows)
     half = Rival(Line(), lambda module, x, key: module(x), train=lambda module, x, key: (module(x) / 2, 0.0), share=0.5)
     assert recipe(task, half).epochs == 40
     fitted = train(task, half, 0)

@@ -80,7 +80,7 @@ def small(monkeypatch, tmp_path: Path, name: str = "perceptrons"):
         "perceptrons",
         lambda sizes, seed, tell: zoos.classifiers("perceptrons", tmp_path, sizes.total, seed, tell, steps=5),
     )
-    return tasks.make(name, Sizes(12, 0, 6, Recipe(1, 6, 1e-3, calls=1)), 0, quiet)
+    return tasks.make(name, Sizes(12, 0, 6, Recipe(1, 6, 1e-3)), 0, quiet)
 
 
 def test_moved_networks_compute_the_same_from_other_weights(monkeypatch, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_rates_are_chosen_and_curves_begin_at_the_first_loss() -> None:
 @pytest.mark.slow
 def test_it_runs_and_reports(monkeypatch, tmp_path: Path) -> None:
     small(monkeypatch, tmp_path)
-    sizes = {"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3, calls=1))}
+    sizes = {"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))}
     budget = replace(weight_spaces.limits(True), sizes=sizes)
     monkeypatch.setattr(weight_spaces, "limits", lambda quick: budget)
     monkeypatch.setattr(weight_spaces, "MAKE", {name: MAKE[name] for name in ("flat", "statistics")})
