@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from equikit import _checks
+from equikit._errors import OptionError
 from equikit.data._padding import Example, labels_of, pad, sizes_of
 
 Size = tuple[int, ...]
 """The size of each label."""
+
+MOST_CUTS = 64
+"""Bounds between buckets that are tried."""
 
 
 class Batch(NamedTuple):
@@ -40,7 +46,7 @@ class Batches:
 
     Args:
         examples: features by name, as for `pad`.
-        targets: one row for each example.
+        targets: one row for each example; also a tuple or dictionary of such arrays.
         batch: the number of examples in each batch.
         buckets: the largest number of buckets.
         seed: seed of the order; `None` keeps the order of the examples within each bucket, as for validation.
@@ -55,7 +61,8 @@ class Batches:
             meaning.
         ShapeError: if a feature does not have an axis for each label.
 
-    Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets.
+    Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets. Of more than 64 sizes,
+    neighbors are joined first.
 
     Example:
         >>> examples = [{"p": np.ones((n, 2))} for n in (3, 9, 2, 8)]
@@ -81,10 +88,15 @@ class Batches:
         found = [sizes_of(example, labels) for example in examples]
         names = tuple(found[0])
         each = [tuple(one[name] for name in names) for one in found]
-        if targets is not None:
-            _checks.same("the number of targets", len(targets), len(examples), step="give one target for each example")
-        self._examples, self._terms = examples, terms
-        self._targets = None if targets is None else np.asarray(targets)
+        self._examples, self._terms = [*examples], terms
+        self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
+        for rows in jax.tree.leaves(self._targets):
+            _checks.same(
+                "the number of targets",
+                len(np.atleast_1d(rows)),
+                len(examples),
+                step="give one target for each example",
+            )
         self._batch = _checks.count("batch", batch, least=1, example=32)
         self._drop_last = _checks.flag("drop_last", drop_last)
         self._seed = None if seed is None else _checks.count("seed", seed)
@@ -92,6 +104,14 @@ class Batches:
         entries = [tuple(names.index(label) for label in axes) for axes in labels.values()]
         chosen = _buckets(each, entries, _checks.count("buckets", buckets, least=1, example=4))
         self._groups = [[i for i, size in enumerate(each) if size in bucket] for bucket in chosen]
+        smallest = min(map(len, self._groups))
+        if self._drop_last and smallest < self._batch:
+            raise OptionError(
+                "a bucket has fewer examples than a batch, so that drop_last=True would never show them",
+                got=f"{smallest} examples in a bucket, batch={batch}",
+                expected="buckets with a whole batch or more",
+                step="write drop_last=False, or give fewer buckets",
+            )
         self.sizes = tuple(dict(zip(names, _largest(bucket), strict=True)) for bucket in chosen)
 
     def __len__(self) -> int:
@@ -124,7 +144,7 @@ class Batches:
     def _made(self, bucket: int, chosen: list[int]) -> Batch:
         examples = [self._examples[i] for i in chosen]
         features, masks = pad(examples, sizes=self.sizes[bucket], terms=self._terms)
-        return Batch(features, masks, None if self._targets is None else self._targets[chosen])
+        return Batch(features, masks, jax.tree.map(lambda rows: rows[chosen], self._targets))
 
 
 def _largest(sizes: Sequence[Size]) -> Size:
@@ -137,21 +157,18 @@ def _buckets(each: Sequence[Size], entries: Sequence[tuple[int, ...]], most: int
     def volume(size: Sequence[int]) -> int:
         return sum(math.prod(size[i] for i in axes) for axes in entries)
 
-    sizes = sorted(set(each), key=lambda size: (volume(size), size))
-    count = [each.count(size) for size in sizes]
-    total = [0, *itertools.accumulate(count)]
-
-    def cost(first: int, last: int) -> int:
-        return (total[last] - total[first]) * volume(_largest(sizes[first:last]))
-
-    costs = {(i, j): cost(i, j) for j in range(1, len(sizes) + 1) for i in range(j)}
+    count = Counter(each)
+    sizes = sorted(count, key=lambda size: (volume(size), size))
+    cuts = np.unique(np.linspace(0, len(sizes), min(len(sizes), MOST_CUTS) + 1).astype(int)).tolist()
+    total = [0, *itertools.accumulate(count[size] for size in sizes)]
+    costs = {(i, j): (total[j] - total[i]) * volume(_largest(sizes[i:j])) for i, j in itertools.combinations(cuts, 2)}
     best: list[dict[int, tuple[int, list[int]]]] = [{0: (0, [])}]
-    for _ in range(min(most, len(sizes))):
+    for _ in range(min(most, len(cuts) - 1)):
         before = best[-1]
         best.append(
             {
                 j: min((before[i][0] + costs[i, j], [*before[i][1], j]) for i in before if i < j)
-                for j in range(1, len(sizes) + 1)
+                for j in cuts[1:]
                 if any(i < j for i in before)
             }
         )

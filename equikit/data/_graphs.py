@@ -26,11 +26,11 @@ def from_networkx(
     """Return the features of a graph for layers on nodes and pairs of nodes.
 
     Args:
-        graph: a directed or undirected graph without parallel edges; undirected ones become symmetric. The order of the
+        graph: a `Graph` or `DiGraph`, without parallel edges; undirected ones become symmetric. The order of the
             nodes is `list(graph)`.
         nodes: names of node attributes, numbers or vectors.
-        edges: names of edge attributes. The first channel of an edge is always 1, so that an edge whose attributes are
-            zero is not taken for an absent one.
+        edges: names of edge attributes; in a graph without edges they count as one number each. The first channel of
+            an edge is always 1, so that an edge whose attributes are zero is not taken for an absent one.
         label: the label of the nodes in signatures.
         dtype: the dtype of the features.
 
@@ -39,7 +39,8 @@ def from_networkx(
         attributes.
 
     Raises:
-        OptionError: if the graph has parallel edges, an attribute is missing, or vectors differ in length.
+        OptionError: if the graph may have parallel edges, an attribute is missing or not a number, or vectors differ in
+            length.
 
     Cost: O(n² channels).
 
@@ -51,51 +52,64 @@ def from_networkx(
         >>> features["p"].ravel().tolist(), features["p p"].shape
         ([1.0, 8.0, 1.0], (3, 3, 1))
     """
+    directed = hasattr(graph, "is_directed") and graph.is_directed()
     if not (hasattr(graph, "is_multigraph") and hasattr(graph, "edges")) or graph.is_multigraph():
         raise OptionError(
             "graph= must be a graph of NetworkX without parallel edges",
             got=_checks.shown(graph),
             expected="a networkx.Graph or networkx.DiGraph",
-            step="convert it: nx.Graph(graph)",
+            step="convert it: nx.DiGraph(graph)" if directed else "convert it: nx.Graph(graph)",
         )
+    nodes, edges = ((names,) if isinstance(names, str) else tuple(names) for names in (nodes, edges))
     place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
     links = [(place[a], place[b]) for a, b in graph.edges]
-    channels = [_attributes(f"edge {edge!r}", graph.edges[edge], edges, dtype) for edge in graph.edges]
-    features = {pair: np.zeros((len(place), len(place), 1 + _width("edges", channels)), dtype)}
+    channels = _attributes("edge", graph.edges, edges, dtype)
+    features = {pair: np.zeros((len(place), len(place), 1 + channels.shape[1]), dtype)}
     for (i, j), values in zip(links, channels, strict=True):
         features[pair][i, j] = [1, *values]
         if not graph.is_directed():
             features[pair][j, i] = [1, *values]
     if nodes:
-        rows = [_attributes(f"node {node!r}", graph.nodes[node], nodes, dtype) for node in graph]
-        features[label] = np.array(rows, dtype).reshape(len(place), _width("nodes", rows))
+        features[label] = _attributes("node", graph.nodes, nodes, dtype)
     return features
 
 
-def _attributes(what: str, given: Any, names: Sequence[str], dtype: Any) -> np.ndarray:
-    """Return the attributes of a node or an edge in one vector."""
-    missing = [name for name in names if name not in given]
-    if missing:
-        raise OptionError(
-            f"{what} has no attribute {missing[0]!r}",
-            got=sorted(map(str, given)),
-            expected=", ".join(names),
-            step="set it with nx.set_node_attributes or nx.set_edge_attributes",
-        )
-    parts = [np.ravel(np.asarray(given[name], dtype)) for name in names]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+def _attributes(kind: str, given: Any, names: Sequence[str], dtype: Any) -> np.ndarray:
+    """Return the attributes of all nodes or edges, one row for each; without any, one column for each name."""
+    columns = []
+    for name in names:
+        rows = []
+        for item in given:
+            if name not in given[item]:
+                raise OptionError(
+                    f"{kind} {item!r} has no attribute {name!r}",
+                    got=sorted(map(str, given[item])),
+                    expected=", ".join(names),
+                    step="set it with nx.set_node_attributes or nx.set_edge_attributes",
+                )
+            rows.append(_vector(f"attribute {name!r} of {kind} {item!r}", given[item][name], dtype))
+        lengths = {len(row) for row in rows} or {1}
+        if len(lengths) > 1:
+            raise OptionError(
+                f"vectors {name!r} of {kind}s differ in length",
+                got=sorted(lengths),
+                expected="one length",
+                step="pad the vectors, or leave the attribute out",
+            )
+        columns.append(np.array(rows, dtype).reshape(len(given), lengths.pop()))
+    return np.concatenate([np.zeros((len(given), 0), dtype), *columns], axis=1)
 
 
-def _width(name: str, rows: Sequence[np.ndarray]) -> int:
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
+def _vector(what: str, value: Any, dtype: Any) -> np.ndarray:
+    array = np.ravel(np.asarray(value))
+    if array.dtype.kind not in "buif":
         raise OptionError(
-            f"attributes of {name}= differ in length",
-            got=sorted(lengths),
-            expected="one length",
-            step="pad the vectors, or leave the attribute out",
+            f"{what} is not a number or a vector of numbers",
+            got=_checks.shown(value),
+            expected="real numbers",
+            step="replace categories by numbers, or by one-hot vectors",
         )
-    return lengths.pop() if lengths else 0
+    return array.astype(dtype)
 
 
 def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
@@ -105,15 +119,16 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
     parallel edges are added.
 
     Args:
-        graphs: an object with the fields of `jraph.GraphsTuple`: `nodes`, `edges`, `senders`, `receivers`, `n_node` and
-            `n_edge`. `nodes` and `edges` are arrays or `None`.
+        graphs: graphs without padding (`jraph.unpad_with_graphs` removes it): an object with the fields `nodes`,
+            `edges`, `senders`, `receivers`, `n_node` and `n_edge` of `jraph.GraphsTuple`. `nodes` and `edges` are
+            arrays or `None`.
         label: the label of the nodes in signatures.
 
     Returns:
         For each graph `{"p p": [n, n, 1 + edge channels]}`, and `{"p": [n, node channels]}` if it has node features.
 
     Raises:
-        OptionError: if a field is missing, or an edge joins two graphs.
+        OptionError: if a field is missing, numbers of nodes or edges do not add up, or an edge joins two graphs.
 
     Cost: O(n² channels) for each graph.
 
@@ -134,12 +149,24 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
             expected="a jraph.GraphsTuple",
             step="pass a GraphsTuple, or an object with the same fields",
         )
-    senders, receivers = (np.asarray(each, int) for each in (graphs.senders, graphs.receivers))
+    counts, each = (np.asarray(part, int).ravel().tolist() for part in (graphs.n_node, graphs.n_edge))
+    senders, receivers = (
+        np.asarray(part if part is not None else [], int) for part in (graphs.senders, graphs.receivers)
+    )
     channels = np.ones((len(senders), 1), np.float32)
     if graphs.edges is not None:
         channels = np.concatenate([channels, _channels(graphs.edges)], axis=1)
-    counts = np.asarray(graphs.n_node, int).tolist()
-    nodes, links = (np.cumsum([0, *np.asarray(each, int)]) for each in (graphs.n_node, graphs.n_edge))
+    rows = None if graphs.nodes is None else _channels(graphs.nodes)
+    sums = (len(counts), sum(each), len(senders), sum(counts))
+    if sums != (len(each), len(senders), len(receivers), sum(counts) if rows is None else len(rows)):
+        raise OptionError(
+            "n_node and n_edge do not add up",
+            got=f"{len(counts)} and {len(each)} graphs, {sum(counts)} nodes of "
+            f"{'any' if rows is None else len(rows)}, {sum(each)} edges of {len(senders)} and {len(receivers)}",
+            expected="the numbers of nodes and edges of each graph",
+            step="check n_node and n_edge",
+        )
+    nodes, links = (np.cumsum([0, *part]) for part in (counts, each))
     found = []
     for number, n in enumerate(counts):
         chosen = slice(links[number], links[number + 1])
@@ -153,8 +180,8 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
             )
         features = {f"{label} {label}": np.zeros((n, n, channels.shape[1]), channels.dtype)}
         np.add.at(features[f"{label} {label}"], (ends[0], ends[1]), channels[chosen])
-        if graphs.nodes is not None:
-            features[label] = _channels(graphs.nodes)[nodes[number] : nodes[number + 1]]
+        if rows is not None:
+            features[label] = rows[nodes[number] : nodes[number + 1]]
         found.append(features)
     return found
 

@@ -43,8 +43,8 @@ def pad(
 
     Raises:
         OptionError: if there is no example, an example has other features than the first one, or a size is too small.
-        ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, or `sizes`
-            has other labels.
+        ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
+            have different numbers of channels, or `sizes` has other labels.
 
     Cost: one copy.
 
@@ -60,6 +60,15 @@ def pad(
     found = [sizes_of(example, labels) for example in examples]
     largest = {label: max(one[label] for one in found) for label in found[0]}
     wanted = largest if sizes is None else _wanted(sizes, largest)
+    for name in labels:
+        channels = [np.shape(example[name])[-1] for example in examples]
+        _checks.same(
+            f"the number of channels of {name!r}",
+            max(channels),
+            min(channels),
+            step="give every example the same channels",
+            error=ShapeError,
+        )
     masks = {
         label: np.arange(size) < np.array([one[label] for one in found])[:, None] for label, size in wanted.items()
     }

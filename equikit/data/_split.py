@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import OptionError, ShapeError
 
 
 def split(rows: Any, parts: Sequence[float], *, seed: int = 0) -> list[Any]:
     """Split a data set at random, reproducibly for a seed.
 
     Args:
-        rows: a tree of arrays with one row per example, or a list of examples.
+        rows: a tuple or dictionary of arrays with one row per example, or of lists with one entry per example, or one
+            such array or list.
         parts: the share of each part, such as `(0.8, 0.1, 0.1)`; they sum to one.
         seed: seed of the order.
 
@@ -24,7 +26,8 @@ def split(rows: Any, parts: Sequence[float], *, seed: int = 0) -> list[Any]:
         The parts, in the form of `rows`. Rounded shares differ from the exact ones by less than one row.
 
     Raises:
-        OptionError: if shares are negative or do not sum to one, or there are no rows.
+        OptionError: if shares are negative or do not sum to one, or there are no examples.
+        ShapeError: if arrays and lists have different numbers of examples.
 
     Cost: one copy.
 
@@ -41,10 +44,23 @@ def split(rows: Any, parts: Sequence[float], *, seed: int = 0) -> list[Any]:
             expected="shares such as (0.8, 0.1, 0.1)",
             step="write parts=(0.8, 0.1, 0.1)",
         )
-    count = len(rows) if isinstance(rows, list) else len(jax.tree.leaves(rows)[0])
+    counts = {len(part) for part in jax.tree.leaves(rows, is_leaf=_is_list)}
+    if len(counts) != 1:
+        raise ShapeError(
+            "the parts of the data have different numbers of examples",
+            got=", ".join(map(str, sorted(counts))) or "no data",
+            expected="one number of examples",
+            step="give each example one row in every array",
+        )
+    count = _checks.count("the number of examples", counts.pop(), least=1)
     order = np.random.default_rng(_checks.count("seed", seed)).permutation(count)
     ends = np.round(np.cumsum(shares)[:-1] * count).astype(int)
-    chosen = np.split(order, ends)
-    if isinstance(rows, list):
-        return [[rows[i] for i in part] for part in chosen]
-    return [jax.tree.map(lambda array, part=part: array[part], rows) for part in chosen]
+    return [jax.tree.map(partial(_taken, chosen), rows, is_leaf=_is_list) for chosen in np.split(order, ends)]
+
+
+def _is_list(node: object) -> bool:
+    return isinstance(node, list)
+
+
+def _taken(chosen: np.ndarray, part: Any) -> Any:
+    return [part[i] for i in chosen] if isinstance(part, list) else part[chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ class Checkpoints:
     def __init__(self, folder: str | Path, every: int, about: dict[str, Any]) -> None:
         import orbax.checkpoint  # takes a second
 
+        folder = _writable(folder)
         self._about, self._orbax = about, orbax.checkpoint
         options = self._orbax.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=every)
-        self._manager = self._orbax.CheckpointManager(Path(folder).absolute(), options=options)
+        self._manager = self._orbax.CheckpointManager(folder, options=options)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -43,14 +45,20 @@ class Checkpoints:
             return None
         record: dict[str, Any] = self._read(record=self._orbax.args.JsonRestore()).record
         if record["about"] != self._about:
-            raise OptionError(
-                "checkpoint= holds another training",
-                got=record["about"],
-                expected=self._about,
-                step="pass another folder, or delete this one",
-            )
-        found = self._read(arrays=self._orbax.args.StandardRestore(_without_keys(like))).arrays
+            raise self._another(record["about"], self._about)
+        try:
+            found = self._read(arrays=self._orbax.args.StandardRestore(_without_keys(like))).arrays
+        except ValueError as error:  # orbax compares names and shapes
+            raise self._another("arrays with other names or shapes", "those of this model and optimizer") from error
         return jax.tree.map(_with_keys, like, found), record
+
+    def _another(self, got: object, expected: object) -> OptionError:
+        return OptionError(
+            "checkpoint= holds another training",
+            got=got,
+            expected=expected,
+            step="pass another folder, or delete this one",
+        )
 
     def save(self, epochs: int, arrays: Any, record: dict[str, Any], *, last: bool) -> None:
         """Save after this number of epochs, if it is time or the last one."""
@@ -64,6 +72,24 @@ class Checkpoints:
 
     def _read(self, **parts: Any) -> Any:
         return self._manager.restore(self._manager.latest_step(), args=self._orbax.args.Composite(**parts))
+
+
+def _writable(folder: object) -> Path:
+    """Make the folder, or raise `OptionError` before anything is computed."""
+    path = Path(folder).expanduser().absolute() if isinstance(folder, str | Path) and str(folder) else None
+    try:
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        path = None
+    if path is None or not os.access(path, os.W_OK):
+        raise OptionError(
+            "checkpoint= is not a folder that can be written",
+            got=repr(folder)[:80],
+            expected="a folder that exists or can be made",
+            step='write checkpoint="checkpoints"',
+        )
+    return path
 
 
 def _without_keys(tree: Any) -> Any:

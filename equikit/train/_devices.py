@@ -21,6 +21,13 @@ def sharding_of(devices: Sequence[jax.Device], batch: int) -> tuple[NamedShardin
     Raises:
         OptionError: if the devices cannot share a batch equally.
     """
+    if not isinstance(devices, Sequence) or not all(isinstance(device, jax.Device) for device in devices):
+        raise OptionError(
+            "devices= must be a list of devices",
+            got=repr(devices)[:80],
+            expected="a list of jax.Device",
+            step="write devices=jax.devices()",
+        )
     if not devices or batch % len(devices):
         raise OptionError(
             f"{len(devices)} devices cannot share a batch of {batch} equally",

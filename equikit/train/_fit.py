@@ -31,7 +31,7 @@ class Fitted:
     """A trained model.
 
     Attributes:
-        model: a copy of the given model with the parameters and the other state of the best epoch.
+        model: a copy of the given model with the parameters and the other state of the best epoch, in evaluation mode.
         losses: the measure of each epoch, on training and on validation data (NaN without validation data).
         best: the epoch of `model`: the one with the lowest measure on validation data, or the last one without them.
         seconds: the duration of each epoch; the first one includes compilation, and epochs before a resumption are NaN.
@@ -121,12 +121,13 @@ def fit(
         loss: takes the model and a batch, and returns a real scalar, the mean over the batch. It may return a pair:
             the loss and a measure, which is then recorded and compared in place of the loss. A loss that has a keyword
             `key` gets a new key in every step.
-        train: a tree of arrays with one row per example, such as `(x, y)`, or an iterable of batches that can be
-            iterated once per epoch.
+        train: a tuple or dictionary of arrays with one row per example, such as `(x, y)`, or an iterable of batches
+            that can be iterated once per epoch, such as a list. The rows of a batch are those of its first array.
         validation: the same, for the choice of the best epoch; rows that do not fill a batch are used too.
         epochs: the number of passes over the training data.
         key: JAX key for the order of the rows, `augment` and `loss`.
-        optimizer: an optax optimizer. A number is the highest learning rate of Adam, which falls to zero as a cosine.
+        optimizer: an optax optimizer, also with a line search. A number is the highest learning rate of Adam, which
+            falls to zero as a cosine.
         batch: the number of rows in each batch; by default all of them. Iterables have batches of their own.
         augment: takes a batch and `key=`, and returns the batch that replaces it, in training only.
         patience: stop after this number of epochs without a better measure on validation data.
@@ -134,9 +135,9 @@ def fit(
             result is the same as without the interruption. Iterables are told the epoch by their method
             `set_epoch(epoch)`, if they have one, so that their order can be the same too.
         checkpoint_every: the number of epochs between checkpoints; by default a tenth of all epochs.
-        devices: devices that share every batch equally, also those of other processes under `jax.distributed`, where
-            each process calls with the same arguments. By default only the default device.
-        wrt: which variables are trained, a filter of Flax as in `nnx.Optimizer`.
+        devices: devices that share every batch of rows equally, also those of other processes under
+            `jax.distributed`, where each process calls with the same arguments. By default only the default device.
+        wrt: which variables are trained, a filter of Flax as in `nnx.Optimizer`; complex ones by conjugated gradients.
         callback: called after every epoch with its number and its measures on training and validation data.
 
     Returns:
@@ -170,17 +171,23 @@ def fit(
     keyed = _takes_key("loss", loss, 2, optional=True)
     if augment is not None:
         _takes_key("augment", augment, 1)
+    if callback is not None:
+        _checks.function("callback", callback, example="lambda epoch, training, validation: ...", arguments=3)
     if patience is not None:
         patience = _checks.count("patience", patience, least=1, example=10)
         _checks.given("patience=", "pass validation data after the training data", validation=validation)
     data = source("train", train, batch)
     held = None if validation is None else source("validation", validation, batch)
 
-    every = _every(checkpoint_every, epochs)
+    every = max(1, epochs // 10)
+    if checkpoint_every is not None:
+        _checks.given("checkpoint_every=", 'write checkpoint="folder"', checkpoint=checkpoint)
+        every = _checks.count("checkpoint_every", checkpoint_every, least=1, example=10)
 
     parts: Any = nnx.split(model, wrt, ...)
     graphdef, params, rest = parts
-    adam = _optimizer(optimizer, data.steps, epochs)
+    _checks.some("variables to train", jax.tree.leaves(params), got=f"wrt={wrt}", step="write wrt=nnx.Param")
+    adam, about = _optimizer(optimizer, data.steps, epochs)
     carry: Carry = jax.tree.map(jnp.asarray, (params, rest, adam.init(params)))
     sharded = None
     if devices is not None:
@@ -189,12 +196,14 @@ def fit(
         held = None if held is None else held.on(whole)
     program = Program(graphdef, wrt, loss, keyed, adam, augment, sharded)
     run = _Run(carry, carry[:2])
-    about = {**data.about, "key": np.asarray(jax.random.key_data(key)).tolist()}
+    about |= {"train": data.about, "validation": None if held is None else held.about}
+    about["key"] = np.asarray(jax.random.key_data(key)).tolist()
     with contextlib.nullcontext() if checkpoint is None else Checkpoints(checkpoint, every, about) as saved:
         measure = None if held is None else held.measure(program)
         _train(run, data.epoch(program), measure, key, epochs, patience, saved, callback)
-    kept = run.kept if devices is None else local(run.kept)
-    return Fitted(nnx.merge(graphdef, *kept), np.array(run.losses), run.best, np.array(run.seconds))
+    fitted = nnx.merge(graphdef, *(run.kept if devices is None else local(run.kept)))
+    fitted.eval()
+    return Fitted(fitted, np.array(run.losses), run.best, np.array(run.seconds))
 
 
 def _train(
@@ -240,14 +249,22 @@ def _takes_key(name: str, function: object, arguments: int, *, optional: bool = 
     )
 
 
-def _every(given: int | None, epochs: int) -> int:
-    return max(1, epochs // 10) if given is None else _checks.count("checkpoint_every", given, least=1, example=10)
+def _optimizer(
+    given: Any, steps: int | None, epochs: int
+) -> tuple[optax.GradientTransformationExtraArgs, dict[str, Any]]:
+    """Return the given optax optimizer, or Adam with a learning rate that falls to zero as a cosine.
 
-
-def _optimizer(given: object, steps: int | None, epochs: int) -> optax.GradientTransformation:
-    """Return the given optax optimizer, or Adam with a learning rate that falls to zero as a cosine."""
-    if isinstance(given, optax.GradientTransformation):
-        return given
+    The second value is what a checkpoint remembers of it.
+    """
+    if callable(getattr(given, "init", None)) and callable(getattr(given, "update", None)):
+        return optax.with_extra_args_support(given), {}
+    if not isinstance(given, int | float | np.number) or isinstance(given, bool):
+        raise OptionError(
+            "optimizer= must be an optax optimizer or a learning rate",
+            got=_checks.shown(given),
+            expected="an optax.GradientTransformation, or a number > 0",
+            step="write optimizer=optax.adam(1e-3)",
+        )
     rate = _checks.number("optimizer", given, above=0, example=1e-3)
     if steps is None:
         raise OptionError(
@@ -256,7 +273,8 @@ def _optimizer(given: object, steps: int | None, epochs: int) -> optax.GradientT
             expected="an optax optimizer",
             step=f"write optimizer=optax.adam({rate})",
         )
-    return optax.adam(optax.cosine_decay_schedule(rate, steps * epochs))
+    schedule = optax.cosine_decay_schedule(rate, max(1, steps * epochs))
+    return optax.with_extra_args_support(optax.adam(schedule)), {"optimizer": rate, "epochs": epochs}
 
 
 def _refuse_divergence(epoch: int, value: float) -> None:
@@ -264,6 +282,6 @@ def _refuse_divergence(epoch: int, value: float) -> None:
         raise OptionError(
             f"training diverged in epoch {epoch}",
             got=f"a measure of {value}",
-            expected="finite numbers",
+            expected="finite numbers, in the data too",
             step="lower the learning rate, or clip: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-4))",
         )

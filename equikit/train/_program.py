@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding
 
+from equikit import _checks
 from equikit._errors import ShapeError
 
 Carry = tuple[Any, Any, Any]
@@ -21,8 +23,8 @@ _constrained: Callable[..., Any] = jax.lax.with_sharding_constraint  # JAX gives
 
 
 def row_count(rows: Any) -> int:
-    """Return the number of examples in a tree of arrays with one row per example."""
-    return int(jax.tree.leaves(rows)[0].shape[0])
+    """Return the number of rows of the first array that has rows."""
+    return next((int(leaf.shape[0]) for leaf in jax.tree.leaves(rows) if leaf.ndim), 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +45,7 @@ class Program:
     wrt: Any
     loss: Callable[..., Any]
     keyed: bool
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
     augment: Callable[..., Any] | None
     shared: NamedSharding | None
 
@@ -63,8 +65,11 @@ class Program:
             parts: Any = nnx.split(model, self.wrt, ...)
             return loss, (measure, parts[2])
 
-        slope, (measure, rest) = jax.grad(value, has_aux=True)(params)
-        updates, memory = self.optimizer.update(slope, memory, params)
+        (loss, (measure, rest)), slope = jax.value_and_grad(value, has_aux=True)(params)
+        slope = jax.tree.map(jnp.conj, slope)  # the direction of ascent, if parameters are complex
+        whole = {"value": loss, "grad": slope, "value_fn": lambda params: value(params)[0]}  # for line searches
+        updates, memory = self.optimizer.update(slope, memory, params, **whole)
+        measure = jnp.where(jnp.isfinite(loss), measure, jnp.nan)
         return (optax.apply_updates(params, updates), rest, memory), measure
 
     def epoch(self, carry: Carry, rows: Any, key: jax.Array, batch: int) -> tuple[Carry, jax.Array]:
@@ -98,14 +103,19 @@ class Program:
         return sums / count
 
     def _values(self, model: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the loss, and the measure in the default precision, in which measures are added."""
         found = self.loss(model, batch, key=key) if self.keyed else self.loss(model, batch)
-        loss, measure = found if isinstance(found, tuple) else (found, found)
-        for value in (loss, measure):
-            if jnp.shape(value):
-                raise ShapeError(
-                    "loss= does not return one number",
-                    got=f"shape {[*jnp.shape(value)]}",
-                    expected="the mean over the batch, or a pair of two such numbers",
-                    step="return jnp.mean(errors)",
-                )
-        return jnp.asarray(loss), jnp.asarray(measure)
+        pair = found if isinstance(found, tuple) else (found, found)
+        if len(pair) != 2 or not all(_is_number(value) for value in pair):
+            raise ShapeError(
+                "loss= does not return one real number",
+                got=_checks.shown(jax.tree.map(lambda value: getattr(value, "aval", value), found)),
+                expected="the mean over the batch, or a pair of the loss and a measure",
+                step="return jnp.mean(errors)",
+            )
+        return pair[0], pair[1].astype(jnp.result_type(float))
+
+
+def _is_number(value: Any) -> bool:
+    real = isinstance(value, jax.Array | np.ndarray | np.generic) and not jnp.iscomplexobj(value)
+    return real and jnp.shape(value) == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,7 +67,10 @@ class Stream:
     @property
     def steps(self) -> int | None:
         """The number of steps per epoch, if it is known before training."""
-        return len(self.batches) if isinstance(self.batches, Sized) else None
+        try:
+            return len(self.batches) if isinstance(self.batches, Sized) else None
+        except TypeError:  # loaders of PyTorch over an iterable have a length that they do not know
+            return None
 
     @property
     def about(self) -> dict[str, int | None]:
@@ -95,11 +98,11 @@ class Stream:
         def run(carry: Carry, key: jax.Array, number: int) -> tuple[Carry, Any]:
             if hasattr(self.batches, "set_epoch"):
                 self.batches.set_epoch(number)
-            measures = []
-            for place, batch in enumerate(self.batches):
+            found = []
+            for place, batch in enumerate(self._arrays()):
                 carry, measure = step(carry, batch, jax.random.fold_in(key, place))
-                measures.append(measure)
-            return carry, self._mean(measures)
+                found.append((measure, row_count(batch)))
+            return carry, self._mean(found)
 
         return run
 
@@ -108,25 +111,31 @@ class Stream:
         one = jax.jit(program.measure)
 
         def run(carry: Carry, key: jax.Array) -> Any:
-            pairs = [(one(carry, batch, key), row_count(batch)) for batch in self.batches]
-            return self._mean([measure for measure, _ in pairs], [count for _, count in pairs])
+            return self._mean([(one(carry, batch, key), row_count(batch)) for batch in self._arrays()])
 
         return run
 
-    def _mean(self, measures: list[Any], counts: list[int] | None = None) -> Any:
-        if not measures:
+    def _arrays(self) -> Iterator[Any]:
+        """Yield batches of arrays; loaders may have tensors of other libraries."""
+        for batch in self.batches:
+            yield jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), batch)
+
+    def _mean(self, found: list[tuple[Any, int]]) -> Any:
+        """Return the mean of measures, weighted by the numbers of rows."""
+        if not found:
             raise OptionError(
                 f"{self.name}= has no batches",
                 got=f"{type(self.batches).__name__} without batches, or one that can be iterated only once",
                 expected="an iterable that gives batches in every epoch",
                 step=f"pass {self.name}=list(batches), or arrays with one row per example",
             )
+        measures, counts = zip(*found, strict=True)
         return np.average(np.asarray(measures), weights=counts)
 
 
 def source(name: str, data: Any, batch: int | None) -> Rows | Stream:
     """Return the data of an argument as a source of batches, or raise our errors."""
-    leaves = [] if isinstance(data, Iterator) else jax.tree.leaves(data)
+    leaves = [] if isinstance(data, Iterator | list) else jax.tree.leaves(data)
     if not (leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves)):
         return _stream(name, data, batch)
     counts = {leaf.shape[0] if leaf.shape else None for leaf in leaves}
@@ -135,7 +144,7 @@ def source(name: str, data: Any, batch: int | None) -> Rows | Stream:
             f"the arrays of {name}= have different numbers of rows",
             got=", ".join(str([*leaf.shape]) for leaf in leaves),
             expected="arrays with one row per example",
-            step="pass an iterable of batches if batches differ in shape: ek.data.Batches",
+            step="pass a list of batches, or ek.data.Batches, if batches differ in shape",
         )
     count = counts.pop()
     most = _checks.count(f"the number of rows of {name}=", count, least=1)
@@ -146,11 +155,11 @@ def source(name: str, data: Any, batch: int | None) -> Rows | Stream:
 
 
 def _stream(name: str, data: Any, batch: int | None) -> Stream:
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes | tuple | Mapping | Set):
         raise OptionError(
             f"{name}= must be arrays or batches",
             got=_checks.shown(data),
-            expected="a tree of arrays with one row per example, or an iterable of such trees",
+            expected="a tuple or dictionary of arrays with one row per example, or an iterable of such batches",
             step=f"write {name}=(x, y)",
         )
     if batch is not None:

@@ -196,3 +196,78 @@ def test_an_edge_between_graphs_is_refused():
     broken.receivers = np.array([1, 1])
     with pytest.raises(ek.OptionError, match="an edge of graph 1 ends in another graph"):
         from_jraph(broken)
+
+
+def test_examples_and_targets_are_split_together():
+    given = examples([0, 2, 5, 3, 1])
+    parts = split((given, np.arange(5)), (0.6, 0.4))
+    assert [(len(part), len(targets)) for part, targets in parts] == [(3, 3), (2, 2)]
+    sizes = {int(t): len(example["p"]) for part, targets in parts for example, t in zip(part, targets, strict=True)}
+    assert [sizes[i] for i in range(5)] == [0, 2, 5, 3, 1]
+
+
+def test_targets_may_be_a_tree():
+    targets = {"energy": np.arange(4), "forces": (np.arange(8).reshape(4, 2),)}
+    for batch in Batches(examples([2, 3, 2, 3]), targets, batch=2, buckets=1):
+        np.testing.assert_array_equal(batch.targets["forces"][0][:, 0], 2 * batch.targets["energy"])
+
+
+def test_many_sizes_are_joined_before_buckets_are_chosen():
+    given = [{"p": np.ones((n, 1))} for n in range(500)]
+    batches = Batches(given, batch=8, buckets=5)
+    assert len(batches.sizes) == 5
+    assert batches.sizes[-1] == {"p": 499}
+    assert sum(len(batch.masks["p"]) for batch in batches) == 500
+
+
+def test_a_multigraph_with_directions_keeps_them():
+    with pytest.raises(ek.OptionError, match=r"nx\.DiGraph\(graph\)"):
+        from_networkx(nx.MultiDiGraph([(0, 1)]))
+
+
+def test_a_name_alone_is_one_attribute():
+    graph = nx.path_graph(2)
+    nx.set_node_attributes(graph, 3.0, "charge")
+    assert from_networkx(graph, nodes="charge")["p"].tolist() == [[3.0], [3.0]]
+
+
+def vectors_of_two_lengths():
+    graph = nx.path_graph(2)
+    nx.set_node_attributes(graph, {0: [1], 1: [1, 2]}, "a")
+    nx.set_node_attributes(graph, {0: [1, 2], 1: [1]}, "b")
+    return graph
+
+
+def with_names():
+    graph = nx.path_graph(2)
+    nx.set_node_attributes(graph, "C", "element")
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: pad([{"p": np.ones((2, 3))}, {"p": np.ones((2, 1))}]), ek.ShapeError, "number of channels of 'p'"),
+        (lambda: pad([{"p": np.ones((2, 1))}, {"p": np.ones((2, 3))}]), ek.ShapeError, "number of channels of 'p'"),
+        (lambda: split((np.ones(3), np.ones(4)), (0.5, 0.5)), ek.ShapeError, "different numbers of examples"),
+        (lambda: split(np.ones(0), (0.5, 0.5)), ek.OptionError, "number of examples"),
+        (lambda: Batches(examples([3, 4]), batch=2, buckets=2, drop_last=True), ek.OptionError, "would never show"),
+        (lambda: Batches(examples([3, 4]), 7, batch=2), ek.OptionError, "number of targets"),
+        (lambda: from_networkx(vectors_of_two_lengths(), nodes=["a", "b"]), ek.OptionError, "vectors 'a' of nodes"),
+        (lambda: from_networkx(with_names(), nodes=["element"]), ek.OptionError, "attribute 'element' of node 0"),
+    ],
+)
+def test_what_would_be_silently_wrong_raises_errors(call, error, text):
+    with pytest.raises(error) as caught:
+        call()
+    assert text in str(caught.value)
+    assert caught.value.step
+
+
+@pytest.mark.parametrize("changed", [{"n_node": [2, 1]}, {"n_edge": [1, 0]}, {"n_edge": [1, 1, 0]}, {"senders": None}])
+def test_numbers_of_a_tuple_that_do_not_add_up_are_refused(changed):
+    broken = tuple_of([nx.path_graph(2), nx.path_graph(2)])
+    for name, value in changed.items():
+        setattr(broken, name, value)
+    with pytest.raises(ek.OptionError, match="n_node and n_edge do not add up"):
+        from_jraph(broken)

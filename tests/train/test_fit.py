@@ -248,13 +248,12 @@ def test_it_works_under_jax_numpy_and_a_model_of_equikit():
         ({"batch": 13}, ek.OptionError, "batch= must be a whole number ≤ 12"),
         ({"patience": 3}, ek.OptionError, "patience="),
         ({"patience": 0, "validation": data()}, ek.OptionError, "patience= must be"),
-        ({"checkpoint_every": 0}, ek.OptionError, "checkpoint_every= must be"),
         ({"key": 3}, ek.OptionError, "key="),
         ({"optimizer": "adam"}, ek.OptionError, "optimizer="),
         ({"optimizer": -1}, ek.OptionError, "optimizer="),
         ({"augment": lambda batch: batch}, ek.OptionError, "augment= must be a function of batch and key="),
         ({"loss": lambda model: 0}, ek.OptionError, "loss= must be a function of model and batch"),
-        ({"loss": lambda model, batch: model(batch[0])}, ek.ShapeError, "loss= does not return one number"),
+        ({"loss": lambda model, batch: model(batch[0])}, ek.ShapeError, "loss= does not return one real number"),
         ({"model": squared}, ek.OptionError, "model= must be"),
         ({"train": 3}, ek.OptionError, "train= must be arrays or batches"),
         ({"train": "data"}, ek.OptionError, "train= must be arrays or batches"),
@@ -280,3 +279,112 @@ def test_wrong_arguments_raise_errors(options, error, text):
         fit(given.pop("model"), given.pop("loss"), given.pop("train"), **given)
     assert text in str(caught.value)
     assert caught.value.step
+
+
+def test_complex_parameters_descend():
+    layer = ek.nn.Linear("u -> u", 1, 1, u=ek.U, rngs=nnx.Rngs(0), param_dtype=jnp.complex64)
+    x = np.ones((4, 2, 1), np.complex64)
+
+    def loss(model, batch):
+        return jnp.mean(jnp.abs(model(batch[0]) - batch[1]) ** 2)
+
+    fitted = fit(layer, loss, (x, (2 + 3j) * x), epochs=60, key=KEY, optimizer=optax.sgd(0.1))
+    assert fitted.losses[-1, 0] < 1e-3 * fitted.losses[0, 0]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.lbfgs(),
+        optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()),
+        optax.MultiSteps(optax.sgd(0.1), 1),
+    ],
+    ids=["lbfgs", "plateau", "accumulated"],
+)
+def test_optimizers_that_look_at_the_loss_train(optimizer):
+    assert trained(optimizer=optimizer, epochs=10).losses[-1, 0] < 1.0
+
+
+def test_the_model_is_returned_as_it_was_measured():
+    x, y = data()
+    fitted = fit(Affine(dropout=0.5), squared, (x, y), (x, y), epochs=3, key=KEY, batch=4)
+    np.testing.assert_allclose(squared(fitted.model, (x, y)), fitted.losses[fitted.best, 1], rtol=1e-5)
+
+
+def test_a_list_is_batches_of_rows_weighted_by_their_number():
+    x, y = data()
+    parts = [(x[:9], y[:9]), (x[9:], y[9:])]
+    fitted = fit(Affine(), squared, parts, epochs=1, key=KEY, optimizer=optax.sgd(0.0))
+    whole = np.mean((0.5 * x - y) ** 2)
+    np.testing.assert_allclose(fitted.losses[0, 0], whole, rtol=1e-5)
+
+
+def test_measures_are_added_in_the_default_precision():
+    x = np.ones(70, np.float16)
+
+    def half(model, batch):
+        return jnp.mean(model(batch)), jnp.float16(60000)
+
+    assert fit(Affine(), half, x, x, epochs=1, key=KEY, batch=10).losses[0, 1] == 60000
+
+
+class Tensor:
+    """What NumPy can read, as tensors of other libraries."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.array, dtype)
+
+
+class Unsized(Again):
+    """A loader that does not know its length."""
+
+    def __len__(self):
+        raise TypeError("no length")
+
+
+def test_loaders_of_other_libraries_are_read():
+    x, y = data()
+    fitted = fit(Affine(), squared, Unsized([(Tensor(x), Tensor(y))]), epochs=5, key=KEY, optimizer=optax.sgd(0.1))
+    np.testing.assert_allclose(fitted.losses, trained().losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"optimizer": 0.1}, {"optimizer": 0.2}),
+        ({"optimizer": 0.1}, {"optimizer": 0.1, "epochs": 3}),
+        ({"optimizer": 0.1, "validation": data()}, {"optimizer": 0.1}),
+        ({"optimizer": optax.sgd(0.1)}, {"optimizer": optax.adam(0.1)}),
+    ],
+)
+def test_a_training_with_other_options_is_another_one(first, second, tmp_path):
+    trained(checkpoint=tmp_path, **{"epochs": 2} | first)
+    with pytest.raises(ek.OptionError, match="checkpoint= holds another training"):
+        trained(checkpoint=tmp_path, **{"epochs": 2} | second)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"wrt": nnx.BatchStat}, ek.OptionError, "variables to train"),
+        ({"checkpoint_every": 2}, ek.OptionError, "checkpoint_every= needs checkpoint="),
+        ({"checkpoint": __file__}, ek.OptionError, "checkpoint= is not a folder that can be written"),
+        ({"checkpoint": ""}, ek.OptionError, "checkpoint= is not a folder that can be written"),
+        ({"optimizer": optax.adam}, ek.OptionError, "optimizer= must be an optax optimizer or a learning rate"),
+        ({"callback": 3}, ek.OptionError, "callback= must be"),
+        ({"devices": 4}, ek.OptionError, "devices= must be a list"),
+        ({"train": []}, ek.OptionError, "train= has no batches"),
+        ({"train": ()}, ek.OptionError, "train= must be arrays or batches"),
+        ({"loss": lambda model, batch: None}, ek.ShapeError, "loss= does not return one real number"),
+        ({"loss": lambda model, batch: jnp.complex64(1)}, ek.ShapeError, "loss= does not return one real number"),
+        ({"loss": lambda model, batch: (jnp.float32(jnp.nan), jnp.float32(1))}, ek.OptionError, "training diverged"),
+    ],
+)
+def test_what_would_be_silently_wrong_raises_errors(options, error, text):
+    given = {"model": Affine(), "loss": squared, "train": data(), "epochs": 3, "key": KEY} | options
+    with pytest.raises(error) as caught:
+        fit(given.pop("model"), given.pop("loss"), given.pop("train"), **given)
+    assert text in str(caught.value)
