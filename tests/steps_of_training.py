@@ -28,9 +28,16 @@ def again(**options: Any) -> Any:
     """Evaluate the keywords of a step, and train with them."""
 
     def run(code: str) -> None:
-        assert trained(**options | eval(f"dict({code})", {"jnp": jnp, "optax": optax, "list": list, "x": X, "y": X}))
+        assert trained(
+            **options | eval(f"dict({code})", {"jax": jax, "jnp": jnp, "nnx": nnx, "optax": optax, "x": X, "y": X})
+        )
 
     return run
+
+
+def eval_only(code: str) -> None:
+    """Check that the keyword of a step is a folder's name, without training in the working directory."""
+    assert all(isinstance(value, str) and value for value in eval(f"dict({code})").values())
 
 
 CALL: dict[str, tuple[Any, str, Any]] = {
@@ -64,6 +71,26 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: trained(loss=lambda model, batch: jnp.sum(model(batch[0])) * jnp.nan),
         "optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-4))",
         {"optax": optax},
+    ),
+    "devices-that-are-no-list": (lambda: trained(devices=4), "devices=jax.devices()", again()),
+    "nothing-to-train": (lambda: trained(wrt=nnx.BatchStat), "wrt=nnx.Param", again()),
+    "checkpoint-that-is-no-folder": (lambda: trained(checkpoint=3), 'checkpoint="checkpoints"', eval_only),
+    "checkpoints-of-nothing": (lambda: trained(checkpoint_every=2), 'checkpoint="folder"', eval_only),
+    "optimizer-that-is-no-optimizer": (lambda: trained(optimizer="adam"), "optimizer=optax.adam(1e-3)", again()),
+    "callback-that-is-no-function": (
+        lambda: trained(callback=3),
+        "callback=lambda epoch, training, validation: ...",
+        again(),
+    ),
+    "buckets-below-a-batch": (
+        lambda: ek.data.Batches(RAGGED, batch=2, drop_last=True),
+        "drop_last=False",
+        lambda code: ek.data.Batches(RAGGED, batch=2, **eval(f"dict({code})")),
+    ),
+    "directed-graph-with-parallel-edges": (
+        lambda: ek.data.from_networkx(nx.MultiDiGraph([(0, 1), (0, 1)])),
+        "nx.DiGraph(graph)",
+        lambda code: ek.data.from_networkx(eval(code, {"nx": nx, "graph": nx.MultiDiGraph([(0, 1), (0, 1)])})),
     ),
     "rows-that-differ": (lambda: trained(train=(X, X[1:])), "ek.data.Batches", {"ek": ek}),
     "examples-of-nothing": (lambda: ek.data.pad([]), '[{"p": np.ones((3, 4))}]', {}),
