@@ -140,19 +140,19 @@ CASES = {
     ),
     "dropout without a way for the key": (
         lambda: wrapped(WithDropout())(CLOUD),
-        (ek.OptionError, "has no key", "no key_argument", "a key in every call", "key_argument="),
+        (ek.OptionError, "has dropout, but no key", "no key_argument", "a key in every call", "key_argument="),
     ),
     "dropout without a key": (
         lambda: wrapped(WithDropout(), key_argument="rngs")(CLOUD),
-        (ek.OptionError, "has no key", "no key", "a key in every call", "call with key="),
+        (ek.OptionError, "has dropout, but no key", "no key", "a key in every call", "call with key="),
     ),
     "dropout of linen": (
         lambda: wrapped(with_linen_dropout)(CLOUD),
-        (ek.OptionError, "has no key", "no key_argument", "a key in every call", "key_argument="),
+        (ek.OptionError, "has dropout, but no key", "no key_argument", "a key in every call", "key_argument="),
     ),
     "dropout of Equinox": (
         lambda: wrapped(with_equinox_dropout, key_argument="key")(CLOUD),
-        (ek.OptionError, "has no key", "no key", "a key in every call", "call with key="),
+        (ek.OptionError, "has dropout, but no key", "no key", "a key in every call", "call with key="),
     ),
     "no group to act": (
         lambda: wrapped(signature="p -> p"),
