@@ -392,7 +392,7 @@ def test_complex_parameters_are_transformed_by_real_matrices() -> None:
     turned = spec.transform(action, matrix, params)
     assert turned["a"].dtype == jnp.complex64
     np.testing.assert_allclose(model(turned, X), model(params, X), rtol=1e-4, atol=1e-5)
-    texts = "no element of the general linear group", "shape [8, 8], complex", "an invertible real matrix", "np.eye(8)"
+    texts = "not in the general linear group", "shape [8, 8], complex", "an invertible real matrix", "np.eye(8)"
     assert_error(ek.OptionError, lambda: spec.transform(action, matrix * 1j, params), *texts)
 
 
