@@ -37,7 +37,6 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import optax
 from flax import nnx
 
 import equikit as ek
@@ -308,22 +307,14 @@ def trained(how, steps=400):
     net = Perceptron(nnx.Rngs(0))
     if how is not None:
         net = ek.symmetrize(net, "p x -> x x", p=ek.S, x=ek.O(3), channels=False, how=how)
-    static, params = nnx.split(net)
     random = isinstance(how, ek.frames.Stochastic)
-    optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 
-    def loss(params, key):
+    def loss(net, points, *, key):
         options = {"key": key} if random else {}
-        return jnp.mean((nnx.merge(static, params)(train, **options) - inertia(train)) ** 2)
+        return jnp.mean((net(points, **options) - inertia(points)) ** 2)
 
-    def step(carried, key):
-        params, memory = carried
-        updates, memory = optimizer.update(jax.grad(loss)(params, key), memory)
-        return (optax.apply_updates(params, updates), memory), None
-
-    keys = jax.random.split(jax.random.key(1), steps)
-    (params, _), _ = jax.jit(lambda p, m: jax.lax.scan(step, (p, m), keys))(params, optimizer.init(params))
-    final = jax.jit(nnx.merge(static, params))
+    fitted = ek.train.fit(net, loss, train, epochs=steps, optimizer=3e-3, key=jax.random.key(1))
+    final = jax.jit(fitted.model)
     turn = jnp.asarray(ek.O(3).random_element(np.random.default_rng(5)), jnp.float32)
     y, z = final(test), final(test @ turn.T)
     return float(jnp.mean((y - inertia(test)) ** 2)), float(jnp.abs(z - turn @ y @ turn.T).mean())
