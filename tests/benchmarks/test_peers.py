@@ -191,3 +191,12 @@ def test_a_quick_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "*S 1 → 1*\n\n| case | direction | equikit | by hand |" in table  # each kind with its own rivals
     assert "*O(3) 3 → 3*\n\n| case | direction | equikit | e3nn-jax | cuEquivariance |" in table
     assert (tmp_path / "peers.png").stat().st_size > 10_000
+
+
+def test_stored_targets_of_bases_are_those_of_the_stored_run() -> None:
+    stored, bases = (
+        json.loads((command.RESULTS / f"{name}.json").read_text(encoding="utf-8"))["targets"]
+        for name in ("peers", "basis_construction")
+    )
+    quoted = [target for target in stored if target.get("from")]
+    assert [(target["case"], target["ratio"]) for target in quoted] == [(one["case"], one["ratio"]) for one in bases]
