@@ -31,7 +31,8 @@ RIVALS: dict[str, str] = {
     **optimizers.RIVALS,
 }
 PUBLISHED: dict[tuple[str, str], str] = {
-    ("convolutional networks", "NFN"): "0.066 [1]",
+    ("convolutional networks", "NFN"): "0.078 [1]",
+    ("convolutional networks", "DWSNet"): "0.066 [1]",
     ("convolutional networks", "statistics"): "0.085 [1]",
     ("recurrent networks", "UNF"): "0.103 [2]",
     ("recurrent networks", "statistics"): "0.116 [2]",
