@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command, _symmetrization_tasks as tasks, symmetrization
+from benchmarks import __main__ as command, _symmetrization_tasks as tasks, _trained, symmetrization
 from benchmarks._emlp_data import inertia, scattering
 from benchmarks._fitting import Fitted, Recipe, fit, predict
 from benchmarks._measurement import Skip
@@ -256,7 +256,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str],
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "SCRATCH", folder / "cache")
-        patch.setattr(symmetrization, "train", seen)
+        patch.setattr(_trained, "train", seen)
         assert command.main(["symmetrization", "--quick", "--output", str(folder)]) == 0
     records = [record for record in check_results(folder) if record["direction"] == "train"]
     names = [(record["case"]["task"], record["rival"]) for record in records]
