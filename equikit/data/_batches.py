@@ -39,9 +39,9 @@ class Batch(NamedTuple):
 class Batches:
     r"""Iterate over padded batches of examples; each pass has a new random order.
 
-    Examples are sorted into buckets of similar size, and each bucket is padded to one size. The buckets minimize the
-    number of padded entries, \(\sum_b |b| \max_{e \in b} |e|\), where \(|e|\) is the number of entries of an example.
-    `ek.train.fit` compiles one program for each shape: two for each bucket, since the last batch of a bucket may be
+    Examples are sorted by their number of entries and cut into buckets, and each bucket is padded to one size. The cuts
+    minimize the number of padded entries, \(\sum_b |b|\, |\max b|\), where \(|\max b|\) is the number of entries of an
+    example that has the largest size in the bucket for each label. `ek.train.fit` compiles one program for each shape: two for each bucket, since the last batch of a bucket may be
     smaller.
 
     Args:
@@ -57,8 +57,8 @@ class Batches:
         sizes: the padded size of each label, for each bucket.
 
     Raises:
-        OptionError: if there is no example, features differ, targets have another number of rows, or an option has no
-            meaning.
+        OptionError: if there is no example, features differ, targets have another number of rows, an option has no
+            meaning, or a bucket is smaller than a batch with `drop_last`.
         ShapeError: if a feature does not have an axis for each label.
 
     Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets. Of more than 64 sizes,
@@ -103,7 +103,10 @@ class Batches:
         self._epoch = 0
         entries = [tuple(names.index(label) for label in axes) for axes in labels.values()]
         chosen = _buckets(each, entries, _checks.count("buckets", buckets, least=1, example=4))
-        self._groups = [[i for i, size in enumerate(each) if size in bucket] for bucket in chosen]
+        bucket_of = {size: number for number, bucket in enumerate(chosen) for size in bucket}
+        self._groups: list[list[int]] = [[] for _ in chosen]
+        for place, size in enumerate(each):
+            self._groups[bucket_of[size]].append(place)
         smallest = min(map(len, self._groups))
         if self._drop_last and smallest < self._batch:
             raise OptionError(
