@@ -41,8 +41,8 @@ class Batches:
 
     Examples are sorted by their number of entries and cut into buckets, and each bucket is padded to one size. The cuts
     minimize the number of padded entries, \(\sum_b |b|\, |\max b|\), where \(|\max b|\) is the number of entries of an
-    example that has the largest size in the bucket for each label. `ek.train.fit` compiles one program for each shape: two for each bucket, since the last batch of a bucket may be
-    smaller.
+    example that has the largest size in the bucket for each label. `ek.train.fit` compiles one program for each shape:
+    two for each bucket, since the last batch of a bucket may be smaller.
 
     Args:
         examples: features by name, as for `pad`.
