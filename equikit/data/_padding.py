@@ -42,7 +42,7 @@ def pad(
         `layer(features, mask=masks)`.
 
     Raises:
-        OptionError: if there is no example, an example has other features than the first one, or a size is too small.
+        OptionError: if there is no example, examples have different features, or a size is too small.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, or `sizes` has other labels.
 

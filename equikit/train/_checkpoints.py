@@ -49,7 +49,9 @@ class Checkpoints:
         try:
             found = self._read(arrays=self._orbax.args.StandardRestore(_without_keys(like))).arrays
         except ValueError as error:  # orbax compares names and shapes
-            raise self._another("arrays with other names or shapes", "those of this model and optimizer") from error
+            raise self._another(
+                "arrays with other names or shapes", "the names and shapes of this model and optimizer"
+            ) from error
         return jax.tree.map(_with_keys, like, found), record
 
     def _another(self, got: object, expected: object) -> OptionError:

@@ -66,7 +66,7 @@ class _Run:
         self.carry, training = epoch(self.carry, draw, number)
         validation = float("nan") if measure is None else float(measure(self.carry, draw))
         self.losses.append((float(training), validation))
-        _refuse_divergence(number, float(training) if measure is None else validation)
+        _refuse_divergence(number, self.losses[-1][: 1 if measure is None else 2])
         if measure is None or number == 0 or validation < self.losses[self.best][1]:
             self.best, self.kept = number, self.carry[:2]
         self.seconds.append(time.perf_counter() - start)
@@ -122,7 +122,7 @@ def fit(
             the loss and a measure, which is then recorded and compared in place of the loss. A loss that has a keyword
             `key` gets a new key in every step.
         train: a tuple or dictionary of arrays with one row per example, such as `(x, y)`, or an iterable of batches
-            that can be iterated once per epoch, such as a list. The rows of a batch are those of its first array.
+            that can be iterated once per epoch, such as a list. A batch has as many rows as its first array.
         validation: the same, for the choice of the best epoch; rows that do not fill a batch are used too.
         epochs: the number of passes over the training data.
         key: JAX key for the order of the rows, `augment` and `loss`.
@@ -135,7 +135,7 @@ def fit(
             result is the same as without the interruption. Iterables are told the epoch by their method
             `set_epoch(epoch)`, if they have one, so that their order can be the same too.
         checkpoint_every: the number of epochs between checkpoints; by default a tenth of all epochs.
-        devices: devices that share every batch of rows equally, also those of other processes under
+        devices: devices that share every batch of rows equally, also devices of other processes under
             `jax.distributed`, where each process calls with the same arguments. By default only the default device.
         wrt: which variables are trained, a filter of Flax as in `nnx.Optimizer`; complex ones by conjugated gradients.
         callback: called after every epoch with its number and its measures on training and validation data.
@@ -187,14 +187,14 @@ def fit(
     parts: Any = nnx.split(model, wrt, ...)
     graphdef, params, rest = parts
     _checks.some("variables to train", jax.tree.leaves(params), got=f"wrt={wrt}", step="write wrt=nnx.Param")
-    adam, about = _optimizer(optimizer, data.steps, epochs)
-    carry: Carry = jax.tree.map(jnp.asarray, (params, rest, adam.init(params)))
+    tx, about = _optimizer(optimizer, data.steps, epochs)
+    carry: Carry = jax.tree.map(jnp.asarray, (params, rest, tx.init(params)))
     sharded = None
     if devices is not None:
         whole, sharded = sharding_of(devices, data.size_for_devices())
         carry, data = replicated(carry, whole), data.on(whole)
         held = None if held is None else held.on(whole)
-    program = Program(graphdef, wrt, loss, keyed, adam, augment, sharded)
+    program = Program(graphdef, wrt, loss, keyed, tx, augment, sharded)
     run = _Run(carry, carry[:2])
     about |= {"train": data.about, "validation": None if held is None else held.about}
     about["key"] = np.asarray(jax.random.key_data(key)).tolist()
@@ -277,11 +277,11 @@ def _optimizer(
     return optax.with_extra_args_support(optax.adam(schedule)), {"optimizer": rate, "epochs": epochs}
 
 
-def _refuse_divergence(epoch: int, value: float) -> None:
-    if not math.isfinite(value):
+def _refuse_divergence(epoch: int, values: Sequence[float]) -> None:
+    if not all(map(math.isfinite, values)):
         raise OptionError(
             f"training diverged in epoch {epoch}",
-            got=f"a measure of {value}",
+            got=f"measures {values}",
             expected="finite numbers, in the data too",
             step="lower the learning rate, or clip: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-4))",
         )

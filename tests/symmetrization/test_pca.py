@@ -370,7 +370,10 @@ def test_derivatives_are_those_of_finite_differences(x64):
 def test_detached_frames_and_weights_have_no_derivatives(x64):
     options = {"on_degenerate": "weighted", "differentiable": False}
     sym = wrapped(ek.O(3), "p x x", lambda x: 0 * x[..., None] + np.arange(9.0).reshape(3, 3), None, **options)
-    energy = lambda x: jnp.sum(sym(x) * np.sin(np.arange(54.0)).reshape(6, 3, 3), (1, 2, 3))  # noqa: E731
+
+    def energy(x):
+        return jnp.sum(sym(x) * np.sin(np.arange(54.0)).reshape(6, 3, 3), (1, 2, 3))
+
     run = jax.jit(lambda x: (energy(x), jax.grad(lambda x: jnp.sum(energy(x)))(x)))
     cloud, direction = np.random.default_rng(1).normal(size=(2, 1, 6, 3))
     detached, finite = along(np.stack([cloud[0], OCTAHEDRON]), direction, lambda x: map(np.asarray, run(x)))

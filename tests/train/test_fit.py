@@ -194,7 +194,7 @@ from test_fit import checkpointed
 
 def kill(epoch, *_):
     if epoch == 13:
-        while not any(name.isdigit() for name in os.listdir(sys.argv[2])):  # checkpoints are written beside training
+        while not any(name.isdigit() for name in os.listdir(sys.argv[2])):  # they are written in the background
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -328,6 +328,11 @@ def test_measures_are_added_in_the_default_precision():
     assert fit(Affine(), half, x, x, epochs=1, key=KEY, batch=10).losses[0, 1] == 60000
 
 
+def hidden_nan(model, batch):
+    """A loss that is NaN, with a measure that does not show it."""
+    return squared(model, batch) * jnp.nan, jnp.float32(1)
+
+
 class Tensor:
     """What NumPy can read, as tensors of other libraries."""
 
@@ -381,6 +386,7 @@ def test_a_training_with_other_options_is_another_one(first, second, tmp_path):
         ({"loss": lambda model, batch: None}, ek.ShapeError, "loss= does not return one real number"),
         ({"loss": lambda model, batch: jnp.complex64(1)}, ek.ShapeError, "loss= does not return one real number"),
         ({"loss": lambda model, batch: (jnp.float32(jnp.nan), jnp.float32(1))}, ek.OptionError, "training diverged"),
+        ({"loss": hidden_nan, "validation": data()}, ek.OptionError, "training diverged"),
     ],
 )
 def test_what_would_be_silently_wrong_raises_errors(options, error, text):
