@@ -17,12 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import benchmarks
-from benchmarks import _machine
-from benchmarks._report import SCHEMA, paste, write_json
-from benchmarks._style import TIMES, Style
-
-HERE = Path(__file__).parent
-RESULTS, SCRATCH, README = HERE / "results", HERE / "scratch", HERE / "README.md"
+from benchmarks.core import machine as _machine
+from benchmarks.core.folders import README, RESULTS, SCRATCH
+from benchmarks.core.report import SCHEMA, paste, write_json
+from benchmarks.core.style import TIMES, Style
 
 
 def names() -> list[str]:
@@ -103,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.benchmark == "check":
         if options.quick or options.output:
             parser.error("check is quick already, and takes neither --quick nor --output")
-        from benchmarks import _check
+        from benchmarks.speed import _check
 
         return _check.run(console, keep=options.store)
     if options.benchmark not in names():

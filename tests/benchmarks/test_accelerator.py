@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import __main__ as command, accelerator
-from benchmarks._accelerator_report import STYLE, Share, check_targets
-from benchmarks._layers import MIXED, LayerCase
+from benchmarks import __main__ as command
+from benchmarks.speed import accelerator
+from benchmarks.speed._accelerator_report import STYLE, Share, check_targets
+from benchmarks.speed._layers import MIXED, LayerCase
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator is at hand")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command, alignment
-from benchmarks._alignment_rival import weight_matching
-from benchmarks.alignment import Case, callers, networks, similarity
+from benchmarks import __main__ as command
+from benchmarks.speed import alignment
+from benchmarks.speed._alignment_rival import weight_matching
+from benchmarks.speed.alignment import Case, callers, networks, similarity
 
 
 def test_the_rival_finds_a_planted_permutation_of_a_perceptron() -> None:

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
-from benchmarks import basis_construction
-from benchmarks._measurement import Skip
-from benchmarks.basis_construction import Case
+from benchmarks.core.measurement import Skip
+from benchmarks.speed import basis_construction
+from benchmarks.speed.basis_construction import Case
 
 CASES = [Case("S", 1, 1, 3), Case("O", 2, 2, 2), Case("SO", 2, 1, 3), Case("Sp", 2, 2, 2), Case("O(1,3)", 1, 1, 4)]
 CASES += [Case(group, 1, 1, 2) for group in ("A", "H", "Bistochastic", "U", "GL", "Z", "D")] + [Case("cube", 1, 1, 3)]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import __main__ as command, _check
-from benchmarks._check import CHECKS, Check, complaints
+from benchmarks import __main__ as command
+from benchmarks.speed import _check
+from benchmarks.speed._check import CHECKS, Check, complaints
 
 NAMES = [str(check) for check in CHECKS]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command, compile_time
-from benchmarks._compile_program import compiled, layer
-from benchmarks._measurement import Skip
-from benchmarks._values import AtMost, check_targets, target_lines
-from benchmarks.compile_time import Case, measured
+from benchmarks import __main__ as command
+from benchmarks.core.measurement import Skip
+from benchmarks.core.values import AtMost, check_targets, target_lines
+from benchmarks.speed import compile_time
+from benchmarks.speed._compile_program import compiled, layer
+from benchmarks.speed.compile_time import Case, measured
 
 
 def record(value: float | None, direction: str, rival: str = "now") -> dict[str, object]:

@@ -11,11 +11,23 @@ import numpy as np
 import pytest
 import sympy
 
-from benchmarks import __main__ as command, diagram_multiplication as benchmark
-from benchmarks._diagram_cases import GROUPS, HEADED, OVERHEAD, RIVALS, N, Row, degree, free_rows, headed_rows, text
-from benchmarks._harness import Harness
-from benchmarks._power_law import Exponent, exponent
-from benchmarks.diagram_multiplication import Case
+from benchmarks import __main__ as command
+from benchmarks.core.harness import Harness
+from benchmarks.core.power_law import Exponent, exponent
+from benchmarks.speed import diagram_multiplication as benchmark
+from benchmarks.speed._diagram_cases import (
+    GROUPS,
+    HEADED,
+    OVERHEAD,
+    RIVALS,
+    N,
+    Row,
+    degree,
+    free_rows,
+    headed_rows,
+    text,
+)
+from benchmarks.speed.diagram_multiplication import Case
 
 
 def name(row: Row) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks import __main__ as command, _dispatch, dispatch
-from benchmarks._harness import Limits
-from benchmarks._layers import LayerCase, function
+from benchmarks import __main__ as command
+from benchmarks.core.harness import Limits
+from benchmarks.speed import _dispatch, dispatch
+from benchmarks.speed._layers import LayerCase, function
 
 CASE = LayerCase("S", 1, 1, 8, 4)
 

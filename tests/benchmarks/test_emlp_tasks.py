@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command, emlp_tasks
-from benchmarks._emlp_data import METRIC, TASKS, Task, make_data, random_elements, turns
-from benchmarks._emlp_models import emlp
-from benchmarks._measurement import Skip
-from benchmarks._scores import SCORES, Bound, check_targets, number
-from benchmarks._training import Budget, Trainer, rate_at
+from benchmarks import __main__ as command
+from benchmarks.core.measurement import Skip
+from benchmarks.core.scores import SCORES, Bound, check_targets, number
+from benchmarks.core.training import Budget, Trainer, rate_at
+from benchmarks.data.emlp import METRIC, TASKS, Task, make_data, random_elements, turns
+from benchmarks.models.emlp import emlp
+from benchmarks.papers import emlp_2104_09459 as emlp_tasks
 
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 BUDGET = Budget(steps=30, batch=16, rate=3e-3, checks=3, seconds=20.0, prepare=60.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import graph_atlas
+from benchmarks.tasks import graph_atlas
 from equikit import demo
 
 ROOT = Path(__file__).parents[2]

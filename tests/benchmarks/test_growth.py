@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command, growth
-from benchmarks._growth_report import STYLE, Bound, check_targets, summary
-from benchmarks._layers import LayerCase
+from benchmarks import __main__ as command
+from benchmarks.speed import growth
+from benchmarks.speed._growth_report import STYLE, Bound, check_targets, summary
+from benchmarks.speed._layers import LayerCase
 
 
 def records(power: float) -> list[dict[str, object]]:
@@ -44,7 +45,7 @@ def test_targets() -> None:
 
 def test_memory_grows_as_the_larger_side() -> None:
     """What the fit finds, from XLA's account alone; the next terms are an axis shorter."""
-    from benchmarks._layers import footprint
+    from benchmarks.speed._layers import footprint
 
     for k, l in ((1, 1), (2, 1), (1, 2), (2, 2), (1, 3)):
         order = max(k, l)

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 import equikit as ek
-from benchmarks import __main__ as command, _hard_doubt, hard_inputs
-from benchmarks._hard_clouds import clouds, with_moments
-from benchmarks._hard_copies import Copies, Input, Moves, boosts, moved
-from benchmarks._hard_errors import KINDS, STEP, errors, slopes
-from benchmarks._hard_events import SPEEDS, events
-from benchmarks._hard_graphs import graphs
-from benchmarks._hard_methods import METHODS, Rival
-from benchmarks._hard_programs import Results
-from benchmarks._hard_report import COUNTS, Most, check_targets
+from benchmarks import __main__ as command
+from benchmarks.accuracy import _hard_doubt, hard_inputs
+from benchmarks.accuracy._hard_clouds import clouds, with_moments
+from benchmarks.accuracy._hard_copies import Copies, Input, Moves, boosts, moved
+from benchmarks.accuracy._hard_errors import KINDS, STEP, errors, slopes
+from benchmarks.accuracy._hard_events import SPEEDS, events
+from benchmarks.accuracy._hard_graphs import graphs
+from benchmarks.accuracy._hard_methods import METHODS, Rival
+from benchmarks.accuracy._hard_programs import Results
+from benchmarks.accuracy._hard_report import COUNTS, Most, check_targets
+from benchmarks.core.folders import RESULTS
 
 RNG = np.random.default_rng(0)
 CLOUDS = [Input("five", "random", RNG.normal(size=(5, 3)), 1.0), Input("three", "random", RNG.normal(size=(3, 3)), 1.0)]
@@ -253,9 +255,7 @@ def test_every_method_is_measured() -> None:
 
 @pytest.mark.parametrize(("points", "digits"), [(1000, 0), (100, 2)])
 def test_the_docstring_of_sort_gives_the_stored_parts_of_reported_clouds(points: int, digits: int) -> None:
-    stored = json.loads(
-        (Path(hard_inputs.__file__).parent / "results" / "hard_inputs.json").read_text(encoding="utf-8")
-    )
+    stored = json.loads((RESULTS / "hard_inputs.json").read_text(encoding="utf-8"))
     (scores,) = (
         record["scores"]
         for record in stored["measurements"]

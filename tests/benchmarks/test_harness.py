@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import __main__ as command, _machine
-from benchmarks._harness import Contender, Entry, Harness, Limits, relative_error
-from benchmarks._measurement import Skip, TooSlow, time_limit
-from benchmarks._report import paste, write_json
-from benchmarks._targets import Target, check_targets
+from benchmarks import __main__ as command
+from benchmarks.core import machine as _machine
+from benchmarks.core.harness import Contender, Entry, Harness, Limits, relative_error
+from benchmarks.core.measurement import Skip, TooSlow, time_limit
+from benchmarks.core.report import paste, write_json
+from benchmarks.core.targets import Target, check_targets
 
 LIMITS = Limits(seconds=0.01, least=3, most=20, patience=0.1, prepare=0.5, memory=2**20)
 CASE = {"k": 1, "l": 1, "n": 4}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command, memory
+from benchmarks import __main__ as command
+from benchmarks.speed import memory
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command, _peer_irreps, _peer_layers, _peer_weightspace, peers
-from benchmarks._harness import relative_error
-from benchmarks._measurement import Skip
-from benchmarks._peer_targets import STYLE, TARGETS
-from benchmarks._permutation_rivals import Shape
-from benchmarks.peers import LAYERS, RIVALS, YARDSTICKS, Case
-from benchmarks.permutation_layers import DIRECTIONS, TOLERANCE
+from benchmarks import __main__ as command
+from benchmarks.core.harness import relative_error
+from benchmarks.core.measurement import Skip
+from benchmarks.speed import _peer_irreps, _peer_layers, _peer_weightspace, peers
+from benchmarks.speed._peer_targets import STYLE, TARGETS
+from benchmarks.speed._permutation_rivals import Shape
+from benchmarks.speed.peers import LAYERS, RIVALS, YARDSTICKS, Case
+from benchmarks.speed.permutation_layers import DIRECTIONS, TOLERANCE
 
 CASES = (
     Case("S 1 → 1", 4, 3, 2),

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import permutation_layers
-from benchmarks._harness import relative_error
-from benchmarks._measurement import Skip
-from benchmarks._permutation_rivals import Shape
+from benchmarks.core.harness import relative_error
+from benchmarks.core.measurement import Skip
+from benchmarks.speed import permutation_layers
+from benchmarks.speed._permutation_rivals import Shape
 
 CASES = [
     *((shape, way) for shape in (Shape(1, 1, 5, 3, 4), Shape(2, 2, 3, 2, 3)) for way in permutation_layers.DIRECTIONS),

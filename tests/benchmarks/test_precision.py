@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command, precision
-from benchmarks._errors import ERRORS, Most, check_targets
-from benchmarks._layers import LayerCase
+from benchmarks import __main__ as command
+from benchmarks.accuracy import precision
+from benchmarks.core.errors import ERRORS, Most, check_targets
+from benchmarks.speed._layers import LayerCase
 
 
 def test_errors_of_known_arrays() -> None:

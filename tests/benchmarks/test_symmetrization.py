@@ -13,20 +13,22 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command, _symmetrization_tasks as tasks, _trained, symmetrization
-from benchmarks._emlp_data import inertia, scattering
-from benchmarks._fitting import Fitted, Recipe, fit, predict
-from benchmarks._measurement import Skip
-from benchmarks._scores import Bound
-from benchmarks._symmetrization_backbones import BACKBONES, bare
-from benchmarks._symmetrization_learned import LEARNED
-from benchmarks._symmetrization_models import ParticleNetwork, random_orthogonal
-from benchmarks._symmetrization_particles import simulate
-from benchmarks._symmetrization_separation import SEPARATORS, graph_sets, unseparated
-from benchmarks._symmetrization_vectors import orthogonal
-from benchmarks._task import Sizes, Task
-from benchmarks._task_report import cell
-from benchmarks._trained import Rival, difference, outputs, recipe, scores, train
+from benchmarks import __main__ as command
+from benchmarks.core import trained as _trained
+from benchmarks.core.fitting import Fitted, Recipe, fit, predict
+from benchmarks.core.measurement import Skip
+from benchmarks.core.scores import Bound
+from benchmarks.core.task import Sizes, Task
+from benchmarks.core.task_report import cell
+from benchmarks.core.trained import Rival, difference, outputs, recipe, scores, train
+from benchmarks.data.emlp import inertia, scattering
+from benchmarks.data.particles import simulate
+from benchmarks.data.vectors import orthogonal
+from benchmarks.models.backbones import BACKBONES, bare
+from benchmarks.models.learned import LEARNED
+from benchmarks.models.networks import ParticleNetwork, random_orthogonal
+from benchmarks.tasks import _symmetrization_tasks as tasks, symmetrization
+from benchmarks.tasks._symmetrization_separation import SEPARATORS, graph_sets, unseparated
 
 SMALL = Sizes(40, 3, 30, Recipe(2, 20, 1e-3))
 MAKERS = {name: make for name, (make, _) in symmetrization.TASKS.items()}

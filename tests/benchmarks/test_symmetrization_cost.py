@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command, symmetrization_cost
-from benchmarks._symmetrization_cost_methods import KINDS, made
-from benchmarks._symmetrization_cost_report import Most, check, lines, ratio, table
+from benchmarks import __main__ as command
+from benchmarks.speed import symmetrization_cost
+from benchmarks.speed._symmetrization_cost_methods import KINDS, made
+from benchmarks.speed._symmetrization_cost_report import Most, check, lines, ratio, table
 from equikit.symmetrization import Symmetrized
 
 

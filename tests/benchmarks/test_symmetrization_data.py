@@ -13,10 +13,10 @@ import pytest
 from scipy.ndimage import rotate
 
 import equikit as ek
-from benchmarks._digits import Digits, clouds, digits, quarter_turns, turned
-from benchmarks._emlp_data import inertia, scattering
-from benchmarks._measurement import Skip
-from benchmarks._symmetrization_graphs import (
+from benchmarks.core.measurement import Skip
+from benchmarks.data.digits import Digits, clouds, digits, quarter_turns, turned
+from benchmarks.data.emlp import inertia, scattering
+from benchmarks.data.graphs import (
     SKIPS,
     circulant,
     circulants,
@@ -25,7 +25,7 @@ from benchmarks._symmetrization_graphs import (
     refined_colors,
     relabeled,
 )
-from benchmarks._symmetrization_particles import (
+from benchmarks.data.particles import (
     Simulation,
     Systems,
     best_extrapolation,
@@ -36,7 +36,7 @@ from benchmarks._symmetrization_particles import (
     simulate,
     start,
 )
-from benchmarks._symmetrization_vectors import Vectors, lorentz, orthogonal, vectors
+from benchmarks.data.vectors import Vectors, lorentz, orthogonal, vectors
 
 SHORT = Simulation(observed=5, predicted=8)
 
@@ -124,11 +124,11 @@ def test_the_cache_keeps_settings_apart(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("simulated again")
 
-    monkeypatch.setattr("benchmarks._symmetrization_particles.simulate", refuse)
+    monkeypatch.setattr("benchmarks.data.particles.simulate", refuse)
     again = cached(tmp_path, 4, 0, SHORT)
     for name, array in vars(first).items():
         np.testing.assert_array_equal(array, vars(again)[name])
-    monkeypatch.setattr("benchmarks._symmetrization_particles.simulate", lambda *_: first)
+    monkeypatch.setattr("benchmarks.data.particles.simulate", lambda *_: first)
     monkeypatch.setattr(np, "savez", refuse)
     with pytest.raises(RuntimeError):
         cached(tmp_path, 5, 0, SHORT)

@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import (
-    __main__ as command,
+from benchmarks import __main__ as command
+from benchmarks.core.cache import cached
+from benchmarks.core.fitting import Recipe
+from benchmarks.core.task import Sizes, Task
+from benchmarks.data import zoos
+from benchmarks.models.weight_networks import MAKE, statistics
+from benchmarks.models.zoo import convolutional, gru, perceptron, siren
+from benchmarks.tasks import (
     _weight_barriers as barriers,
     _weight_optimizers as optimizers,
     _weight_tasks as tasks,
-    _zoos as zoos,
     weight_spaces,
 )
-from benchmarks._cache import cached
-from benchmarks._fitting import Recipe
-from benchmarks._task import Sizes, Task
-from benchmarks._weight_rivals import MAKE, statistics
-from benchmarks._zoo_models import convolutional, gru, perceptron, siren
 
 
 def quiet(text: str) -> None:

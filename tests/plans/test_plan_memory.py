@@ -9,7 +9,7 @@ import pytest
 from helpers import every, partly_slow
 from in_numpy import in_numpy
 
-from benchmarks._layers import DIRECTIONS, LayerCase, footprint, function
+from benchmarks.speed._layers import DIRECTIONS, LayerCase, footprint, function
 from equikit.plans import apply
 from equikit.plans.execution._arrays import cut_diagonal, diagonal
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks._hard_copies import moved
-from benchmarks._hard_doubt import COVERED, HAS_DOUBT, RATIO, agreement, doubts
-from benchmarks._hard_errors import KINDS
-from benchmarks._hard_events import random_events
-from benchmarks._hard_families import FAMILIES, Family, normal
-from benchmarks._hard_methods import METHODS
-from benchmarks.hard_inputs import DOUBTED, DTYPES, LISTS, list_errors, program
+from benchmarks.accuracy._hard_copies import moved
+from benchmarks.accuracy._hard_doubt import COVERED, HAS_DOUBT, RATIO, agreement, doubts
+from benchmarks.accuracy._hard_errors import KINDS
+from benchmarks.accuracy._hard_events import random_events
+from benchmarks.accuracy._hard_families import FAMILIES, Family, normal
+from benchmarks.accuracy._hard_methods import METHODS
+from benchmarks.accuracy.hard_inputs import DOUBTED, DTYPES, LISTS, list_errors, program
 from equikit import FrameError
 
 pytestmark = pytest.mark.slow

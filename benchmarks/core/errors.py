@@ -1,0 +1,125 @@
+"""Results that are errors of a computation: table, targets and plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.core.plot import STYLES
+from benchmarks.core.report import circumstances, grid, label, left_out, rows
+from benchmarks.core.style import Style
+
+
+@dataclass(frozen=True)
+class Most:
+    """A claim: in every case the error of `rival` is at most `most`, as root mean square."""
+
+    rival: str
+    direction: str
+    most: float
+
+
+def check_targets(targets: Iterable[Most], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The largest error that each target is about."""
+    found = []
+    for target in targets:
+        errors = [
+            (record["scores"]["rms"], label(record["case"]))
+            for record in records
+            if (record["rival"], record["direction"]) == (target.rival, target.direction)
+        ]
+        if errors:
+            value, where = max(errors)
+            found.append(
+                {
+                    "rival": target.rival,
+                    "direction": target.direction,
+                    "wanted": target.most,
+                    "value": value,
+                    "worst": where,
+                    "met": value <= target.most,
+                }
+            )
+    return found
+
+
+def number(value: float) -> str:
+    """An error with two digits."""
+    return f"{value:.1e}".replace("e-0", "e-")
+
+
+def target_lines(result: Mapping[str, Any]) -> list[str]:
+    """One sentence a target."""
+    return [
+        f"{target['rival']}, {target['direction']}: at most {number(target['value'])} ({target['worst']}), wanted at "
+        f"most {number(target['wanted'])}, " + ("met" if target["met"] else "missed")
+        for target in result["targets"]
+    ]
+
+
+def _body(records: Sequence[Mapping[str, Any]], rivals: Iterable[str]) -> list[list[str]]:
+    body = []
+    for case, direction, by_rival in rows(records):
+        scores = [by_rival[rival]["scores"] if rival in by_rival else None for rival in rivals]
+        cells = ["–" if s is None else f"{number(s['rms'])} / {number(s['largest'])}" for s in scores]
+        body.append([label(case), direction, *cells])
+    return body
+
+
+def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
+    """The errors as a rich table."""
+    table = Table(title=f"{title}: root mean square / largest", title_justify="left")
+    table.add_column("case", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    for rival in rivals:
+        table.add_column(rival, justify="right")
+    for row in _body(records, rivals):
+        table.add_row(*row)
+    return table
+
+
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown: errors, and targets."""
+    records = result["measurements"]
+    lines = [circumstances(result), "", "Root of the mean square of the error / largest error, both relative:", ""]
+    lines += grid(["case", "what", *rivals], _body(records, rivals), 2)
+    lines += ["", "Targets, for the root of the mean square:", ""]
+    lines += [f"- {line}" for line in target_lines(result)]
+    return "\n".join([*lines, *left_out(records)]) + "\n"
+
+
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Draw the root mean square errors of all cases, one panel a result, and save them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found = rows(result["measurements"])
+    directions = list(dict.fromkeys(direction for _, direction, _ in found))
+    names = list(dict.fromkeys(f"{case['k']} → {case['l']}\n{case['group']}" for case, _, _ in found))
+    figure = Figure(figsize=(1.4 + 4.2 * len(directions), 3.6), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(directions), squeeze=False, sharey=True)[0]
+    for axes, direction in zip(panels, directions, strict=True):
+        for place, rival in enumerate(rivals):
+            color, marker = STYLES[place % len(STYLES)]
+            of = [by[rival]["scores"]["rms"] for _, where, by in found if where == direction and rival in by]
+            # Precision changes nothing on some machines: hollow marks let the one below be seen.
+            filled = "none" if "," in rival else color
+            axes.plot(
+                range(len(of)), of, marker, color=color, markerfacecolor=filled, markersize=7 - place % 2, label=rival
+            )
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(names)), names, fontsize=7)
+        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(direction, fontsize=10, loc="left")
+    panels[0].set_ylabel("error, root mean square, relative")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
+    figure.savefig(path)
+
+
+ERRORS = Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -1,0 +1,172 @@
+"""Results of networks trained on tasks: a table a task, targets, and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+
+from benchmarks.core.plot import STYLES, log_axis
+from benchmarks.core.report import circumstances, grid, left_out, rich_table
+from benchmarks.core.scores import check_targets, number as digits
+from benchmarks.core.style import Style
+
+Published = Mapping[tuple[str, str], str]
+"""Task and rival to the error in a paper, as sampled; the README says which paper and what differs."""
+
+WHOLE = (
+    *("parameters", "steps", "graphs", "pairs", "pairs not told apart", "copies told apart"),
+    "evaluations, at most",
+)
+SECONDS = ("seconds", "compile_seconds")
+HIDDEN = ("train_loss",)
+STEP = "loss at step "
+"""The names of losses during training, which are plotted and not tabulated."""
+
+
+def heading(name: str) -> str:
+    """A score in the head of a table."""
+    return {"seconds": "train, s", "compile_seconds": "compile, s"}.get(name, name)
+
+
+def cell(name: str, value: float | None) -> str:
+    """A score in a table."""
+    if value is None:
+        return "–"
+    if name in WHOLE:
+        return f"{value:,.0f}"
+    if name in SECONDS:
+        return f"{value:.1f}"
+    return "0" if value == 0 else digits(value)
+
+
+def by_task(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Records of each task, in the order in which they came."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        found.setdefault(record["case"]["task"], []).append(record)
+    return found
+
+
+def table(published: Published, task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and body of the table of a task."""
+    scores = [record.get("scores", {}) for record in records]
+    every = dict.fromkeys(name for one in scores for name in one)
+    names = [name for name in every if name not in HIDDEN and not name.startswith(STEP)]
+    known = any((task, record["rival"]) in published for record in records)
+    head = ["rival", *map(heading, names), *(["published"] if known else [])]
+    body = []
+    for record, score in zip(records, scores, strict=True):
+        last = [published.get((task, record["rival"]), "–")] if known else []
+        body.append([record["rival"], *(cell(name, score.get(name)) for name in names), *last])
+    return head, body
+
+
+def terminal_table(
+    published: Published, title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]
+) -> Group:
+    """The scores as rich tables."""
+    return Group(
+        *(rich_table(f"{title}: {task}", *table(published, task, of)) for task, of in by_task(records).items())
+    )
+
+
+def target_lines(result: Mapping[str, Any]) -> list[str]:
+    """One sentence a target."""
+    return [
+        f"{target['case']['task']}, {target['rival']}, {target['score']}: {digits(target['value'])}, wanted at most "
+        f"{digits(target['wanted']) if target['wanted'] else '0'}, " + ("met" if target["met"] else "missed")
+        for target in result["targets"]
+    ]
+
+
+def markdown(published: Published, result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown."""
+    records = result["measurements"]
+    lines = [circumstances(result), ""]
+    for task, of in by_task(records).items():
+        lines += [f"*{task}*", "", *grid(*table(published, task, of), 1), ""]
+    lines += ["Targets:", ""]
+    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
+    return "\n".join([*lines, *left_out(records)]) + "\n"
+
+
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Plot the errors, a panel per task: full marks as sampled, hollow ones moved; below them losses over steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    every = by_task(result["measurements"])
+    tasks = {task: of for task, of in every.items() if _errors(of)}
+    curves = {task: found for task, of in every.items() if (found := _curves(of))}
+    names = list(rivals)
+    rivals = [rival for rival in rivals if any(rival in _errors(of) for of in tasks.values())]
+    heights = [0.9 + 0.3 * len(rivals), *([2.6] if curves else [])]
+    figure = Figure(figsize=(1.6 + 2.7 * len(tasks), sum(heights)), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    panels = upper.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
+    for axes, (task, of) in zip(panels, tasks.items(), strict=False):
+        for rival, errors in _errors(of).items():
+            color, marker = STYLES[rivals.index(rival) % len(STYLES)]
+            row = rivals.index(rival)
+            axes.plot(errors["as drawn"], row, marker, color=color, markersize=7)
+            axes.plot(errors["moved"], row, marker, color=color, markersize=11, markerfacecolor="none")
+        log_axis(axes)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.grid(True, axis="both", which="major", color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(task, fontsize=10, loc="left")
+        axes.set_xlabel("error")
+    panels[0].set_yticks(range(len(rivals)), rivals)
+    panels[0].set_ylim(len(rivals) - 0.5, -0.5)
+    for part in lower:
+        _draw_curves(part.subplots(1, len(curves), squeeze=False)[0], curves, names)
+    figure.savefig(path)
+
+
+def _draw_curves(
+    panels: Iterable[Any], curves: Mapping[str, Mapping[str, Mapping[int, float]]], names: list[str]
+) -> None:
+    """Losses over steps, a panel a task."""
+    for axes, (task, of) in zip(panels, curves.items(), strict=True):
+        for rival, losses in of.items():
+            color, marker = STYLES[names.index(rival) % len(STYLES)]
+            axes.plot([*losses], [*losses.values()], marker=marker, color=color, markersize=5, label=rival)
+        axes.set_yscale("log")
+        axes.grid(True, which="both", color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(task, fontsize=10, loc="left")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _curves(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """Rival to steps and the losses there."""
+    found = {}
+    for record in records:
+        scores = record.get("scores") or {}
+        losses = {int(name.removeprefix(STEP)): value for name, value in scores.items() if name.startswith(STEP)}
+        if losses:
+            found[record["rival"]] = losses
+    return found
+
+
+def _errors(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Rival to the errors as drawn and moved, where both are above zero."""
+    found = {}
+    for record in records:
+        scores = record.get("scores", {})
+        errors = {name: scores.get(f"error, {name}", 0.0) for name in ("as drawn", "moved")}
+        if min(errors.values()) > 0:
+            found[record["rival"]] = errors
+    return found
+
+
+def style(published: Published) -> Style:
+    """Return how results are checked and shown, next to published ones."""
+    return Style(check_targets, partial(markdown, published), partial(terminal_table, published), target_lines, plot)

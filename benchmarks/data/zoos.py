@@ -1,0 +1,192 @@
+"""Zoos: many networks trained at once, each with its own start, task or recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.core.cache import cached
+from benchmarks.data.digits import Digits, digits
+from benchmarks.models.zoo import PIXELS, Model, Params, convolutional, gru, perceptron, siren
+
+Tell = Callable[[str], None]
+SHARE_OF_TESTS = 0.2
+"""The number of digits that measure how well the networks of a zoo generalize."""
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """Networks of one architecture.
+
+    Attributes:
+        model: the architecture.
+        params: arrays with one row a network.
+        targets: what is to be told from the parameters, one row a network.
+    """
+
+    model: Model
+    params: dict[str, np.ndarray]
+    targets: np.ndarray
+
+
+def train_many(
+    name: str,
+    model: Model,
+    loss: Callable[[Params, Any, jax.Array], jax.Array],
+    own: Any,
+    count: int,
+    steps: int,
+    seed: int,
+    tell: Tell,
+    chunk: int = 64,
+) -> dict[str, np.ndarray]:
+    """Train networks by Adam, many at once.
+
+    Args:
+        name: for `tell`.
+        model: the architecture.
+        loss: parameters, what belongs to one network, and a key, to a number.
+        own: a dictionary of arrays with one row a network; `rate`, `scale` of the start and `decay` are understood.
+        count: of networks.
+        steps: of training.
+        seed: of starts and batches.
+        tell: is told how many are done.
+        chunk: networks that are trained at once, with one compiled program for all chunks.
+    """
+    adam = optax.scale_by_adam()
+
+    def one(key: jax.Array, own: Any) -> Params:
+        start, draws = jax.random.split(key)
+        params = model.init(start, own.get("scale", 1.0))
+
+        def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
+            params, memory = carry
+            updates, memory = adam.update(jax.grad(loss)(params, own, key), memory)
+            decay = own.get("decay", 0.0)
+            params = jax.tree.map(lambda p, u: p - own["rate"] * (u + decay * p), params, updates)
+            return (params, memory), None
+
+        (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), jax.random.split(draws, steps))
+        return params
+
+    run = jax.jit(jax.vmap(one))
+    keys = jax.random.split(jax.random.key(seed), count)
+    found = []
+    for first in range(0, count, chunk):
+        tell(f"{name}: {first} of {count} networks trained")
+        # The last chunk is filled up, so that it needs no program of its own.
+        index = np.minimum(np.arange(first, first + chunk), count - 1)
+        found.append(jax.tree.map(np.asarray, run(keys[index], jax.tree.map(lambda a, i=index: a[i], own))))
+    return {key: np.concatenate([part[key] for part in found])[:count] for key in found[0]}
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float, count: int) -> np.ndarray:
+    return np.exp(generator.uniform(np.log(low), np.log(high), count)).astype(np.float32)
+
+
+def sines(folder: Path, count: int, seed: int, tell: Tell, steps: int = 300, points: int = 64) -> Zoo:
+    """Networks for x to sin(a x) on [-π, π], with a from 0.5 to 10; a is to be predicted."""
+    model = siren((1, 32, 32, 1))
+    frequencies = np.random.default_rng(seed).uniform(0.5, 10, count).astype(np.float32)
+    x = jnp.linspace(-np.pi, np.pi, points)[:, None]
+
+    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
+        return jnp.mean((model.train(params, x / np.pi) - jnp.sin(own["target"] * x)) ** 2)
+
+    def make() -> dict[str, np.ndarray]:
+        own = {"target": frequencies, "rate": np.full(count, 3e-3, np.float32)}
+        return train_many("sine networks", model, loss, own, count, steps, seed, tell)
+
+    settings = {"count": count, "seed": seed, "steps": steps, "points": points}
+    return Zoo(model, cached(folder, "sines", settings, make), frequencies)
+
+
+def images(folder: Path, train: int, test: int, seed: int, tell: Tell, steps: int = 200) -> Zoo:
+    """Networks from a position to the brightness of a digit there; the digit is to be predicted.
+
+    Images of the training rows come again with another start, where there are more rows than images; those of the
+    test rows, which are the last, are others. Starts are small, sines slow and weights decay: a network with more
+    weights than there are pixels keeps its start otherwise, and hardly anything of the image is to be seen.
+    """
+    model, data = siren((2, 32, 32, 1), 3.0, 3.0), digits(seed)
+    shown = len(data) - test
+    rows = np.concatenate([np.arange(train) % shown, np.arange(shown, shown + test)])
+    places = np.stack(np.meshgrid(*[np.linspace(-1, 1, PIXELS)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    x = jnp.asarray(places, jnp.float32)
+
+    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
+        return jnp.mean((model.train(params, x)[:, 0] - own["image"]) ** 2)
+
+    def make() -> dict[str, np.ndarray]:
+        numbers = {"rate": 1e-2, "scale": 0.5, "decay": 0.03}
+        own = {name: np.full(len(rows), value, np.float32) for name, value in numbers.items()}
+        own["image"] = data.inputs[rows].reshape(len(rows), -1)
+        return train_many("images as networks", model, loss, own, len(rows), steps, seed, tell)
+
+    settings = {"train": train, "test": test, "seed": seed, "steps": steps}
+    return Zoo(model, cached(folder, "images", settings, make), data.labels[rows])
+
+
+def classifiers(
+    name: str, folder: Path, count: int, seed: int, tell: Tell, *, steps: int = 150, batch: int = 32
+) -> Zoo:
+    """Networks that classify digits, with individual learning rates, starts, decays and lengths of training.
+
+    Their accuracy on digits that they have not seen is to be told.
+    """
+    model, rates = CLASSIFIERS[name]()
+    data = digits(seed)
+    split = round(SHARE_OF_TESTS * len(data))
+    test, train = data.take(slice(0, split)), data.take(slice(split, len(data)))
+    generator = np.random.default_rng([seed, 2])
+    own = {
+        "rate": _log_uniform(generator, *rates, count),
+        "scale": _log_uniform(generator, 0.3, 1.5, count),
+        "decay": _log_uniform(generator, 1e-4, 0.1, count),
+        "noise": generator.choice([0.0, 0.3], count).astype(np.float32),
+    }
+    x, y = _flat(name, train), jnp.asarray(train.labels)
+
+    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
+        draw, wrong, label = jax.random.split(key, 3)
+        rows = jax.random.randint(draw, (batch,), 0, len(train))
+        labels = jnp.where(
+            jax.random.bernoulli(wrong, own["noise"], (batch,)), jax.random.randint(label, (batch,), 0, 10), y[rows]
+        )
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(model.train(params, x[rows]), labels))
+
+    def make() -> dict[str, np.ndarray]:
+        params = train_many(name, model, loss, own, count, steps, seed, tell)
+        return {**params, "accuracy": _accuracies(model, params, _flat(name, test), test.labels)}
+
+    settings = {"count": count, "seed": seed, "steps": steps, "batch": batch, "rates": rates}
+    found = dict(cached(folder, name.replace(" ", "-"), settings, make))
+    accuracy = found.pop("accuracy")
+    return Zoo(model, found, accuracy)
+
+
+CLASSIFIERS: dict[str, Callable[[], tuple[Model, tuple[float, float]]]] = {
+    "perceptrons": lambda: (perceptron((PIXELS**2, 32, 32, 10)), (1e-4, 3e-3)),
+    "convolutional networks": lambda: (convolutional((8, 16)), (3e-4, 2e-2)),
+    "recurrent networks": lambda: (gru(16), (3e-4, 2e-2)),
+}
+"""The models, and from which rates of learning to which they are trained."""
+
+
+def _flat(name: str, data: Digits) -> jax.Array:
+    images = jnp.asarray(data.inputs)
+    return images.reshape(len(images), -1) if name == "perceptrons" else images
+
+
+def _accuracies(model: Model, params: Params, x: jax.Array, labels: np.ndarray, chunk: int = 64) -> np.ndarray:
+    run = jax.jit(jax.vmap(lambda p: jnp.mean(jnp.argmax(model.train(p, x), -1) == labels)))
+    count = len(next(iter(params.values())))
+    parts = [run({key: a[i : i + chunk] for key, a in params.items()}) for i in range(0, count, chunk)]
+    return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,144 @@
+"""The rivals of the benchmark `weight_spaces`: on flattened weights, statistics, functionals, graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from benchmarks.core.fitting import rows_of
+from benchmarks.core.trained import Rival
+from benchmarks.tasks._weight_tasks import WeightTask
+from equikit.weightspace import NFN, UNF, DWSNet, MessagePassing, ParameterGraph, RelationalTransformer, Standardize
+
+WIDTH, HIDDEN = 16, 128
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class Perceptron(nnx.Module):
+    """Dense layers on features of parameters.
+
+    Args:
+        features: standardized parameters to an array `[N, features]`.
+        standardize: of the parameters.
+        width: how many features there are.
+        outputs: numbers.
+        rngs: random keys.
+    """
+
+    def __init__(
+        self,
+        features: Callable[[Any], jax.Array],
+        standardize: Standardize,
+        width: int,
+        outputs: int,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.features, self.standardize = features, standardize
+        sizes = [width, HIDDEN, HIDDEN, HIDDEN, outputs]
+        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)])
+        self.norm = nnx.LayerNorm(width, rngs=rngs)
+
+    def __call__(self, params: Any) -> jax.Array:
+        """Parameters `[N, ...]` to numbers `[N, outputs]`."""
+        x = self.norm(self.features(self.standardize(params)))
+        for layer in self.layers[:-1]:
+            x = jax.nn.relu(layer(x))
+        return self.layers[-1](x)
+
+
+def flattened(params: Any) -> jax.Array:
+    """All weights, one after another."""
+    return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(params)], axis=-1)
+
+
+def statistics(params: Any) -> jax.Array:
+    """Of each array the mean, the deviation and quantiles, as Unterthiner et al., arXiv:2002.11448, take them."""
+    found = []
+    for leaf in jax.tree.leaves(params):
+        flat = leaf.reshape(len(leaf), -1)
+        some = [jnp.mean(flat, axis=-1), jnp.std(flat, axis=-1), *jnp.quantile(flat, jnp.array(QUANTILES), axis=-1)]
+        found.append(jnp.stack(some, axis=-1))
+    return jnp.concatenate(found, axis=-1)
+
+
+def _called(outputs: int) -> Callable[[Any, Any, jax.Array], jax.Array]:
+    def apply(module: Any, inputs: Any, key: jax.Array) -> jax.Array:
+        found: jax.Array = module(inputs)
+        return found if outputs > 1 else found[..., 0]
+
+    return apply
+
+
+def perceptron(features: Callable[[Any], jax.Array], augmented: bool = False) -> Callable[[WeightTask, int], Rival]:
+    """On features of the parameters."""
+
+    def build(task: WeightTask, seed: int) -> Rival:
+        example = task.task.train[0]
+        width = features(jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), example)).shape[-1]
+        module = Perceptron(features, Standardize(task.spec, example), width, task.outputs, nnx.Rngs(seed))
+        return Rival(module, _called(task.outputs), augmented=augmented)
+
+    return build
+
+
+def functional(
+    kind: Callable[..., nnx.Module], channels: Sequence[int], **options: Any
+) -> Callable[[WeightTask, int], Rival]:
+    """Equivariant layers, and a perceptron on their invariants."""
+
+    def build(task: WeightTask, seed: int) -> Rival:
+        module = kind(
+            task.spec,
+            [1, *channels],
+            out="",
+            head=[HIDDEN, task.outputs],
+            statistics=task.task.train[0],
+            rngs=nnx.Rngs(seed),
+            **options,
+        )
+        return Rival(module, _called(task.outputs))
+
+    return build
+
+
+class OnGraph(nnx.Module):
+    """A network on the graph of standardized parameters."""
+
+    def __init__(self, network: nnx.Module, standardize: Standardize) -> None:
+        self.network, self.standardize = network, standardize
+
+    def __call__(self, params: Any) -> jax.Array:
+        """Parameters `[N, ...]` to numbers `[N, outputs]`."""
+        found: jax.Array = self.network(self.standardize(params))
+        return found
+
+
+def on_graph(kind: Callable[..., nnx.Module], hidden: Sequence[int], steps: int) -> Callable[[WeightTask, int], Rival]:
+    """A network on the graph of the parameters, with a node a neuron; for so many steps, made up to whole epochs."""
+
+    def build(task: WeightTask, seed: int) -> Rival:
+        rngs = nnx.Rngs(seed)
+        network = kind(ParameterGraph(task.spec), [1, *hidden, task.outputs], out="", rngs=rngs)
+        module = OnGraph(network, Standardize(task.spec, task.task.train[0]))
+        all_steps = task.task.recipe.steps(rows_of(task.task.train))
+        return Rival(module, _called(task.outputs), share=min(1.0, steps / all_steps))
+
+    return build
+
+
+CHANNELS = (WIDTH, WIDTH, HIDDEN)
+MAKE: dict[str, Callable[[WeightTask, int], Rival]] = {
+    "flat": perceptron(flattened),
+    "flat, augmented": perceptron(flattened, augmented=True),
+    "statistics": perceptron(statistics),
+    "DWSNet": functional(DWSNet, CHANNELS),
+    "NFN": functional(NFN, CHANNELS),
+    "UNF": functional(UNF, CHANNELS),
+    "message passing": on_graph(MessagePassing, (WIDTH, WIDTH), 300),
+    "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH), 100),
+}

@@ -1,0 +1,139 @@
+"""Results of `scaling`: bytes that devices exchange and expected efficiency, as tables and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.core.plot import STYLES
+from benchmarks.core.report import circumstances, grid
+from benchmarks.core.style import Style
+from benchmarks.speed._collectives import KINDS
+from benchmarks.speed._scaling_model import MACHINES
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A claim: on this number of devices a score of a layout is at most `most`."""
+
+    rival: str
+    devices: int
+    score: str
+    most: float
+
+
+def check_targets(targets: Iterable[Bound], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The scores of the targets whose cases were run."""
+    found = []
+    for target in targets:
+        for record in records:
+            if (record["rival"], record["case"]["devices"]) == (target.rival, target.devices):
+                value = record["scores"][target.score]
+                entry = {"rival": target.rival, "case": record["case"], "score": target.score}
+                found.append(entry | {"wanted": target.most, "value": value, "met": value <= target.most})
+    return found
+
+
+def target_lines(result: Mapping[str, Any]) -> list[str]:
+    """One sentence a target."""
+    lines = []
+    for target in result["targets"]:
+        if target["score"] == "beyond_weights":
+            text = f"{target['value']:,.0f} bytes exchanged beside the gradient, wanted at most {target['wanted']:,.0f}"
+        else:
+            machine = target["score"].removeprefix("loss ")
+            text = f"efficiency {1 - target['value']:.1%} on {machine}, wanted at least {1 - target['wanted']:.0%}"
+        where = f"{target['rival']}, {target['case']['devices']} devices"
+        lines.append(f"{where}: {text}, " + ("met" if target["met"] else "missed"))
+    return lines
+
+
+def megabytes(value: float) -> str:
+    """Bytes as MB with three digits; nothing is a dash."""
+    mb = value / 1e6
+    return "–" if not value else f"{mb:,.0f}" if mb >= 100 else f"{mb:.1f}" if mb >= 10 else f"{mb:.2f}"
+
+
+HEAD = ("layout", "devices", "GFLOP", "memory, MB", *KINDS, "sent, MB", "collectives")
+EXPECTED = ("layout", "devices", *(f"{name}, {what}" for name in MACHINES for what in ("µs", "efficiency")))
+
+
+def rows(records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
+    """The cells of both tables: what is counted, what is expected."""
+    counted, expected = [], []
+    for rival in rivals:
+        for record in (record for record in records if record["rival"] == rival):
+            s, devices = record["scores"], str(record["case"]["devices"])
+            moved = [megabytes(s[f"moved {kind}"]) for kind in KINDS]
+            counted.append([rival, devices, f"{s['flops'] / 1e9:.2f}", megabytes(s["bytes"]), *moved])
+            counted[-1] += [megabytes(s["moved"]), f"{s['collectives']:.0f}"]
+            expected.append([rival, devices])
+            for name in MACHINES:
+                expected[-1] += [f"{s[f'us {name}']:,.0f}", f"{s[f'efficiency {name}']:.1%}"]
+    return counted, expected
+
+
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown."""
+    counted, expected = rows(result["measurements"], list(rivals))
+    lines = [circumstances(result), "", "Of one device, in one step; bytes sent by kind of collective, in MB:", ""]
+    lines += [*grid(HEAD, counted, 1), "", "Expected time of a step, and efficiency beside one device:", ""]
+    lines += [*grid(EXPECTED, expected, 1), "", "Targets:", ""]
+    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
+    return "\n".join(lines) + "\n"
+
+
+def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
+    """What is expected as a rich table, with what is sent."""
+    table = Table(
+        title=f"{title}: MB sent by a device in a step, and expected time and efficiency", title_justify="left"
+    )
+    for name in ("layout", "devices", "sent, MB", *EXPECTED[2:]):
+        table.add_column(name, justify="left" if name == "layout" else "right")
+    for one, other in zip(*rows(records, rivals), strict=True):
+        table.add_row(*one[:2], one[-2], *other[2:])
+    return table
+
+
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Draw bytes sent and expected efficiencies over the number of devices, and save them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
+
+    figure = Figure(figsize=(1.2 + 3.4 * (1 + len(MACHINES)), 3.8), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 1 + len(MACHINES))
+    for place, rival in enumerate(rivals):
+        points = [record for record in result["measurements"] if record["rival"] == rival and record["case"][axis] > 1]
+        devices = [record["case"][axis] for record in points]
+        color, marker = STYLES[place]
+        style = {"color": color, "marker": marker, "linewidth": 2.4 if place == 0 else 1.4, "label": rival}
+        panels[0].plot(devices, [record["scores"]["moved"] / 1e6 for record in points], **style)
+        for axes, name in zip(panels[1:], MACHINES, strict=True):
+            axes.plot(devices, [record["scores"][f"efficiency {name}"] for record in points], **style)
+    counts = sorted({record["case"][axis] for record in result["measurements"]} - {1})
+    for axes, title in zip(
+        panels, ["MB that a device sends", *(f"efficiency, {name}" for name in MACHINES)], strict=True
+    ):
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(counts))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_xlabel(axis)
+    panels[0].set_yscale("log")
+    for axes in panels[1:]:
+        axes.set_ylim(0, 1.05)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
+    figure.savefig(path)
+
+
+SCALING = Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -1,0 +1,251 @@
+"""Layers on an accelerator, in less than ten minutes: checked, then timed relative to the device's peak."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.core.harness import relative_error
+from benchmarks.core.measurement import Measurement
+from benchmarks.speed._accelerator_report import STYLE, Share
+from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, account, function
+
+__all__ = ["AXIS", "PANEL", "RIVALS", "STYLE", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "run"]
+
+TITLE = "Layers on an accelerator"
+SUMMARY = "layers on an accelerator over the bandwidth of a copy, float32 and bfloat16; needs one, but for --quick"
+PANEL, AXIS = ("group",), "n"
+RIVALS: dict[str, str] = {
+    "float32": "the layer, `precision=None`",
+    "bfloat16": "the layer with weights and input in bfloat16",
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+TARGETS = tuple(Share(rival, {"group": "S", "k": 2, "l": 2}, "forward", 0.6) for rival in RIVALS)
+# Largest error over the largest entry, of the naive method in float32 at highest precision. With `precision=None` an
+# accelerator may round the factors of products in float32 to fewer bits: 11 with TF32.
+TOLERANCE = {"float32": 5e-3, "bfloat16": 5e-2}
+HIGHEST = 1e-5
+
+FULL = (
+    LayerCase("S", 2, 2, 256, 32, 32),
+    LayerCase("S", 3, 3, 64, 4, 32),
+    LayerCase("O", 3, 3, 3, 65_536, 32),
+    LayerCase(MIXED, 2, 2, 1024, 512, 32),
+)
+QUICK = (
+    LayerCase("S", 2, 2, 16, 2, 8),
+    LayerCase("S", 3, 1, 4, 2, 8),
+    LayerCase("O", 3, 1, 3, 16, 8),
+    LayerCase(MIXED, 2, 2, 16, 2, 8),
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The budget of a run.
+
+    Attributes:
+        seconds: of the whole run, after which no case is begun.
+        turns, turn: how often a number of calls is timed together, and seconds of it aimed at.
+        stream: bytes that are copied to measure the bandwidth.
+        side: of the matrices whose product is timed.
+    """
+
+    seconds: float = 500.0
+    turns: int = 9
+    turn: float = 0.08
+    stream: int = 2**30
+    side: int = 8192
+
+
+def limits(quick: bool) -> Budget:
+    """The limits of a run."""
+    return Budget(turns=3, turn=0.002, stream=2**22, side=128) if quick else Budget()
+
+
+def cases(quick: bool) -> list[LayerCase | None]:
+    """Return the device's peak (`None`), then the layers."""
+    return [None, *(QUICK if quick else FULL)]
+
+
+def small(case: LayerCase) -> LayerCase:
+    """Return the same layer at a size at which the naive method runs."""
+    return replace(case, n=min(case.n, 4), batch=2, channels=min(case.channels, 8))
+
+
+def timed(call: Callable[[], Any], budget: Budget) -> list[float]:
+    """Return seconds per call, for calls that are dispatched together and awaited once."""
+    jax.block_until_ready(call())
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    count = int(min(max(budget.turn / max(time.perf_counter() - start, 1e-7), 1), 500))
+    times = []
+    for _ in range(budget.turns):
+        start, result = time.perf_counter(), None
+        for _ in range(count):
+            result = call()  # what came before is given up, so that its memory is free again
+        jax.block_until_ready(result)
+        times.append((time.perf_counter() - start) / count)
+    return times
+
+
+def flat(result: Any) -> dict[str, jax.Array]:
+    """The arrays of an output, or of a loss with gradients, by place, in float32."""
+    return {str(i): leaf.astype(jnp.float32) for i, leaf in enumerate(jax.tree.leaves(result))}
+
+
+def check(case: LayerCase, direction: str) -> dict[str, float]:
+    """Errors of a small layer against the naive method, over the largest entry.
+
+    Raises:
+        AssertionError: if one is larger than rounding explains.
+    """
+    case, errors = small(case), {}
+    wanted = jax.jit(function(case, direction, method="naive", precision="highest"))
+    for rival, dtype in DTYPES.items():
+        arrays = case.arrays(dtype)
+        exact = flat(wanted(*jax.tree.map(lambda a: a.astype(jnp.float32), arrays)))
+        errors[rival] = relative_error(flat(jax.jit(function(case, direction))(*arrays)), exact)
+        bounds = {rival: TOLERANCE[rival]}
+        if rival == "float32":
+            name, bounds["float32, highest"] = "float32, highest", HIGHEST
+            found = jax.jit(function(case, direction, precision="highest"))(*arrays)
+            errors[name] = relative_error(flat(found), exact)
+        for name, bound in bounds.items():
+            if not errors[name] <= bound:
+                raise AssertionError(f"{name} differs from the naive method by {errors[name]:.1e}: {case}, {direction}")
+    return errors
+
+
+def roofs(budget: Budget) -> list[Measurement]:
+    """Return the bandwidth of a copy and the rate of a product, for each dtype."""
+    found = []
+    for rival, dtype in DTYPES.items():
+        x = jnp.ones(budget.stream // jnp.dtype(dtype).itemsize, dtype)
+        copy = Measurement({"group": "a copy", "n": x.size}, "roof", rival)
+        copy.times = timed(functools.partial(jax.jit(lambda x: x + 1), x), budget)
+        copy.summarize()
+        assert copy.median is not None
+        copy.scores = {"bytes_a_second": 2 * x.nbytes / copy.median}
+        a = jnp.ones((budget.side, budget.side), dtype)
+        product = Measurement({"group": "a product", "n": budget.side}, "roof", rival)
+        product.times = timed(functools.partial(jax.jit(jnp.matmul), a, a), budget)
+        product.summarize()
+        assert product.median is not None
+        product.scores = {"flops_a_second": 2 * budget.side**3 / product.median}
+        found += [copy, product]
+    return found
+
+
+def least_bytes(case: LayerCase, direction: str, dtype: Any) -> int:
+    """Return the bytes that have to be moved: forward the input is read and the output written.
+
+    In training the output is read again for its cotangent, the input for the gradients of weights, and the gradient by
+    the input is written. Weights hardly count.
+    """
+    whole = case.tensor_bytes(dtype)
+    if direction == "forward":
+        return whole
+    given = jnp.dtype(dtype).itemsize * _entries(case)
+    return 2 * whole + given
+
+
+def _entries(case: LayerCase) -> int:
+    size = 1
+    for one in case.shape(case.k):
+        size *= one
+    return size
+
+
+def least_flops(case: LayerCase, direction: str) -> int:
+    """Return the operations of the plan; its gradients by weights and by input take as many each."""
+    free = {label: case.n for label, size in case.plan.signature.sizes.items() if size is None}
+    flops, _ = case.plan.cost(batch=case.batch, n=free or None)
+    return int(flops) * (1 if direction == "forward" else 3)
+
+
+def kernels(text: str) -> dict[str, float]:
+    """Count the operations of some kinds in the compiled program."""
+    (entry,) = re.findall(r"^ENTRY .*?^}", text, re.MULTILINE | re.DOTALL)
+    names = Counter(re.findall(r" (fusion|custom-call|dot|copy|transpose|convolution)\(", entry))
+    return {f"kernels: {name}": float(count) for name, count in names.items()}
+
+
+def measure(case: LayerCase, direction: str, rival: str, budget: Budget, roof: Mapping[str, float]) -> Measurement:
+    """Compile a layer, read its memory, and time it."""
+    dtype = DTYPES[rival]
+    m = Measurement({**asdict(case)}, direction, rival)
+    start = time.perf_counter()
+    lowered = jax.jit(function(case, direction)).lower(*case.abstract(dtype))
+    m.trace_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    m.compile_seconds = time.perf_counter() - start
+    found = account(case, compiled, dtype)
+    m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
+    m.peak_bytes = found.total
+    x = jax.random.normal(jax.random.key(0), case.shape(case.k), dtype)
+    m.times = timed(functools.partial(compiled, case.weights(dtype), x), budget)
+    m.summarize()
+    assert m.median is not None
+    moved, flops = least_bytes(case, direction, dtype), least_flops(case, direction)
+    copied, multiplied = moved / roof["bytes_a_second"], flops / roof["flops_a_second"]
+    m.flops = float(flops)
+    m.scores = {
+        "bytes": float(moved),
+        "share_of_copy": copied / m.median,
+        "share_of_roof": max(copied, multiplied) / m.median,
+        "over_input_and_output": found.ratio,
+        **kernels(compiled.as_text()),
+    }
+    return m
+
+
+def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
+    """Measure the device, then check and time layer after layer.
+
+    Raises:
+        SystemExit: if JAX sees no accelerator, unless the run is quick.
+    """
+    platform = jax.default_backend()
+    if platform == "cpu" and not quick:
+        raise SystemExit(
+            "python -m benchmarks accelerator needs an accelerator, and JAX sees only the CPU here.\n"
+            "Install JAX for yours (pip install 'jax[cuda13]'), or pass --quick: it runs tiny sizes on the CPU, to see "
+            "that everything works."
+        )
+    budget, start = limits(quick), time.perf_counter()
+    roof: dict[str, dict[str, float]] = {}
+    for case in cases(quick):
+        if case is None:
+            tell("a copy, and a product")
+            found = roofs(budget)
+            for m in found:
+                roof.setdefault(m.rival, {}).update(m.scores or {})
+            yield found
+            continue
+        measurements = []
+        for direction in DIRECTIONS:
+            tell(f"{case.group}, {case.k} -> {case.l}, {direction}: check")
+            late = time.perf_counter() - start > budget.seconds
+            errors = {} if late else check(case, direction)
+            for rival in RIVALS:
+                if late or time.perf_counter() - start > budget.seconds:
+                    m = Measurement(asdict(case), direction, rival, "skipped")
+                    m.reason = f"{budget.seconds:g} s had passed"
+                else:
+                    tell(f"{case.group}, {case.k} -> {case.l}, {direction}, {rival}")
+                    m = measure(case, direction, rival, budget, roof[rival])
+                    m.relative_error = errors[rival]
+                    if rival == "float32" and m.scores is not None:
+                        m.scores["error_at_highest"] = errors["float32, highest"]
+                measurements.append(m)
+        yield measurements

@@ -1,0 +1,164 @@
+"""One diagram times a tensor: the complexity of the paper, operation counts, and the growth of measured time with n."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.core.harness import Harness, Limits, relative_error
+from benchmarks.core.measurement import Measurement
+from benchmarks.core.targets import Target
+from benchmarks.speed._diagram_cases import BATCH, OVERHEAD, RIVALS, Row, free_rows, headed_rows
+from benchmarks.speed._diagram_report import STYLE
+from equikit.diagrams import Diagram, Factorization
+from equikit.plans import apply, plan, weight_shapes
+
+__all__ = ["AXIS", "PANEL", "RIVALS", "STYLE", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "run"]
+
+TITLE = "A diagram times a tensor"
+SUMMARY = "one diagram of S, O, SO, Sp, A times a tensor: the paper's complexity, operations counted, growth of time"
+PANEL, AXIS = ("group",), "n"
+TARGETS: tuple[Target, ...] = ()
+
+# No powers of two, where strided axes meet in few cache lines; even for Sp. Arrays are larger than the caches of a core
+# and smaller than what is fetched from the system anew for each call (32 MiB with glibc; for a plan all its buffers
+# together): crossing either border looks like growth.
+SIZES = {(2, 2): (1000, 1260, 1600, 2000, 2400, 2800), (3, 1): (200, 230, 260, 300, 350, 400)}
+SIZES |= dict.fromkeys([(3, 3), (2, 3)], (100, 116, 134, 152, 174, 196))
+PLAN_SIZES = {(2, 2): (400, 500, 640, 800, 1000, 1260), (3, 1): (100, 120, 140, 160, 180, 200)}
+PLAN_SIZES |= {(3, 3): (36, 44, 52, 60, 70, 84), (2, 3): (54, 62, 70, 84, 100, 116)}
+DENSE_SIZES = {4: (34, 40, 48, 56, 62, 70), 5: (18, 20, 24, 28, 32), 6: (10, 12, 14, 16, 18)}
+QUICK_SIZES = {(2, 2): (100, 160, 250), (3, 1): (20, 28, 40)}
+QUICK_DENSE = {4: (8, 12, 16)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A diagram at a size, and which rivals run.
+
+    Attributes:
+        row: the diagram.
+        n: its size.
+        factored, plan, dense: which rivals, the first of them in both forms.
+        batch: vectors at once where there is a head.
+        overhead: whether it is run for the sake of the overhead.
+    """
+
+    row: Row
+    n: int
+    factored: bool = True
+    plan: bool = True
+    dense: bool = True
+    batch: int = BATCH
+    overhead: bool = False
+
+    @property
+    def record(self) -> dict[str, Any]:
+        row = self.row
+        record = {"k": row.k, "l": row.l, "group": row.family, "diagram": row.blocks, "n": self.n}
+        return record if row.bound is None else record | {"batch": self.batch}
+
+
+def cases(quick: bool) -> list[Case]:
+    """In the order in which they are run."""
+    found = []
+    for row in free_rows():
+        if quick and (row.k, row.l) not in QUICK_SIZES:
+            continue
+        sizes, plans = ((QUICK_SIZES if quick else table)[row.k, row.l] for table in (SIZES, PLAN_SIZES))
+        dense = (QUICK_DENSE if quick else DENSE_SIZES)[row.k + row.l]
+        found += [Case(row, 2, overhead=True)]
+        found += [Case(row, n, n in sizes, n in plans, n in dense) for n in sorted({*sizes, *plans, *dense})]
+    for row in headed_rows():
+        if row.bound is not None and not (quick and (row.k + row.l > 4 or row.bound > 4)):
+            found += [Case(row, row.bound, batch=1, overhead=True), Case(row, row.bound)]
+    return found
+
+
+def limits(quick: bool) -> Limits:
+    """Seconds of timed calls for a rival at one size."""
+    return (
+        Limits(seconds=0.002, least=3, patience=0.1) if quick else Limits(seconds=0.08, least=5, most=100, patience=0.6)
+    )
+
+
+def batched(row: Row) -> Factorization:
+    """Return the factorization to apply: with a head, that of the diagram next to an identity for the batch."""
+    if row.bound is None:
+        return row.diagram.factor()
+    (term,) = row.diagram.tensor(Diagram.identity("batch")).terms
+    return term.diagram.factor()
+
+
+def calls(case: Case, seed: int) -> dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]]:
+    """For each rival the timed call and its result `[*axes]`, with a head `[*axes, batch]`; and the expected one."""
+    row, n = case.row, case.n
+    batch = () if row.bound is None else (case.batch,)
+    x = np.random.default_rng(seed).standard_normal((*(n,) * row.k, *batch), np.float32)
+    shape = (*(n,) * row.l, *batch)
+    factored = functools.partial(batched(row).apply, x, {"x": n, "batch": case.batch})
+    found: dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]] = {"expected": (factored, factored)}
+    if case.factored:
+        out = np.empty(shape, np.float32)
+        found["factored"] = factored, factored
+        found["factored, written"] = (lambda: np.copyto(out, factored())), lambda: out
+    if case.plan:
+        planned = compiled_plan(row, n, x)
+        found["plan"] = planned, lambda: np.moveaxis(np.asarray(planned()), 0, -1).reshape(shape)
+    if case.dense:
+        matrix = jnp.asarray(row.diagram.matrix(n).astype(np.float32))
+        product = compiled(jnp.matmul, matrix, jnp.asarray(x.reshape(n**row.k, *batch)))
+        found["dense"] = product, lambda: np.asarray(product()).reshape(shape)
+    return found
+
+
+def compiled(function: Callable[..., jax.Array], *arguments: Any) -> Callable[[], jax.Array]:
+    """The call of a function with these arguments, compiled ahead."""
+    run = jax.jit(function).lower(*arguments).compile()
+    return lambda: jax.block_until_ready(run(*arguments))
+
+
+def compiled_plan(row: Row, n: int, x: np.ndarray) -> Callable[[], jax.Array]:
+    """The plan of the shape at this size, with a weight for the row's diagram only: `[batch, *axes, 1]`."""
+    the_plan = plan(row.space)
+    ((name, shape),) = weight_shapes(the_plan).items()
+    weights = jnp.zeros(shape).at[list(row.space.diagrams).index(row.diagram)].set(1.0)
+    array = jnp.asarray(x[None] if row.bound is None else np.moveaxis(x, -1, 0))[..., None]
+    return compiled(lambda weights, x: apply(the_plan, x, {name: weights}), weights, array)
+
+
+def measure(case: Case, harness: Harness, seed: int) -> list[Measurement]:
+    """Time the rivals in turns, after comparing their results.
+
+    Raises:
+        AssertionError: if two rivals differ by more than rounding of float32 sums.
+    """
+    ready, rivals = [], calls(case, seed)
+    expected = rivals.pop("expected")[1]()
+    for rival, (call, result) in rivals.items():
+        m = Measurement(case.record, f"{case.row.k} → {case.row.l}", rival + OVERHEAD * case.overhead)
+        call()
+        got = result()
+        m.relative_error = relative_error({"y": jnp.asarray(got)}, {"y": jnp.asarray(expected)})
+        if m.relative_error > 1e-3:
+            raise AssertionError(f"{rival} differs by {m.relative_error:.1e} of the largest entry: {case}")
+        ready.append((m, call))
+    harness.rounds(ready)
+    for m, _ in ready:
+        m.summarize()
+    return [m for m, _ in ready]
+
+
+def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
+    """Measure case after case."""
+    harness = Harness(limits(quick), seed, clock=time.process_time)  # growth, whatever else the machine does
+    for case in cases(quick):
+        tell(f"{case.record}")
+        yield measure(case, harness, seed)

@@ -1,0 +1,140 @@
+"""Growth of a layer's time and memory with n, by a fit of the exponent, and its memory relative to input and output.
+
+Time is processor time: on a machine with other work a long call is interrupted and a short one is not, which looks like
+growth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+
+from benchmarks.core.folders import ROOT
+from benchmarks.core.harness import Harness, Limits
+from benchmarks.core.measurement import Measurement
+from benchmarks.speed._growth_report import BOUNDS, STYLE
+from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, account, function
+
+__all__ = ["AXIS", "PANEL", "RIVALS", "STYLE", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "run"]
+
+TITLE = "Growth of time and memory"
+SUMMARY = "exponents of time and memory over n for k -> l layers, and memory beside input and output"
+PANEL, AXIS = ("group",), "n"
+RIVALS: dict[str, str] = {"equikit": "the layer, and the gradient of a loss with a nonlinearity"}
+TARGETS = BOUNDS
+
+# No powers of two, where strided axes meet in few cache lines. Tensors are of 6 to 23 MiB, far larger than the caches
+# of a core, and rows too long for permuted axes to be read from them: crossing either border would look like growth.
+SIZES = {
+    1: (90_000, 130_000, 180_000, 260_000, 370_000),
+    2: (300, 360, 430, 510, 610),
+    3: (45, 50, 56, 63, 71),
+}
+QUICK_SIZES = {1: (1_000, 2_000, 4_000), 2: (64, 90, 128), 3: (16, 20, 26)}
+LAYERS = (
+    *(("S", k, l) for k, l in ((1, 1), (2, 1), (1, 2), (2, 2), (3, 1), (1, 3), (3, 2), (3, 3))),
+    *(("O", k, k) for k in (1, 2, 3)),
+)
+QUICK_LAYERS = (("S", 1, 1), ("S", 2, 1), ("O", 2, 2))
+FOOTPRINTS = (
+    LayerCase("S", 2, 2, 32, 32),
+    LayerCase("S", 2, 2, 64, 32),
+    LayerCase("S", 3, 3, 8, 32),
+    LayerCase("S", 3, 3, 16, 32),
+    LayerCase("O", 2, 2, 32, 32),
+    LayerCase("O", 2, 2, 64, 32),
+    LayerCase("O", 3, 3, 3, 1024),
+    LayerCase(MIXED, 2, 2, 64, 32),
+    LayerCase(MIXED, 2, 2, 1024, 32),
+)
+QUICK_FOOTPRINTS = (LayerCase("S", 2, 2, 16, 8), LayerCase("O", 3, 3, 3, 64))
+
+
+@dataclass(frozen=True)
+class Series:
+    """A layer at several n, or layers of which only the memory is measured."""
+
+    layers: tuple[LayerCase, ...]
+    direction: str
+    timed: bool
+
+
+def limits(quick: bool) -> Limits:
+    """The limits of a run."""
+    return Limits(seconds=0.02, least=3, patience=0.2) if quick else Limits(seconds=0.5)
+
+
+def cases(quick: bool) -> list[Series]:
+    """In the order in which they are run."""
+    sizes, layers = (QUICK_SIZES, QUICK_LAYERS) if quick else (SIZES, LAYERS)
+    found = [
+        Series(tuple(LayerCase(group, k, l, n, 1) for n in sizes[max(k, l)]), direction, True)
+        for group, k, l in layers
+        for direction in DIRECTIONS
+    ]
+    footprints = QUICK_FOOTPRINTS if quick else FOOTPRINTS
+    return found + [Series(footprints, direction, False) for direction in DIRECTIONS]
+
+
+def measure(series: Series, harness: Harness) -> list[Measurement]:
+    """Compile all sizes, read their memory, and time them in turns, so that other work slows all equally."""
+    measurements, ready = [], []
+    for case in series.layers:
+        record: dict[str, Any] = {"group": case.group, "k": case.k, "l": case.l, "n": case.n, "batch": case.batch}
+        m = Measurement(record, series.direction, "equikit")
+        start = time.perf_counter()
+        compiled = jax.jit(function(case, series.direction)).lower(*case.abstract()).compile()
+        m.compile_seconds = time.perf_counter() - start
+        found = account(case, compiled)
+        m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
+        m.peak_bytes = found.total
+        m.scores = {"over_input_and_output": found.ratio}
+        measurements.append(m)
+        if series.timed:
+            arrays = case.arrays(seed=harness.seed)
+            ready.append((m, lambda compiled=compiled, arrays=arrays: jax.block_until_ready(compiled(*arrays))))
+    harness.rounds(ready)
+    for m in measurements:
+        m.summarize()
+    return measurements
+
+
+# With glibc, memory of more than 32 MiB is fetched from the system anew for each call, and given back.
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
+
+
+def measured_apart(place: int, quick: bool, seed: int) -> list[Measurement]:
+    """Measure a series in a separate process, whose memory is kept between calls."""
+    command = [sys.executable, "-m", "benchmarks.speed.growth", json.dumps([place, quick, seed])]
+    environment = os.environ | KEEP_MEMORY
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the process that measures {cases(quick)[place]} failed:\n{done.stderr}")
+    return [Measurement(**record) for record in json.loads(done.stdout)]
+
+
+def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
+    """Measure series after series."""
+    for place, series in enumerate(cases(quick)):
+        first = series.layers[0]
+        tell(f"{first.group}, {first.k} -> {first.l}, {series.direction}" if series.timed else "memory")
+        yield measured_apart(place, quick, seed)
+
+
+def main() -> None:
+    """Measure one series, and write the records."""
+    place, quick, seed = json.loads(sys.argv[1])
+    measurements = measure(cases(quick)[place], Harness(limits(quick), seed, clock=time.process_time))
+    print(json.dumps([asdict(m) for m in measurements]))
+
+
+if __name__ == "__main__":
+    main()
