@@ -10,8 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, grid, label, left_out, rows
+from benchmarks.core.report import circumstances, grid, label, left_out
 from benchmarks.core.style import Style
+from benchmarks.core.targets import rows
 
 
 @dataclass(frozen=True)

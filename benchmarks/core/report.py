@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from benchmarks.core.lines import rounded
 from benchmarks.core.targets import Row, rows, value
-
-SCHEMA = 1
 
 
 def duration(seconds: float | None) -> str:
@@ -112,16 +110,8 @@ def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> list[
 
 
 def circumstances(result: Mapping[str, Any]) -> str:
-    """When, on what and with what a result was measured, in one line."""
-    machine = result["machine"]
-    memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else ""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
-    before, after = result["load_average"]
-    return (
-        f"{result['date']}, {machine['cpu']}, {machine['cores']} cores{memory}, {machine['os']}; {versions}; revision "
-        f"{result['revision']}; seed {result['seed']}; load average {before} before and {after} after"
-        + ("; a quick run, not for quoting." if result["quick"] else ".")
-    )
+    """When, on what and with what a result was measured."""
+    return "\n\n".join(result["circumstances"])
 
 
 def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -169,29 +159,7 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def paste(readme: Path, name: str, text: str) -> None:
-    """Put a text between the markers of a benchmark in the README.
-
-    Raises:
-        ValueError: if the README lacks the markers.
-    """
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    before = readme.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
-    after, count = pattern.subn(lambda _: f"{begin}\n{text}{end}", before)
-    if count != 1:
-        raise ValueError(f"{readme.name} has no markers {begin} and {end}")
-    readme.write_text(after, encoding="utf-8")
-
-
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result, numbers to six digits."""
-
-    def rounded(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(f"{value:.6g}")
-        if isinstance(value, Mapping):
-            return {key: rounded(one) for key, one in value.items()}
-        return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
     path.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

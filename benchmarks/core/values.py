@@ -10,8 +10,9 @@ from typing import Any
 from rich.markdown import Markdown
 
 from benchmarks.core.plot import STYLES, log_axis
-from benchmarks.core.report import circumstances, grid, label, left_out, rows
+from benchmarks.core.report import circumstances, grid, label, left_out
 from benchmarks.core.style import Style
+from benchmarks.core.targets import rows
 
 Record = Mapping[str, Any]
 
