@@ -120,13 +120,13 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             case = dict(zip(panel, where, strict=True))
             name = f"{case.pop('k')} → {case.pop('l')}" if "k" in case else case.pop("layer", "")
             rest = ", ".join(f"{key} {value}" for key, value in case.items())
-            axes.set_title(f"{name}, {direction}" if name else direction, fontsize=10, loc="left")
+            axes.set_title(f"{name}, {direction}" if name else direction, fontsize=9, loc="left")
             axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
             if lowest:
                 axes.set_xlabel(axis)
             if j % wide == 0:
                 axes.set_ylabel("ms a call, median and quartiles")
             handles = axes.get_legend_handles_labels()  # the same in every panel
-    each = min(len(rivals), 3 * wide if len(rivals) > 8 else len(rivals))
+    each = min(len(rivals), 2 * wide if len(rivals) > 8 else len(rivals))
     figure.legend(*handles, loc="outside lower center", ncols=max(each, 1), frameon=False)
     figure.savefig(path)
