@@ -16,8 +16,9 @@ import equikit as ek
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Contender, Entry, Harness, Limits
 from benchmarks.core.measurement import Skip
-from benchmarks.core.report import label, markdown, rows, times_as_long
+from benchmarks.core.report import label, markdown, times_as_long
 from benchmarks.core.style import TIMES
+from benchmarks.core.targets import rows
 from benchmarks.speed._methods_plot import plot
 from equikit.plans import Plan, apply, weight_shapes
 from equikit.plans.costs._method import dense_work, factored_work
