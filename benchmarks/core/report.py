@@ -48,18 +48,36 @@ def sections(
     ]
 
 
-def cells(by_rival: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> list[str]:
-    """A row of the table: medians, and for rivals how many times as long they take as the first."""
+def cells(
+    by_rival: Mapping[str, Mapping[str, Any]],
+    rivals: Sequence[str],
+    yardsticks: Sequence[str] = (),
+    bold: Callable[[str], str] = "**{}**".format,
+) -> list[str]:
+    """A row of the table: medians, and for rivals how many times as long they take as the first.
+
+    Args:
+        by_rival: records.
+        rivals: names, the first of which is compared with.
+        yardsticks: rivals that do only a part of the work.
+        bold: marks the ratio of a rival, other than a yardstick, that is faster than the first.
+    """
     base = by_rival.get(rivals[0], {}).get("median")
     texts = []
     for rival in rivals:
         median = by_rival.get(rival, {}).get("median")
-        ratio = f" ({times_as_long(median / base)})" if median and base and rival != rivals[0] else ""
-        texts.append(duration(median) + ratio)
+        text = duration(median)
+        if median and base and rival != rivals[0]:
+            ratio = times_as_long(median / base)
+            faster = round(median / base, 2) < 1 and rival not in yardsticks
+            text += f" ({bold(ratio) if faster else ratio})"
+        texts.append(text)
     return texts
 
 
-def terminal_table(title: str, measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
+def terminal_table(
+    title: str, measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str], yardsticks: Sequence[str] = ()
+) -> Group:
     """The results as rich tables."""
     tables = []
     for name, names, grouped in sections(measurements, rivals):
@@ -70,7 +88,7 @@ def terminal_table(title: str, measurements: Sequence[Mapping[str, Any]], rivals
         for rival in names:
             table.add_column(rival, justify="right")
         for case, direction, by_rival in grouped:
-            table.add_row(label(case), direction, *cells(by_rival, names))
+            table.add_row(label(case), direction, *cells(by_rival, names, yardsticks, "[bold]{}[/]".format))
         tables.append(table)
     return Group(*tables)
 
@@ -137,6 +155,7 @@ def markdown(
     result: Mapping[str, Any],
     rivals: Mapping[str, str],
     sentences: Callable[[Mapping[str, Any]], list[str]] = target_lines,
+    yardsticks: Sequence[str] = (),
 ) -> str:
     """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out."""
     measurements, first = result["measurements"], next(iter(rivals))
@@ -149,8 +168,9 @@ def markdown(
             lines += [*([f"*{name}*", ""] if name else []), *grid(["case", "direction", *names], body, 2), ""]
         return lines
 
-    lines = [circumstances(result), "", f"Median ms of a call, and how many times as long as {first}:", ""]
-    lines += [*each(cells), "Targets:", ""]
+    about = f"Median ms of a call, and how many times as long as {first}, in bold where a rival is faster:"
+    lines = [circumstances(result), "", about, ""]
+    lines += [*each(lambda by_rival, names: cells(by_rival, names, yardsticks)), "Targets:", ""]
     lines += [f"- {line}" for line in sentences(result)] or ["- none of their cases was run"]
     if any("compile_seconds" in record for record in measurements):
         lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
