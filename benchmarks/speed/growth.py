@@ -6,6 +6,7 @@ growth.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -83,6 +84,11 @@ def record(case: LayerCase) -> dict[str, Any]:
     return {"group": case.group, "k": case.k, "l": case.l, "n": case.n, "batch": case.batch}
 
 
+def finished(compiled: Any, *arrays: Any) -> Any:
+    """Call a program, and wait for its result."""
+    return jax.block_until_ready(compiled(*arrays))
+
+
 def series(layers: Sequence[LayerCase], direction: str, harness: Harness) -> list[Measurement]:
     """Compile all sizes, read their memory, and time them in turns, so that other work slows all equally.
 
@@ -102,7 +108,7 @@ def series(layers: Sequence[LayerCase], direction: str, harness: Harness) -> lis
         measurements.append(m)
         if len(layers) > 1:
             arrays = case.arrays(seed=harness.seed)
-            ready.append((m, lambda compiled=compiled, arrays=arrays: jax.block_until_ready(compiled(*arrays))))
+            ready.append((m, functools.partial(finished, compiled, *arrays)))
     harness.rounds(ready)
     for m in measurements:
         m.summarize()
