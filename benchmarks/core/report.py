@@ -138,7 +138,7 @@ def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
     for record in measurements:
         if "reason" in record:
             text = f"{record['rival']} {record['status']}: {record['reason']}"
-            notes.setdefault(text, []).append(f"{label(record['case'])} {record['direction']}")
+            notes.setdefault(text, []).append(f"{label(record['case'])} {record['direction']}".strip())
     if not notes:
         return []
     return ["", "Not measured, or not in full:", "", *(f"- {text} ({'; '.join(at)})" for text, at in notes.items())]

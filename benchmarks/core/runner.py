@@ -90,7 +90,10 @@ def run(name: str, benchmark: Benchmark, plan: Plan, console: Console) -> list[L
             for _ in range(len(cells) - len(waiting)):
                 advance()
             if waiting:
-                measure = started(benchmark, plan.quick, seed, tell)
+                first = cells.index(waiting[0])
+                names = {cell.name for cell in cells[:first]}
+                before_first = [line for line in earlier if line["seed"] == seed and line["cell"] in names]
+                measure = started(benchmark, plan.quick, seed, tell, before_first)
             for cell in waiting:
                 tell(f"seed {seed}, {cell.name}")
                 before, date, start = machine.load_average(), machine.now(), time.perf_counter()
@@ -102,14 +105,14 @@ def run(name: str, benchmark: Benchmark, plan: Plan, console: Console) -> list[L
     return [line for line in lines.read(path) if (line["quick"], line["limits"]) == (plan.quick, budget)]
 
 
-def started(benchmark: Benchmark, quick: bool, seed: int, tell: Tell) -> Measure:
+def started(benchmark: Benchmark, quick: bool, seed: int, tell: Tell, earlier: list[Line]) -> Measure:
     """Start a benchmark; if that fails, every cell fails with the same reason.
 
     Raises:
         Skip: if the benchmark cannot run on this machine.
     """
     try:
-        return benchmark.start(quick, seed, tell)
+        return benchmark.start(quick, seed, tell, **({"earlier": earlier} if benchmark.family else {}))
     except Skip:
         raise
     except Exception as error:
