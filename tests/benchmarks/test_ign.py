@@ -18,6 +18,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from benchmarks.core.measurement import Skip
+from benchmarks.core.runner import measured
 from benchmarks.data import mutag as source
 from benchmarks.data.mutag import Molecules, mutag
 from benchmarks.papers import ign_1812_09902 as ign
@@ -103,7 +104,7 @@ def test_without_the_package_every_cell_is_a_gap_with_the_reason(
     monkeypatch.setattr(ign, "mutag", lambda: mutag(tmp_path))
     measure = ign.BENCHMARK.start(True, 0, lambda text: None)
     for cell in ign.BENCHMARK.cells(True):
-        (m,) = measure(cell)
+        (m,) = measured(measure, cell, lambda text: None)
         assert (m.rival, m.status, m.scores) == (cell.rivals[0], "skipped", None)
         assert m.reason == "pip could not download GraKeL 0.1.10, which contains MUTAG"
     assert not any(tmp_path.iterdir())
