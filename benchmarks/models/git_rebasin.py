@@ -1,4 +1,4 @@
-"""Weight matching of Git Re-Basin for any specification: the rival of `alignment`.
+"""Weight matching of Git Re-Basin for any specification.
 
 Written from the paper (Ainsworth, Hayase and Srinivasa, arXiv:2209.04836, algorithm 1) and its authors' program: the
 second network is permuted again for every label, the cost matrix is a sum of products of all tensors with the label,
