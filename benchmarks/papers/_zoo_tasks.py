@@ -1,23 +1,20 @@
-"""Networks as data: predictions from their weights, barriers between them, and learned optimizers."""
+"""What papers on zoos share: a property of networks is told from their weights, by the same rivals in the same way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.core.fitting import Recipe, rows_of
+from benchmarks.core.benchmark import Cell, Measure, Tell
+from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement, Skip, skipped
 from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes
-from benchmarks.core.task_report import style
 from benchmarks.core.trained import measured
+from benchmarks.data.weight_tasks import make
 from benchmarks.models.weight_networks import MAKE
-from benchmarks.tasks import _weight_barriers as barriers, _weight_optimizers as optimizers
-from benchmarks.tasks._weight_tasks import MAKERS, WeightTask, make
 
-TITLE = "Weight spaces"
-SUMMARY = "frequencies, digits and accuracies told from weights; barriers between networks; learned optimizers"
-PANEL, AXIS = ("task",), "task"
 RIVALS: dict[str, str] = {
     "flat": "a perceptron on all weights, one after another",
     "flat, augmented": "the same, every network of every batch moved by a random element of its group",
@@ -27,94 +24,61 @@ RIVALS: dict[str, str] = {
     "UNF": "the same, with positions of kernels permuted and coded",
     "message passing": "a graph network on the graph of the parameters, fewer steps",
     "transformer": "a relational transformer on the same graph, fewer steps still",
-    **barriers.RIVALS,
-    **optimizers.RIVALS,
 }
-PUBLISHED: dict[tuple[str, str], str] = {
-    ("convolutional networks", "NFN"): "0.078 [1]",
-    ("convolutional networks", "DWSNet"): "0.066 [1]",
-    ("convolutional networks", "statistics"): "0.085 [1]",
-    ("recurrent networks", "UNF"): "0.103 [2]",
-    ("recurrent networks", "statistics"): "0.116 [2]",
-    ("images", "DWSNet"): "0.143 [3]",
-    ("images", "flat"): "0.824 [3]",
-    ("images", "NFN"): "0.071 [1]",
-    ("images", "message passing"): "0.086 [4]",
-    **barriers.PUBLISHED,
-}
-STYLE = style(PUBLISHED)
 SHORT = ("sines", "perceptrons")
 """Tasks on which the transformer is run; its steps take a second."""
 EQUIVARIANT = ("DWSNet", "NFN", "UNF", "message passing", "transformer")
-TARGETS = (
-    *(
-        Bound(rival, {"task": task}, "difference, moved", most)
-        for rival in EQUIVARIANT
-        for task, most in (
-            ("sines", 1e-3),
-            ("images", 0.01),
-            ("perceptrons", 1e-3),
-            ("convolutional networks", 1e-3),
-            ("recurrent networks", 1e-3),
-        )
-    ),
-    *barriers.TARGETS,
-    *optimizers.TARGETS,
-)
+QUICK = Sizes(32, 0, 16, Recipe(2, 16, 1e-3))
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Networks and epochs of each task, the networks of the barriers, and the training of learned optimizers."""
+    """Networks and epochs of each task."""
 
-    sizes: dict[str, Sizes]
-    barriers: barriers.Sizes
-    optimizers: optimizers.Sizes
+    sizes: Mapping[str, Sizes]
+
+    def quick(self) -> Budget:
+        """The same tasks with a few networks and steps."""
+        return Budget(dict.fromkeys(self.sizes, QUICK))
 
 
-def limits(quick: bool) -> Budget:
-    """Return the budget of every rival."""
-    if quick:
-        recipe = Recipe(2, 16, 1e-3)
-        sizes = {name: Sizes(32, 0, 16, recipe) for name in MAKERS}
-        return Budget(sizes, barriers.QUICK, optimizers.QUICK)
-    return Budget(
-        {
-            "sines": Sizes(768, 0, 256, Recipe(60, 32, 1e-3)),
-            "images": Sizes(5600, 0, 397, Recipe(20, 32, 1e-3)),
-            "perceptrons": Sizes(768, 0, 256, Recipe(40, 32, 1e-3)),
-            "convolutional networks": Sizes(768, 0, 256, Recipe(40, 32, 1e-3)),
-            "recurrent networks": Sizes(768, 0, 256, Recipe(40, 32, 1e-3)),
-        },
-        barriers.FULL,
-        optimizers.FULL,
+def rivals(task: str) -> list[str]:
+    """Return those that are trained on a task."""
+    return [rival for rival in MAKE if task in SHORT or rival != "transformer"]
+
+
+def bounds(most: Mapping[str, float]) -> tuple[Bound, ...]:
+    """Targets: how far the outputs of equivariant rivals for moved networks may differ, by task."""
+    return tuple(
+        Bound(rival, {"task": task}, "difference, moved", largest)
+        for task, largest in most.items()
+        for rival in rivals(task)
+        if rival in EQUIVARIANT
     )
 
 
-def cases(quick: bool) -> list[str]:
-    """In the order in which they are run."""
-    return [*MAKERS, *barriers.cases(limits(quick).barriers), *optimizers.cases(limits(quick).optimizers)]
+def cells(budget: Budget) -> list[Cell]:
+    """One for each task and rival."""
+    return [
+        Cell({"task": task, "train": sizes.train}, "train", (rival,), sizes)
+        for task, sizes in budget.sizes.items()
+        for rival in rivals(task)
+    ]
 
 
-def measure(name: str, rival: str, task: WeightTask, seed: int, tell: Callable[[str], None]) -> Measurement:
-    """Train and test one rival."""
-    m = Measurement({"task": name, "train": rows_of(task.task.train)}, "train", rival)
-    tell(f"{name}: {rival}, compile")
-    made = MAKE[rival](task, seed)
-    return measured(m, task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))
+def start(seed: int, tell: Tell) -> Measure:
+    """Return the function that trains the rival of a cell; zoos are trained when they are needed, and kept on disk."""
+    task_of = functools.lru_cache(maxsize=1)(lambda name, sizes: make(name, sizes, seed, tell))
 
-
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Train every rival on every task, then measure barriers, then learn optimizers."""
-    budget = limits(quick)
-    for name, sizes in budget.sizes.items():
-        rivals = [rival for rival in MAKE if name in SHORT or rival != "transformer"]
+    def measure(cell: Cell) -> list[Measurement]:
+        name, (rival,) = cell.case["task"], cell.rivals
         try:
-            task = make(name, sizes, seed, tell)
+            task = task_of(name, cell.given)
         except Skip as reason:
-            case = {"task": name, "train": sizes.train}
-            yield skipped(case, rivals, reason)
-            continue
-        yield [measure(name, rival, task, seed, tell) for rival in rivals]
-    yield from barriers.run(budget.barriers, seed, tell)
-    yield from optimizers.run(budget.optimizers, seed, tell)
+            return skipped(dict(cell.case), cell.rivals, reason)
+        tell(f"{name}: {rival}, compile")
+        m = Measurement(dict(cell.case), cell.direction, rival)
+        made = MAKE[rival](task, seed)
+        return [measured(m, task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))]
+
+    return measure
