@@ -8,6 +8,7 @@ and passes continue until one improves nothing. Products are compiled.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,3 +55,12 @@ def weight_matching(
         if not improved:
             break
     return element
+
+
+def similarity(one: Any, two: Any) -> float:
+    """The inner product of two networks, which weight matching maximizes, over the product of their norms."""
+    inner, first, second = (
+        sum(float(jnp.vdot(*leaves)) for leaves in zip(*map(jax.tree.leaves, pair), strict=True))
+        for pair in ((one, two), (one, one), (two, two))
+    )
+    return inner / (first * second) ** 0.5

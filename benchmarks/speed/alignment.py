@@ -18,7 +18,7 @@ from benchmarks.core.measurement import Measurement
 from benchmarks.core.report import label, markdown, rows, target_lines
 from benchmarks.core.style import TIMES
 from benchmarks.core.targets import Target
-from benchmarks.models.git_rebasin import weight_matching
+from benchmarks.models.git_rebasin import similarity, weight_matching
 from equikit.weightspace import Specification, align, trace
 
 RIVALS: dict[str, str] = {
@@ -120,14 +120,6 @@ def callers(case: Case, seed: int) -> dict[str, Callable[[], dict[str, jax.Array
         "restarts": lambda: jax.block_until_ready(align(spec, one, two, seed=seed, restarts=2)),
         "Git Re-Basin": reference,
     }
-
-
-def similarity(one: dict[str, jax.Array], two: dict[str, jax.Array]) -> float:
-    """The inner product of two networks over the product of their norms."""
-    inner, first, second = (
-        sum(float(jnp.vdot(a[name], b[name])) for name in a) for a, b in ((one, two), (one, one), (two, two))
-    )
-    return inner / (first * second) ** 0.5
 
 
 def cells(quick: bool) -> list[Cell]:

@@ -16,7 +16,7 @@ from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement, Skip, skipped
 from benchmarks.data.digits import Digits
-from benchmarks.models.git_rebasin import weight_matching
+from benchmarks.models.git_rebasin import similarity, weight_matching
 from benchmarks.papers import _pairs as pairs
 from benchmarks.papers._pairs import Pair
 from equikit.weightspace import align, trace
@@ -92,7 +92,10 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
             begin = time.perf_counter()
             moved = jax.block_until_ready(matched(rival, pair, data["train"], budget, seed))
             seconds = time.perf_counter() - begin
-            scores = pairs.line(pair, (pair.params[0], moved), data) | {"seconds": pair.seconds}
+            scores = pairs.line(pair, (pair.params[0], moved), data) | {
+                "similarity": similarity(pair.params[0], moved),
+                "seconds": pair.seconds,
+            }
             if rival != "no alignment":
                 scores["matching, s"] = seconds
             found.append(Measurement(dict(cell.case), cell.direction, rival, scores=scores))
