@@ -14,12 +14,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks.core import task_report
 from benchmarks.core.benchmark import Tell
 from benchmarks.core.fitting import Recipe, fit
-from benchmarks.core.paper import Paper
 from benchmarks.core.plot import STYLES
-from benchmarks.core.style import Style
+from benchmarks.core.task_report import TRAINED, by_task
 from benchmarks.data.digits import Digits
 from benchmarks.data.mnist import mnist
 from equikit.weightspace import barrier, interpolate
@@ -163,7 +161,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    tasks = task_report.by_task(record for record in result["measurements"] if lines_of(record, "scores"))
+    tasks = by_task(record for record in result["measurements"] if lines_of(record, "scores"))
     figure = Figure(figsize=(1.2 + 2.9 * len(tasks), 4.0), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
@@ -190,14 +188,14 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     figure.savefig(path)
 
 
-def style(paper: Paper) -> Style:
-    """Return how results are shown: scores as those of other tasks, and losses on the line as curves."""
-    plain = task_report.style(paper)
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown."""
+    return TRAINED.markdown({**result, "measurements": tabulated(result["measurements"])}, rivals)
 
-    def markdown(result: Mapping[str, Any], *rest: Any) -> str:
-        return plain.markdown({**result, "measurements": tabulated(result["measurements"])}, *rest)
 
-    def terminal_table(title: str, records: Sequence[Mapping[str, Any]], *rest: Any) -> Any:
-        return plain.terminal_table(title, tabulated(records), *rest)
+def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Any:
+    """The scores as rich tables."""
+    return TRAINED.terminal_table(title, tabulated(records), rivals)
 
-    return replace(plain, markdown=markdown, terminal_table=terminal_table, plot=plot)
+
+STYLE = replace(TRAINED, markdown=markdown, terminal_table=terminal_table, plot=plot)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.core.benchmark import Cell, Measure, Tell
 from benchmarks.core.fitting import Recipe
-from benchmarks.core.measurement import Measurement, Skip, skipped
+from benchmarks.core.measurement import Measurement
 from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes
 from benchmarks.core.trained import measured
@@ -72,10 +72,7 @@ def start(seed: int, tell: Tell) -> Measure:
 
     def measure(cell: Cell) -> list[Measurement]:
         name, (rival,) = cell.case["task"], cell.rivals
-        try:
-            task = task_of(name, cell.given)
-        except Skip as reason:
-            return skipped(dict(cell.case), cell.rivals, reason)
+        task = task_of(name, cell.given)
         tell(f"{name}: {rival}, compile")
         m = Measurement(dict(cell.case), cell.direction, rival)
         made = MAKE[rival](task, seed)

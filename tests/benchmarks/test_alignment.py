@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.models.git_rebasin import similarity, weight_matching
 from benchmarks.speed.alignment import BENCHMARK, RIVALS, Case, callers, networks
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command
-from benchmarks.core import catalog, lines
+from benchmarks.core import catalog, command, lines
 from benchmarks.core.benchmark import Cell
 from benchmarks.core.folders import RESULTS
 from benchmarks.data.digits import Digits

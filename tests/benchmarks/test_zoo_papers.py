@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.core import catalog, lines
+from benchmarks.core import catalog, command, lines
 from benchmarks.core.benchmark import Cell
 from benchmarks.core.cache import cached
 from benchmarks.core.fitting import Recipe

@@ -13,7 +13,7 @@ from flax import nnx
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
-from benchmarks.core.measurement import Measurement, Skip, skipped
+from benchmarks.core.measurement import Measurement
 from benchmarks.papers import _pairs as pairs
 from equikit.weightspace import AsymmetricMLP, align, trace
 
@@ -60,10 +60,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     budget = limits(quick)
 
     def measure(cell: Cell) -> list[Measurement]:
-        try:
-            data = budget.sizes.data(seed)
-        except Skip as reason:
-            return skipped(dict(cell.case), cell.rivals, reason)
+        data = budget.sizes.data(seed)
         pair = pairs.trained(
             makers(budget, seed)[cell.rivals[0]],
             data["train"],
@@ -109,7 +106,7 @@ BENCHMARK = Benchmark(
     cells=cells,
     start=start,
     limits=limits,
-    style=pairs.style(PAPER),
+    style=pairs.STYLE,
     panel=("task",),
     axis="task",
     seeds=5,

@@ -14,7 +14,7 @@ from flax import nnx
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
-from benchmarks.core.measurement import Measurement, Skip, skipped
+from benchmarks.core.measurement import Measurement
 from benchmarks.data.digits import Digits
 from benchmarks.models.git_rebasin import similarity, weight_matching
 from benchmarks.papers import _pairs as pairs
@@ -75,10 +75,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
 
     def measure(cell: Cell) -> list[Measurement]:
         name, width = cell.case["task"], cell.given
-        try:
-            data = budget.sizes.data(seed)
-        except Skip as reason:
-            return skipped(dict(cell.case), cell.rivals, reason)
+        data = budget.sizes.data(seed)
         pair = pairs.trained(
             lambda one: pairs.Network(width, nnx.Rngs(one)),
             data["train"],
@@ -133,7 +130,7 @@ BENCHMARK = Benchmark(
     cells=cells,
     start=start,
     limits=limits,
-    style=pairs.style(PAPER),
+    style=pairs.STYLE,
     panel=("task",),
     axis="task",
     seeds=5,

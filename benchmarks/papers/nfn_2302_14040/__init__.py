@@ -8,7 +8,7 @@ from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.task import Sizes
-from benchmarks.core.task_report import style
+from benchmarks.core.task_report import TRAINED
 from benchmarks.papers import _zoo_tasks as zoos
 
 PAPER = paper.read(Path(__file__).with_name("paper.toml"))
@@ -38,7 +38,7 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     targets=zoos.bounds(dict.fromkeys(FULL.sizes, 1e-3)),
-    style=style(PAPER),
+    style=TRAINED,
     panel=("task",),
     axis="task",
     seeds=5,

@@ -10,7 +10,7 @@ from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.task import Sizes
-from benchmarks.core.task_report import style
+from benchmarks.core.task_report import TRAINED
 from benchmarks.papers import _zoo_tasks as zoos
 from benchmarks.papers.unf_2402_05232 import _optimizers as optimizers
 
@@ -57,7 +57,7 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     targets=(*zoos.bounds({"recurrent networks": 1e-3}), *optimizers.TARGETS),
-    style=style(PAPER),
+    style=TRAINED,
     panel=("task",),
     axis="task",
     seeds=5,

@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 
 from benchmarks.core.benchmark import Cell, Measure, Tell
-from benchmarks.core.measurement import Measurement, Skip, skipped
+from benchmarks.core.measurement import Measurement
 from benchmarks.core.scores import Bound
 from benchmarks.core.task_report import STEP
 from benchmarks.data.digits import digits
@@ -134,11 +134,7 @@ def start(seed: int, tell: Tell) -> Measure:
 
     def measure(cell: Cell) -> list[Measurement]:
         name = cell.case["task"]
-        try:
-            case = CASES[name](seed)
-        except Skip as reason:
-            return skipped(dict(cell.case), cell.rivals, reason)
-        found = compared(name, case, cell.given, seed, tell)
+        found = compared(name, CASES[name](seed), cell.given, seed, tell)
         return [Measurement(dict(cell.case), cell.direction, rival, scores=found[rival]) for rival in cell.rivals]
 
     return measure
