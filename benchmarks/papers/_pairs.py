@@ -162,7 +162,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     from matplotlib.figure import Figure
 
     tasks = by_task(record for record in result["measurements"] if lines_of(record, "scores"))
-    figure = Figure(figsize=(1.2 + 2.9 * len(tasks), 4.0), dpi=130, layout="constrained")
+    figure = Figure(figsize=(1.4 + 2.9 * len(tasks), 4.2), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
     drawn: dict[str, Any] = {}
@@ -184,7 +184,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("loss; dashed: training images")
     panels[0].set_ylim(bottom=0)
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn), frameon=False)
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=2 * len(panels), frameon=False)
     figure.savefig(path)
 
 
