@@ -63,4 +63,4 @@ def similarity(one: Any, two: Any) -> float:
         sum(float(jnp.vdot(*leaves)) for leaves in zip(*map(jax.tree.leaves, pair), strict=True))
         for pair in ((one, two), (one, one), (two, two))
     )
-    return inner / (first * second) ** 0.5
+    return float(inner / (first * second) ** 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def line(pair: Pair, params: tuple[Any, Any], data: Mapping[str, Digits]) -> dic
     half = interpolate(*params, 0.5)
     for name, some in data.items():
         batch = jnp.asarray(some.inputs), jnp.asarray(some.labels)
-        along = barrier(lambda p, batch=batch: pair.loss(p, batch), *params, points=POINTS)
+        along = barrier(partial(pair.loss, batch=batch), *params, points=POINTS)
         found |= {f"barrier, {name}": along.barrier, f"midpoint, {name}": float(along.above[POINTS // 2])}
         found[f"error half-way, {name}"] = _error(pair, half, some)
         at = zip(along.places, along.losses, strict=True)

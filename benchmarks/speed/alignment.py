@@ -15,9 +15,9 @@ import numpy as np
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Harness, Limits
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.report import label, markdown, rows, target_lines
+from benchmarks.core.report import label, markdown, target_lines
 from benchmarks.core.style import TIMES
-from benchmarks.core.targets import Target
+from benchmarks.core.targets import Target, rows
 from benchmarks.models.git_rebasin import similarity, weight_matching
 from equikit.weightspace import Specification, align, trace
 

@@ -115,8 +115,8 @@ def matched(rival: str, pair: Pair, train: Digits, budget: Budget, seed: int) ->
     if rival == "Git Re-Basin":
         terms = tuple((leaf.name, leaf.labels) for leaf in spec.leaves)
         names = [leaf.name for leaf in spec.leaves]
-        arrays = (dict(zip(names, jax.tree.leaves(each), strict=True)) for each in (one, two))
-        taken = weight_matching(terms, tuple(spec.groups), *arrays, seed)
+        first, second = (dict(zip(names, jax.tree.leaves(each), strict=True)) for each in (one, two))
+        taken = weight_matching(terms, tuple(spec.groups), first, second, seed)
         return spec.act({label: np.argsort(each) for label, each in taken.items()}, two)
     size = budget.sizes.recipe.batch
     batches = [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
