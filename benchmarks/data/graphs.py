@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import networkx as nx
@@ -41,7 +41,7 @@ def geng(option: str, nodes: int) -> bytes:
     Raises:
         Skip: where the package that brings the program is not installed.
     """
-    spec = importlib.util.find_spec("sage_wheels")
+    spec = find_spec("sage_wheels")
     programs = [Path(folder) / "bin" / "geng" for folder in (spec.submodule_search_locations or [] if spec else [])]
     for program in programs:
         if program.is_file():
