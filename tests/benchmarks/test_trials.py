@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks.core import trained as _trained
+from benchmarks.core import task as _task, trained as _trained
 from benchmarks.core.benchmark import Benchmark, Cell
 from benchmarks.core.fitting import Fitted, Recipe, fit, predict
 from benchmarks.core.folders import RESULTS
 from benchmarks.core.lines import read
 from benchmarks.core.measurement import Skip
-from benchmarks.core.task import Sizes, Task, Test
+from benchmarks.core.task import Sizes, Task
 from benchmarks.core.trained import Rival, difference, outputs, recipe, scores, train
 from benchmarks.core.trials import Trial, Trials
 from benchmarks.data.emlp import inertia, scattering
@@ -172,7 +172,7 @@ def test_predictions_come_in_order_however_they_are_cut() -> None:
 
 def test_a_rival_may_train_differently_with_a_penalty_and_for_a_share_of_the_epochs() -> None:
     x, y = line()
-    task = Task("line", (x, y), {"as drawn": Test((x, y))}, Recipe(80, 30, 0.2), lambda key, rows: rows)
+    task = Task("line", (x, y), {"as drawn": _task.Test((x, y))}, Recipe(80, 30, 0.2), lambda key, rows: rows)
     half = Rival(Line(), lambda module, x, key: module(x), train=lambda module, x, key: (module(x) / 2, 0.0), share=0.5)
     assert recipe(task, half).epochs == 40
     fitted = train(task, half, 0)
