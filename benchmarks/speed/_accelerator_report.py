@@ -61,7 +61,7 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
 def _roofs(records: Iterable[Record]) -> list[str]:
     lines = []
     for record in records:
-        if record["direction"] == "roof":
+        if record["direction"] == "roof" and "scores" in record:
             scores = record["scores"]
             if "bytes_a_second" in scores:
                 lines.append(f"- a copy in {record['rival']}: {scores['bytes_a_second'] / 1e9:,.0f} GB/s")
@@ -106,8 +106,8 @@ def _tables(records: Sequence[Record]) -> list[str]:
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """Write the results as Markdown."""
-    device, records = result["machine"]["device"], result["measurements"]
-    lines = [circumstances(result), "", f"Device: {device['kind']} ({device['platform']}).", "", *_tables(records)]
+    records = result["measurements"]
+    lines = [circumstances(result), "", *_tables(records)]
     lines += ["", "Targets:", "", *(f"- {line}" for line in target_lines(result))]
     return "\n".join([*lines, *left_out(records)]) + "\n"
 

@@ -10,7 +10,7 @@ from benchmarks.core.benchmark import Benchmark
 from benchmarks.core.fitting import Recipe, Rows
 from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes, Task, Test
-from benchmarks.core.task_report import style
+from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials
 from benchmarks.data.vectors import Vectors, lorentz, orthogonal, vectors
 from benchmarks.models.backbones import augmented, bare
@@ -111,7 +111,7 @@ BENCHMARK = Benchmark(
     start=TRIALS.start,
     limits=TRIALS.limits,
     targets=TARGETS,
-    style=style(None),
+    style=TRAINED,
     panel=("task",),
     axis="task",
     seeds=5,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
+from benchmarks.core import command
 from benchmarks.core.measurement import Skip
 from benchmarks.core.scores import SCORES, Bound, check_targets, number
 from benchmarks.core.training import Budget, Trainer, rate_at

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks.core import task as _task, trained as _trained
+from benchmarks.core import command, task as _task, trained as _trained
 from benchmarks.core.benchmark import Benchmark, Cell
 from benchmarks.core.fitting import Fitted, Recipe, fit, predict
 from benchmarks.core.folders import RESULTS
 from benchmarks.core.lines import read
 from benchmarks.core.measurement import Skip
+from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes, Task
+from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trained import Rival, difference, outputs, recipe, scores, train
 from benchmarks.core.trials import Trial, Trials
 from benchmarks.data.emlp import inertia, scattering
@@ -334,3 +336,32 @@ def test_stored_lines_are_of_cells_that_there_are(module: ModuleType) -> None:
     stored = read(RESULTS / f"{module.__name__.rsplit('.', 1)[-1]}.jsonl")
     assert stored
     assert {line["cell"] for line in stored} <= {cell.name for cell in module.BENCHMARK.cells(False)}
+
+
+def test_the_report_has_a_table_a_task_and_says_what_is_missing() -> None:
+    measured = {"error, as drawn": 0.01, "error, moved": 0.5, "seconds": 12.34, "parameters": 1234.0, "train_loss": 1.0}
+    case = {"task": "n-body", "train": 3000}
+    records = [
+        {"case": case, "direction": "train", "rival": "bare", "scores": measured, "status": "measured"},
+        {"case": case, "direction": "train", "rival": "frame", "reason": "why", "status": "skipped"},
+        {"case": {"task": "graphs"}, "direction": "separate", "rival": "bare", "scores": {"copies told apart": 0.0}}
+        | {"status": "measured"},
+    ]
+    targets = TRAINED.check_targets([Bound("bare", case, "error, moved", 0.4)], records)
+    result = {"circumstances": ["now"], "quick": False, "measurements": records, "targets": targets}
+    text = TRAINED.markdown(result, {})
+    assert "| bare | 0.01 | 0.5 | 12.3 | 1,234 |" in text
+    assert "| frame | – | – | – | – |" in text
+    assert "- n-body, bare, error, moved: 0.5, wanted at most 0.4, missed" in text
+    assert "- frame skipped: why (task n-body, train 3000 train)" in text
+
+
+@pytest.mark.slow
+def test_the_command_writes_results(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert command.main(["run", "vectors", "--quick", "--only", "inertia", "--output", str(tmp_path)]) == 0
+    stored = read(tmp_path / "vectors.jsonl")
+    assert [line["rival"] for line in stored] == list(vectors.TRIALS.of["inertia"].rivals)
+    assert {line["status"] for line in stored} == {"measured"}
+    assert "*inertia*" in (tmp_path / "vectors.md").read_text(encoding="utf-8")
+    assert (tmp_path / "vectors.png").stat().st_size > 1000

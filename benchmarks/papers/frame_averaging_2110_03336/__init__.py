@@ -10,7 +10,7 @@ from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement, Skip
 from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes
-from benchmarks.core.task_report import style
+from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials
 from benchmarks.models.backbones import augmented, bare, straight_line
 from benchmarks.models.equivariant import equivariant_messages, equivariant_network
@@ -113,7 +113,7 @@ BENCHMARK = Benchmark(
     start=start,
     limits=TRIALS.limits,
     targets=TARGETS,
-    style=style(PAPER),
+    style=TRAINED,
     panel=("task",),
     axis="task",
     seeds=5,

@@ -13,7 +13,7 @@ from benchmarks.core.benchmark import Benchmark
 from benchmarks.core.fitting import Recipe, Rows
 from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes, Task, Test
-from benchmarks.core.task_report import style
+from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials
 from benchmarks.data.digits import POINTS, clouds, digits
 from benchmarks.models.backbones import augmented, bare
@@ -72,7 +72,7 @@ BENCHMARK = Benchmark(
     start=TRIALS.start,
     limits=TRIALS.limits,
     targets=TARGETS,
-    style=style(PAPER),
+    style=TRAINED,
     panel=("task",),
     axis="task",
     seeds=5,
