@@ -27,7 +27,8 @@ class EquivariantCharges(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs, width: int = 16, vectors: int = 8, layers: int = 4) -> None:
         hidden = {"p": width, "p x": vectors, "p p": width, "p p x": vectors}
-        features = [{"p": 1, "p x": 2, "p p": 2, "p p x": 1}, *[hidden] * layers, {"p x": 1}]
+        inputs, last = {"p": 1, "p x": 2, "p p": 2, "p p x": 1}, {"p x": vectors, "p p x": vectors}
+        features = [inputs, *[hidden] * (layers - 1), last, {"p x": 1}]
         self.network = ek.nn.Network(
             features, products=vectors, residual=True, normalize_features=True, groups=GROUPS, rngs=rngs
         )
@@ -71,8 +72,9 @@ class GeometricCharges(nnx.Module):
     def __init__(self, rngs: nnx.Rngs, width: int = 32, vectors: int = 8, rounds: int = 4) -> None:
         self.embed = ek.nn.Linear({"p": 1, "p x": 2}, {"p": width, "p x": vectors}, groups=GROUPS, rngs=rngs)
         self.rounds = nnx.List([GeometricRound(width, vectors, rngs) for _ in range(rounds)])
-        self.read = ek.nn.Linear({"p": width, "p x": vectors}, {"p x": 1}, groups=GROUPS, rngs=rngs)
-        zero(self.read)
+        features = [{"p": width, "p x": vectors}, {"p x": vectors}, {"p x": 1}]
+        self.read = ek.nn.Network(features, products=vectors, groups=GROUPS, rngs=rngs)
+        zero(self.read.head)
 
     def __call__(self, charges: jax.Array, x: jax.Array, v: jax.Array) -> jax.Array:
         """Map charges `[..., p]`, positions and velocities `[..., p, 3]` to later positions `[..., p, 3]`."""

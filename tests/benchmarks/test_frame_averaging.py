@@ -54,7 +54,7 @@ def largest_gap(one: np.ndarray, two: np.ndarray) -> float:
 )
 def test_equivariant_networks_of_charges_commute_with_everything(make: Callable[[nnx.Rngs], nnx.Module]) -> None:
     network = make(nnx.Rngs(0))
-    last = network.network.head if isinstance(network, EquivariantCharges) else network.read
+    last = network.network.head if isinstance(network, EquivariantCharges) else network.read.head
     generator = np.random.default_rng(1)
     q = np.sign(generator.normal(size=(3, 5)).astype(np.float32))
     x, v = generator.normal(size=(2, 3, 5, 3)).astype(np.float32)
