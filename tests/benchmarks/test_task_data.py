@@ -1,4 +1,4 @@
-"""The data of the benchmark `symmetrization` have the statistics, laws and symmetries that they are said to have."""
+"""The data of tasks with wrapped networks have the statistics, laws and symmetries that they are said to have."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The benchmark `symmetrization` moves what it says it moves, trains as it says, and reports what it measured."""
+"""Tasks with wrapped networks move what they say they move, and train as they say."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -13,24 +13,34 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks.core import command, trained as _trained
+from benchmarks.core import command, task as _task, trained as _trained
+from benchmarks.core.benchmark import Benchmark, Cell
 from benchmarks.core.fitting import Fitted, Recipe, fit, predict
+from benchmarks.core.folders import RESULTS
+from benchmarks.core.lines import read
 from benchmarks.core.measurement import Skip
 from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes, Task
-from benchmarks.core.task_report import cell
+from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trained import Rival, difference, outputs, recipe, scores, train
+from benchmarks.core.trials import Trial, Trials
 from benchmarks.data.emlp import inertia, scattering
-from benchmarks.data.particles import simulate
-from benchmarks.data.vectors import orthogonal
-from benchmarks.models.backbones import BACKBONES, bare
+from benchmarks.models.backbones import BACKBONES, augmented, bare
+from benchmarks.models.equivariant import EQUIVARIANT
 from benchmarks.models.learned import LEARNED
 from benchmarks.models.networks import ParticleNetwork, random_orthogonal
-from benchmarks.tasks import _symmetrization_tasks as tasks, symmetrization
-from benchmarks.tasks._symmetrization_separation import SEPARATORS, graph_sets, unseparated
+from benchmarks.papers import (
+    canonicalization_2211_06489 as canonicalization,
+    frame_averaging_2110_03336 as frame_averaging,
+    weighted_frames_2402_16077 as weighted_frames,
+)
+from benchmarks.papers.frame_averaging_2110_03336 import _particles
+from benchmarks.tasks import vectors
 
 SMALL = Sizes(40, 3, 30, Recipe(2, 20, 1e-3))
-MAKERS = {name: make for name, (make, _) in symmetrization.TASKS.items()}
+MODULES = (frame_averaging, vectors, canonicalization, weighted_frames)
+TRIALS: dict[str, Trial] = {name: trial for module in MODULES for name, trial in module.TRIALS.of.items()}
+BENCHMARKS: tuple[Benchmark, ...] = tuple(module.BENCHMARK for module in MODULES)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,10 +54,10 @@ def one_round_of_messages() -> Iterator[None]:
 
 def made(name: str, sizes: Sizes, seed: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
     """A task, its cache in a folder of the test."""
-    monkeypatch.setattr(tasks, "SCRATCH", folder)
+    monkeypatch.setattr(_particles, "SCRATCH", folder)
     if name.startswith("digit"):
         pytest.importorskip("sklearn")
-    return MAKERS[name](sizes, seed)
+    return TRIALS[name].task(sizes, seed)
 
 
 def test_random_elements_of_o3() -> None:
@@ -59,26 +69,7 @@ def test_random_elements_of_o3() -> None:
     np.testing.assert_allclose(found.var(axis=0), np.full((3, 3), 1 / 3), atol=0.03)
 
 
-def test_the_particle_network_commutes_with_permutations_and_translations_alone() -> None:
-    network = ParticleNetwork(nnx.Rngs(0), width=8, rounds=1)
-    static, state = nnx.split(network)
-    apply = jax.jit(lambda state, *inputs: nnx.merge(static, state)(*inputs))
-    generator = np.random.default_rng(1)
-    q = np.sign(generator.normal(size=(3, 5)).astype(np.float32))
-    x, v = generator.normal(size=(2, 3, 5, 3)).astype(np.float32)
-    np.testing.assert_allclose(apply(state, q, x, v), x + v, atol=1e-6)  # as it begins
-    last = network.read.layers[-1].kernel
-    last[...] = jnp.asarray(generator.normal(size=last.shape), jnp.float32)
-    state = nnx.state(network)
-    y = np.asarray(apply(state, q, x, v))
-    order = np.array([3, 0, 4, 1, 2])
-    np.testing.assert_allclose(apply(state, q[:, order], x[:, order], v[:, order]), y[:, order], atol=1e-4)
-    np.testing.assert_allclose(apply(state, q, x + 2, v), y + 2, atol=1e-4)
-    g = orthogonal(generator, 1)[0].astype(np.float32)
-    assert np.abs(apply(state, q, x @ g.T, v @ g.T) - y @ g.T).max() > 0.1
-
-
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", TRIALS)
 def test_moved_rows_are_the_same_rows_moved(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = made(name, SMALL, 0, tmp_path, monkeypatch)
     first, *others = task.tests.values()
@@ -93,7 +84,7 @@ def test_moved_rows_are_the_same_rows_moved(name: str, tmp_path: Path, monkeypat
     assert all(len(leaf) == 30 for test in task.tests.values() for leaf in jax.tree.leaves(test.rows))
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", TRIALS)
 def test_augmentation_moves_inputs_and_targets_alike(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +174,7 @@ def test_predictions_come_in_order_however_they_are_cut() -> None:
 
 def test_a_rival_may_train_differently_with_a_penalty_and_for_a_share_of_the_epochs() -> None:
     x, y = line()
-    task = Task("line", (x, y), {"as drawn": tasks.Test((x, y))}, Recipe(80, 30, 0.2), lambda key, rows: rows)
+    task = Task("line", (x, y), {"as drawn": _task.Test((x, y))}, Recipe(80, 30, 0.2), lambda key, rows: rows)
     half = Rival(Line(), lambda module, x, key: module(x), train=lambda module, x, key: (module(x) / 2, 0.0), share=0.5)
     assert recipe(task, half).epochs == 40
     fitted = train(task, half, 0)
@@ -214,8 +205,8 @@ QUICK = (
 )
 ALL = tuple(
     (name, rival)
-    for name, (_, rivals) in symmetrization.TASKS.items()
-    for rival in rivals
+    for name, trial in TRIALS.items()
+    for rival in trial.rivals
     if rival not in ("straight line", "bare", "augmented", "probabilistic")
 )
 
@@ -225,7 +216,7 @@ def test_symmetrized_rivals_are_equivariant_before_they_are_trained(
     name: str, rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = made(name, SMALL, 0, tmp_path, monkeypatch)
-    check_untrained(name, rival, untrained_scores(task, symmetrization.MAKE[rival](name, 0)))
+    check_untrained(name, rival, untrained_scores(task, TRIALS[name].rivals[rival](name, 0)))
 
 
 def untrained_scores(task: Task, rival: Rival) -> dict[str, float]:
@@ -235,7 +226,8 @@ def untrained_scores(task: Task, rival: Rival) -> dict[str, float]:
 def check_untrained(name: str, rival: str, found: dict[str, float]) -> None:
     assert found["difference, moved"] < 1e-5
     assert found["error, as drawn"] == pytest.approx(found["error, moved"], rel=1e-3)
-    assert (found["parameters"] > len_of(bare(name, 0).module)) == (rival in LEARNED)
+    if rival not in EQUIVARIANT:
+        assert (found["parameters"] > len_of(bare(name, 0).module)) == (rival in LEARNED)
 
 
 def len_of(module: nnx.Module) -> int:
@@ -246,9 +238,8 @@ def len_of(module: nnx.Module) -> int:
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[Any, ...]]:
     """The whole quick run: for each task and rival scores and modules, both before and after training."""
-    pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
-    folder, found = tmp_path_factory.mktemp("symmetrization"), []
+    found, records = [], []
 
     def seen(task: Task, rival: Rival, seed: int, tell: Any) -> Fitted:
         fitted = train(task, rival, seed, tell)
@@ -256,17 +247,19 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str],
         return fitted
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "SCRATCH", folder / "cache")
+        patch.setattr(_particles, "SCRATCH", tmp_path_factory.mktemp("particles"))
         patch.setattr(_trained, "train", seen)
-        assert command.main(["symmetrization", "--quick", "--output", str(folder)]) == 0
-    records = [record for record in check_results(folder) if record["direction"] == "train"]
-    names = [(record["case"]["task"], record["rival"]) for record in records]
-    return {name: (record["scores"], *more) for name, record, more in zip(names, records, found, strict=True)}
+        for benchmark in BENCHMARKS:
+            measure = benchmark.start(True, 0, lambda text: None)
+            records += [m for cell in benchmark.cells(True) if cell.direction == "train" for m in measure(cell)]
+    assert {record.status for record in records} == {"measured"}
+    names = [(record.case["task"], record.rival) for record in records]
+    return {name: (record.scores, *more) for name, record, more in zip(names, records, found, strict=True)}
 
 
 @pytest.mark.slow
 def test_the_whole_quick_run(quick_run: dict[tuple[str, str], Any]) -> None:
-    assert [*quick_run] == [(name, rival) for name, (_, rivals) in symmetrization.TASKS.items() for rival in rivals]
+    assert [*quick_run] == [(name, rival) for name, trial in TRIALS.items() for rival in trial.rivals]
 
 
 @pytest.mark.slow
@@ -286,7 +279,7 @@ def test_symmetrized_rivals_are_equivariant_before_and_after_they_are_trained(
 @pytest.mark.parametrize("rival", ["stochastic frame", pytest.param("probabilistic", marks=pytest.mark.slow)])
 def test_elements_are_drawn_anew_in_training(rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = made("inertia", SMALL, 0, tmp_path, monkeypatch)
-    one = symmetrization.MAKE[rival]("inertia", 0)
+    one = TRIALS["inertia"].rivals[rival]("inertia", 0)
     apply = one.train
     assert apply is not None
     twice = jax.tree.map(lambda a: np.repeat(a[:20], 2, axis=0), task.train[0])
@@ -296,104 +289,79 @@ def test_elements_are_drawn_anew_in_training(rival: str, tmp_path: Path, monkeyp
 
 def test_sorted_clouds_do_not_depend_on_the_order_of_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = made("digit clouds", SMALL, 0, tmp_path, monkeypatch)
-    rival = symmetrization.MAKE["sorted"]("digit clouds", 0)
+    rival = TRIALS["digit clouds"].rivals["sorted"]("digit clouds", 0)
     found = outputs(task, rival, rival.module)
     np.testing.assert_array_equal(found["as drawn"], found["moved"])
 
 
-def test_graphs_are_told_apart_and_copies_are_not() -> None:
-    assert unseparated(np.array([[0.0, 1.0], [0.0, 1.0005], [0.0, 2.0]])) == 1
-    graphs, copies = graph_sets(6, 1, 0)["graphs"]
-    found = {name: separator(graphs, copies, 0) for name, separator in SEPARATORS.items()}
-    assert found["color refinement"] == {
-        "graphs": 112,
-        "pairs": 6216,
-        "pairs not told apart": 3,
-        "copies told apart": 0,
-    }
-    assert found["bare"]["pairs not told apart"] == 0
-    assert found["bare"]["copies told apart"] > 100
-    for name in symmetrization.INVARIANT:
-        assert found[name]["pairs not told apart"] == found[name]["copies told apart"] == 0
-        assert found[name]["largest difference of copies"] < 1e-12
+def test_what_cannot_be_made_is_skipped() -> None:
+    def refuse(sizes: Sizes, seed: int) -> Task:
+        raise Skip("scikit-learn is not installed")
+
+    trials = Trials({"digits": Trial(refuse, {"bare": bare, "augmented": augmented}, SMALL, SMALL, copies=2)})
+    measure = trials.start(True, 0, lambda text: None)
+    cells = trials.cells(True)
+    assert [cell.case for cell in cells] == [{"task": "digits", "train": 80}] * 2
+    assert [(m.rival, m.status, m.reason, m.case) for cell in cells for m in measure(cell)] == [
+        (rival, "skipped", "scikit-learn is not installed", cells[0].case) for rival in ("bare", "augmented")
+    ]
 
 
-def test_circulants_are_told_apart_by_a_canonical_form_and_not_by_colors() -> None:
-    graphs, copies = graph_sets(4, 3, 0)["CSL"]
-    assert copies.shape == (14, 3, 41, 41)
-    refined, canonical = (SEPARATORS[name](graphs, copies[:2], 0) for name in ("color refinement", "canonical form"))
-    assert refined["pairs not told apart"] == 3
-    assert canonical["pairs not told apart"] == canonical["copies told apart"] == refined["copies told apart"] == 0
+def test_a_cell_measures_the_same_alone_and_after_others() -> None:
+    def scored(cells: Sequence[Cell]) -> dict[str, float]:
+        measure = vectors.BENCHMARK.start(True, 3, lambda text: None)
+        (*_, (last,)) = [measure(cell) for cell in cells]
+        assert last.scores is not None
+        return {name: value for name, value in last.scores.items() if "seconds" not in name}
+
+    cells = [cell for cell in vectors.BENCHMARK.cells(True) if cell.rivals[0] in ("bare", "stochastic frame")][:2]
+    assert scored(cells) == scored(cells[1:])
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.title)
+def test_every_cell_has_a_name_of_its_own_and_rivals_that_are_described(benchmark: Benchmark) -> None:
+    for quick in (True, False):
+        cells = benchmark.cells(quick)
+        assert len({cell.name for cell in cells}) == len(cells)
+        assert {rival for cell in cells for rival in cell.rivals} == set(benchmark.rivals)
+    known = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
+    assert all((target.case["task"], target.rival) in known for target in benchmark.targets)
+    if benchmark.paper is not None:
+        claims = benchmark.paper.claims
+        assert {(claim.task, rival) for claim in claims for rival in (claim.better, claim.than)} <= known
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_stored_lines_are_of_cells_that_there_are(module: ModuleType) -> None:
+    stored = read(RESULTS / f"{module.__name__.rsplit('.', 1)[-1]}.jsonl")
+    assert stored
+    assert {line["cell"] for line in stored} <= {cell.name for cell in module.BENCHMARK.cells(False)}
 
 
 def test_the_report_has_a_table_a_task_and_says_what_is_missing() -> None:
     measured = {"error, as drawn": 0.01, "error, moved": 0.5, "seconds": 12.34, "parameters": 1234.0, "train_loss": 1.0}
+    case = {"task": "n-body", "train": 3000}
     records = [
-        {"case": {"task": "n-body", "train": 3000}, "direction": "train", "rival": "bare", "scores": measured},
-        {"case": {"task": "n-body", "train": 3000}, "direction": "train", "rival": "frame", "reason": "why"}
-        | {"status": "skipped"},
-        {"case": {"task": "graphs"}, "direction": "separate", "rival": "bare", "scores": {"copies told apart": 0.0}},
+        {"case": case, "direction": "train", "rival": "bare", "scores": measured, "status": "measured"},
+        {"case": case, "direction": "train", "rival": "frame", "reason": "why", "status": "skipped"},
+        {"case": {"task": "graphs"}, "direction": "separate", "rival": "bare", "scores": {"copies told apart": 0.0}}
+        | {"status": "measured"},
     ]
-    bound = Bound("bare", {"task": "n-body", "train": 3000}, "error, moved", 0.4)
-    targets = symmetrization.STYLE.check_targets([bound], records)
-    result: dict[str, Any] = {
-        "date": "now",
-        "machine": {"cpu": "c", "cores": 1, "memory_bytes": None, "os": "o"},
-        "versions": {},
-        "revision": "r",
-        "seed": 0,
-        "load_average": [0, 0],
-        "quick": False,
-        "measurements": records,
-        "targets": targets,
-    }
-    text = symmetrization.STYLE.markdown(result, {})
-    assert "| bare | 0.01 | 0.5 | 12.3 | 1,234 | 0.0107 [1] |" in text
-    assert "| frame | – | – | – | – | 0.0057 [2] |" in text
+    targets = TRAINED.check_targets([Bound("bare", case, "error, moved", 0.4)], records)
+    result = {"circumstances": ["now"], "quick": False, "measurements": records, "targets": targets}
+    text = TRAINED.markdown(result, {})
+    assert "| bare | 0.01 | 0.5 | 12.3 | 1,234 |" in text
+    assert "| frame | – | – | – | – |" in text
     assert "- n-body, bare, error, moved: 0.5, wanted at most 0.4, missed" in text
     assert "- frame skipped: why (task n-body, train 3000 train)" in text
-    assert [cell("error", value) for value in (None, 0.0, 1.23e-7)] == ["–", "0", "1.2e-7"]
 
 
-def test_what_cannot_be_made_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(sizes: Sizes, seed: int) -> Task:
-        raise Skip("scikit-learn is not installed")
-
-    monkeypatch.setattr(symmetrization, "TASKS", {"digits": (refuse, ("bare", "augmented"))})
-    monkeypatch.setattr(symmetrization, "SEPARATORS", {})
-    found, _ = symmetrization.run(True, 0, lambda text: None)
-    assert [(m.rival, m.status, m.reason) for m in found] == [
-        (rival, "skipped", "scikit-learn is not installed") for rival in ("bare", "augmented")
-    ]
-
-
-def test_every_rival_can_be_made_and_is_described() -> None:
-    for name, (_, rivals) in symmetrization.TASKS.items():
-        assert set(rivals) <= set(symmetrization.MAKE)
-        assert name in symmetrization.limits(True).sizes.keys() & symmetrization.limits(False).sizes.keys()
-    assert set(symmetrization.MAKE) | set(SEPARATORS) == set(symmetrization.RIVALS)
-
-
-def check_results(folder: Path) -> list[dict[str, Any]]:
-    result = json.loads((folder / "symmetrization.json").read_text(encoding="utf-8"))
-    for record in result["measurements"]:
-        assert record["status"] == "measured", record
-    assert "*graphs*" in (folder / "symmetrization.md").read_text(encoding="utf-8")
-    assert (folder / "symmetrization.png").stat().st_size > 1000
-    return list(result["measurements"])
-
-
-def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_the_command_writes_results(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    chosen = {"inertia": (tasks.inertia, ("bare", "stochastic frame"))}
-    monkeypatch.setattr(symmetrization, "TASKS", chosen)
-    monkeypatch.setattr(symmetrization, "SEPARATORS", {name: SEPARATORS[name] for name in ("bare", "canonical form")})
-    assert command.main(["symmetrization", "--quick", "--output", str(tmp_path)]) == 0
-    records = check_results(tmp_path)
-    assert [record["rival"] for record in records] == ["bare", "stochastic frame", *["bare", "canonical form"] * 2]
-
-
-def test_the_published_error_of_a_straight_line_is_reached() -> None:
-    systems = simulate(300, 0)
-    error = np.mean((systems.positions + 0.73 * systems.velocities - systems.targets) ** 2)
-    assert error == pytest.approx(0.0819, rel=0.25)
+    assert command.main(["run", "vectors", "--quick", "--only", "inertia", "--output", str(tmp_path)]) == 0
+    stored = read(tmp_path / "vectors.jsonl")
+    assert [line["rival"] for line in stored] == list(vectors.TRIALS.of["inertia"].rivals)
+    assert {line["status"] for line in stored} == {"measured"}
+    assert "*inertia*" in (tmp_path / "vectors.md").read_text(encoding="utf-8")
+    assert (tmp_path / "vectors.png").stat().st_size > 1000
