@@ -61,8 +61,8 @@ lint: setup ## check style and format
 types: setup ## check the package's types
 	@$(BIN)/python -m mypy
 
-bench: setup ## run the benchmarks
-	@$(BIN)/python -m benchmarks
+bench: setup ## run all benchmarks on small cases
+	@$(BIN)/python -m benchmarks run all --quick
 
 bench-check: setup ## compare the speed of three small cases with the stored ratios
 	@$(BIN)/python -m benchmarks check

@@ -1,5 +1,7 @@
 """Next steps of `ek.train` and `ek.data` that are code, in the form of `CALL` in `test_steps_as_code.py`."""
 
+import pathlib
+import tempfile
 from typing import Any
 
 import jax
@@ -33,6 +35,20 @@ def again(**options: Any) -> Any:
         )
 
     return run
+
+
+def of_elements() -> nx.Graph:
+    graph = nx.empty_graph(2)
+    nx.set_node_attributes(graph, {0: "C", 1: "O"}, "element")
+    return graph
+
+
+def saved(code: str) -> None:
+    """Save to the file of a step, in a folder for the test."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, *eval(f"dict({code})").values())
+        ek.train.save(MODEL, path)
+        assert ek.train.load(MODEL, path)
 
 
 def eval_only(code: str) -> None:
@@ -109,6 +125,12 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "nx.Graph(graph)",
         lambda code: ek.data.from_networkx(eval(code, {"nx": nx, "graph": nx.MultiGraph([(0, 1), (0, 1)])})),
     ),
+    "category-of-a-node": (
+        lambda: ek.data.from_networkx(of_elements(), nodes=["element"]),
+        'nodes={"element": ["C", "O"]}',
+        lambda code: ek.data.from_networkx(of_elements(), **eval(f"dict({code})")),
+    ),
+    "file-that-is-no-path": (lambda: ek.train.save(MODEL, 3), 'path="model.safetensors"', saved),
     "shares-that-do-not-sum-to-one": (
         lambda: ek.data.split(X, (0.5, 0.1)),
         "parts=(0.8, 0.1, 0.1)",

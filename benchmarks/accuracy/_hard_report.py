@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks.accuracy._hard_errors import KINDS
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.report import circumstances, grid, rich_table
+from benchmarks.core.report import circumstances, grid, left_out, rich_table
 from benchmarks.core.style import Style
 
 Record = Mapping[str, Any]
@@ -50,11 +50,16 @@ class Most:
     family: str | None = None
 
 
+def counted(records: Iterable[Record]) -> list[Record]:
+    """The records of what did not fail."""
+    return [record for record in records if "scores" in record]
+
+
 def _value(target: Most, records: Sequence[Record]) -> tuple[float, float] | None:
     """Return the value for a claim, and the number of inputs."""
     about = [
         record["scores"]
-        for record in records
+        for record in counted(records)
         if (record["rival"], record["direction"]) == (target.rival, target.direction)
         and (record["case"]["family"] == target.family if target.family else not record["case"]["random"])
     ]
@@ -143,7 +148,7 @@ def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str])
 
     made: list[Table] = []
     for name, table in TABLES.items():
-        head, body = table(records, rivals)
+        head, body = table(counted(records), rivals)
         if body:
             made.append(rich_table(name, head, body))
     return Group(*made)
@@ -153,7 +158,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown: counts, parts, targets, and which inputs should not be there."""
     records, lines = result["measurements"], [circumstances(result), ""]
     for name, table in TABLES.items():
-        head, body = table(records, list(rivals))
+        head, body = table(counted(records), list(rivals))
         if body:
             lines += [f"*{name}*", "", *grid(head, body, 2 if name != "Doubts" else 1), ""]
     lines += ["Targets:", "", *(f"- {line}" for line in target_lines(result)), ""]
@@ -164,6 +169,8 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
             if r.get(kind)
         ]
         lines += [f"Inputs that are {kind}:", "", *named, ""] if named else []
+    if gaps := left_out(records):
+        lines += [*gaps[1:], ""]
     return "\n".join(lines)
 
 
@@ -182,7 +189,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    records = [r for r in result["measurements"] if r["direction"] != "doubt"]
+    records = [r for r in counted(result["measurements"]) if r["direction"] != "doubt"]
     families = list(dict.fromkeys(r["case"]["family"] for r in records))
     names = [rival for rival in rivals if any(r["rival"] == rival for r in records)]
     panels = list(dict.fromkeys((r["case"]["dtype"], r["direction"]) for r in records))

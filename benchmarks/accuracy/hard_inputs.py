@@ -1,6 +1,6 @@
 """Hard inputs through every method of symmetrization: right, reported, needlessly reported, or silently wrong.
 
-python -m benchmarks hard_inputs --quick
+python -m benchmarks run hard_inputs --quick
 python -m benchmarks.accuracy.hard_inputs --only "PCA, Sort" QR  # every input that is not as it should be, by name
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +23,9 @@ from benchmarks.accuracy._hard_graphs import MOST as NODES, graphs
 from benchmarks.accuracy._hard_methods import METHODS
 from benchmarks.accuracy._hard_programs import Program
 from benchmarks.accuracy._hard_report import COUNTS, Counted, Most
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
 
-TITLE = "Hard inputs"
-SUMMARY = "symmetric, flat, far and nearly symmetric inputs through every method: right, reported, or silently wrong"
-STYLE = COUNTS
-PANEL, AXIS = (), "family"
 RIVALS = {name: method.about for name, method in METHODS.items()}
 DTYPES = ("float32", "float64")
 
@@ -93,83 +90,91 @@ def list_errors(rival: str, dtype: str, seed: int = 0) -> tuple[list[Input], Err
     return inputs, measured, measured.kinds(dtype, right)
 
 
-@dataclass(frozen=True)
-class ListCase:
-    """All hard inputs of a method."""
-
-    rival: str
-
-    def measure(self, seed: int) -> list[Measurement]:
-        """Counts of each family, of outputs and of forces, in both dtypes."""
-        measurements: list[Measurement] = []
-        for dtype in DTYPES:
-            inputs, _, kinds = list_errors(self.rival, dtype, seed)
-            for family in dict.fromkeys(one.family for one in inputs):
-                mine = np.array([one.family == family for one in inputs])
-                for way, kind in kinds.items():
-                    m = Counted({"family": family, "dtype": dtype, "random": False}, way, self.rival)
-                    m.scores = {name: float(np.sum(kind[mine] == place)) for place, name in enumerate(KINDS)}
-                    m.scores["inputs"] = float(mine.sum())
-                    m.silent, m.needless = (
-                        [
-                            one.name
-                            for one, k in zip(inputs, kind, strict=True)
-                            if one.family == family and KINDS[k] == bad
-                        ]
-                        for bad in ("silent", "needless")
-                    )
-                    measurements.append(m)
-        return measurements
+def of_list(rival: str, dtype: str, seed: int) -> list[Measurement]:
+    """Count the hard inputs of a method: of each family, for outputs and for forces."""
+    measurements: list[Measurement] = []
+    inputs, _, kinds = list_errors(rival, dtype, seed)
+    for family in dict.fromkeys(one.family for one in inputs):
+        mine = np.array([one.family == family for one in inputs])
+        for way, kind in kinds.items():
+            m = Counted({"family": family, "dtype": dtype, "random": False}, way, rival)
+            m.scores = {name: float(np.sum(kind[mine] == place)) for place, name in enumerate(KINDS)}
+            m.scores["inputs"] = float(mine.sum())
+            m.silent, m.needless = (
+                [one.name for one, k in zip(inputs, kind, strict=True) if one.family == family and KINDS[k] == bad]
+                for bad in ("silent", "needless")
+            )
+            measurements.append(m)
+    return measurements
 
 
-@dataclass(frozen=True)
-class FamilyCase:
-    """Many random inputs."""
-
-    family: Family
-    count: int
-
-    def measure(self, seed: int) -> list[Measurement]:
-        """Counts of one family."""
-        case = {"family": self.family.name, "dtype": self.family.dtype, "random": True}
-        m = Counted(case, "outputs", self.family.rival)
-        m.scores = self.family.counts(self.count, seed)
-        return [m]
+def of_family(family: Family, count: int, seed: int) -> list[Measurement]:
+    """Count many random inputs of a family."""
+    m = Counted({"family": family.name, "dtype": family.dtype, "random": True}, "outputs", family.rival)
+    m.scores = family.counts(count, seed)
+    return [m]
 
 
-@dataclass(frozen=True)
-class DoubtCase:
-    """A method's estimates of its own errors, on many random inputs."""
-
-    rival: str
-    count: int
-
-    def measure(self, seed: int) -> list[Measurement]:
-        """Return how many errors the doubt covers, and by what factor it is larger."""
-        generator = np.random.default_rng(seed)
-        lorentz = METHODS[self.rival].listed == "events"
-        inputs = random_events(self.count, 0, generator) if lorentz else normal(20)(self.count, generator)
-        m = Counted({"family": "doubt", "dtype": "float32", "random": True}, "doubt", self.rival)
-        m.scores = agreement(*doubts(self.rival, inputs))
-        return [m]
+def of_doubt(rival: str, count: int, seed: int) -> list[Measurement]:
+    """Compare a method's estimates of its own errors with the errors, on many random inputs."""
+    generator = np.random.default_rng(seed)
+    lorentz = METHODS[rival].listed == "events"
+    inputs = random_events(count, 0, generator) if lorentz else normal(20)(count, generator)
+    m = Counted({"family": "doubt", "dtype": "float32", "random": True}, "doubt", rival)
+    m.scores = agreement(*doubts(rival, inputs))
+    return [m]
 
 
-Case = ListCase | FamilyCase | DoubtCase
-
-
-def cases(quick: bool) -> list[Case]:
-    """In the order in which they are run."""
-    listed = [ListCase(rival) for rival in (QUICK if quick else METHODS)]
-    families = [FamilyCase(f, 256 if quick else f.count) for f in (FAMILIES[:1] if quick else FAMILIES)]
-    doubted = [DoubtCase(rival, 256 if quick else 10_000) for rival in (DOUBTED[:1] if quick else DOUBTED)]
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each list of hard inputs, family of random ones, and method that estimates its errors."""
+    listed = [
+        Cell({"dtype": dtype, "random": False}, "", (rival,), functools.partial(of_list, rival, dtype))
+        for rival in (QUICK if quick else METHODS)
+        for dtype in DTYPES
+    ]
+    families = [
+        Cell(
+            {"family": f.name, "dtype": f.dtype, "random": True},
+            "outputs",
+            (f.rival,),
+            functools.partial(of_family, f, 256 if quick else f.count),
+        )
+        for f in (FAMILIES[:1] if quick else FAMILIES)
+    ]
+    doubted = [
+        Cell(
+            {"family": "doubt", "dtype": "float32", "random": True},
+            "doubt",
+            (rival,),
+            functools.partial(of_doubt, rival, 256 if quick else 10_000),
+        )
+        for rival in (DOUBTED[:1] if quick else DOUBTED)
+    ]
     return [*listed, *families, *(doubted if HAS_DOUBT else [])]
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case."""
-    for case in cases(quick):
-        tell(case.family.key if isinstance(case, FamilyCase) else case.rival)
-        yield case.measure(seed)
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare nothing: programs are compiled when they are first needed."""
+
+    def measure(cell: Cell) -> list[Measurement]:
+        tell("compile and count")
+        found: list[Measurement] = cell.given(seed)
+        return found
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="Hard inputs",
+    summary="symmetric, flat, far and nearly symmetric inputs through every method: right, reported, or silently wrong",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    targets=TARGETS,
+    style=COUNTS,
+    axis="family",
+    timed=False,
+)
 
 
 def _print_list(rival: str, dtype: str) -> None:
@@ -206,7 +211,7 @@ def main() -> None:
             if family.rival == rival:
                 _print_family(family, options.random)
         if HAS_DOUBT and rival in DOUBTED and options.random:
-            print(f"{rival}, doubt: {DoubtCase(rival, options.random).measure(0)[0].scores}")
+            print(f"{rival}, doubt: {of_doubt(rival, options.random, 0)[0].scores}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -10,14 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.errors import ERRORS, Most
 from benchmarks.core.measurement import Measurement
 from benchmarks.speed._layers import LayerCase, Weights, function
 
-TITLE = "Rounding errors of layers"
-SUMMARY = "errors of outputs and gradients in float32, bfloat16 and float16 against float64"
-STYLE = ERRORS
-PANEL, AXIS = (), "group"
 RIVALS: dict[str, str] = {
     "float32": "`precision=None`",
     "float32, highest": '`precision="highest"`',
@@ -49,9 +45,9 @@ FULL = (
 QUICK = (LayerCase("S", 1, 1, 64, 4, 4), LayerCase("S", 2, 2, 8, 4, 4), LayerCase("O", 2, 2, 8, 4, 4))
 
 
-def cases(quick: bool) -> list[LayerCase]:
-    """In the order in which they are run."""
-    return list(QUICK if quick else FULL)
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each layer: one computation gives output and gradients."""
+    return [Cell(asdict(case), "", tuple(RIVALS), case) for case in (QUICK if quick else FULL)]
 
 
 def results(case: LayerCase, arrays: tuple[Weights, jax.Array, jax.Array], **options: Any) -> dict[str, np.ndarray]:
@@ -78,7 +74,7 @@ def errors(found: np.ndarray, exact: np.ndarray) -> dict[str, float]:
     }
 
 
-def measure(case: LayerCase, seed: int) -> list[Measurement]:
+def measured(case: LayerCase, seed: int) -> list[Measurement]:
     """The errors of one layer; float64 gets the rounded numbers, so that only errors of the computation count."""
     measurements = []
     rng = np.random.default_rng(seed + 1)
@@ -104,8 +100,24 @@ def measure(case: LayerCase, seed: int) -> list[Measurement]:
     return measurements
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case."""
-    for case in cases(quick):
-        tell(f"{case.signature}, {case.group}")
-        yield measure(case, seed)
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare nothing: layers share no data."""
+
+    def measure(cell: Cell) -> list[Measurement]:
+        tell("compute")
+        return measured(cell.given, seed)
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="Rounding errors of layers",
+    summary="errors of outputs and gradients in float32, bfloat16 and float16 against float64",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    targets=TARGETS,
+    style=ERRORS,
+    axis="group",
+    timed=False,
+)

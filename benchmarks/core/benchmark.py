@@ -48,7 +48,8 @@ class Benchmark:
         summary: one line for the list.
         rivals: name to description, the reference first.
         cells: of a quick or a complete run, in order.
-        start: prepares a run with a seed, and returns the function that measures a cell.
+        start: prepares a run with a seed, and returns the function that measures a cell: `(quick, seed, tell)`, and for
+            a `family` a keyword `earlier`.
         limits: a dataclass with the budget of a quick or a complete run.
         targets: engineering targets, checked by the style.
         style: how results are checked, printed and drawn.
@@ -57,13 +58,16 @@ class Benchmark:
         seeds: of a complete run; five for everything that is trained.
         timed: whether results are times, which need an idle machine.
         paper: whose results are reproduced, with its published values.
+        family: whether a rival that became too slow in a small case is not tried in larger ones. A run that resumes
+            then calls `start(quick, seed, tell, earlier=records)` with the records of all cells before the first that
+            it measures, so that the same rivals are skipped for the same reasons.
     """
 
     title: str
     summary: str
     rivals: Mapping[str, str]
     cells: Callable[[bool], Sequence[Cell]]
-    start: Callable[[bool, int, Tell], Measure]
+    start: Callable[..., Measure]
     limits: Callable[[bool], Any] | None = None
     targets: Sequence[Any] = ()
     style: Style = TIMES
@@ -72,3 +76,4 @@ class Benchmark:
     seeds: int = 1
     timed: bool = True
     paper: Paper | None = None
+    family: bool = False

@@ -33,7 +33,7 @@ def cached(
     descriptor, temporary = tempfile.mkstemp(suffix=".npz", dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, settings=np.array(text), **arrays)
+            np.savez(file, allow_pickle=False, settings=np.array(text), **arrays)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -10,8 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, grid, label, left_out, rows
+from benchmarks.core.report import circumstances, grid, label, left_out
 from benchmarks.core.style import Style
+from benchmarks.core.targets import rows
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def check_targets(targets: Iterable[Most], records: Sequence[Mapping[str, Any]])
         errors = [
             (record["scores"]["rms"], label(record["case"]))
             for record in records
-            if (record["rival"], record["direction"]) == (target.rival, target.direction)
+            if (record["rival"], record["direction"]) == (target.rival, target.direction) and "scores" in record
         ]
         if errors:
             value, where = max(errors)
@@ -64,7 +65,7 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
 def _body(records: Sequence[Mapping[str, Any]], rivals: Iterable[str]) -> list[list[str]]:
     body = []
     for case, direction, by_rival in rows(records):
-        scores = [by_rival[rival]["scores"] if rival in by_rival else None for rival in rivals]
+        scores = [by_rival.get(rival, {}).get("scores") for rival in rivals]
         cells = ["–" if s is None else f"{number(s['rms'])} / {number(s['largest'])}" for s in scores]
         body.append([label(case), direction, *cells])
     return body
@@ -97,7 +98,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = rows(result["measurements"])
+    found = rows(record for record in result["measurements"] if "scores" in record)
     directions = list(dict.fromkeys(direction for _, direction, _ in found))
     names = list(dict.fromkeys(f"{case['k']} → {case['l']}\n{case['group']}" for case, _, _ in found))
     figure = Figure(figsize=(1.4 + 4.2 * len(directions), 3.6), dpi=130, layout="constrained")

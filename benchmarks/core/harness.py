@@ -3,7 +3,8 @@
 Every contender of a case is compiled ahead of time, run once, and compared with the first contender before timing
 starts. Timing goes in rounds: in each round every contender has one turn, in a new random order, so that a slowdown of
 the machine affects all of them. A turn is one untimed call, which brings the contender's own arrays back into the
-caches, and then as many timed calls as fit. Skipped measurements are recorded with the reason.
+caches, and then as many timed calls as fit. Contenders that are skipped, that fail or that compute something else than
+the reference are recorded with the reason, and do not stop a run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import gc
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,10 @@ import numpy as np
 from benchmarks.core.measurement import Measurement, Skip, TooSlow, time_limit
 
 GIB = 2**30
+
+
+class Differs(AssertionError):
+    """Raised if a contender computes something else than the reference."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +81,55 @@ class Contender:
 
 
 def relative_error(result: Mapping[str, jax.Array], expected: Mapping[str, jax.Array]) -> float:
-    """Return the largest difference of any result, relative to that result's largest entry."""
+    """Return the largest difference of any result, relative to that result's largest entry.
+
+    Raises:
+        Differs: if shapes differ.
+    """
     worst = 0.0
     for name in expected.keys() & result.keys():
         wanted, got = np.asarray(expected[name]), np.asarray(result[name])
         if wanted.shape != got.shape:
-            raise AssertionError(f"{name} has shape {got.shape}, not {wanted.shape}")
+            raise Differs(f"{name} has shape {got.shape}, not {wanted.shape}")
         difference, size = np.abs(wanted - got).max(initial=0.0), np.abs(wanted).max(initial=0.0)
         error = float(difference / size) if size else float(difference)
         if not math.isfinite(error):  # max() would lose a not-a-number
             return math.inf
         worst = max(worst, error)
     return worst
+
+
+def compare(
+    m: Measurement, result: Mapping[str, jax.Array], reference: str, expected: Mapping[str, jax.Array], tolerance: float
+) -> None:
+    """Record how far a result is from that of the reference.
+
+    Raises:
+        Differs: if it is farther than the tolerance, or not finite.
+    """
+    error = relative_error(result, expected)
+    if not math.isfinite(error):
+        raise Differs("its result is not finite")
+    m.relative_error = error
+    if error > tolerance:
+        raise Differs(f"its result is {error:.1e} of the largest entry off that of {reference}, over {tolerance:.0e}")
+
+
+@contextmanager
+def recorded(m: Measurement) -> Iterator[None]:
+    """Record an exception of a contender as its status and reason, without times; only what ends a program passes."""
+    try:
+        yield
+        return
+    except Skip as reason:
+        m.status, m.reason = "skipped", str(reason)
+    except Differs as reason:
+        m.status, m.reason = "differs", str(reason)
+        m.trace_seconds = m.compile_seconds = None  # of another computation
+    except Exception as error:
+        first, *_ = str(error).strip().splitlines() or [""]
+        m.status, m.reason = "failed", ": ".join(part for part in (type(error).__name__, first) if part)
+    m.times = []
 
 
 @dataclass
@@ -98,57 +141,63 @@ class Harness:
         seed: of the order of turns.
         tell: called with a short text whenever something begins.
         clock: what the time of a call is read from.
+        family: entries of a case; cases that agree in them come in increasing size, and what took too long to prepare
+            or compile in one of them is not tried again in the next. Without any, cases are unrelated.
     """
 
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     tell: Callable[[str], None] = lambda text: None
     clock: Callable[[], float] = time.perf_counter
-    _given_up: dict[tuple[str, str], str] = field(default_factory=dict)
+    family: tuple[str, ...] = ()
+    _given_up: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
-    def measure(
-        self, case: Mapping[str, Any], direction: str, contenders: Sequence[Contender], family: str = ""
-    ) -> list[Measurement]:
-        """Measure one case in one direction; the first contender is the reference for the results of the others.
+    def measure(self, case: Mapping[str, Any], direction: str, contenders: Sequence[Contender]) -> list[Measurement]:
+        """Measure one case in one direction; the first contender that works is the reference for the others' results.
 
-        Cases of one family come in increasing size: what took too long to prepare or compile is not tried again.
-
-        Raises:
-            AssertionError: if a contender computes something else than the reference.
+        A contender that raises an exception is recorded as failed, and one with another result as differing.
         """
-        measurements, ready, expected = [], [], None
+        measurements: list[Measurement] = []
+        ready: list[tuple[Measurement, Callable[[], Any]]] = []
+        reference: tuple[str, Mapping[str, jax.Array]] | None = None
         for contender in contenders:
             m = Measurement(dict(case), direction, contender.rival)
             measurements.append(m)
             self.tell(f"compile {contender.rival}")
-            try:
-                call, entry, result = self._prepare(m, contender, family)
-            except Skip as reason:
-                m.status, m.reason = "skipped", str(reason)
-                continue
-            except jax.errors.JaxRuntimeError as error:  # out of memory, most likely
-                m.status, m.reason = "failed", str(error).splitlines()[0]
-                continue
-            comparable = entry.comparable(result)
-            expected = comparable if expected is None else expected
-            m.relative_error = relative_error(comparable, expected)
-            if m.relative_error > contender.tolerance:
-                raise AssertionError(
-                    f"{contender.rival} differs from {contenders[0].rival} by {m.relative_error:.1e} of the largest "
-                    f"entry, more than {contender.tolerance:.0e}: {dict(case)}, {direction}"
-                )
-            if not m.times:
-                ready.append((m, call))
+            with recorded(m):
+                call, entry, result = self._prepare(m, contender)
+                comparable = entry.comparable(result)
+                against = reference or (contender.rival, comparable)
+                compare(m, comparable, *against, contender.tolerance)
+                reference = against if comparable else reference
+                if not m.times:
+                    ready.append((m, call))
         self.rounds(ready)
         for m in measurements:
             m.summarize()
         return measurements
 
-    def _prepare(self, m: Measurement, contender: Contender, family: str) -> tuple[Callable[[], Any], Entry, Any]:
-        limits, key = self.limits, (contender.rival, f"{family}, {m.direction}")
-        for known in (key, (contender.rival, family)):
-            if known in self._given_up:
-                raise Skip(self._given_up[known])
+    def learn(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Remember what was given up, from the records of the cases before, as a resumed run has to."""
+        for record in records:
+            if "given_up" in record:
+                direction = record["direction"] if "prepare_seconds" in record else None
+                self._given_up[self._key(record["case"], record["rival"], direction)] = record["given_up"]
+
+    def _key(self, case: Mapping[str, Any], rival: str, direction: str | None) -> tuple[Any, ...]:
+        """Of what is given up: what took too long to prepare in every direction, the rest in one."""
+        return (rival, direction, *(case[name] for name in self.family))
+
+    def _give_up(self, m: Measurement, direction: str | None, reason: str) -> None:
+        if self.family:
+            m.given_up = self._given_up[self._key(m.case, m.rival, direction)] = reason
+
+    def _prepare(self, m: Measurement, contender: Contender) -> tuple[Callable[[], Any], Entry, Any]:
+        limits = self.limits
+        for direction in (m.direction, None):
+            known = self._given_up.get(self._key(m.case, m.rival, direction))
+            if known:
+                raise Skip(known)
         self._fits(contender.bytes, "by estimate")
         start = time.perf_counter()
         try:
@@ -156,7 +205,7 @@ class Harness:
                 entry = contender.make()
                 jax.block_until_ready(entry.arguments)
         except TooSlow as reason:
-            self._given_up[contender.rival, family] = f"{reason} in this or a smaller case"
+            self._give_up(m, None, f"{reason} in this or a smaller case")
             raise
         m.prepare_seconds = time.perf_counter() - start
         start = time.perf_counter()
@@ -166,7 +215,7 @@ class Harness:
         compiled = lowered.compile()
         m.compile_seconds = time.perf_counter() - start
         if m.trace_seconds + m.compile_seconds > limits.compile:
-            self._given_up[key] = f"compiling it took longer than {limits.compile:g} s in a smaller case"
+            self._give_up(m, m.direction, f"compiling it took longer than {limits.compile:g} s in a smaller case")
         self._account(m, compiled)
         self._fits(m.peak_bytes or 0, "by XLA's account")
 
@@ -195,7 +244,7 @@ class Harness:
             m.flops = float(cost.get("flops", 0.0))
 
     def rounds(self, ready: list[tuple[Measurement, Callable[[], Any]]]) -> None:
-        """Time calls in turns, and add the times to their measurements."""
+        """Time calls in turns, and add the times to their measurements; a call that raises an exception has failed."""
         limits, order = self.limits, random.Random(self.seed)
         waiting = list(ready)
         gc.collect()
@@ -205,8 +254,9 @@ class Harness:
                 order.shuffle(waiting)
                 for m, call in waiting:
                     self.tell(f"time {m.rival}")
-                    _turn(m.times, call, limits, self.clock)
-                waiting = [pair for pair in waiting if not _enough(pair[0].times, limits)]
+                    with recorded(m):
+                        _turn(m.times, call, limits, self.clock)
+                waiting = [(m, call) for m, call in waiting if m.status == "measured" and not _enough(m.times, limits)]
         finally:
             gc.enable()
 

@@ -33,7 +33,8 @@ class TooSlow(Skip):
 class Measurement:
     """The record of a contender: times in seconds, of single calls; scores of other kinds, by name.
 
-    `longer_than` is the limit that the thing to be timed itself has passed, where it was given up.
+    `longer_than` is the limit that the thing to be timed itself has passed, where it was given up. `given_up` is why
+    the contender is not tried in larger cases. The status is measured, skipped, failed or differs (from the reference).
     """
 
     case: dict[str, Any]
@@ -41,6 +42,7 @@ class Measurement:
     rival: str
     status: str = "measured"
     reason: str | None = None
+    given_up: str | None = None
     prepare_seconds: float | None = None
     trace_seconds: float | None = None
     compile_seconds: float | None = None

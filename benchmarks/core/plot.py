@@ -23,7 +23,7 @@ STYLES = (
 )
 
 
-MOST_COLUMNS = 6
+MOST_COLUMNS = 4
 """Panels side by side; more stand below them."""
 
 
@@ -55,7 +55,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         path: of the PNG file.
         result: as it goes into the JSON file.
         rivals: names, in the order of the legend; the first is drawn on top.
-        panel: the entries of a case that settle its panel; a panel with a single point is left out.
+        panel: the entries of a case that settle its panel.
         axis: the entry of a case on the horizontal axis.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -68,8 +68,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         if "median" in record and record["rival"] in rivals:
             value = [record[key] * 1e3 for key in ("median", "lower_quartile", "upper_quartile")]
             lines.setdefault(record["rival"], []).append((record["case"][axis], *value))
-    shown = {key: lines for key, lines in points.items() if any(len(line) > 1 for line in lines.values())} or points
-    drawn = {rival for lines in shown.values() for rival, line in lines.items() if line}
+    shown = {key: lines for key, lines in points.items() if lines} or points
+    drawn = {rival for lines in shown.values() for rival in lines}
     rivals = [rival for rival in rivals if rival in drawn]
     directions = list(dict.fromkeys(direction for direction, _ in shown))
     columns = list(dict.fromkeys(where for _, where in shown))
@@ -80,15 +80,16 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     grid = figure.subplots(rows, wide, squeeze=False)
     for unused in grid.flat:
         unused.set_visible(False)
+    handles: tuple[list[Any], list[Any]] = [], []
     for i, direction in enumerate(directions):
         for j, where in enumerate(columns):
             axes = grid[j // wide * len(directions) + i][j % wide]
             lines = shown.get((direction, where), {})
-            if not any(lines.values()):
+            if not lines:
                 continue
             axes.set_visible(True)
             below = [shown.get((later, where), {}) for later in directions[i + 1 :]]
-            lowest = not any(any(panel.values()) for panel in below)
+            lowest = not any(below)
             axes.tick_params(labelbottom=lowest)
             column = [points for (_, place), points in shown.items() if place == where]
             sizes = spaced(sorted({point[0] for lines in column for line in lines.values() for point in line}))
@@ -107,6 +108,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                     label=rival,
                 )
                 axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
+                if len(x) == 1:  # no area to fill
+                    axes.vlines(x, low, high, color=color, linewidth=1.4)
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
             axes.xaxis.set_major_locator(FixedLocator(sizes))
@@ -117,13 +120,13 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             case = dict(zip(panel, where, strict=True))
             name = f"{case.pop('k')} → {case.pop('l')}" if "k" in case else case.pop("layer", "")
             rest = ", ".join(f"{key} {value}" for key, value in case.items())
-            axes.set_title(f"{name}, {direction}" if name else direction, fontsize=10, loc="left")
+            axes.set_title(f"{name}, {direction}" if name else direction, fontsize=9, loc="left")
             axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
             if lowest:
                 axes.set_xlabel(axis)
             if j % wide == 0:
                 axes.set_ylabel("ms a call, median and quartiles")
-    handles, names = grid[0][0].get_legend_handles_labels()
-    each = min(len(names), 3 * wide if len(names) > 8 else len(names))
-    figure.legend(handles, names, loc="outside lower center", ncols=each, frameon=False)
+            handles = axes.get_legend_handles_labels()  # the same in every panel
+    each = min(len(rivals), 2 * wide if len(rivals) > 8 else len(rivals))
+    figure.legend(*handles, loc="outside lower center", ncols=max(each, 1), frameon=False)
     figure.savefig(path)

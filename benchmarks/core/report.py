@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from benchmarks.core.lines import rounded
 from benchmarks.core.targets import Row, rows, value
-
-SCHEMA = 1
 
 
 def duration(seconds: float | None) -> str:
@@ -50,18 +48,36 @@ def sections(
     ]
 
 
-def cells(by_rival: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> list[str]:
-    """A row of the table: medians, and for rivals how many times as long they take as the first."""
+def cells(
+    by_rival: Mapping[str, Mapping[str, Any]],
+    rivals: Sequence[str],
+    yardsticks: Sequence[str] = (),
+    bold: Callable[[str], str] = "**{}**".format,
+) -> list[str]:
+    """A row of the table: medians, and for rivals how many times as long they take as the first.
+
+    Args:
+        by_rival: records.
+        rivals: names, the first of which is compared with.
+        yardsticks: rivals that do only a part of the work.
+        bold: marks the ratio of a rival, other than a yardstick, that is faster than the first.
+    """
     base = by_rival.get(rivals[0], {}).get("median")
     texts = []
     for rival in rivals:
         median = by_rival.get(rival, {}).get("median")
-        ratio = f" ({times_as_long(median / base)})" if median and base and rival != rivals[0] else ""
-        texts.append(duration(median) + ratio)
+        text = duration(median)
+        if median and base and rival != rivals[0]:
+            ratio = times_as_long(median / base)
+            faster = round(median / base, 2) < 1 and rival not in yardsticks
+            text += f" ({bold(ratio) if faster else ratio})"
+        texts.append(text)
     return texts
 
 
-def terminal_table(title: str, measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
+def terminal_table(
+    title: str, measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str], yardsticks: Sequence[str] = ()
+) -> Group:
     """The results as rich tables."""
     tables = []
     for name, names, grouped in sections(measurements, rivals):
@@ -72,7 +88,7 @@ def terminal_table(title: str, measurements: Sequence[Mapping[str, Any]], rivals
         for rival in names:
             table.add_column(rival, justify="right")
         for case, direction, by_rival in grouped:
-            table.add_row(label(case), direction, *cells(by_rival, names))
+            table.add_row(label(case), direction, *cells(by_rival, names, yardsticks, "[bold]{}[/]".format))
         tables.append(table)
     return Group(*tables)
 
@@ -112,16 +128,8 @@ def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> list[
 
 
 def circumstances(result: Mapping[str, Any]) -> str:
-    """When, on what and with what a result was measured, in one line."""
-    machine = result["machine"]
-    memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else ""
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
-    before, after = result["load_average"]
-    return (
-        f"{result['date']}, {machine['cpu']}, {machine['cores']} cores{memory}, {machine['os']}; {versions}; revision "
-        f"{result['revision']}; seed {result['seed']}; load average {before} before and {after} after"
-        + ("; a quick run, not for quoting." if result["quick"] else ".")
-    )
+    """When, on what and with what a result was measured."""
+    return "\n\n".join(result["circumstances"])
 
 
 def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -130,7 +138,7 @@ def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
     for record in measurements:
         if "reason" in record:
             text = f"{record['rival']} {record['status']}: {record['reason']}"
-            notes.setdefault(text, []).append(f"{label(record['case'])} {record['direction']}")
+            notes.setdefault(text, []).append(f"{label(record['case'])} {record['direction']}".strip())
     if not notes:
         return []
     return ["", "Not measured, or not in full:", "", *(f"- {text} ({'; '.join(at)})" for text, at in notes.items())]
@@ -147,6 +155,7 @@ def markdown(
     result: Mapping[str, Any],
     rivals: Mapping[str, str],
     sentences: Callable[[Mapping[str, Any]], list[str]] = target_lines,
+    yardsticks: Sequence[str] = (),
 ) -> str:
     """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out."""
     measurements, first = result["measurements"], next(iter(rivals))
@@ -159,8 +168,9 @@ def markdown(
             lines += [*([f"*{name}*", ""] if name else []), *grid(["case", "direction", *names], body, 2), ""]
         return lines
 
-    lines = [circumstances(result), "", f"Median ms of a call, and how many times as long as {first}:", ""]
-    lines += [*each(cells), "Targets:", ""]
+    about = f"Median ms of a call, and how many times as long as {first}, in bold where a rival is faster:"
+    lines = [circumstances(result), "", about, ""]
+    lines += [*each(lambda by_rival, names: cells(by_rival, names, yardsticks)), "Targets:", ""]
     lines += [f"- {line}" for line in sentences(result)] or ["- none of their cases was run"]
     if any("compile_seconds" in record for record in measurements):
         lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
@@ -169,29 +179,7 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def paste(readme: Path, name: str, text: str) -> None:
-    """Put a text between the markers of a benchmark in the README.
-
-    Raises:
-        ValueError: if the README lacks the markers.
-    """
-    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    before = readme.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
-    after, count = pattern.subn(lambda _: f"{begin}\n{text}{end}", before)
-    if count != 1:
-        raise ValueError(f"{readme.name} has no markers {begin} and {end}")
-    readme.write_text(after, encoding="utf-8")
-
-
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result, numbers to six digits."""
-
-    def rounded(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(f"{value:.6g}")
-        if isinstance(value, Mapping):
-            return {key: rounded(one) for key, one in value.items()}
-        return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
     path.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -46,7 +46,8 @@ def rows(measurements: Iterable[Mapping[str, Any]]) -> list[Row]:
 def value(record: Mapping[str, Any], quantity: str) -> float | None:
     """Return the median time of a record, or the time at which it was stopped; or its seconds to trace and compile."""
     if quantity == "median":
-        return record.get("median", record.get("longer_than"))
+        time: float | None = record.get("median", record.get("longer_than"))
+        return time
     return record["trace_seconds"] + record["compile_seconds"] if "compile_seconds" in record else None
 
 
@@ -81,7 +82,7 @@ def check_targets(targets: Iterable[Target], measurements: Sequence[Mapping[str,
                     "wanted": target.factor,
                     "most": target.most,
                     "ratio": ratio,
-                    "at_least": one and "longer_than" in by_rival.get(target.rival, {}),
+                    "at_least": isinstance(target.rival, str) and "longer_than" in by_rival.get(target.rival, {}),
                     "met": ratio is not None and (ratio <= target.factor if target.most else ratio >= target.factor),
                 }
             )

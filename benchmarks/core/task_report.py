@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group
 
+from benchmarks.core.numbers import with_spread
 from benchmarks.core.plot import STYLES, log_axis
 from benchmarks.core.report import circumstances, grid, left_out, rich_table
 from benchmarks.core.scores import check_targets, number as digits
 from benchmarks.core.style import Style
-
-Published = Mapping[tuple[str, str], str]
-"""Task and rival to the error in a paper, as sampled; the README says which paper and what differs."""
 
 WHOLE = (
     *("parameters", "steps", "graphs", "pairs", "pairs not told apart", "copies told apart"),
@@ -32,15 +29,13 @@ def heading(name: str) -> str:
     return {"seconds": "train, s", "compile_seconds": "compile, s"}.get(name, name)
 
 
-def cell(name: str, value: float | None) -> str:
-    """A score in a table."""
+def cell(name: str, value: float | None, spread: float | None = None) -> str:
+    """A score in a table, with its standard deviation over seeds."""
     if value is None:
         return "–"
     if name in WHOLE:
         return f"{value:,.0f}"
-    if name in SECONDS:
-        return f"{value:.1f}"
-    return "0" if value == 0 else digits(value)
+    return f"{value:.1f}" if name in SECONDS else with_spread(value, spread, digits=2)
 
 
 def by_task(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -51,27 +46,21 @@ def by_task(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
     return found
 
 
-def table(published: Published, task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def table(records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table of a task."""
     scores = [record.get("scores", {}) for record in records]
     every = dict.fromkeys(name for one in scores for name in one)
     names = [name for name in every if name not in HIDDEN and not name.startswith(STEP)]
-    known = any((task, record["rival"]) in published for record in records)
-    head = ["rival", *map(heading, names), *(["published"] if known else [])]
     body = []
     for record, score in zip(records, scores, strict=True):
-        last = [published.get((task, record["rival"]), "–")] if known else []
-        body.append([record["rival"], *(cell(name, score.get(name)) for name in names), *last])
-    return head, body
+        spread = record.get("spread", {})
+        body.append([record["rival"], *(cell(name, score.get(name), spread.get(name)) for name in names)])
+    return ["rival", *map(heading, names)], body
 
 
-def terminal_table(
-    published: Published, title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]
-) -> Group:
+def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
     """The scores as rich tables."""
-    return Group(
-        *(rich_table(f"{title}: {task}", *table(published, task, of)) for task, of in by_task(records).items())
-    )
+    return Group(*(rich_table(f"{title}: {task}", *table(of)) for task, of in by_task(records).items()))
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
@@ -83,12 +72,12 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def markdown(published: Published, result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
     records = result["measurements"]
     lines = [circumstances(result), ""]
     for task, of in by_task(records).items():
-        lines += [f"*{task}*", "", *grid(*table(published, task, of), 1), ""]
+        lines += [f"*{task}*", "", *grid(*table(of), 1), ""]
     lines += ["Targets:", ""]
     lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
     return "\n".join([*lines, *left_out(records)]) + "\n"
@@ -110,11 +99,13 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     upper, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     panels = upper.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
     for axes, (task, of) in zip(panels, tasks.items(), strict=False):
+        spreads = {record["rival"]: record.get("spread", {}) for record in of}
         for rival, errors in _errors(of).items():
             color, marker = STYLES[rivals.index(rival) % len(STYLES)]
             row = rivals.index(rival)
-            axes.plot(errors["as drawn"], row, marker, color=color, markersize=7)
-            axes.plot(errors["moved"], row, marker, color=color, markersize=11, markerfacecolor="none")
+            for name, look in (("as drawn", {"markersize": 7}), ("moved", {"markersize": 11, "mfc": "none"})):
+                spread = spreads[rival].get(f"error, {name}")
+                axes.errorbar(errors[name], row, xerr=spread, fmt=marker, color=color, capsize=2, **look)
         log_axis(axes)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(True, axis="both", which="major", color="#dddddd", linewidth=0.7)
@@ -167,6 +158,5 @@ def _errors(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]
     return found
 
 
-def style(published: Published) -> Style:
-    """Return how results are checked and shown, next to published ones."""
-    return Style(check_targets, partial(markdown, published), partial(terminal_table, published), target_lines, plot)
+TRAINED = Style(check_targets, markdown, terminal_table, target_lines, plot)
+"""How results of networks trained on tasks are shown."""

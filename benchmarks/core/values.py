@@ -10,8 +10,9 @@ from typing import Any
 from rich.markdown import Markdown
 
 from benchmarks.core.plot import STYLES, log_axis
-from benchmarks.core.report import circumstances, grid, label, left_out, rows
+from benchmarks.core.report import circumstances, grid, label, left_out
 from benchmarks.core.style import Style
+from benchmarks.core.targets import rows
 
 Record = Mapping[str, Any]
 
@@ -47,8 +48,9 @@ def _found(target: AtMost, records: Sequence[Record]) -> list[tuple[float, str]]
             continue
         value = number(by_rival[target.rival])
         if value is not None and target.over is not None:
-            below = next(by for other, way, by in rows(records) if other == case and way == target.over)
-            value /= number(below.get(target.rival)) or float("nan")
+            below = (by.get(target.rival) for other, way, by in rows(records) if other == case and way == target.over)
+            divisor = number(next(below, None))
+            value = value / divisor if divisor else None
         found.append((float("inf") if value is None else value, label(case)))
     return found
 

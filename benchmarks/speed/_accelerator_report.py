@@ -61,7 +61,7 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
 def _roofs(records: Iterable[Record]) -> list[str]:
     lines = []
     for record in records:
-        if record["direction"] == "roof":
+        if record["direction"] == "roof" and "scores" in record:
             scores = record["scores"]
             if "bytes_a_second" in scores:
                 lines.append(f"- a copy in {record['rival']}: {scores['bytes_a_second'] / 1e9:,.0f} GB/s")

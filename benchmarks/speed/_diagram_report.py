@@ -20,34 +20,36 @@ def summary(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the counts of every measured row, and exponents of the times."""
     medians: dict[tuple[Any, ...], dict[int, float]] = {}
     for m in measurements:
-        key = (*(m["case"][name] for name in ("group", "k", "l")), m["rival"])
-        medians.setdefault(key, {})[m["case"]["n"]] = m["median"]
+        if "median" in m:
+            key = (*(m["case"][name] for name in ("group", "k", "l")), m["rival"])
+            medians.setdefault(key, {})[m["case"]["n"]] = m["median"]
+
+    def overhead(row: Row, rival: str) -> float | None:
+        """Return seconds with next to nothing to compute."""
+        return medians.get((row.family, row.k, row.l, rival + OVERHEAD), {}).get(row.bound or 2)
 
     def times(row: Row, rival: str) -> dict[int, float]:
-        """Return seconds at each n, minus the overhead."""
-        key = (row.family, row.k, row.l)
-        overhead = medians.get((*key, rival + OVERHEAD), {})
-        found = medians.get((*key, rival), {})
-        return {n: seconds - overhead[n if row.bound else 2] for n, seconds in found.items()}
+        """Return seconds at each n, minus the overhead; none where that is unknown."""
+        base, found = overhead(row, rival), medians.get((row.family, row.k, row.l, rival), {})
+        return {} if base is None else {n: seconds - base for n, seconds in found.items() if row.bound in (None, n)}
 
     free, headed = [], []
     for row in free_rows():
         if times(row, "factored"):
-            overhead = {rival: medians[row.family, row.k, row.l, rival + OVERHEAD][2] for rival in RIVALS}
-            fits = {rival: growth(times(row, rival), overhead[rival]) for rival in RIVALS}
+            fits = {rival: growth(times(row, rival), overhead(row, rival)) for rival in RIVALS}
             flops = sum(line.flops for line in plan_cost(plan(row.space)))
             degrees = {"degree": degree(row.counted()[1]), "moved_degree": degree(row.moved())}
             free.append(counted(row) | degrees | {"plan_degree": degree(flops), "exponents": fits})
     for row in headed_rows():
-        if row.bound in times(row, "factored"):
-            seconds = {rival: times(row, rival)[row.bound] for rival in RIVALS}
+        if times(row, "factored"):
+            seconds = {rival: next(iter(times(row, rival).values()), None) for rival in RIVALS}
             headed.append(counted(row) | {"n": row.bound, "s": row.legs_above, "seconds": seconds})
     return {"free": free, "headed": headed, "headed_exponents": headed_exponents(headed)}
 
 
-def growth(times: Mapping[int, float], overhead: float) -> dict[str, Any] | None:
+def growth(times: Mapping[int, float], overhead: float | None) -> dict[str, Any] | None:
     """Return the exponent of times minus overhead, for times above half of it; `None` for fewer than three."""
-    points = sorted((n, seconds) for n, seconds in times.items() if seconds > overhead / 2)
+    points = sorted((n, seconds) for n, seconds in times.items() if overhead is not None and seconds > overhead / 2)
     return asdict(exponent(*zip(*points, strict=True))) if len(points) > 2 else None
 
 
@@ -56,9 +58,10 @@ def headed_exponents(headed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found = {}
     for family in HEADED:
         points = [
-            (r["additions"] + r["moved"], r["seconds"]["factored, written"]) for r in headed if r["family"] == family
+            (r["additions"] + r["moved"], seconds)
+            for r in headed
+            if r["family"] == family and (seconds := r["seconds"]["factored, written"]) and seconds > 0
         ]
-        points = [point for point in points if point[1] > 0]
         if len({count for count, _ in points}) > 2:
             found[family] = asdict(exponent(*zip(*points, strict=True)))
     return found

@@ -11,7 +11,7 @@ from rich.markdown import Markdown
 
 from benchmarks.core.plot import STYLES, spaced
 from benchmarks.core.power_law import Exponent, exponent
-from benchmarks.core.report import circumstances, grid, label
+from benchmarks.core.report import circumstances, grid, label, left_out
 from benchmarks.core.style import Style
 
 Record = Mapping[str, Any]
@@ -64,13 +64,18 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
     return {"fits": fits}
 
 
+def footprints(records: Iterable[Record]) -> list[Record]:
+    """The records of which only the memory was measured."""
+    return [record for record in records if "scores" in record and "median" not in record]
+
+
 def _values(quantity: str, direction: str, records: Sequence[Record]) -> list[tuple[float, str]]:
     """Return the values of a claim, with their cases."""
     if quantity == "memory":
         return [
             (record["scores"]["over_input_and_output"], label(record["case"]))
-            for record in records
-            if record["direction"] == direction and "median" not in record
+            for record in footprints(records)
+            if record["direction"] == direction
         ]
     kind = quantity.split()[-1]
     return [
@@ -112,11 +117,11 @@ def _tables(records: Sequence[Record]) -> list[str]:
     head = ["layer", "group", "direction", "wanted", "exponent of memory", "exponent of processor time"]
     lines = ["Exponents of n ± standard error:", "", *grid(head, body, 4), ""]
     rest: dict[str, dict[str, float]] = {}
-    for record in records:
-        if "median" not in record:
-            ratio = record["scores"]["over_input_and_output"]
-            rest.setdefault(label(record["case"]), {})[record["direction"]] = ratio
-    body = [[name, *(f"{by[way]:.2f}" for way in ("forward", "training"))] for name, by in rest.items()]
+    for record in footprints(records):
+        ratio = record["scores"]["over_input_and_output"]
+        rest.setdefault(label(record["case"]), {})[record["direction"]] = ratio
+    ways = ("forward", "training")
+    body = [[name, *(f"{by[way]:.2f}" if way in by else "–" for way in ways)] for name, by in rest.items()]
     lines += ["Memory by XLA's account (arguments, results and temporaries) over that of input and output:", ""]
     return lines + grid(["layer", "forward", "training"], body, 1)
 
@@ -124,7 +129,8 @@ def _tables(records: Sequence[Record]) -> list[str]:
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
     lines = [circumstances(result), "", *_tables(result["measurements"]), "", "Targets:", ""]
-    return "\n".join([*lines, *(f"- {line}" for line in target_lines(result))]) + "\n"
+    lines += [f"- {line}" for line in target_lines(result)]
+    return "\n".join([*lines, *left_out(result["measurements"])]) + "\n"
 
 
 def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:

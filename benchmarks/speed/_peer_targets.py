@@ -1,17 +1,21 @@
-"""The targets of `peers`: ratios, including those of `basis_construction`."""
+"""The targets of `peers`: ratios, including those of `basis_construction`; and its tables."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from benchmarks.core import lines
 from benchmarks.core.folders import RESULTS
+from benchmarks.core.report import markdown, terminal_table
 from benchmarks.core.style import TIMES
 from benchmarks.core.targets import Target, check_targets
+from benchmarks.speed import basis_construction
 
-BASES = RESULTS / "basis_construction.json"
+BASES = RESULTS / "basis_construction.jsonl"
+YARDSTICKS = ("core product", "copy")
 
 WHOLE, HALF = "forward+backward", "forward"
 TARGETS = (
@@ -39,9 +43,14 @@ TARGETS = (
 
 def check(targets: Iterable[Target], measurements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The ratios of this run, and those of the stored run of `basis_construction`, which is not run again."""
-    found = check_targets(targets, measurements)
-    bases = json.loads(BASES.read_text(encoding="utf-8"))["targets"] if BASES.is_file() else []
-    return found + [target | {"from": "stored run of basis_construction"} for target in bases]
+    bases = check_targets(basis_construction.TARGETS, lines.read(BASES))
+    quoted = [target | {"from": "stored run of basis_construction"} for target in bases]
+    return check_targets(targets, measurements) + quoted
 
 
-STYLE = dataclasses.replace(TIMES, check_targets=check)
+STYLE = dataclasses.replace(
+    TIMES,
+    check_targets=check,
+    markdown=partial(markdown, yardsticks=YARDSTICKS),
+    terminal_table=partial(terminal_table, yardsticks=YARDSTICKS),
+)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, grid
+from benchmarks.core.report import circumstances, grid, left_out
 from benchmarks.core.style import Style
 from benchmarks.speed._collectives import KINDS
 from benchmarks.speed._scaling_model import MACHINES
@@ -26,11 +26,16 @@ class Bound:
     most: float
 
 
+def compiled(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records of programs that could be compiled."""
+    return [record for record in records if "scores" in record]
+
+
 def check_targets(targets: Iterable[Bound], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The scores of the targets whose cases were run."""
     found = []
     for target in targets:
-        for record in records:
+        for record in compiled(records):
             if (record["rival"], record["case"]["devices"]) == (target.rival, target.devices):
                 value = record["scores"][target.score]
                 entry = {"rival": target.rival, "case": record["case"], "score": target.score}
@@ -66,7 +71,7 @@ def rows(records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> tuple[l
     """The cells of both tables: what is counted, what is expected."""
     counted, expected = [], []
     for rival in rivals:
-        for record in (record for record in records if record["rival"] == rival):
+        for record in (record for record in compiled(records) if record["rival"] == rival):
             s, devices = record["scores"], str(record["case"]["devices"])
             moved = [megabytes(s[f"moved {kind}"]) for kind in KINDS]
             counted.append([rival, devices, f"{s['flops'] / 1e9:.2f}", megabytes(s["bytes"]), *moved])
@@ -84,7 +89,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     lines += [*grid(HEAD, counted, 1), "", "Expected time of a step, and efficiency beside one device:", ""]
     lines += [*grid(EXPECTED, expected, 1), "", "Targets:", ""]
     lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *left_out(result["measurements"])]) + "\n"
 
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
@@ -105,18 +110,19 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
+    records = [record for record in compiled(result["measurements"]) if record["case"][axis] > 1]
     figure = Figure(figsize=(1.2 + 3.4 * (1 + len(MACHINES)), 3.8), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 1 + len(MACHINES))
     for place, rival in enumerate(rivals):
-        points = [record for record in result["measurements"] if record["rival"] == rival and record["case"][axis] > 1]
+        points = [record for record in records if record["rival"] == rival]
         devices = [record["case"][axis] for record in points]
         color, marker = STYLES[place]
         style = {"color": color, "marker": marker, "linewidth": 2.4 if place == 0 else 1.4, "label": rival}
         panels[0].plot(devices, [record["scores"]["moved"] / 1e6 for record in points], **style)
         for axes, name in zip(panels[1:], MACHINES, strict=True):
             axes.plot(devices, [record["scores"][f"efficiency {name}"] for record in points], **style)
-    counts = sorted({record["case"][axis] for record in result["measurements"]} - {1})
+    counts = sorted({record["case"][axis] for record in records})
     for axes, title in zip(
         panels, ["MB that a device sends", *(f"efficiency, {name}" for name in MACHINES)], strict=True
     ):

@@ -1,4 +1,4 @@
-"""Layers on an accelerator, in less than ten minutes: checked, then timed relative to the device's peak."""
+"""Layers on an accelerator: checked, then timed relative to the device's peak."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import functools
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import relative_error
 from benchmarks.core.measurement import Measurement
 from benchmarks.speed._accelerator_report import STYLE, Share
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, account, function
 
-__all__ = ["AXIS", "PANEL", "RIVALS", "STYLE", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "run"]
-
-TITLE = "Layers on an accelerator"
-SUMMARY = "layers on an accelerator over the bandwidth of a copy, float32 and bfloat16; needs one, but for --quick"
-PANEL, AXIS = ("group",), "n"
 RIVALS: dict[str, str] = {
     "float32": "the layer, `precision=None`",
     "bfloat16": "the layer with weights and input in bfloat16",
@@ -53,13 +49,11 @@ class Budget:
     """The budget of a run.
 
     Attributes:
-        seconds: of the whole run, after which no case is begun.
         turns, turn: how often a number of calls is timed together, and seconds of it aimed at.
         stream: bytes that are copied to measure the bandwidth.
         side: of the matrices whose product is timed.
     """
 
-    seconds: float = 500.0
     turns: int = 9
     turn: float = 0.08
     stream: int = 2**30
@@ -71,9 +65,14 @@ def limits(quick: bool) -> Budget:
     return Budget(turns=3, turn=0.002, stream=2**22, side=128) if quick else Budget()
 
 
-def cases(quick: bool) -> list[LayerCase | None]:
-    """Return the device's peak (`None`), then the layers."""
-    return [None, *(QUICK if quick else FULL)]
+def cells(quick: bool) -> list[Cell]:
+    """Return the device's peak, of a copy and of a product, then each layer in each direction."""
+    layers = [
+        Cell(asdict(case), direction, tuple(RIVALS), case)
+        for case in (QUICK if quick else FULL)
+        for direction in DIRECTIONS
+    ]
+    return [*(Cell({"group": name}, "roof", tuple(RIVALS), roof) for name, roof in ROOFS.items()), *layers]
 
 
 def small(case: LayerCase) -> LayerCase:
@@ -125,24 +124,35 @@ def check(case: LayerCase, direction: str) -> dict[str, float]:
     return errors
 
 
-def roofs(budget: Budget) -> list[Measurement]:
-    """Return the bandwidth of a copy and the rate of a product, for each dtype."""
+def copies(budget: Budget) -> list[Measurement]:
+    """Return the bandwidth of a copy, for each dtype."""
     found = []
     for rival, dtype in DTYPES.items():
         x = jnp.ones(budget.stream // jnp.dtype(dtype).itemsize, dtype)
-        copy = Measurement({"group": "a copy", "n": x.size}, "roof", rival)
-        copy.times = timed(functools.partial(jax.jit(lambda x: x + 1), x), budget)
-        copy.summarize()
-        assert copy.median is not None
-        copy.scores = {"bytes_a_second": 2 * x.nbytes / copy.median}
-        a = jnp.ones((budget.side, budget.side), dtype)
-        product = Measurement({"group": "a product", "n": budget.side}, "roof", rival)
-        product.times = timed(functools.partial(jax.jit(jnp.matmul), a, a), budget)
-        product.summarize()
-        assert product.median is not None
-        product.scores = {"flops_a_second": 2 * budget.side**3 / product.median}
-        found += [copy, product]
+        m = Measurement({"group": "a copy", "n": x.size}, "roof", rival)
+        m.times = timed(functools.partial(jax.jit(lambda x: x + 1), x), budget)
+        m.summarize()
+        assert m.median is not None
+        m.scores = {"bytes_a_second": 2 * x.nbytes / m.median}
+        found.append(m)
     return found
+
+
+def products(budget: Budget) -> list[Measurement]:
+    """Return the rate of a product of matrices, for each dtype."""
+    found = []
+    for rival, dtype in DTYPES.items():
+        a = jnp.ones((budget.side, budget.side), dtype)
+        m = Measurement({"group": "a product", "n": budget.side}, "roof", rival)
+        m.times = timed(functools.partial(jax.jit(jnp.matmul), a, a), budget)
+        m.summarize()
+        assert m.median is not None
+        m.scores = {"flops_a_second": 2 * budget.side**3 / m.median}
+        found.append(m)
+    return found
+
+
+ROOFS = {"a copy": copies, "a product": products}
 
 
 def least_bytes(case: LayerCase, direction: str, dtype: Any) -> int:
@@ -179,7 +189,7 @@ def kernels(text: str) -> dict[str, float]:
     return {f"kernels: {name}": float(count) for name, count in names.items()}
 
 
-def measure(case: LayerCase, direction: str, rival: str, budget: Budget, roof: Mapping[str, float]) -> Measurement:
+def measured(case: LayerCase, direction: str, rival: str, budget: Budget, roof: Mapping[str, float]) -> Measurement:
     """Compile a layer, read its memory, and time it."""
     dtype = DTYPES[rival]
     m = Measurement({**asdict(case)}, direction, rival)
@@ -209,43 +219,55 @@ def measure(case: LayerCase, direction: str, rival: str, budget: Budget, roof: M
     return m
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure the device, then check and time layer after layer.
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare the device's peak, which is measured when it is first needed.
 
     Raises:
         SystemExit: if JAX sees no accelerator, unless the run is quick.
     """
-    platform = jax.default_backend()
-    if platform == "cpu" and not quick:
+    if jax.default_backend() == "cpu" and not quick:
         raise SystemExit(
-            "python -m benchmarks accelerator needs an accelerator, and JAX sees only the CPU here.\n"
+            "python -m benchmarks run accelerator needs an accelerator, and JAX sees only the CPU here.\n"
             "Install JAX for yours (pip install 'jax[cuda13]'), or pass --quick: it runs tiny sizes on the CPU, to see "
             "that everything works."
         )
-    budget, start = limits(quick), time.perf_counter()
-    roof: dict[str, dict[str, float]] = {}
-    for case in cases(quick):
-        if case is None:
-            tell("a copy, and a product")
-            found = roofs(budget)
-            for m in found:
-                roof.setdefault(m.rival, {}).update(m.scores or {})
-            yield found
-            continue
-        measurements = []
-        for direction in DIRECTIONS:
-            tell(f"{case.group}, {case.k} -> {case.l}, {direction}: check")
-            late = time.perf_counter() - start > budget.seconds
-            errors = {} if late else check(case, direction)
-            for rival in RIVALS:
-                if late or time.perf_counter() - start > budget.seconds:
-                    m = Measurement(asdict(case), direction, rival, "skipped")
-                    m.reason = f"{budget.seconds:g} s had passed"
-                else:
-                    tell(f"{case.group}, {case.k} -> {case.l}, {direction}, {rival}")
-                    m = measure(case, direction, rival, budget, roof[rival])
-                    m.relative_error = errors[rival]
-                    if rival == "float32" and m.scores is not None:
-                        m.scores["error_at_highest"] = errors["float32, highest"]
-                measurements.append(m)
-        yield measurements
+    budget = limits(quick)
+
+    @functools.cache
+    def peak(roof: Callable[[Budget], list[Measurement]]) -> list[Measurement]:
+        tell(f"peak of {roof.__name__}")
+        return roof(budget)
+
+    def measure(cell: Cell) -> list[Measurement]:
+        if cell.direction == "roof":
+            return peak(cell.given)
+        known: dict[str, dict[str, float]] = {rival: {} for rival in cell.rivals}
+        for roof in ROOFS.values():
+            for m in peak(roof):
+                known[m.rival] |= m.scores or {}
+        tell("check")
+        errors = check(cell.given, cell.direction)
+        found = []
+        for rival in cell.rivals:
+            tell(f"compile and time {rival}")
+            m = measured(cell.given, cell.direction, rival, budget, known[rival])
+            m.relative_error = errors[rival]
+            if rival == "float32" and m.scores is not None:
+                m.scores["error_at_highest"] = errors["float32, highest"]
+            found.append(m)
+        return found
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="Layers on an accelerator",
+    summary="layers on an accelerator over the bandwidth of a copy, float32 and bfloat16; needs one, but for --quick",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    style=STYLE,
+    panel=("group",),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 import equikit as ek
-from benchmarks.core.harness import Limits
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.harness import Differs, Limits, recorded
 from benchmarks.core.measurement import Measurement, Skip, TooSlow, time_limit
 from benchmarks.core.targets import Target
 from benchmarks.models.emlp_library import load_emlp
@@ -24,9 +25,6 @@ from equikit.groups.families import _matrix, _permutations
 from equikit.plans import _apply, plan, weight_shapes
 from equikit.plans.compilation import _lower
 
-TITLE = "Bases of equivariant maps"
-SUMMARY = "seconds to a basis of the k -> l maps of every family against EMLP and null spaces"
-PANEL, AXIS = ("group", "k", "l"), "n"
 RIVALS: dict[str, str] = {
     "equikit": "diagrams and a plan: all that a layer needs",
     "equikit, dense": "the basis as dense integer matrices, which a layer never forms",
@@ -185,46 +183,71 @@ MAKERS: dict[str, Callable[[Case], int]] = {
 }
 
 
-def cases(quick: bool) -> list[Case]:
+def cells(quick: bool) -> list[Cell]:
     """In the order in which they are run."""
-    return list(QUICK if quick else FULL)
+    return [Cell(asdict(case), "basis", tuple(MAKERS), case) for case in (QUICK if quick else FULL)]
 
 
-def measure(
-    case: Case, limit: Limits, tell: Callable[[str], None], given_up: set[tuple[str, ...]]
-) -> list[Measurement]:
+def family(case: Mapping[str, Any], rival: str) -> tuple[Any, ...]:
+    """A rival that took too long in a case is not tried in the next one of its family."""
+    return rival, case["group"], case["k"], case["l"]
+
+
+def construct(case: Case, limit: Limits, tell: Tell, given_up: set[tuple[Any, ...]]) -> list[Measurement]:
     """Construct the basis with each rival; the dimensions have to agree."""
     measurements: list[Measurement] = []
     for rival, maker in MAKERS.items():
         m = Measurement(asdict(case), "basis", rival)
         measurements.append(m)
-        tell(f"{case}: {rival}")
-        family = (rival, case.group, str(case.k), str(case.l))
-        if family in given_up:
-            m.status, m.reason = "skipped", "it took too long in a smaller case"
-            continue
-        gc.collect()
-        try:
-            while not m.times or (sum(m.times) < limit.seconds and len(m.times) < limit.most):
-                with time_limit(limit.prepare, "it"):
-                    start = time.perf_counter()
-                    dimension = maker(case)
-                    m.times.append(time.perf_counter() - start)
-        except Skip as reason:
-            m.status, m.reason = "skipped", str(reason)
-            if isinstance(reason, TooSlow):
-                given_up.add(family)
-                m.longer_than = reason.seconds
-        if m.times and dimension != case.space().dim:
-            raise AssertionError(f"{rival} finds {dimension} maps, not {case.space().dim}: {case}")
+        tell(rival)
+        with recorded(m):
+            repeat(m, functools.partial(maker, case), case.space().dim, limit, given_up)
         m.summarize()
     return measurements
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case; only EMLP uses random numbers, so the seed is not used."""
+def repeat(
+    m: Measurement, construct: Callable[[], int], dimension: int, limit: Limits, given_up: set[tuple[Any, ...]]
+) -> None:
+    """Construct the basis of one rival as often as there is time for.
+
+    Raises:
+        Skip: if it takes too long, or did so in a smaller case.
+        Differs: if its dimension is another one.
+    """
+    if family(m.case, m.rival) in given_up:
+        raise Skip("it took too long in a smaller case")
+    gc.collect()
+    while not m.times or (sum(m.times) < limit.seconds and len(m.times) < limit.most):
+        try:
+            with time_limit(limit.prepare, "it"):
+                start = time.perf_counter()
+                found = construct()
+                m.times.append(time.perf_counter() - start)
+        except TooSlow as reason:
+            m.longer_than, m.given_up = reason.seconds, str(reason)
+            given_up.add(family(m.case, m.rival))
+            raise
+        if found != dimension:
+            raise Differs(f"it finds {found} maps, not {dimension}")
+
+
+def start(quick: bool, seed: int, tell: Tell, earlier: Iterable[Mapping[str, Any]] = ()) -> Measure:
+    """Prepare a run; only EMLP uses random numbers, so the seed is not used."""
     load_emlp()
     equikit_plan(QUICK[0])  # imports
-    given_up: set[tuple[str, ...]] = set()
-    for case in cases(quick):
-        yield measure(case, limits(quick), tell, given_up)
+    given_up = {family(record["case"], record["rival"]) for record in earlier if "given_up" in record}
+    return lambda cell: construct(cell.given, limits(quick), tell, given_up)
+
+
+BENCHMARK = Benchmark(
+    title="Bases of equivariant maps",
+    summary="seconds to a basis of the k -> l maps of every family against EMLP and null spaces",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    panel=("group", "k", "l"),
+    family=True,
+)

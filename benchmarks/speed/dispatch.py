@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.folders import ROOT
 from benchmarks.core.harness import Limits
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.targets import Target
 from benchmarks.speed._layers import LayerCase
 
-TITLE = "The overhead of a call"
-SUMMARY = "a small layer against three lines of jnp: compiled, eager and traced"
-PANEL, AXIS = ("k", "l", "batch"), "n"
 RIVALS: dict[str, str] = {
     "equikit": "`jax.jit` of `nnx.merge(static, parameters)(x)`; eager and traced, the layer itself",
     "plan": "`equikit.plans.apply` on a dictionary of weights",
@@ -39,21 +36,47 @@ def limits(quick: bool) -> Limits:
     return Limits(seconds=0.05, least=5, most=100, patience=0.5) if quick else Limits(seconds=0.7, most=5000)
 
 
-def cases(quick: bool) -> list[LayerCase]:
-    """In the order in which they are run."""
-    return list(QUICK if quick else FULL)
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each layer, whose calls of all directions are timed in one process."""
+    return [
+        Cell(
+            {"k": case.k, "l": case.l, "n": case.n, "batch": case.batch},
+            "",
+            tuple(rival for rival in RIVALS if "by hand" not in rival or (case.k, case.l) == (1, 1)),
+            case,
+        )
+        for case in (QUICK if quick else FULL)
+    ]
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case, each in a process of its own."""
-    for case in cases(quick):
-        tell(f"{case.k} -> {case.l}, n = {case.n}")
-        given = {"case": asdict(case), "seed": seed, "limits": asdict(limits(quick))}
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare nothing: each layer is timed in its own process."""
+
+    def measure(cell: Cell) -> list[Measurement]:
+        tell("time all calls")
+        given = {"case": asdict(cell.given), "seed": seed, "limits": asdict(limits(quick))}
         command = [sys.executable, "-m", "benchmarks.speed._dispatch", json.dumps(given)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"the process that times {case} failed:\n{done.stderr}")
-        found = [Measurement(*names, times=times) for *names, times in json.loads(done.stdout)]
+            raise RuntimeError(f"the process that times {cell.name} failed:\n{done.stderr}")
+        found = [
+            Measurement(case, direction, rival, times=times)
+            for case, direction, rival, times in json.loads(done.stdout)
+        ]
         for m in found:
             m.summarize()
-        yield found
+        return found
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="The overhead of a call",
+    summary="a small layer against three lines of jnp: compiled, eager and traced",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    panel=("k", "l", "batch"),
+)

@@ -6,30 +6,26 @@ growth.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import jax
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.folders import ROOT
 from benchmarks.core.harness import Harness, Limits
 from benchmarks.core.measurement import Measurement
 from benchmarks.speed._growth_report import BOUNDS, STYLE
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, account, function
 
-__all__ = ["AXIS", "PANEL", "RIVALS", "STYLE", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "run"]
-
-TITLE = "Growth of time and memory"
-SUMMARY = "exponents of time and memory over n for k -> l layers, and memory beside input and output"
-PANEL, AXIS = ("group",), "n"
 RIVALS: dict[str, str] = {"equikit": "the layer, and the gradient of a loss with a nonlinearity"}
-TARGETS = BOUNDS
 
 # No powers of two, where strided axes meet in few cache lines. Tensors are of 6 to 23 MiB, far larger than the caches
 # of a core, and rows too long for permuted axes to be read from them: crossing either border would look like growth.
@@ -58,49 +54,61 @@ FOOTPRINTS = (
 QUICK_FOOTPRINTS = (LayerCase("S", 2, 2, 16, 8), LayerCase("O", 3, 3, 3, 64))
 
 
-@dataclass(frozen=True)
-class Series:
-    """A layer at several n, or layers of which only the memory is measured."""
-
-    layers: tuple[LayerCase, ...]
-    direction: str
-    timed: bool
-
-
 def limits(quick: bool) -> Limits:
     """The limits of a run."""
     return Limits(seconds=0.02, least=3, patience=0.2) if quick else Limits(seconds=0.5)
 
 
-def cases(quick: bool) -> list[Series]:
-    """In the order in which they are run."""
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each layer over n and each direction, then those of which only the memory is measured."""
     sizes, layers = (QUICK_SIZES, QUICK_LAYERS) if quick else (SIZES, LAYERS)
-    found = [
-        Series(tuple(LayerCase(group, k, l, n, 1) for n in sizes[max(k, l)]), direction, True)
+    timed = [
+        Cell(
+            {"group": group, "k": k, "l": l, "batch": 1},
+            direction,
+            tuple(RIVALS),
+            [LayerCase(group, k, l, n, 1) for n in sizes[max(k, l)]],
+        )
         for group, k, l in layers
         for direction in DIRECTIONS
     ]
-    footprints = QUICK_FOOTPRINTS if quick else FOOTPRINTS
-    return found + [Series(footprints, direction, False) for direction in DIRECTIONS]
+    return timed + [
+        Cell(record(case), direction, tuple(RIVALS), [case])
+        for case in (QUICK_FOOTPRINTS if quick else FOOTPRINTS)
+        for direction in DIRECTIONS
+    ]
 
 
-def measure(series: Series, harness: Harness) -> list[Measurement]:
-    """Compile all sizes, read their memory, and time them in turns, so that other work slows all equally."""
-    measurements, ready = [], []
-    for case in series.layers:
-        record: dict[str, Any] = {"group": case.group, "k": case.k, "l": case.l, "n": case.n, "batch": case.batch}
-        m = Measurement(record, series.direction, "equikit")
+def record(case: LayerCase) -> dict[str, Any]:
+    """The case of a record."""
+    return {"group": case.group, "k": case.k, "l": case.l, "n": case.n, "batch": case.batch}
+
+
+def finished(compiled: Any, *arrays: Any) -> Any:
+    """Call a program, and wait for its result."""
+    return jax.block_until_ready(compiled(*arrays))
+
+
+def series(layers: Sequence[LayerCase], direction: str, harness: Harness) -> list[Measurement]:
+    """Compile all sizes, read their memory, and time them in turns, so that other work slows all equally.
+
+    A single layer is not timed.
+    """
+    measurements: list[Measurement] = []
+    ready: list[tuple[Measurement, Callable[[], Any]]] = []
+    for case in layers:
+        m = Measurement(record(case), direction, "equikit")
         start = time.perf_counter()
-        compiled = jax.jit(function(case, series.direction)).lower(*case.abstract()).compile()
+        compiled = jax.jit(function(case, direction)).lower(*case.abstract()).compile()
         m.compile_seconds = time.perf_counter() - start
         found = account(case, compiled)
         m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
         m.peak_bytes = found.total
         m.scores = {"over_input_and_output": found.ratio}
         measurements.append(m)
-        if series.timed:
+        if len(layers) > 1:
             arrays = case.arrays(seed=harness.seed)
-            ready.append((m, lambda compiled=compiled, arrays=arrays: jax.block_until_ready(compiled(*arrays))))
+            ready.append((m, functools.partial(finished, compiled, *arrays)))
     harness.rounds(ready)
     for m in measurements:
         m.summarize()
@@ -111,28 +119,47 @@ def measure(series: Series, harness: Harness) -> list[Measurement]:
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
 
 
-def measured_apart(place: int, quick: bool, seed: int) -> list[Measurement]:
+def measured_apart(layers: Sequence[LayerCase], direction: str, harness: Harness) -> list[Measurement]:
     """Measure a series in a separate process, whose memory is kept between calls."""
-    command = [sys.executable, "-m", "benchmarks.speed.growth", json.dumps([place, quick, seed])]
+    given = [[asdict(case) for case in layers], direction, asdict(harness.limits), harness.seed]
+    command = [sys.executable, "-m", "benchmarks.speed.growth", json.dumps(given)]
     environment = os.environ | KEEP_MEMORY
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"the process that measures {cases(quick)[place]} failed:\n{done.stderr}")
-    return [Measurement(**record) for record in json.loads(done.stdout)]
+        raise RuntimeError(f"the process that measures {layers[0]}, {direction} failed:\n{done.stderr}")
+    return [Measurement(**one) for one in json.loads(done.stdout)]
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure series after series."""
-    for place, series in enumerate(cases(quick)):
-        first = series.layers[0]
-        tell(f"{first.group}, {first.k} -> {first.l}, {series.direction}" if series.timed else "memory")
-        yield measured_apart(place, quick, seed)
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare what all series share."""
+    harness = Harness(limits(quick), seed, tell)
+
+    def measure(cell: Cell) -> list[Measurement]:
+        timed = len(cell.given) > 1
+        tell("compile and time all sizes" if timed else "compile")
+        return (measured_apart if timed else series)(cell.given, cell.direction, harness)
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="Growth of time and memory",
+    summary="exponents of time and memory over n for k -> l layers, and memory beside input and output",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=BOUNDS,
+    style=STYLE,
+    panel=("group",),
+)
 
 
 def main() -> None:
     """Measure one series, and write the records."""
-    place, quick, seed = json.loads(sys.argv[1])
-    measurements = measure(cases(quick)[place], Harness(limits(quick), seed, clock=time.process_time))
+    layers, direction, limits, seed = json.loads(sys.argv[1])
+    harness = Harness(Limits(**limits), seed, clock=time.process_time)
+    measurements = series([LayerCase(**case) for case in layers], direction, harness)
     print(json.dumps([asdict(m) for m in measurements]))
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.values import AtMost, values
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, footprint
 
-TITLE = "Memory of layers"
-SUMMARY = "arguments, results and temporaries over input and output, whole batches and four chunks"
-STYLE = values("memory over that of input and output")
-PANEL, AXIS = (), "n"
 RIVALS: dict[str, str] = {
     "whole": "no options: the batch at once, or in parts where it is large and no gradient is taken",
     "four chunks": "a quarter of the batch as `chunk_size`, and `remat=True`",
@@ -50,30 +46,42 @@ FULL = (
 QUICK = (LayerCase("S", 2, 2, 8, 4, 4), LayerCase("O(3)", 2, 2, 3, 4, 4))
 
 
-def cases(quick: bool) -> list[LayerCase]:
-    """In the order in which they are run."""
-    return list(QUICK if quick else FULL)
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each layer and direction."""
+    return [
+        Cell(asdict(case), direction, tuple(RIVALS), case)
+        for case in (QUICK if quick else FULL)
+        for direction in DIRECTIONS
+    ]
 
 
-def measure(case: LayerCase) -> list[Measurement]:
-    """Compile one layer in both directions, without options and in chunks, by the steps of its plan."""
-    options: dict[str, dict[str, Any]] = {
-        "whole": {},
-        "four chunks": {"chunk_size": max(case.batch // 4, 1), "remat": True},
-    }
-    measurements = []
-    for direction in DIRECTIONS:
-        for rival, chosen in options.items():
-            m = Measurement(asdict(case), direction, rival)
-            found = footprint(case, direction, method="factored", **chosen)
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare nothing: layers are compiled and not run."""
+
+    def measure(cell: Cell) -> list[Measurement]:
+        """Compile a layer without options and in chunks, by the steps of its plan."""
+        chunks = {"chunk_size": max(cell.given.batch // 4, 1), "remat": True}
+        options: dict[str, dict[str, Any]] = {"whole": {}, "four chunks": chunks}
+        measurements = []
+        for rival in cell.rivals:
+            tell(f"compile {rival}")
+            m = Measurement(dict(cell.case), cell.direction, rival)
+            found = footprint(cell.given, cell.direction, method="factored", **options[rival])
             m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
             m.peak_bytes, m.scores = found.total, {"value": found.ratio}
             measurements.append(m)
-    return measurements
+        return measurements
+
+    return measure
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case."""
-    for case in cases(quick):
-        tell(f"{case.signature}, {case.group}, n = {case.n}")
-        yield measure(case)
+BENCHMARK = Benchmark(
+    title="Memory of layers",
+    summary="arguments, results and temporaries over input and output, whole batches and four chunks",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    targets=TARGETS,
+    style=values("memory over that of input and output"),
+    timed=False,
+)

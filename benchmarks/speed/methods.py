@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -13,17 +13,17 @@ import numpy as np
 from scipy.optimize import nnls
 
 import equikit as ek
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Contender, Entry, Harness, Limits
-from benchmarks.core.measurement import Measurement, Skip
-from benchmarks.core.report import label, markdown, rows, times_as_long
+from benchmarks.core.measurement import Skip
+from benchmarks.core.report import label, markdown, times_as_long
 from benchmarks.core.style import TIMES
+from benchmarks.core.targets import rows
+from benchmarks.speed._methods_plot import plot
 from equikit.plans import Plan, apply, weight_shapes
 from equikit.plans.costs._method import dense_work, factored_work
 from equikit.plans.costs._rates import Rates
 
-TITLE = "Methods"
-SUMMARY = 'method="auto" against the methods it chooses from'
-PANEL, AXIS = ("layer", "channels"), "batch"
 DIRECTIONS = ("forward", "forward+backward")
 RIVALS: dict[str, str] = {
     "auto": 'what `method="auto"` takes',
@@ -37,11 +37,11 @@ NAIVE_LIMIT = 2**18
 
 @dataclass(frozen=True)
 class Case:
-    """One layer and what it is applied to; `layer` is the signature with its groups."""
+    """One layer and what it is applied to; `layer` is the signature with its groups, `width` its channels."""
 
     layer: str
     batch: int
-    channels: int
+    width: int
 
 
 LAYERS: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
@@ -67,9 +67,7 @@ LAYERS: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
     "Z(6) 2 → 2": ("z z -> z z", {"z": ek.Z(6)}, {}),
     "S × O(3), n 6": ("p x -> p x", {"p": ek.S, "x": ek.O(3)}, {"p": 6}),
 }
-FULL = tuple(
-    Case(layer, batch, channels) for layer in LAYERS for batch, channels in ((1, 16), (32, 16), (32, 1), (4096, 1))
-)
+FULL = tuple(Case(layer, batch, width) for layer in LAYERS for batch, width in ((1, 16), (32, 16), (32, 1), (4096, 1)))
 QUICK = (Case("S 2 → 2, n 2", 8, 4), Case("O(3) 2 → 2", 8, 4))
 
 
@@ -81,7 +79,7 @@ def limits(quick: bool) -> Limits:
 def layer(case: Case) -> tuple[Plan, dict[str, int]]:
     """The plan of a case, and the sizes of its labels."""
     signature, groups, sizes = LAYERS[case.layer]
-    plan = ek.hom(signature, **groups).plan((case.channels, case.channels), normalize="mean")
+    plan = ek.hom(signature, **groups).plan((case.width, case.width), normalize="mean")
     return plan, {label: size or sizes[label] for label, size in plan.signature.sizes.items()}
 
 
@@ -104,7 +102,7 @@ def entry(case: Case, method: Any, direction: str, seed: int) -> Entry:
         for name, shape in weight_shapes(plan).items()
     }
     axes = [sizes[label] for label in plan.signature.inputs[0].labels]
-    x = jnp.asarray(rng.normal(size=(case.batch, *axes, case.channels)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(case.batch, *axes, case.width)), jnp.float32)
 
     def forward(weights: Any, x: jax.Array) -> Any:
         return apply(plan, x, weights, method=method)
@@ -122,11 +120,6 @@ def entry(case: Case, method: Any, direction: str, seed: int) -> Entry:
     return Entry(jax.value_and_grad(loss, argnums=(0, 1)), (weights, x), comparable)
 
 
-def cases(quick: bool) -> list[tuple[Case, str]]:
-    """Cases and directions, in the order in which they are run."""
-    return [(case, direction) for case in (QUICK if quick else FULL) for direction in DIRECTIONS]
-
-
 def contenders(case: Case, direction: str, seed: int) -> list[Contender]:
     """All methods for one case and direction, the chosen one first."""
 
@@ -136,13 +129,17 @@ def contenders(case: Case, direction: str, seed: int) -> list[Contender]:
     return [contender(name) for name in RIVALS]
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case."""
-    harness = Harness(limits(quick), seed)
-    for case, direction in cases(quick):
-        where = f"{case.layer}, batch {case.batch}, {case.channels} channels, {direction}"
-        harness.tell = lambda text, where=where: tell(f"{where}: {text}")  # type: ignore[misc]
-        yield harness.measure(asdict(case), direction, contenders(case, direction, seed), family=case.layer)
+def cells(quick: bool) -> list[Cell]:
+    """Cases and directions, in the order in which they are run."""
+    cases = QUICK if quick else FULL
+    return [Cell(asdict(case), direction, tuple(RIVALS), case) for case in cases for direction in DIRECTIONS]
+
+
+def start(quick: bool, seed: int, tell: Tell, earlier: Iterable[Mapping[str, Any]] = ()) -> Measure:
+    """Prepare a run."""
+    harness = Harness(limits(quick), seed, tell, family=("layer",))
+    harness.learn(earlier)
+    return lambda cell: harness.measure(cell.case, cell.direction, contenders(cell.given, cell.direction, seed))
 
 
 def regrets(targets: Sequence[float], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -196,4 +193,16 @@ STYLE = replace(
     markdown=partial(markdown, sentences=regret_lines),
     target_lines=regret_lines,
     summary=fitted_rates,
+    plot=plot,
+)
+BENCHMARK = Benchmark(
+    title="Methods",
+    summary='method="auto" against the methods it chooses from',
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    style=STYLE,
+    family=True,
 )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Contender, Harness, Limits
-from benchmarks.core.measurement import Measurement
 from benchmarks.models.emlp_library import load_emlp
 from benchmarks.speed import _peer_irreps, _peer_layers, _peer_weightspace
 from benchmarks.speed._entry import entry, half_squares
-from benchmarks.speed._peer_targets import STYLE as STYLE, TARGETS as TARGETS
+from benchmarks.speed._peer_targets import STYLE, TARGETS, YARDSTICKS
 from benchmarks.speed._permutation_einsum import one_einsum, three_steps
 from benchmarks.speed._permutation_peers import emlp, stacked
 from benchmarks.speed._permutation_rivals import (
@@ -27,9 +27,6 @@ from benchmarks.speed._permutation_rivals import (
 )
 from benchmarks.speed.permutation_layers import DIRECTIONS, EMLP_TOLERANCE, TOLERANCE, known_bytes
 
-TITLE = "Peers"
-SUMMARY = "each kind of layer against its best-known rivals, and against what memory and matrix products allow"
-PANEL, AXIS = ("layer", "batch"), "n"
 RIVALS: dict[str, str] = {
     "equikit": "`equikit.nn.Linear`, without bias",
     "by hand": "the layer in three lines of `jnp`",
@@ -44,7 +41,6 @@ RIVALS: dict[str, str] = {
     "core product": "no rival: the matrix products alone",
     "copy": "no rival: one read of the input, one write of the output",
 }
-YARDSTICKS = ("core product", "copy")
 CHANNELS = 16
 
 
@@ -166,16 +162,20 @@ def contenders(case: Case, direction: str, seed: int, rivals: tuple[str, ...] | 
         seed: of weights and input.
         rivals: those wanted, in place of the ones that are timed.
     """
-    make, usual = LAYERS[case.layer]
+    make, _ = LAYERS[case.layer]
     first, makers, x, loss = make(case, seed)
-    # Yardsticks have no weights to take a gradient by.
-    names = [name for name in rivals or usual if direction == "forward" or name not in YARDSTICKS]
 
     def contender(rival: str, maker: Callable[[], Layer]) -> Contender:
         tolerance = EMLP_TOLERANCE if rival == "EMLP" else TOLERANCE[direction]
         return Contender(rival, lambda: entry(maker(), x, direction, loss), _bytes(rival, case, direction), tolerance)
 
-    return [contender("equikit", first), *(contender(name, makers[name]) for name in names)]
+    return [contender("equikit", first), *(contender(name, makers[name]) for name in rivals or timed(case, direction))]
+
+
+def timed(case: Case, direction: str) -> tuple[str, ...]:
+    """The rivals that are timed; yardsticks have no weights to take a gradient by."""
+    _, usual = LAYERS[case.layer]
+    return tuple(name for name in usual if direction == "forward" or name not in YARDSTICKS)
 
 
 def _bytes(rival: str, case: Case, direction: str) -> int:
@@ -185,18 +185,31 @@ def _bytes(rival: str, case: Case, direction: str) -> int:
     return known_bytes(rival, kind(2, 2, case.n, case.batch, case.channels), direction)
 
 
-def cases(quick: bool) -> list[tuple[Case, str]]:
+def cells(quick: bool) -> list[Cell]:
     """Cases and directions, in the order in which they are run."""
     both = [(case, direction) for case in (QUICK if quick else FULL) for direction in DIRECTIONS]
     # The gradient of 203 einsums takes some seconds to compile.
-    return [pair for pair in both if not quick or pair[0].layer != "S 3 → 3" or pair[1] == "forward"]
+    wanted = [pair for pair in both if not quick or pair[0].layer != "S 3 → 3" or pair[1] == "forward"]
+    return [Cell(asdict(case), way, ("equikit", *timed(case, way)), case) for case, way in wanted]
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case."""
-    harness = Harness(limits(quick), seed)
+def start(quick: bool, seed: int, tell: Tell, earlier: Iterable[Mapping[str, Any]] = ()) -> Measure:
+    """Prepare a run."""
+    harness = Harness(limits(quick), seed, tell, family=("layer",))
+    harness.learn(earlier)
     load_emlp()  # importing it takes seconds, which are not part of its basis
-    for case, direction in cases(quick):
-        where = f"{case.layer}, n = {case.n}, batch {case.batch}, {direction}"
-        harness.tell = lambda text, where=where: tell(f"{where}: {text}")  # type: ignore[misc]
-        yield harness.measure(asdict(case), direction, contenders(case, direction, seed), family=case.layer)
+    return lambda cell: harness.measure(cell.case, cell.direction, contenders(cell.given, cell.direction, seed))
+
+
+BENCHMARK = Benchmark(
+    title="Peers",
+    summary="each kind of layer against its best-known rivals, and against what memory and matrix products allow",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    style=STYLE,
+    panel=("layer", "batch"),
+    family=True,
+)

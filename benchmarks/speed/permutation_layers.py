@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import jax
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Contender, Entry, Harness, Limits
-from benchmarks.core.measurement import Measurement, Skip
+from benchmarks.core.measurement import Skip
 from benchmarks.core.targets import Target
 from benchmarks.models.emlp_library import load_emlp
 from benchmarks.speed._entry import entry
@@ -25,10 +27,6 @@ from benchmarks.speed._permutation_rivals import (
     shared_weights,
 )
 
-TITLE = "Permutation-equivariant linear layers"
-SUMMARY = "k -> l layers of S_n against dense matrices, einsum, opt_einsum, stacked layers and EMLP"
-UNIT = "ms"
-PANEL, AXIS = ("k", "l", "batch"), "n"
 DIRECTIONS = ("forward", "forward+backward")
 RIVALS: dict[str, str] = {
     "equikit": "`equikit.nn.Linear`, without bias",
@@ -118,20 +116,30 @@ def contenders(shape: Shape, direction: str, seed: int) -> list[Contender]:
     return [contender(rival, maker) for rival, maker in _makers(shape, seed).items()]
 
 
-def cases(quick: bool) -> list[tuple[Shape, str]]:
+def cells(quick: bool) -> list[Cell]:
     """Shapes and directions, in the order in which they are run."""
     both = [(shape, direction) for shape in (QUICK if quick else FULL) for direction in DIRECTIONS]
     # The gradient of 203 einsums takes a minute to compile.
-    return [pair for pair in both if not quick or pair[0].k < 3 or pair[1] == "forward"]
+    wanted = [pair for pair in both if not quick or pair[0].k < 3 or pair[1] == "forward"]
+    return [Cell(asdict(shape), direction, tuple(RIVALS), shape) for shape, direction in wanted]
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case."""
-    harness = Harness(limits(quick), seed)
+def start(quick: bool, seed: int, tell: Tell, earlier: Iterable[Mapping[str, Any]] = ()) -> Measure:
+    """Prepare a run."""
+    harness = Harness(limits(quick), seed, tell, family=("k", "l"))
+    harness.learn(earlier)
     load_emlp()  # importing it takes seconds, which are not part of its basis
-    for shape, direction in cases(quick):
-        where = f"{shape.k} -> {shape.l}, n = {shape.n}, batch {shape.batch}, {direction}"
-        harness.tell = lambda text, where=where: tell(f"{where}: {text}")  # type: ignore[misc]
-        yield harness.measure(
-            asdict(shape), direction, contenders(shape, direction, seed), family=f"{shape.k} -> {shape.l}"
-        )
+    return lambda cell: harness.measure(cell.case, cell.direction, contenders(cell.given, cell.direction, seed))
+
+
+BENCHMARK = Benchmark(
+    title="Permutation-equivariant linear layers",
+    summary="k -> l layers of S_n against dense matrices, einsum, opt_einsum, stacked layers and EMLP",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    panel=("k", "l", "batch"),
+    family=True,
+)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import equikit as ek
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
 from benchmarks.speed._collectives import KINDS, Collective
 from benchmarks.speed._scaling_model import MACHINES, step_seconds
@@ -14,10 +15,6 @@ from benchmarks.speed._scaling_program import LAYOUTS, in_a_process
 from benchmarks.speed._scaling_report import SCALING, Bound
 from equikit.plans import weight_shapes
 
-TITLE = "Scaling on paper"
-SUMMARY = "a layer compiled for 8 to 256 virtual devices: bytes exchanged, expected efficiency"
-STYLE = SCALING
-PANEL, AXIS = (), "devices"
 RIVALS: dict[str, str] = {
     "batch": "samples spread over all devices, weights on each",
     "tensor axis": "the first tensor axis over 8 devices, samples over the rest",
@@ -40,21 +37,17 @@ class Limits:
     batch: int
 
 
-@dataclass(frozen=True)
-class Case:
-    """A number of devices; all layouts are compiled in one process."""
-
-    devices: int
-
-
 def limits(quick: bool) -> Limits:
     """Return the compiled layer sizes."""
     return Limits(n=16, channels=16, batch=2) if quick else Limits(n=64, channels=32, batch=32)
 
 
-def cases(quick: bool) -> list[Case]:
-    """Return the cases in order of compilation; the others are compared with one device."""
-    return [Case(devices) for devices in ((1, 8) if quick else (1, 8, 16, 32, 64, 128, 256))]
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each number of devices; all layouts are compiled in one process."""
+    return [
+        Cell({"devices": devices}, "value and gradient", LAYOUTS if devices > 1 else LAYOUTS[:1])
+        for devices in ((1, 8) if quick else (1, 8, 16, 32, 64, 128, 256))
+    ]
 
 
 def weight_bytes(channels: int) -> int:
@@ -89,19 +82,37 @@ def scores(found: dict[str, Any], alone: dict[str, Any], channels: int) -> dict[
     return result
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Compile for one number of devices after another, without random numbers and without running."""
-    del seed
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare what all cells are compared with: the program of one device, compiled when it is first needed."""
     size = limits(quick)
-    alone: dict[str, Any] = {}
-    for case in cases(quick):
-        tell(f"compile for {case.devices} devices")
-        found = in_a_process(case.devices, size.n, size.channels, size.batch)
-        alone = alone or found[LAYOUTS[0]]
+
+    @functools.cache
+    def compiled(devices: int) -> dict[str, dict[str, Any]]:
+        tell(f"compile for {devices} devices")
+        return in_a_process(devices, size.n, size.channels, size.batch)
+
+    def measure(cell: Cell) -> list[Measurement]:
+        alone, found = compiled(1)[LAYOUTS[0]], compiled(cell.case["devices"])
         measurements = []
-        for layout, each in found.items():
-            m = Measurement({"devices": case.devices}, "value and gradient", layout)
-            m.scores = scores(each, alone, size.channels)
-            m.flops = each["flops"]
+        for layout in cell.rivals:
+            m = Measurement(dict(cell.case), cell.direction, layout)
+            m.scores = scores(found[layout], alone, size.channels)
+            m.flops = found[layout]["flops"]
             measurements.append(m)
-        yield measurements
+        return measurements
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="Scaling on paper",
+    summary="a layer compiled for 8 to 256 virtual devices: bytes exchanged, expected efficiency",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    style=SCALING,
+    axis="devices",
+    timed=False,
+)

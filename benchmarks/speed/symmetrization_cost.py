@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -12,14 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Contender, Entry, Harness, Limits
 from benchmarks.core.measurement import Measurement
 from benchmarks.speed._symmetrization_cost_methods import KINDS, made
-from benchmarks.speed._symmetrization_cost_report import BARE, DIRECTIONS, STYLE as STYLE, Most
+from benchmarks.speed._symmetrization_cost_report import BARE, DIRECTIONS, STYLE, Most
 
-TITLE = "What symmetrization costs"
-SUMMARY = "every method of symmetrization around a network, against the network alone"
-PANEL, AXIS = ("inputs",), "batch"
 RIVALS: dict[str, str] = {
     BARE: "the network alone",
     **{name: f"around it, on {kind}" for kind, what in KINDS.items() for name in what.methods},
@@ -71,16 +68,35 @@ def entry(case: Case, rival: str, direction: str, seed: int) -> Entry:
     return Entry(jax.value_and_grad(loss, argnums=(0, 1)), (parameters, x, key), lambda y: {})
 
 
-def cases(quick: bool) -> list[tuple[Case, str]]:
+def cells(quick: bool) -> list[Cell]:
     """Cases and directions, in the order in which they are run."""
-    return [(case, direction) for case in (QUICK if quick else FULL) for direction in DIRECTIONS]
+    return [
+        Cell(asdict(case), direction, (BARE, *KINDS[case.inputs].methods), case)
+        for case in (QUICK if quick else FULL)
+        for direction in DIRECTIONS
+    ]
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case."""
-    harness = Harness(limits(quick), seed)
-    for case, direction in cases(quick):
-        harness.tell = lambda text, where=f"{case.inputs}, {direction}": tell(f"{where}: {text}")  # type: ignore[misc]
-        names = (BARE, *KINDS[case.inputs].methods)
-        contenders = [Contender(name, partial(entry, case, name, direction, seed)) for name in names]
-        yield harness.measure(asdict(case), direction, contenders)
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare a run."""
+    harness = Harness(limits(quick), seed, tell)
+
+    def measure(cell: Cell) -> list[Measurement]:
+        makers = {rival: partial(entry, cell.given, rival, cell.direction, seed) for rival in cell.rivals}
+        return harness.measure(cell.case, cell.direction, [Contender(rival, make) for rival, make in makers.items()])
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="What symmetrization costs",
+    summary="every method of symmetrization around a network, against the network alone",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    style=STYLE,
+    panel=("inputs",),
+    axis="batch",
+)

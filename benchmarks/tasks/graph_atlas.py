@@ -1,21 +1,16 @@
-"""The models of `equikit demo` on the graph atlas, over seeds of the split, the parameters and the order of graphs."""
+"""The models of `equikit demo` on the graph atlas; the seed is that of split, parameters and order of graphs."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 
 import numpy as np
 from flax import nnx
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.scores import Bound
-from benchmarks.core.task_report import style
+from benchmarks.core.task_report import TRAINED
 from equikit import demo
 
-TITLE = "Graph atlas"
-SUMMARY = "triangles and spectral radii of all graphs with at most seven nodes, over five seeds"
-STYLE = style({})
-PANEL, AXIS = (), "task"
 MEAN = "mean of the training graphs"
 RIVALS: dict[str, str] = {
     "graph network": "2-IGN: `ek.nn.GraphNetwork`",
@@ -28,14 +23,12 @@ TARGETS = (
     Bound("graph network, triples", {"task": "triangles"}, "error, as drawn", 0.2),
     Bound("graph network", {"task": "spectral radius"}, "error, as drawn", 0.05),
 )
-SEEDS = 5
-Errors = list[tuple[np.ndarray, np.ndarray]]
-"""Mean absolute errors of each target, as drawn and relabeled, for each seed."""
 
 
-def cases(quick: bool) -> list[str]:
-    """The models, in the order in which they are trained."""
-    return ["MLP", MEAN] if quick else [*RIVALS]
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each model, which learns both targets at once."""
+    tasks = {"task": " and ".join(demo.TARGETS)}
+    return [Cell(tasks, "train", (rival,)) for rival in (("MLP", MEAN) if quick else RIVALS)]
 
 
 def errors(rival: str, seed: int, epochs: int) -> tuple[int, np.ndarray, np.ndarray]:
@@ -57,21 +50,36 @@ def errors(rival: str, seed: int, epochs: int) -> tuple[int, np.ndarray, np.ndar
     )
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Train every model with every seed."""
-    for rival in cases(quick):
-        found = []
-        for number in range(seed, seed + (2 if quick else SEEDS)):
-            tell(f"{rival}, seed {number}")
-            found.append(errors(rival, number, 2 if quick else demo.EPOCHS))
-        yield [measurement(rival, target, found) for target in range(len(demo.TARGETS))]
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare nothing: the data are those of the demonstration."""
+
+    def measure(cell: Cell) -> list[Measurement]:
+        (rival,) = cell.rivals
+        tell("train")
+        parameters, drawn, moved = errors(rival, seed, 2 if quick else demo.EPOCHS)
+        measurements = []
+        for place, target in enumerate(demo.TARGETS):
+            m = Measurement({"task": target}, cell.direction, rival)
+            m.scores = {
+                "parameters": float(parameters),
+                "error, as drawn": float(drawn[place]),
+                "error, moved": float(moved[place]),
+            }
+            measurements.append(m)
+        return measurements
+
+    return measure
 
 
-def measurement(rival: str, target: int, found: list[tuple[int, np.ndarray, np.ndarray]]) -> Measurement:
-    """Return mean and standard deviation over seeds for one target."""
-    m = Measurement({"task": demo.TARGETS[target]}, "train", rival)
-    m.scores = {"parameters": float(found[0][0])}
-    for name, place in (("as drawn", 1), ("moved", 2)):
-        values = np.array([one[place][target] for one in found])
-        m.scores |= {f"error, {name}": float(values.mean()), f"sd, {name}": float(values.std(ddof=1))}
-    return m
+BENCHMARK = Benchmark(
+    title="Graph atlas",
+    summary="triangles and spectral radii of all graphs with at most seven nodes",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    targets=TARGETS,
+    style=TRAINED,
+    axis="task",
+    seeds=5,
+    timed=False,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +14,15 @@ from equikit._errors import OptionError
 if TYPE_CHECKING:
     import networkx
 
+Attributes = Sequence[str] | Mapping[str, Sequence[Any] | None]
+"""Names of attributes, or names with their categories."""
+
 
 def from_networkx(
     graph: networkx.Graph,
     *,
-    nodes: Sequence[str] = (),
-    edges: Sequence[str] = (),
+    nodes: Attributes = (),
+    edges: Attributes = (),
     label: str = "p",
     dtype: Any = np.float32,
 ) -> dict[str, np.ndarray]:
@@ -28,8 +31,9 @@ def from_networkx(
     Args:
         graph: a `Graph` or `DiGraph`, without parallel edges; undirected ones become symmetric. The order of the
             nodes is `list(graph)`.
-        nodes: names of node attributes, numbers or vectors.
-        edges: names of edge attributes; in a graph without edges they count as one number each. The first channel of
+        nodes: names of node attributes, numbers or vectors. A dictionary gives for each name its categories, which
+            become one-hot vectors in this order, or `None` for numbers: `{"element": ["C", "O"], "charge": None}`.
+        edges: the same for edge attributes; in a graph without edges numbers count as one each. The first channel of
             an edge is always 1, so that an edge whose attributes are zero is not taken for an absent one.
         label: the label of the nodes in signatures.
         dtype: the dtype of the features.
@@ -39,8 +43,8 @@ def from_networkx(
         attributes.
 
     Raises:
-        OptionError: if the graph may have parallel edges, an attribute is missing or not a number, or vectors differ in
-            length.
+        OptionError: if the graph may have parallel edges, an attribute is missing, not a number or in no category, or
+            vectors differ in length.
 
     Cost: O(n² channels).
 
@@ -51,6 +55,8 @@ def from_networkx(
         >>> features = from_networkx(water, nodes=["charge"])
         >>> features["p"].ravel().tolist(), features["p p"].shape
         ([1.0, 8.0, 1.0], (3, 3, 1))
+        >>> from_networkx(water, nodes={"charge": [1, 8]})["p"].tolist()
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
     directed = hasattr(graph, "is_directed") and graph.is_directed()
     if not (hasattr(graph, "is_multigraph") and hasattr(graph, "edges")) or graph.is_multigraph():
@@ -60,7 +66,6 @@ def from_networkx(
             expected="a networkx.Graph or networkx.DiGraph",
             step="convert it: nx.DiGraph(graph)" if directed else "convert it: nx.Graph(graph)",
         )
-    nodes, edges = ((names,) if isinstance(names, str) else tuple(names) for names in (nodes, edges))
     place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
     links = [(place[a], place[b]) for a, b in graph.edges]
     channels = _attributes("edge", graph.edges, edges, dtype)
@@ -74,21 +79,24 @@ def from_networkx(
     return features
 
 
-def _attributes(kind: str, given: Any, names: Sequence[str], dtype: Any) -> np.ndarray:
-    """Return the attributes of all nodes or edges, one row for each; without any, one column for each name."""
+def _attributes(kind: str, given: Any, wanted: Attributes, dtype: Any) -> np.ndarray:
+    """Return the attributes of all nodes or edges, one row for each; without any, one column for each number."""
     columns = []
-    for name in names:
+    if not isinstance(wanted, Mapping):
+        wanted = dict.fromkeys((wanted,) if isinstance(wanted, str) else wanted)
+    for name, categories in wanted.items():
         rows = []
         for item in given:
             if name not in given[item]:
                 raise OptionError(
                     f"{kind} {item!r} has no attribute {name!r}",
                     got=sorted(map(str, given[item])),
-                    expected=", ".join(names),
+                    expected=", ".join(wanted),
                     step="set it with nx.set_node_attributes or nx.set_edge_attributes",
                 )
-            rows.append(_vector(f"attribute {name!r} of {kind} {item!r}", given[item][name], dtype))
-        lengths = {len(row) for row in rows} or {1}
+            what, value = f"attribute {name!r} of {kind} {item!r}", given[item][name]
+            rows.append(_vector(what, value) if categories is None else _one_hot(what, value, [*categories]))
+        lengths = {len(row) for row in rows} or {1 if categories is None else len(categories)}
         if len(lengths) > 1:
             raise OptionError(
                 f"vectors {name!r} of {kind}s differ in length",
@@ -100,16 +108,28 @@ def _attributes(kind: str, given: Any, names: Sequence[str], dtype: Any) -> np.n
     return np.concatenate([np.zeros((len(given), 0), dtype), *columns], axis=1)
 
 
-def _vector(what: str, value: Any, dtype: Any) -> np.ndarray:
+def _one_hot(what: str, value: Any, categories: list[Any]) -> np.ndarray:
+    try:
+        return np.arange(len(categories)) == categories.index(value)
+    except ValueError:
+        raise OptionError(
+            f"{what} is in no category",
+            got=_checks.shown(value),
+            expected=f"one of {_checks.shown(categories)}",
+            step="add the category",
+        ) from None
+
+
+def _vector(what: str, value: Any) -> np.ndarray:
     array = np.ravel(np.asarray(value))
     if array.dtype.kind not in "buif":
         raise OptionError(
             f"{what} is not a number or a vector of numbers",
             got=_checks.shown(value),
             expected="real numbers",
-            step="replace categories by numbers, or by one-hot vectors",
+            step='give the categories of an attribute: nodes={"element": ["C", "O"]}',
         )
-    return array.astype(dtype)
+    return array
 
 
 def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:

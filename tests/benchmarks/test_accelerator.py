@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -10,30 +10,31 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks.core import lines
 from benchmarks.speed import accelerator
 from benchmarks.speed._accelerator_report import STYLE, Share, check_targets
-from benchmarks.speed._layers import MIXED, LayerCase
+from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase
 
 on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator is at hand")
 
 
 @on_cpu
-def test_without_an_accelerator_it_refuses_and_says_what_to_do(tmp_path: Path) -> None:
+def test_without_an_accelerator_it_refuses_and_says_what_to_do() -> None:
     with pytest.raises(SystemExit) as caught:
-        command.main(["accelerator", "--output", str(tmp_path)])
+        accelerator.start(False, 0, lambda text: None)
     text = str(caught.value)
     assert "JAX sees only the CPU" in text
     assert "--quick" in text
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_full_run_is_what_it_should_be() -> None:
-    first, *rest = accelerator.cases(quick=False)[1:]
+    layers = [cell for cell in accelerator.cells(quick=False) if cell.direction != "roof"]
+    assert [cell.direction for cell in layers] == [*DIRECTIONS] * 4
+    first, *rest = (cell.given for cell in layers[::2])
     assert (first.k, first.l, first.n, first.batch, first.channels) == (2, 2, 256, 32, 32)
     assert [(case.group, case.k) for case in rest] == [("S", 3), ("O", 3), (MIXED, 2)]
     for case in (first, *rest):
         assert 2**26 < case.tensor_bytes() < 2**30  # larger than caches, and ten times that is in memory
-    assert accelerator.limits(quick=False).seconds < 600
     assert {target.rival for target in accelerator.TARGETS} == {"float32", "bfloat16"}
 
 
@@ -64,12 +65,20 @@ def test_what_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPat
         accelerator.check(case, "forward")
 
 
-def test_a_run_that_is_late_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    budget = accelerator.Budget(seconds=-1.0, turns=1, turn=1e-3, stream=2**10, side=8)
+def test_a_layer_is_measured_beside_the_peak_whether_or_not_that_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = accelerator.Budget(turns=1, turn=1e-3, stream=2**10, side=8)
     monkeypatch.setattr(accelerator, "limits", lambda quick: budget)
-    _, *layers = accelerator.run(True, 0, lambda text: None)
-    assert all(m.status == "skipped" and "had passed" in m.reason for found in layers for m in found)
-    assert len(layers) == 4
+    copied, product, *layers = accelerator.cells(True)
+    case = LayerCase("S", 1, 1, 4, 2, 2)
+    measure = accelerator.start(True, 0, lambda text: None)
+    found = measure(replace(layers[0], given=case))
+    assert [m.rival for m in found] == list(accelerator.RIVALS)
+    assert [(m.case["group"], m.rival) for cell in (copied, product) for m in measure(cell)] == [
+        (name, rival) for name in ("a copy", "a product") for rival in accelerator.RIVALS
+    ]
+    for m, roof in zip(found, measure(copied), strict=True):
+        share = accelerator.least_bytes(case, "forward", accelerator.DTYPES[m.rival]) / m.median
+        assert m.scores["share_of_copy"] == pytest.approx(share / roof.scores["bytes_a_second"])
 
 
 def test_targets_and_their_text() -> None:
@@ -85,9 +94,8 @@ def test_targets_and_their_text() -> None:
 def test_the_quick_run_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(accelerator, "QUICK", accelerator.QUICK[:1])
-    assert command.main(["accelerator", "--quick", "--output", str(tmp_path)]) == 0
-    records = json.loads((tmp_path / "accelerator.json").read_text(encoding="utf-8"))["measurements"]
-    layers = [record for record in records if record["direction"] != "roof"]
+    assert command.main(["run", "accelerator", "--quick", "--output", str(tmp_path)]) == 0
+    layers = [record for record in lines.read(tmp_path / "accelerator.jsonl") if record["direction"] != "roof"]
     assert len(layers) == 2 * 2
     for record in layers:
         assert 0 < record["scores"]["share_of_copy"] <= record["scores"]["share_of_roof"]
@@ -102,4 +110,4 @@ def test_the_quick_run_writes_results(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_the_whole_quick_run(tmp_path: Path) -> None:
-    assert command.main(["accelerator", "--quick", "--output", str(tmp_path)]) == 0
+    assert command.main(["run", "accelerator", "--quick", "--output", str(tmp_path)]) == 0

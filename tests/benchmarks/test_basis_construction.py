@@ -1,6 +1,8 @@
 """Every rival of `basis_construction` finds the same dimension."""
 
 import importlib.util
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -18,12 +20,33 @@ def test_rivals_agree(case: Case, rival: str) -> None:
     assert basis_construction.MAKERS[rival](case) == case.space().dim
 
 
-def test_a_measurement_is_complete() -> None:
-    given_up: set[tuple[str, ...]] = set()
-    limits = basis_construction.limits(quick=True)
-    measurements = basis_construction.measure(CASES[0], limits, lambda text: None, given_up)
-    assert [m.rival for m in measurements] == list(basis_construction.RIVALS)
+def test_a_cell_is_measured_as_it_is_described() -> None:
+    cell, *_ = basis_construction.BENCHMARK.cells(True)
+    measure = basis_construction.BENCHMARK.start(True, 0, lambda text: None)
+    measurements = measure(cell)
+    assert tuple(m.rival for m in measurements) == cell.rivals == tuple(basis_construction.RIVALS)
     assert all(m.median for m in measurements if m.status == "measured")
+    assert {m.rival for m in measurements if m.status == "measured"} >= {"equikit", "NumPy", "SymPy"}
+
+
+def test_what_differs_fails_or_takes_too_long_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(case: Case) -> int:
+        raise TypeError("no such group")
+
+    def slow(case: Case) -> int:
+        time.sleep(1.0)
+        return case.space().dim
+
+    monkeypatch.setattr(basis_construction, "MAKERS", {"one more": lambda case: 3, "raises": raises, "slow": slow})
+    limits, given_up = replace(basis_construction.limits(quick=True), prepare=0.05), set()
+    wrong, failed, late = basis_construction.construct(Case("S", 1, 1, 4), limits, print, given_up)
+    assert (wrong.status, wrong.reason, wrong.median) == ("differs", "it finds 3 maps, not 2", None)
+    assert (failed.status, failed.reason) == ("failed", "TypeError: no such group")
+    assert (late.status, late.longer_than, late.given_up) == ("skipped", 0.05, "it took longer than 0.05 s")
+    resumed = {basis_construction.family(late.record()["case"], "slow")}
+    for known in (given_up, resumed):
+        *_, again = basis_construction.construct(Case("S", 1, 1, 8), limits, print, known)
+        assert (again.status, again.reason) == ("skipped", "it took too long in a smaller case")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("emlp") is not None, reason="emlp is installed")

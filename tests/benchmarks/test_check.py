@@ -8,10 +8,12 @@ import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
 from benchmarks import __main__ as command
+from benchmarks.core.harness import Contender, Entry
 from benchmarks.speed import _check
 from benchmarks.speed._check import CHECKS, Check, complaints
 
@@ -103,12 +105,22 @@ def test_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0.05 < ratio < 20
 
 
-def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rival_that_is_not_measured_stops_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> list[Contender]:
+        makers = {"equikit": 1.0, "by hand": 2.0}
+        return [
+            Contender(rival, lambda by=by: Entry(lambda x: by * x, (jnp.ones(2),), lambda y: {"y": y}))
+            for rival, by in makers.items()
+        ]
+
+    monkeypatch.setattr(_check.peers, "contenders", wrong)
+    with pytest.raises(RuntimeError, match="by hand was not measured: its result is 1"):
+        _check.measure(CHECKS[:1])
+
+
+def test_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_check, "run", lambda console, keep: 1 if keep is False else 0)
     assert command.main(["check"]) == 1
     assert command.main(["check", "--store"]) == 0
     with pytest.raises(SystemExit):
         command.main(["check", "--quick"])
-    assert "check is quick already" in capsys.readouterr().err
-    assert command.main([]) == 0
-    assert "compare the ratios of three small cases" in capsys.readouterr().out

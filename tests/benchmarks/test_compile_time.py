@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks.core import lines
+from benchmarks.core.benchmark import Cell
 from benchmarks.core.measurement import Skip
 from benchmarks.core.values import AtMost, check_targets, target_lines
 from benchmarks.speed import compile_time
 from benchmarks.speed._compile_program import compiled, layer
-from benchmarks.speed.compile_time import Case, measured
+from benchmarks.speed.compile_time import measured
 
 
 def record(value: float | None, direction: str, rival: str = "now") -> dict[str, object]:
@@ -33,6 +34,8 @@ def test_targets_are_ratios_of_two_directions_or_values() -> None:
     assert not given_up["met"]
     (line,) = target_lines({"targets": [met]})
     assert line == "now, gradient over forward: at most 3.00 (labels, size 3), wanted at most 4, met"
+    (alone,) = check_targets(targets[:1], records[1:])
+    assert not alone["met"]
 
 
 @pytest.mark.parametrize("direction", compile_time.COMPILED)
@@ -41,26 +44,25 @@ def test_a_program_is_compiled(direction: str) -> None:
 
 
 def test_a_program_that_takes_too_long_is_given_up() -> None:
-    m = measured(Case("labels", 1), "forward", "now", compile_time.ROOT, 0.01)
+    m = measured(Cell({"layer": "labels", "size": 1}, "forward", ("now",)), 0.01)
     assert (m.status, m.reason, m.longer_than) == ("given up", "took longer than 0.01 s", 0.01)
 
 
 def test_an_unknown_program_stops_the_run() -> None:
     with pytest.raises(RuntimeError, match="the process that compiles"):
-        measured(Case("nothing", 1), "construction", "now", compile_time.ROOT, 60.0)
+        measured(Cell({"layer": "nothing", "size": 1}, "construction", ("now",)), 60.0)
 
 
 @pytest.mark.slow
 def test_the_command_compares_with_the_earlier_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
 
-    def checkout(folder: Path) -> Path:
+    def checkout() -> Path:
         raise Skip("git has no such commit here")
 
     monkeypatch.setattr(compile_time, "checkout", checkout)
-    assert command.main(["compile_time", "--quick", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "compile_time.json").read_text(encoding="utf-8"))
-    now = [r["scores"]["value"] for r in result["measurements"] if r["rival"] == "now"]
+    assert command.main(["run", "compile_time", "--quick", "--output", str(tmp_path)]) == 0
+    now = [r["scores"]["value"] for r in lines.read(tmp_path / "compile_time.jsonl") if r["rival"] == "now"]
     assert len(now) == 3
     assert min(now) > 0
     text = (tmp_path / "compile_time.md").read_text(encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import sympy
 
-from benchmarks import __main__ as command
 from benchmarks.core.harness import Harness
 from benchmarks.core.power_law import Exponent, exponent
 from benchmarks.speed import diagram_multiplication as benchmark
@@ -27,6 +25,7 @@ from benchmarks.speed._diagram_cases import (
     headed_rows,
     text,
 )
+from benchmarks.speed._diagram_report import report
 from benchmarks.speed.diagram_multiplication import Case
 
 
@@ -144,28 +143,57 @@ def test_overhead_is_taken_off_before_the_fit() -> None:
     assert (found["degree"], found["moved_degree"], found["plan_degree"]) == (1, 2, 2)
 
 
-def test_what_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_without_overhead_has_no_exponent() -> None:
+    row = Row("O, SO", 2, 2)
+    records = [
+        {"case": Case(row, n).record, "rival": rival, "median": 1e-9 * n**2}
+        for rival in ("factored", "dense", "factored" + OVERHEAD)
+        for n in (2, 100, 1000, 10000)
+    ]
+    failed = {"case": Case(row, 2).record, "rival": "plan", "status": "failed"}  # without a time
+    (found,) = benchmark.STYLE.summary([*records, failed])["free"]
+    assert found["exponents"]["factored"]["value"] == pytest.approx(2, abs=1e-3)
+    assert [found["exponents"][rival] for rival in ("factored, written", "plan", "dense")] == [None, None, None]
+
+
+def test_what_differs_is_recorded_and_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(case: Case, seed: int) -> dict:
         results = (("expected", 1), ("a", 1), ("b", 2))
         return {rival: (lambda: None, lambda value=value: np.full(4, value)) for rival, value in results}
 
     monkeypatch.setattr(benchmark, "calls", broken)
-    with pytest.raises(AssertionError, match="b differs by"):
-        benchmark.measure(Case(Row("Sp", 2, 2), 4), Harness(benchmark.limits(quick=True)), 0)
+    a, b = benchmark.timed(Case(Row("Sp", 2, 2), 4), Harness(benchmark.limits(quick=True)), 0)
+    assert (a.status, a.relative_error) == ("measured", 0.0)
+    assert a.repeats >= 3
+    assert (b.status, b.repeats, b.median) == ("differs", 0, None)
+    assert b.reason == "its result is 1.0e+00 of the largest entry off that of factored, over 1e-03"
+
+
+def test_names_of_cells_are_unique() -> None:
+    for quick in (True, False):
+        names = [cell.name for cell in benchmark.BENCHMARK.cells(quick)]
+        assert len(set(names)) == len(names)
 
 
 @pytest.mark.slow
-def test_a_quick_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = [case for case in benchmark.cases(quick=True) if (case.row.k, case.row.l) == (2, 2)]
-    assert {case.row.family for case in chosen} == set(GROUPS)
-    monkeypatch.setattr(benchmark, "cases", lambda quick: chosen)
-    assert command.main(["diagram_multiplication", "--quick", "--output", str(tmp_path)]) == 0
-    assert "written: diagram_multiplication.json" in capsys.readouterr().out
-    result = json.loads((tmp_path / "diagram_multiplication.json").read_text(encoding="utf-8"))
-    assert {m["rival"] for m in result["measurements"]} == {rival + tail for rival in RIVALS for tail in ("", OVERHEAD)}
-    assert all(m["relative_error"] < 1e-3 for m in result["measurements"])
-    assert [row["family"] for row in result["summary"]["free"]] == ["S, worst", "S, best", "O, SO", "Sp"]
-    assert {row["family"] for row in result["summary"]["headed"]} == set(HEADED)
-    table = (tmp_path / "diagram_multiplication.md").read_text(encoding="utf-8")
+def test_a_quick_run(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    about = benchmark.BENCHMARK
+    chosen = [cell for cell in about.cells(True) if cell.direction == "2 → 2"]
+    assert {cell.case["group"] for cell in chosen} == set(GROUPS)
+    measure = about.start(True, 0, lambda text: None)
+    found = []
+    for cell in chosen:
+        measured = [m.record() for m in measure(cell)]
+        assert tuple(m["rival"] for m in measured) == cell.rivals
+        assert all(m["case"] == cell.case and m["direction"] == cell.direction for m in measured)
+        found += measured
+    assert {m["rival"] for m in found} == {rival + tail for rival in RIVALS for tail in ("", OVERHEAD)}
+    assert all(m["relative_error"] < 1e-3 for m in found)
+    summary = about.style.summary(found)
+    assert [row["family"] for row in summary["free"]] == ["S, worst", "S, best", "O, SO", "Sp"]
+    assert {row["family"] for row in summary["headed"]} == set(HEADED)
+    table = "\n".join(report(summary))
     assert "| S, worst | 2 → 2 | `1 1' \\| 2 \\| 2'` | O(n^2) | 0 | n^2 - n | 2 n^2 | n^4 |" in table
-    assert (tmp_path / "diagram_multiplication.png").stat().st_size > 10_000
+    about.style.plot(tmp_path / "a.png", {"measurements": found}, list(RIVALS), about.panel, about.axis)
+    assert (tmp_path / "a.png").stat().st_size > 10_000

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks.core import lines
 from benchmarks.core.harness import Limits
 from benchmarks.speed import _dispatch, dispatch
 from benchmarks.speed._layers import LayerCase, function
@@ -40,8 +41,8 @@ def test_a_rival_that_computes_something_else_stops_the_run(monkeypatch: pytest.
 
 def test_the_command_writes_times_of_every_rival(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert command.main(["dispatch", "--quick", "--output", str(tmp_path)]) == 0
-    records = json.loads((tmp_path / "dispatch.json").read_text(encoding="utf-8"))["measurements"]
+    assert command.main(["run", "dispatch", "--quick", "--output", str(tmp_path)]) == 0
+    records = lines.read(tmp_path / "dispatch.jsonl")
     assert {record["rival"] for record in records} == set(dispatch.RIVALS)
     assert {record["direction"] for record in records} == {"forward", "training", "eager", "trace"}
     assert all(record["median"] > 0 for record in records)
@@ -49,7 +50,16 @@ def test_the_command_writes_times_of_every_rival(tmp_path: Path) -> None:
     assert "| 1 → 1, n 8, batch 4 | forward | " in text
 
 
-def test_the_process_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "QUICK", (LayerCase("S", 1, 1, -1, 4),))
+def test_a_cell_names_the_rivals_that_it_times() -> None:
+    (cell,) = dispatch.cells(True)
+    found = dispatch.start(True, 0, lambda text: None)(cell)
+    assert {m.rival for m in found} == set(cell.rivals) == set(dispatch.RIVALS)
+    assert all(m.case == cell.case for m in found)
+    other = replace(cell, given=replace(cell.given, k=2, l=2))
+    assert {m.rival for m in dispatch.start(True, 0, lambda text: None)(other)} == set(dispatch.cells(False)[3].rivals)
+
+
+def test_the_process_that_fails_says_why() -> None:
+    cell = replace(dispatch.cells(True)[0], given=LayerCase("S", 1, 1, -1, 4))
     with pytest.raises(RuntimeError, match=r"the process that times .* failed"):
-        next(dispatch.run(True, 0, lambda text: None))
+        dispatch.start(True, 0, lambda text: None)(cell)

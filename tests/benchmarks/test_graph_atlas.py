@@ -1,16 +1,15 @@
 """The benchmark of the graph atlas runs, and the README states its stored result."""
 
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.core import lines
+from benchmarks.core.folders import RESULTS, ROOT
 from benchmarks.tasks import graph_atlas
 from equikit import demo
 
-ROOT = Path(__file__).parents[2]
 ROWS = {
     "graph network (2-IGN)": "graph network",
     "graph network with one layer through triples of nodes": "graph network, triples",
@@ -21,28 +20,33 @@ ROWS = {
 
 
 def test_a_quick_run_has_errors_of_every_target():
-    found = [m for group in graph_atlas.run(True, 0, lambda _: None) for m in group]
-    assert [(m.rival, m.case["task"]) for m in found] == [
-        (r, t) for r in ("MLP", graph_atlas.MEAN) for t in demo.TARGETS
-    ]
-    data = demo.split(demo.atlas(), 0), demo.split(demo.atlas(), 1)
-    constant = [np.abs(one.test.targets - one.train.targets.mean(0)).mean(0)[0] for one in data]
-    assert found[2].scores["error, as drawn"] == pytest.approx(np.mean(constant), rel=1e-5)
-    assert found[2].scores["sd, moved"] == pytest.approx(np.std(constant, ddof=1), rel=1e-3)
-    assert found[0].scores["error, as drawn"] != found[0].scores["error, moved"]
+    mlp, mean = graph_atlas.cells(True)
+    for seed in range(2):
+        measure = graph_atlas.start(True, seed, lambda _: None)
+        found = measure(mean)
+        assert [(m.rival, m.case["task"]) for m in found] == [(graph_atlas.MEAN, task) for task in demo.TARGETS]
+        data = demo.split(demo.atlas(), seed)
+        constant = np.abs(data.test.targets - data.train.targets.mean(0)).mean(0)
+        assert [m.scores["error, as drawn"] for m in found] == pytest.approx(constant, rel=1e-5)
+        assert all(m.scores["error, moved"] == m.scores["error, as drawn"] for m in found)
+    trained = measure(mlp)
+    assert [(m.rival, m.case["task"]) for m in trained] == [("MLP", task) for task in demo.TARGETS]
+    assert all(m.scores["error, moved"] != m.scores["error, as drawn"] > 0 for m in trained)
 
 
 def test_the_readme_states_the_stored_result():
-    stored = json.loads((ROOT / "benchmarks/results/graph_atlas.json").read_text(encoding="utf-8"))
-    scores = {(m["rival"], m["case"]["task"]): m["scores"] for m in stored["measurements"]}
+    found = {}
+    for line in lines.read(RESULTS / "graph_atlas.jsonl"):
+        found.setdefault((line["rival"], line["case"]["task"]), {})[line["seed"]] = line["scores"]
+    assert all(list(of) == list(range(graph_atlas.BENCHMARK.seeds)) for of in found.values())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for row, rival in ROWS.items():
         (cells,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", readme, re.MULTILINE)
         parameters, *errors = cells.split(" | ")
-        assert parameters == f"{scores[rival, 'triangles']['parameters']:,.0f}"
-        wanted = [
-            f"{scores[rival, task][f'error, {name}']:.{digits}f} ± {scores[rival, task][f'sd, {name}']:.{digits}f}"
-            for task, digits in (("triangles", 2), ("spectral radius", 3))
-            for name in ("as drawn", "moved")
-        ]
+        assert parameters == f"{found[rival, 'triangles'][0]['parameters']:,.0f}"
+        wanted = []
+        for task, digits in (("triangles", 2), ("spectral radius", 3)):
+            for name in ("as drawn", "moved"):
+                values = [scores[f"error, {name}"] for scores in found[rival, task].values()]
+                wanted.append(f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}")
         assert errors == wanted

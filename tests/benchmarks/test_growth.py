@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks.core import lines
 from benchmarks.speed import growth
-from benchmarks.speed._growth_report import STYLE, Bound, check_targets, summary
+from benchmarks.speed._growth_report import BOUNDS, STYLE, Bound, check_targets, summary
 from benchmarks.speed._layers import LayerCase
 
 
@@ -36,9 +37,9 @@ def test_targets() -> None:
     bounds += [Bound("exponent of memory", "forward", 0.05), Bound("exponent of time", "forward", 0.2)]
     found = check_targets(bounds, records(2.5))
     assert [target["met"] for target in found] == [True, False, True, False]
-    lines = STYLE.target_lines({"targets": found})
-    assert lines[1].startswith("memory over input and output, forward: at most 2.50 (3 → 3, group O, n 3, batch 8), ")
-    assert lines[3].startswith(
+    told = STYLE.target_lines({"targets": found})
+    assert told[1].startswith("memory over input and output, forward: at most 2.50 (3 → 3, group O, n 3, batch 8), ")
+    assert told[3].startswith(
         "exponent of time - max(k, l), forward: at most 0.50 (2 → 1, S), wanted at most 0.2, missed"
     )
 
@@ -53,13 +54,23 @@ def test_memory_grows_as_the_larger_side() -> None:
         assert large < 2.0 ** (order + 0.1) * small
 
 
+def test_what_failed_is_a_gap_and_said() -> None:
+    failed = {"rival": "equikit", "status": "failed", "reason": "no memory"}
+    gaps = [{"case": one["case"], "direction": "training"} | failed for one in records(2.5)]
+    result = {"measurements": records(2.5) + gaps, "targets": check_targets(BOUNDS, records(2.5) + gaps)}
+    machine = {"cpu": "", "cores": 1, "memory_bytes": None, "os": ""}
+    about = {"date": "", "machine": machine, "versions": {}, "load_average": [0, 0]}
+    text = STYLE.markdown(result | about | {"revision": "", "seed": 0, "quick": False}, growth.RIVALS)
+    assert "| 3 → 3, group O, n 3, batch 8 | 2.50 | – |" in text
+    assert "- equikit failed: no memory (2 → 1, group S, n 10, batch 1 training; " in text
+
+
 @pytest.mark.slow
 def test_the_command_writes_exponents_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(growth, "measured_apart", apart)
-    assert command.main(["growth", "--quick", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
-    fits = result["summary"]["fits"]
+    monkeypatch.setattr(growth, "measured_apart", growth.series)  # so that a start is not waited for six times
+    assert command.main(["run", "growth", "--quick", "--output", str(tmp_path)]) == 0
+    fits = summary(lines.read(tmp_path / "growth.jsonl"))["fits"]
     assert [(fit["k"], fit["l"], fit["group"]) for fit in fits[::2]] == [(1, 1, "S"), (2, 1, "S"), (2, 2, "O")]
     assert all(abs(fit["memory"]["value"] - fit["expected"]) < 0.3 for fit in fits)
     text = (tmp_path / "growth.md").read_text(encoding="utf-8")
@@ -68,16 +79,14 @@ def test_the_command_writes_exponents_and_memory(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "growth.png").stat().st_size > 1000
 
 
-def apart(place: int, quick: bool, seed: int) -> list[growth.Measurement]:
-    """In this process, so that its start is not waited for eight times."""
-    return growth.measure(growth.cases(quick)[place], growth.Harness(growth.limits(quick), seed))
-
-
-def test_a_process_of_its_own_measures_a_series(monkeypatch: pytest.MonkeyPatch) -> None:
-    last = len(growth.cases(quick=True)) - 1
-    found = growth.measured_apart(last, True, 0)
-    assert [m.case["group"] for m in found] == ["S", "O"]
-    assert all(m.peak_bytes > 0 and m.scores["over_input_and_output"] > 1 for m in found)
-    monkeypatch.setattr(growth, "cases", lambda quick: [None] * 100)
+def test_a_process_of_its_own_measures_a_series() -> None:
+    measure = growth.start(True, 0, lambda text: None)
+    cells = growth.cells(True)
+    found = measure(cells[1])
+    assert [m.case["n"] for m in found] == [1_000, 2_000, 4_000]
+    assert all(m.direction == "training" and m.peak_bytes > 0 and m.median > 0 for m in found)
+    (alone,) = measure(cells[-1])
+    assert (alone.case, alone.median) == (cells[-1].case, None)
+    assert alone.scores["over_input_and_output"] > 1
     with pytest.raises(RuntimeError, match="the process that measures"):
-        growth.measured_apart(50, True, 0)
+        measure(replace(cells[0], given=[LayerCase("S", 1, 1, n, 1) for n in (-1, 4)]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from benchmarks.accuracy._hard_graphs import graphs
 from benchmarks.accuracy._hard_methods import METHODS, Rival
 from benchmarks.accuracy._hard_programs import Results
 from benchmarks.accuracy._hard_report import COUNTS, Most, check_targets
+from benchmarks.core import lines
 from benchmarks.core.folders import RESULTS
 
 RNG = np.random.default_rng(0)
@@ -234,9 +234,8 @@ def test_targets() -> None:
 def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(hard_inputs, "QUICK", ("GroupAverage",))
-    assert command.main(["hard_inputs", "--quick", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "hard_inputs.json").read_text(encoding="utf-8"))
-    of_lists = [r for r in result["measurements"] if r["rival"] == "GroupAverage"]
+    assert command.main(["run", "hard_inputs", "--quick", "--output", str(tmp_path)]) == 0
+    of_lists = [r for r in lines.read(tmp_path / "hard_inputs.jsonl") if r["rival"] == "GroupAverage"]
     inputs = sum(r["scores"]["inputs"] for r in of_lists if r["direction"] == "outputs")
     assert inputs == 2 * len(clouds())
     for record in of_lists:
@@ -249,16 +248,30 @@ def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_every_method_is_measured() -> None:
-    complete = [case.rival for case in hard_inputs.cases(False) if isinstance(case, hard_inputs.ListCase)]
-    assert complete == list(METHODS) == list(hard_inputs.RIVALS)
+    listed = [(cell.rivals, cell.case["dtype"]) for cell in hard_inputs.cells(False) if not cell.case["random"]]
+    assert listed == [((rival,), dtype) for rival in METHODS for dtype in hard_inputs.DTYPES]
+    assert list(METHODS) == list(hard_inputs.RIVALS)
+
+
+def test_records_are_of_their_cell_and_gaps_are_said() -> None:
+    measure = hard_inputs.start(True, 0, lambda text: None)
+    one, *_, family, _ = hard_inputs.cells(True)
+    (found,) = measure(family)
+    assert (found.case, found.direction, (found.rival,)) == (family.case, family.direction, family.rivals)
+    gap = {"case": one.case, "direction": "", "rival": "PCA", "status": "failed", "reason": "no memory"}
+    machine = {"cpu": "", "cores": 1, "memory_bytes": None, "os": ""}
+    result = {"date": "", "machine": machine, "versions": {}, "revision": "", "seed": 0, "load_average": [0, 0]}
+    result |= {"quick": True, "measurements": [gap, found.record()], "targets": []}
+    text = COUNTS.markdown(result, hard_inputs.RIVALS)
+    assert "| PCA, Sort, 5 random points | float32 | 256 | 0.00% | " in text
+    assert text.endswith("\n- PCA failed: no memory (dtype float32, random False)\n")
 
 
 @pytest.mark.parametrize(("points", "digits"), [(1000, 0), (100, 2)])
 def test_the_docstring_of_sort_gives_the_stored_parts_of_reported_clouds(points: int, digits: int) -> None:
-    stored = json.loads((RESULTS / "hard_inputs.json").read_text(encoding="utf-8"))
     (scores,) = (
         record["scores"]
-        for record in stored["measurements"]
+        for record in lines.read(RESULTS / "hard_inputs.jsonl")
         if record["rival"] == "PCA, Sort" and record["case"]["family"] == f"{points} random points"
     )
     part = 100 * (scores["reported"] + scores["needless"]) / scores["inputs"]

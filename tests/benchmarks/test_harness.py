@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,7 +17,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.core import machine as _machine
 from benchmarks.core.harness import Contender, Entry, Harness, Limits, relative_error
-from benchmarks.core.measurement import Skip, TooSlow, time_limit
+from benchmarks.core.measurement import Measurement, Skip, TooSlow, time_limit
 from benchmarks.core.report import paste, write_json
 from benchmarks.core.targets import Target, check_targets
 
@@ -40,10 +41,74 @@ def test_measures_in_rounds() -> None:
         assert "times" not in m.record()
 
 
-def test_a_wrong_rival_stops_the_run() -> None:
-    contenders = [Contender("one", lambda: scaled(2.0)), Contender("wrong", lambda: scaled(2.1))]
-    with pytest.raises(AssertionError, match="wrong differs from one"):
-        Harness(LIMITS).measure(CASE, "forward", contenders)
+def test_a_wrong_rival_is_not_timed_and_stops_nothing() -> None:
+    def reshaped() -> Entry:
+        return Entry(lambda x: 2 * x[:, None], (jnp.ones(8),), lambda y: {"y": y})
+
+    makers = {"one": lambda: scaled(2.0), "wrong": lambda: scaled(2.1), "nan": lambda: scaled(jnp.nan)}
+    makers |= {"reshaped": reshaped, "right": lambda: scaled(2.0)}
+    found = Harness(LIMITS).measure(CASE, "forward", [Contender(rival, make) for rival, make in makers.items()])
+    assert [m.status for m in found] == ["measured", "differs", "differs", "differs", "measured"]
+    _, wrong, nan, reshaped_one, right = found
+    assert wrong.reason == "its result is 5.0e-02 of the largest entry off that of one, over 1e-04"
+    assert nan.reason == "its result is not finite"
+    assert reshaped_one.reason == "y has shape (8, 1), not (8,)"
+    for m in (wrong, nan, reshaped_one):
+        assert (m.repeats, m.median, m.compile_seconds) == (0, None, None)
+    assert right.repeats >= LIMITS.least
+    assert json.loads(json.dumps(nan.record(), allow_nan=False))
+
+
+def test_a_slow_wrong_rival_keeps_no_time() -> None:
+    one, wrong = Harness(replace(LIMITS, call=0.0)).measure(
+        CASE, "forward", [Contender("one", lambda: scaled(2.0)), Contender("wrong", lambda: scaled(2.1))]
+    )
+    assert (one.repeats, one.reason) == (1, "one call only: it took longer than 0 s")
+    assert (wrong.status, wrong.repeats, wrong.median) == ("differs", 0, None)
+
+
+def failing(error: BaseException) -> Contender:
+    def make() -> Entry:
+        raise error
+
+    return Contender("failing", make)
+
+
+def test_an_exception_is_recorded_and_the_next_rival_is_the_reference() -> None:
+    others = [Contender("two", lambda: scaled(2.0)), Contender("three", lambda: scaled(3.0))]
+    found = Harness(LIMITS).measure(CASE, "forward", [failing(TypeError("no such dtype\nand more")), *others])
+    assert [m.status for m in found] == ["failed", "measured", "differs"]
+    assert found[0].reason == "TypeError: no such dtype"
+    assert "off that of two" in found[2].reason
+    assert Harness(LIMITS).measure(CASE, "forward", [failing(ValueError())])[0].reason == "ValueError"
+
+
+def test_a_result_without_arrays_is_no_reference() -> None:
+    silent = Contender("silent", lambda: Entry(lambda x: x, (jnp.ones(8),), lambda y: {}))
+    others = [Contender("two", lambda: scaled(2.0)), Contender("three", lambda: scaled(3.0))]
+    found = Harness(LIMITS).measure(CASE, "forward", [silent, *others])
+    assert [m.status for m in found] == ["measured", "measured", "differs"]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_program_passes(kind: type[BaseException]) -> None:
+    with pytest.raises(kind):
+        Harness(LIMITS).measure(CASE, "forward", [failing(kind())])
+
+
+def test_an_exception_while_timing_is_recorded() -> None:
+    calls = []
+
+    def third() -> None:
+        calls.append(1)
+        if len(calls) > 2:
+            raise RuntimeError("device lost")
+
+    good, bad = Measurement(CASE, "forward", "good"), Measurement(CASE, "forward", "bad")
+    Harness(LIMITS).rounds([(good, lambda: None), (bad, third)])
+    assert (bad.status, bad.reason, bad.times) == ("failed", "RuntimeError: device lost", [])
+    assert good.status == "measured"
+    assert len(good.times) >= LIMITS.least
 
 
 def test_what_is_too_large_is_skipped_with_the_reason() -> None:
@@ -57,21 +122,56 @@ def test_what_is_too_large_is_skipped_with_the_reason() -> None:
     assert "needs 1024.0 GiB by estimate" in by_estimate.reason
 
 
+class Tried(list[str]):
+    """Two contenders, of which one takes too long to prepare; and how often that was tried."""
+
+    def contenders(self) -> list[Contender]:
+        def slow() -> Entry:
+            self.append("slow")
+            for _ in range(100):
+                time.sleep(0.01)
+            return scaled(2.0)
+
+        return [Contender("one", lambda: scaled(2.0)), Contender("slow", slow)]
+
+
+def records(*measurements: Measurement) -> list[dict]:
+    """As they come back from a file."""
+    return json.loads(json.dumps([m.record() for m in measurements]))
+
+
 def test_what_is_too_slow_to_prepare_is_not_tried_again() -> None:
-    tries = []
+    tried, harness = Tried(), Harness(LIMITS, family=("k", "l"))
+    first, second = (harness.measure(CASE, way, tried.contenders())[1] for way in ("forward", "forward+backward"))
+    assert len(tried) == 1
+    assert first.reason == "preparing it took longer than 0.5 s"
+    assert second.reason == "preparing it took longer than 0.5 s in this or a smaller case"
+    resumed = Harness(LIMITS, family=("k", "l"))
+    resumed.learn(records(first))
+    assert resumed.measure(CASE | {"n": 8}, "forward+backward", tried.contenders())[1].reason == second.reason
+    assert len(tried) == 1
+    resumed.measure(CASE | {"k": 2}, "forward", tried.contenders())  # of another family
+    assert len(tried) == 2
 
-    def slow() -> Entry:
-        tries.append(1)
-        for _ in range(100):
-            time.sleep(0.01)
-        return scaled(2.0)
 
-    harness = Harness(LIMITS)
-    contenders = [Contender("one", lambda: scaled(2.0)), Contender("slow", slow)]
-    reasons = [harness.measure(CASE, way, contenders, "family")[1].reason for way in ("forward", "forward+backward")]
-    assert len(tries) == 1
-    assert reasons[0] == "preparing it took longer than 0.5 s"
-    assert "smaller case" in reasons[1]
+def test_without_a_family_all_is_tried() -> None:
+    tried, harness = Tried(), Harness(LIMITS)
+    found = [harness.measure(CASE, way, tried.contenders())[1] for way in ("forward", "forward+backward")]
+    assert len(tried) == 2
+    assert [m.given_up for m in found] == [None, None]
+
+
+def test_what_is_too_slow_to_compile_is_not_tried_in_larger_cases_of_its_direction() -> None:
+    limits, one = replace(LIMITS, compile=0.0), [Contender("one", lambda: scaled(2.0))]
+    harness = Harness(limits, family=("k",))
+    (first,) = harness.measure(CASE, "forward", one)
+    assert first.status == "measured"
+    resumed = Harness(limits, family=("k",))
+    resumed.learn(records(first))
+    for again in (harness, resumed):
+        (larger,), (other,) = (again.measure(CASE | {"n": 8}, way, one) for way in ("forward", "forward+backward"))
+        assert (larger.status, larger.reason) == ("skipped", "compiling it took longer than 0 s in a smaller case")
+        assert other.status == "measured"
 
 
 def test_time_limit_lets_quick_blocks_through() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks.core import lines
+from benchmarks.core.folders import RESULTS
 from benchmarks.speed import memory
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -17,11 +18,10 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 def test_chunks_need_less_than_the_whole_batch(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert command.main(["memory", "--quick", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "memory.json").read_text(encoding="utf-8"))
+    assert command.main(["run", "memory", "--quick", "--output", str(tmp_path)]) == 0
     found = {
         (record["case"]["group"], record["direction"], record["rival"]): record["scores"]["value"]
-        for record in result["measurements"]
+        for record in lines.read(tmp_path / "memory.jsonl")
     }
     assert len(found) == 2 * 2 * len(memory.RIVALS)
     assert all(value >= 1 for value in found.values())
@@ -31,7 +31,7 @@ def test_chunks_need_less_than_the_whole_batch(tmp_path: Path) -> None:
 
 
 def test_the_readme_gives_the_stored_figures() -> None:
-    stored = json.loads((command.RESULTS / "memory.json").read_text(encoding="utf-8"))["measurements"]
+    stored = lines.read(RESULTS / "memory.jsonl")
 
     def largest(rival: str, direction: str, **about: int) -> float:
         cases = (r for r in stored if (r["rival"], r["direction"]) == (rival, direction))

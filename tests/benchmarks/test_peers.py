@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
-from benchmarks import __main__ as command
+from benchmarks.core import lines
 from benchmarks.core.harness import relative_error
+from benchmarks.core.machine import machine
 from benchmarks.core.measurement import Skip
+from benchmarks.core.report import cells
+from benchmarks.core.targets import rows
 from benchmarks.speed import _peer_irreps, _peer_layers, _peer_weightspace, peers
-from benchmarks.speed._peer_targets import STYLE, TARGETS
+from benchmarks.speed._peer_targets import BASES, STYLE, TARGETS, YARDSTICKS
 from benchmarks.speed._permutation_rivals import Shape
-from benchmarks.speed.peers import LAYERS, RIVALS, YARDSTICKS, Case
+from benchmarks.speed.peers import BENCHMARK, LAYERS, RIVALS, Case
 from benchmarks.speed.permutation_layers import DIRECTIONS, TOLERANCE
 
 CASES = (
@@ -159,14 +163,12 @@ def test_targets_of_each_kind() -> None:
     assert [(line["ratio"], line["met"]) for line in whole] == [(4.5, False)]
     unmeasured = [line for line in records if line["rival"] != "copy"]
     assert [line["ratio"] for line in STYLE.check_targets(TARGETS, unmeasured) if line.get("most")] == [4.5, None]
-    lines = STYLE.target_lines({"targets": STYLE.check_targets(TARGETS, records)})
-    assert "S 2 → 2, n 64, forward, over stacked: 7.0x, wanted 6x, met" in lines
-    assert (
-        "S 2 → 2, n 64, forward+backward, as a multiple of equikit, forward: 4.5x, wanted at most 4x, missed" in lines
-    )
-    assert "MLP, 692 terms, n 32, forward, seconds to compile over one term at a time: 3.5x, wanted 3x, met" in lines
+    said = STYLE.target_lines({"targets": STYLE.check_targets(TARGETS, records)})
+    assert "S 2 → 2, n 64, forward, over stacked: 7.0x, wanted 6x, met" in said
+    assert "S 2 → 2, n 64, forward+backward, as a multiple of equikit, forward: 4.5x, wanted at most 4x, missed" in said
+    assert "MLP, 692 terms, n 32, forward, seconds to compile over one term at a time: 3.5x, wanted 3x, met" in said
     # The row about bases is that of the benchmark which measures them.
-    assert sum("(stored run of basis_construction)" in line for line in lines) == 3
+    assert sum("(stored run of basis_construction)" in line for line in said) == 3
 
 
 def test_every_target_has_its_cases() -> None:
@@ -178,26 +180,73 @@ def test_every_target_has_its_cases() -> None:
 
 
 @pytest.mark.slow
-def test_a_quick_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib")
-    chosen = [(case, way) for case, way in peers.cases(quick=True) if case.layer in ("S 1 → 1", "O(3) 3 → 3")]
-    monkeypatch.setattr(peers, "cases", lambda quick: chosen)
-    assert command.main(["peers", "--quick", "--output", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    assert "Peers, S 1 → 1: median ms, and the ratio to equikit" in shown
-    result = json.loads((tmp_path / "peers.json").read_text(encoding="utf-8"))
-    assert {m["rival"] for m in result["measurements"]} == {"equikit", "by hand", "e3nn-jax", "cuEquivariance"}
-    assert all(m["relative_error"] < 1e-3 for m in result["measurements"] if m["status"] == "measured")
-    table = (tmp_path / "peers.md").read_text(encoding="utf-8")
+def test_a_quick_run() -> None:
+    measure = BENCHMARK.start(True, 0, lambda text: None)
+    chosen = [cell for cell in BENCHMARK.cells(True) if cell.case["layer"] in ("S 1 → 1", "O(3) 3 → 3")]
+    found = [m.record() for cell in chosen for m in measure(cell)]
+    assert [m["rival"] for m in found] == [rival for cell in chosen for rival in cell.rivals]
+    assert {m["rival"] for m in found} == {"equikit", "by hand", "e3nn-jax", "cuEquivariance"}
+    assert all(m["relative_error"] < 1e-3 for m in found if m["status"] == "measured")
+    assert {m["rival"] for m in found if m["status"] == "measured"} >= {"equikit", "by hand"}
+    targets = STYLE.check_targets(TARGETS, found)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(STYLE.terminal_table(BENCHMARK.title, found, list(RIVALS)))
+    assert "Peers, S 1 → 1: median ms, and the ratio to equikit" in console.export_text()
+    about = {"date": "", "machine": machine(), "versions": {}, "revision": "", "seed": 0, "load_average": [0, 0]}
+    table = STYLE.markdown(about | {"quick": True, "targets": targets, "measurements": found}, RIVALS)
     assert "*S 1 → 1*\n\n| case | direction | equikit | by hand |" in table  # each kind with its own rivals
     assert "*O(3) 3 → 3*\n\n| case | direction | equikit | e3nn-jax | cuEquivariance |" in table
-    assert (tmp_path / "peers.png").stat().st_size > 10_000
 
 
-def test_stored_targets_of_bases_are_those_of_the_stored_run() -> None:
-    stored, bases = (
-        json.loads((command.RESULTS / f"{name}.json").read_text(encoding="utf-8"))["targets"]
-        for name in ("peers", "basis_construction")
-    )
-    quoted = [target for target in stored if target.get("from")]
-    assert [(target["case"], target["ratio"]) for target in quoted] == [(one["case"], one["ratio"]) for one in bases]
+def test_targets_of_bases_are_the_ratios_of_the_stored_run() -> None:
+    seconds = {
+        (line["case"]["group"], line["case"]["k"], line["case"]["l"], line["case"]["n"], line["rival"]): line
+        for line in lines.read(BASES)
+    }
+    quoted = STYLE.check_targets((), [])
+    assert [target["from"] for target in quoted] == ["stored run of basis_construction"] * 3
+    for target in quoted:
+        case = tuple(target["case"][name] for name in ("group", "k", "l", "n"))
+        emlp, ours = seconds[*case, "EMLP"], seconds[*case, "equikit"]
+        assert target["ratio"] == pytest.approx(
+            (emlp["longer_than"] if target["at_least"] else emlp["median"]) / ours["median"]
+        )
+
+
+def test_a_faster_rival_is_bold_and_a_yardstick_is_not() -> None:
+    times = {"equikit": 2.0, "stacked": 1.0, "einsum": 1.995, "copy": 0.5}
+    records = [record({"layer": "S 2 → 2", "n": 64}, "forward", rival, time) for rival, time in times.items()]
+    assert cells(rows(records)[0][2], list(times), YARDSTICKS) == [
+        "2000",
+        "1000 (**0.50x**)",
+        "1995 (1.00x)",
+        "500 (0.25x)",
+    ]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(STYLE.terminal_table("Peers", records, list(times)))
+    shown = console.export_text(styles=True)
+    assert "\x1b[1m0.50x\x1b[0m" in shown
+    assert "\x1b[1m0.25x" not in shown
+
+
+def test_single_points_are_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, path: drawn.append(self))
+    quartiles = {"lower_quartile": 1.0, "upper_quartile": 3.0}
+    records = [
+        record({"layer": layer, "n": n, "batch": 1}, "forward", rival, time) | quartiles
+        for layer, n, rival, time in (
+            ("S 1 → 1", 2, "equikit", 2.0),
+            ("S 1 → 1", 4, "equikit", 3.0),
+            ("O(3) 3 → 3", 3, "equikit", 2.0),
+            ("O(3) 3 → 3", 3, "e3nn-jax", 1.5),
+        )
+    ]
+    STYLE.plot(tmp_path / "a.png", {"measurements": records}, list(RIVALS), BENCHMARK.panel, BENCHMARK.axis)
+    panels = [axes for axes in drawn[0].axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in panels] == ["S 1 → 1, forward", "O(3) 3 → 3, forward"]
+    alone = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in panels[1].lines}
+    assert alone == {"equikit": ([3], [2000.0]), "e3nn-jax": ([3], [1500.0])}
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["equikit", "e3nn-jax"]

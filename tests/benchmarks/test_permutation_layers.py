@@ -82,3 +82,18 @@ def test_the_reference_is_the_definition() -> None:
     basis = shape.space.matrices(4).reshape(-1, 4, 4, 4, 4)
     expected = np.einsum("dijkl,zklx,dxy->zijy", basis, np.asarray(x, np.float64), np.asarray(kernel, np.float64))
     np.testing.assert_allclose(np.asarray(entry.function(weights, x)), expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_cell_is_measured_as_it_is_described_and_a_resumed_run_gives_up_the_same() -> None:
+    benchmark = permutation_layers.BENCHMARK
+    cell, *_ = benchmark.cells(True)
+    given_up = {"case": {"k": 1, "l": 1, "n": 2}, "direction": "forward", "rival": "einsum", "given_up": "too slow"}
+    measure = benchmark.start(True, 0, lambda text: None, earlier=[given_up])
+    found = {m.rival: m for m in measure(cell)}
+    assert tuple(found) == cell.rivals
+    assert all(m.case == cell.case and m.direction == cell.direction for m in found.values())
+    assert (found["einsum"].status, found["einsum"].reason) == ("skipped", "too slow")
+    assert all(found[rival].median for rival in ("equikit", "dense", "einsum, staged", "stacked"))
+    for quick in (True, False):
+        names = [cell.name for cell in benchmark.cells(quick)]
+        assert len(set(names)) == len(names)

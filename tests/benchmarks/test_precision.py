@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import math
 from pathlib import Path
 
@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks import __main__ as command
 from benchmarks.accuracy import precision
+from benchmarks.core import lines
 from benchmarks.core.errors import ERRORS, Most, check_targets
+from benchmarks.core.folders import RESULTS
 from benchmarks.speed._layers import LayerCase
 
 
@@ -37,7 +40,7 @@ def test_the_exact_results_are_those_of_the_definition(case: LayerCase) -> None:
 
 
 def test_an_error_is_between_one_rounding_and_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    measurements = precision.measure(LayerCase("S", 1, 1, 32, 4, 4), 0)
+    measurements = precision.measured(LayerCase("S", 1, 1, 32, 4, 4), 0)
     rms = {(m.rival, m.direction): m.scores["rms"] for m in measurements}
     assert len(rms) == len(precision.RIVALS) * len(precision.WHAT)
     for what in precision.WHAT:
@@ -57,23 +60,28 @@ def test_targets() -> None:
     met, missed = check_targets([Most("a", "output", 2e-3), Most("a", "output", 1e-3)], records)
     assert (met["met"], missed["met"], met["worst"]) == (True, False, "1 → 1, group S, n 8")
     assert not check_targets([Most("b", "output", 1.0)], records)
-    lines = ERRORS.target_lines({"targets": [missed]})
-    assert lines == ["a, output: at most 2.0e-3 (1 → 1, group S, n 8), wanted at most 1.0e-3, missed"]
+    gap = {"case": {"group": "S", "k": 1, "l": 1, "n": 9}, "direction": "", "rival": "a", "reason": "no memory"}
+    assert check_targets([Most("a", "output", 2e-3)], [*records, gap | {"direction": "output"}]) == [met]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(ERRORS.terminal_table("title", [*records, gap], ["a"]))
+    assert "2.0e-3 / 1.0" in console.export_text()
+    assert ERRORS.target_lines({"targets": [missed]}) == [
+        "a, output: at most 2.0e-3 (1 → 1, group S, n 8), wanted at most 1.0e-3, missed"
+    ]
 
 
 def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(precision, "QUICK", precision.QUICK[:1])
-    assert command.main(["precision", "--quick", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "precision.json").read_text(encoding="utf-8"))
-    assert len(result["measurements"]) == len(precision.RIVALS) * len(precision.WHAT)
+    assert command.main(["run", "precision", "--quick", "--output", str(tmp_path)]) == 0
+    assert len(lines.read(tmp_path / "precision.jsonl")) == len(precision.RIVALS) * len(precision.WHAT)
     text = (tmp_path / "precision.md").read_text(encoding="utf-8")
     assert "| 1 → 1, group S, n 64, batch 4 | gradient by weights | " in text
     assert (tmp_path / "precision.png").stat().st_size > 1000
 
 
 def test_the_readme_gives_the_largest_error_of_bfloat16_over_one_rounding() -> None:
-    stored = json.loads((command.RESULTS / "precision.json").read_text(encoding="utf-8"))["measurements"]
+    stored = lines.read(RESULTS / "precision.jsonl")
     errors = {(str(r["case"]), r["direction"], r["rival"]): r["scores"]["rms"] for r in stored}
     ratios = [
         error / errors[case, direction, "bfloat16, rounded"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-from benchmarks import __main__ as command
+from benchmarks.core import lines
+from benchmarks.core.folders import RESULTS, ROOT
 
 CASES = {"2 → 2, 8, 32": (2, 8, 32), "2 → 2, 64, 32": (2, 64, 32), "3 → 3, 16, 8": (3, 16, 8)}
 
@@ -26,8 +26,8 @@ def readme_cell(record: dict[str, Any] | None, base: float) -> str:
 
 def test_the_readme_states_the_stored_times() -> None:
     """IGN's own code stacks outputs at 2 → 2 alone, so that the README compares it there only."""
-    stored = json.loads((command.RESULTS / "permutation_layers.json").read_text(encoding="utf-8"))["measurements"]
-    readme = command.README.parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+    stored = lines.read(RESULTS / "permutation_layers.jsonl")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name, (k, n, batch) in CASES.items():
         for direction, head in (("forward", name), ("forward+backward", "")):
             found = {

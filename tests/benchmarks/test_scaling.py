@@ -141,3 +141,25 @@ def test_a_quick_run_from_end_to_end(compiled: dict[str, Any], tmp_path: Path) -
     SCALING.plot(tmp_path / "scaling.png", result, LAYOUTS, (), "devices")
     assert (tmp_path / "scaling.png").stat().st_size > 10_000
     SCALING.terminal_table("title", records, LAYOUTS)
+    gap = {"case": {"devices": 16}, "direction": "value and gradient", "rival": "batch", "reason": "no memory"}
+    assert SCALING.check_targets(scaling.TARGETS, [*records, gap]) == targets
+    SCALING.terminal_table("title", [*records, gap], LAYOUTS)
+
+
+def test_a_cell_is_the_same_whether_or_not_those_before_it_were_measured(
+    compiled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def known(devices: int, *size: int) -> dict[str, Any]:
+        started.append(devices)
+        return compiled if devices > 1 else {"batch": compiled["batch"] | {"flops": 1e9, "collectives": []}}
+
+    monkeypatch.setattr(scaling, "in_a_process", known)
+    one, eight = scaling.cells(True)
+    last = scaling.start(True, 0, lambda text: None)(eight)
+    measure = scaling.start(True, 0, lambda text: None)
+    assert [m.rival for m in measure(one)] == ["batch"]
+    assert measure(eight) == last
+    assert [m.rival for m in last] == list(LAYOUTS)
+    assert started == [1, 8, 1, 8]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command
-from benchmarks.speed import symmetrization_cost
+from benchmarks.core import lines as stored
+from benchmarks.core.folders import BENCHMARKS, RESULTS
 from benchmarks.speed._symmetrization_cost_methods import KINDS, made
-from benchmarks.speed._symmetrization_cost_report import Most, check, lines, ratio, table
+from benchmarks.speed._symmetrization_cost_report import Most, by_case, check, lines, ratio, table
+from benchmarks.speed.symmetrization_cost import BENCHMARK
 from equikit.symmetrization import Symmetrized
 
 
@@ -52,15 +52,24 @@ def test_what_is_timed_is_the_symmetrized_network(name: str, rival: str) -> None
     assert bool(jnp.all(jnp.isfinite(found)))
 
 
-def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_is_measured_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     images = KINDS["images"]
     few = replace(images, methods={"group average": images.methods["group average"]})
     monkeypatch.setitem(KINDS, "images", few)
-    monkeypatch.setattr(symmetrization_cost, "QUICK", symmetrization_cost.QUICK[1:2])
-    assert command.main(["symmetrization_cost", "--quick", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "symmetrization_cost.json").read_text(encoding="utf-8"))
-    assert [record["rival"] for record in result["measurements"]] == ["bare", "group average"] * 2
-    assert all(record["median"] > 0 for record in result["measurements"])
-    assert "| group average | " in (tmp_path / "symmetrization_cost.md").read_text(encoding="utf-8")
-    assert (tmp_path / "symmetrization_cost.png").stat().st_size > 1000
+    cells = [cell for cell in BENCHMARK.cells(True) if cell.case["inputs"] == "images"]
+    measure = BENCHMARK.start(True, 0, lambda text: None)
+    records = [m.record() for cell in cells for m in measure(cell)]
+    assert [record["rival"] for record in records] == ["bare", "group average"] * 2
+    assert all(record["median"] > 0 for record in records)
+    ((_, of),) = by_case(records)
+    assert [row[0] for row in table(of)[1]] == ["bare", "group average"]
+    BENCHMARK.style.plot(tmp_path / "a.png", {"measurements": records}, list(BENCHMARK.rivals), (), "batch")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_stored_lines_meet_the_targets_as_the_page_says() -> None:
+    page = (BENCHMARKS / "speed" / "symmetrization_cost.md").read_text(encoding="utf-8")
+    found = check(BENCHMARK.targets, stored.read(RESULTS / "symmetrization_cost.jsonl"))
+    assert len(found) == len(BENCHMARK.targets)
+    assert all(f"- {line}\n" in page for line in lines({"targets": found}))

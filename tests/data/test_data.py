@@ -271,3 +271,46 @@ def test_numbers_of_a_tuple_that_do_not_add_up_are_refused(changed):
         setattr(broken, name, value)
     with pytest.raises(ek.OptionError, match="n_node and n_edge do not add up"):
         from_jraph(broken)
+
+
+def test_categories_become_one_hot_vectors():
+    graph = nx.Graph([(0, 1, {"bond": "double"}), (1, 2, {"bond": "single"})])
+    nx.set_node_attributes(graph, {0: "O", 1: "C", 2: "C"}, "element")
+    nx.set_node_attributes(graph, {0: -1.0, 1: 0.5, 2: 0.0}, "charge")
+    found = from_networkx(
+        graph, nodes={"element": ["C", "N", "O"], "charge": None}, edges={"bond": ("single", "double")}
+    )
+    assert found["p"].tolist() == [[0, 0, 1, -1], [1, 0, 0, 0.5], [1, 0, 0, 0]]
+    assert found["p p"][0, 1].tolist() == found["p p"][1, 0].tolist() == [1, 0, 1]
+    assert found["p p"][1, 2].tolist() == [1, 1, 0]
+    assert from_networkx(nx.empty_graph(2), edges={"bond": ("single", "double"), "length": None})["p p"].shape == (
+        2,
+        2,
+        4,
+    )
+    with pytest.raises(ek.OptionError, match="attribute 'element' of node 0 is in no category") as error:
+        from_networkx(graph, nodes={"element": ["C", "N"]})
+    assert (error.value.got, error.value.expected) == ("'O'", "one of ['C', 'N']")
+    nx.set_node_attributes(graph, {node: np.ones(2) for node in graph}, "element")
+    with pytest.raises(ek.OptionError, match="is in no category"):
+        from_networkx(graph, nodes={"element": ["C", "N"]})
+
+
+def test_pad_is_the_batch_function_of_grain():
+    grain = pytest.importorskip("grain")
+    examples = [{"p": np.full((n, 2), n, np.float32)} for n in range(1, 8)]
+    data = grain.MapDataset.source(examples).shuffle(seed=0)[:6].batch(3, batch_fn=pad)
+    batches = list(data)
+    assert len(batches) == 2
+    for features, masks in batches:
+        sizes = masks["p"].sum(axis=1)
+        assert features["p"].shape == (3, max(sizes), 2)
+        assert features["p"].max(axis=(1, 2)).tolist() == sizes.tolist()
+
+    def loss(model, batch):
+        features, masks = batch
+        return (model(features["p"], mask=masks["p"]) ** 2).mean()
+
+    model = ek.nn.DeepSets(2, [4], 1, rngs=nnx.Rngs(0))
+    fitted = ek.train.fit(model, loss, data, epochs=2, key=jax.random.key(0), optimizer=optax.adam(1e-2))
+    assert fitted.losses[1, 0] < fitted.losses[0, 0]

@@ -1,0 +1,214 @@
+"""`python -m benchmarks`: list, run, report, diff and check."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.core import catalog, lines, machine, pages
+from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.diff import changes
+from benchmarks.core.folders import README, RESULTS, SCRATCH
+from benchmarks.core.lines import Line
+from benchmarks.core.measurement import Skip
+from benchmarks.core.report import rich_table
+from benchmarks.core.results import joined, result
+from benchmarks.core.runner import Plan, run
+
+IDLE = 0.5
+"""The load average above which a machine is busy."""
+SMALL = 0.1
+"""Relative changes that `diff` does not list."""
+
+
+def seeds(word: str) -> tuple[int, ...]:
+    """Read `3` or `0:5`."""
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", word)
+    found = () if match is None else tuple(range(int(match[1]), int(match[2] or int(match[1]) + 1)))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{word!r} is no range of seeds; write one seed, such as 3, or 0:5 for 0 to 4")
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the command."""
+    whole = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure equikit against its rivals.")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("list", help="the benchmarks, room by room (also without a command)")
+    which = "a benchmark, paper:NUMBER for the one of an arXiv number, or all"
+    one = commands.add_parser("run", help="run benchmarks")
+    one.add_argument("which", metavar="NAME", help=which)
+    one.add_argument("--quick", action="store_true", help="small cases and short training: does everything work?")
+    one.add_argument("--seeds", type=seeds, metavar="FIRST:END", help="one seed, or a range without its end")
+    one.add_argument("--only", metavar="CASE", help="cells whose name contains this")
+    one.add_argument("--resume", action="store_true", help="keep the cells of an earlier run into the same folder")
+    one.add_argument("--output", type=Path, metavar="DIR", help="folder for lines, log, table and plot")
+    one.add_argument("--store", action="store_true", help="also store the lines, with table and plot, in the project")
+    report = commands.add_parser("report", help="write tables and plots from stored lines again")
+    report.add_argument("which", metavar="NAME", nargs="?", default="all", help=which)
+    diff = commands.add_parser("diff", help="compare the last run with the stored one")
+    diff.add_argument("which", metavar="NAME", nargs="?", default="all", help=which)
+    diff.add_argument("--output", type=Path, metavar="DIR", default=SCRATCH, help="folder of the run")
+    check = commands.add_parser("check", help="compare the ratios of three small cases with the stored ones")
+    check.add_argument("--store", action="store_true", help="store the ratios instead")
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return the exit status."""
+    read = parser()
+    options = read.parse_args(arguments)
+    console = Console()
+    if options.command in (None, "list"):
+        return show_list(console)
+    if options.command == "check":
+        from benchmarks.speed import _check
+
+        return _check.run(console, keep=options.store)
+    try:
+        names = catalog.named(options.which)
+    except KeyError:
+        read.error(f"there is no benchmark {options.which!r}; there are: all, {', '.join(catalog.modules())}")
+    if options.command == "report":
+        return report(names, console)
+    if options.command == "diff":
+        return diff(names, options.output, console)
+    if options.store and options.quick:
+        read.error("--store is for complete runs, and takes no --quick")
+    problem = unfit(names) if options.store else None
+    if problem:
+        read.error(problem)
+    return run_all(names, options, console)
+
+
+def unfit(names: Sequence[str]) -> str | None:
+    """Why a run cannot be stored now; `None` if it can."""
+    if (machine.revision() or "+").endswith("+"):
+        return "--store wants a committed tree, so that a stored line names what it has measured: commit first"
+    load = machine.load_average()
+    if load is not None and load > IDLE and any(catalog.load(name).timed for name in names):
+        return (
+            f"--store wants an idle machine for benchmarks that measure times: the load average is {load}, more than "
+            f"{IDLE:g}; wait until nothing else runs"
+        )
+    return None
+
+
+def show_list(console: Console) -> int:
+    """Print the benchmarks."""
+    for name in catalog.modules():
+        benchmark = catalog.load(name)
+        paper = "" if benchmark.paper is None else f" (paper:{benchmark.paper.arxiv})"
+        console.print(f"[bold]{name}[/]{paper}  {benchmark.summary}", highlight=False)
+    console.print("[bold]check[/]  compare the ratios of three small cases with the stored ones")
+    return 0
+
+
+def run_all(names: Sequence[str], options: argparse.Namespace, console: Console) -> int:
+    """Run benchmarks one after another; the status is 1 if one cannot run here or loses a cell."""
+    folder: Path = options.output or (SCRATCH / "quick" if options.quick else SCRATCH)
+    status, matched = 0, False
+    for name in names:
+        benchmark = catalog.load(name)
+        default = (0,) if options.quick else tuple(range(benchmark.seeds))
+        plan = Plan(options.quick, options.seeds or default, options.only, options.resume, folder)
+        try:
+            found = run(name, benchmark, plan, console)
+        except Skip as reason:
+            console.print(f"{name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+            status = 1
+            continue
+        if not found:
+            continue
+        matched = True
+        status |= finish(name, benchmark, found, folder, console)
+        if options.store:
+            store(name, benchmark, found)
+            console.print(f"{name}: stored", highlight=False)
+    if not matched and not status:
+        console.print(f"no cell's name contains {options.only!r}", highlight=False, markup=False)
+        return 1
+    if options.store:
+        write_overviews()
+    return status
+
+
+def finish(name: str, benchmark: Benchmark, found: list[Line], folder: Path, console: Console) -> int:
+    """Write the report of a run, and print it; the status is 1 if every rival of a cell has failed."""
+    whole = result(benchmark, found)
+    wide = console if console.is_terminal else Console(width=200)
+    wide.print(benchmark.style.terminal_table(benchmark.title, whole["measurements"], list(benchmark.rivals)))
+    for target in benchmark.style.target_lines(whole):
+        console.print(f"target: {target}", highlight=False, soft_wrap=True)
+    (folder / f"{name}.md").write_text(pages.write(name, benchmark, found, folder), encoding="utf-8")
+    for line in found:
+        if line["status"] != "measured":
+            where = f"seed {line['seed']}, {line['cell']}, {line['rival']}"
+            console.print(f"{line['status']}: {where}: {line['reason']}", highlight=False, soft_wrap=True, markup=False)
+    statuses: dict[tuple[str, int], set[str]] = {}
+    for line in found:
+        statuses.setdefault((line["cell"], line["seed"]), set()).add(line["status"])
+    seconds = sum({(line["cell"], line["seed"]): line["seconds"] for line in found}.values())
+    console.print(f"{seconds:.0f} s; written: {name}.jsonl, .log, .md and .png in {folder}", soft_wrap=True)
+    return int(any(not of & {"measured", "skipped"} for of in statuses.values()))
+
+
+def store(name: str, benchmark: Benchmark, found: list[Line]) -> None:
+    """Put lines among the stored ones, in place of earlier ones of the same cells and seeds, and write the page."""
+    new, known = lines.done(found), {cell.name for cell in benchmark.cells(False)}
+    kept = [line for line in pages.stored(name) if (line["cell"], line["seed"]) not in new and line["cell"] in known]
+    order = {cell.name: place for place, cell in enumerate(benchmark.cells(False))}
+    every = sorted([*kept, *found], key=lambda line: (line["seed"], order[line["cell"]]))
+    lines.write(RESULTS / f"{name}.jsonl", every)
+    pages.paste(pages.page(name), name, pages.write(name, benchmark, every, RESULTS))
+
+
+def write_overviews() -> None:
+    """Write the index, and the table of papers on the front page."""
+    pages.paste(README, "index", pages.index())
+    pages.paste(pages.FRONT, "papers", pages.front())
+
+
+def report(names: Sequence[str], console: Console) -> int:
+    """Write the pages and plots of stored benchmarks, and the overviews."""
+    for name in names:
+        benchmark, found = catalog.load(name), pages.stored(name)
+        if found:
+            pages.paste(pages.page(name), name, pages.write(name, benchmark, found, RESULTS))
+            console.print(f"{name}: written from {len(found)} lines", highlight=False)
+    write_overviews()
+    return 0
+
+
+def diff(names: Sequence[str], folder: Path, console: Console) -> int:
+    """Print what differs between runs in a folder and the stored ones."""
+    compared = 0
+    for name in names:
+        new, old = lines.read(folder / f"{name}.jsonl"), pages.stored(name)
+        if not new or not old:
+            continue
+        compared += 1
+        every = changes(joined(old), joined(new))
+        body = [
+            [
+                change.where,
+                *("–" if n is None else f"{n:.4g}" for n in (change.before, change.after)),
+                f"{change.relative:.0%}",
+            ]
+            for change in every
+            if change.relative > SMALL
+        ]
+        title = f"{name}: {len(body)} of {len(every)} numbers differ by more than {SMALL:.0%}"
+        console.print(rich_table(title, ["what", "stored", "run", "change"], body))
+    if not compared:
+        console.print(f"nothing to compare: {folder} has no run of a stored benchmark", highlight=False, soft_wrap=True)
+        return 1
+    return 0
+
+
+def _digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

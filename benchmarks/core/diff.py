@@ -1,0 +1,57 @@
+"""The difference between a run and the stored one: ratios to the reference for times, values for scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.core.report import label
+from benchmarks.core.targets import rows
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number before and after.
+
+    Attributes:
+        where: the case, the direction, the rival and the score.
+        before, after: `None` where one of the runs lacks it.
+    """
+
+    where: str
+    before: float | None
+    after: float | None
+
+    @property
+    def relative(self) -> float:
+        """The difference relative to the number before; infinite if one is missing or appears from zero."""
+        if self.before is None or self.after is None:
+            return float("inf")
+        if self.before == self.after:
+            return 0.0
+        return abs(self.after - self.before) / abs(self.before) if self.before else float("inf")
+
+
+def numbers(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, ...], float]]:
+    """What is compared: scores without seconds; times as multiples of the reference of their case."""
+    for case, direction, by_rival in rows(records):
+        reference = next(iter(by_rival.values())).get("median")
+        for rival, record in by_rival.items():
+            where = (label(case), direction, rival)
+            for name, value in (record.get("scores") or {}).items():
+                if "second" not in name:
+                    yield (*where, name), value
+            if reference and record.get("median"):
+                yield (*where, "time as a multiple of the reference"), record["median"] / reference
+
+
+def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Change]:
+    """All numbers of two runs, the largest relative change first; of equal ones in the order of the first run."""
+    old, new = dict(numbers(before)), dict(numbers(after))
+    cases = {json.dumps([r["case"], r["direction"]]) for r in after}
+    measured = {(label(c), d) for c, d in map(json.loads, cases)}
+    names = [name for name in {**old, **new} if name[:2] in measured]
+    found = [Change(", ".join(part for part in name if part), old.get(name), new.get(name)) for name in names]
+    return sorted(found, key=lambda change: -change.relative)

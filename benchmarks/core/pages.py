@@ -1,0 +1,150 @@
+"""The pages of the benchmarks: the table of each, the index, and the table of papers on the front page."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from benchmarks.core import catalog, lines, paper
+from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.folders import README, RESULTS, ROOT
+from benchmarks.core.lines import Line
+from benchmarks.core.numbers import with_spread
+from benchmarks.core.paper import Ours, Published
+from benchmarks.core.report import grid
+from benchmarks.core.results import joined, result
+
+FRONT = ROOT / "README.md"
+ROOM_TITLES = {
+    "speed": "Speed and memory",
+    "accuracy": "Accuracy",
+    "tasks": "Tasks of our own",
+    "papers": "Papers",
+}
+
+
+def page(name: str) -> Path:
+    """The page of a benchmark: NOTES.md in its folder, or a file next to its module."""
+    file = Path(str(importlib.import_module(catalog.modules()[name]).__file__))
+    return file.with_name("NOTES.md") if file.stem == "__init__" else file.with_suffix(".md")
+
+
+def stored(name: str) -> list[Line]:
+    """The stored lines of a benchmark."""
+    return lines.read(RESULTS / f"{name}.jsonl")
+
+
+def paste(document: Path, name: str, text: str) -> None:
+    """Put a text between the markers `begin NAME` and `end NAME` of a document.
+
+    Raises:
+        ValueError: if the document lacks the markers.
+    """
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before = document.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    after, count = pattern.subn(lambda _: f"{begin}\n{text}{end}", before)
+    if count != 1:
+        raise ValueError(f"{document.name} has no markers {begin} and {end}")
+    document.write_text(after, encoding="utf-8")
+
+
+def write(name: str, benchmark: Benchmark, found: list[Line], folder: Path) -> str:
+    """Draw the plot of lines into a folder, and return their text."""
+    whole, rivals = result(benchmark, found), benchmark.rivals
+    benchmark.style.plot(folder / f"{name}.png", whole, list(rivals), benchmark.panel, benchmark.axis)
+    return text(benchmark, found)
+
+
+def text(benchmark: Benchmark, found: list[Line]) -> str:
+    """The tables of a benchmark as Markdown, with verdicts on a paper's values."""
+    whole = result(benchmark, found)
+    return benchmark.style.markdown(whole, benchmark.rivals) + verdicts(benchmark, found)
+
+
+def source(published: Published) -> str:
+    """Where a published value is from."""
+    return published.place or "*recalled*"
+
+
+def _ours(found: Ours | None) -> str:
+    if found is None:
+        return "–"
+    seeds = "1 seed" if found.seeds == 1 else f"{found.seeds} seeds"
+    return f"{with_spread(found.mean, found.sd)} ({seeds})"
+
+
+def _theirs(one: Published) -> str:
+    return f"{with_spread(one.value, one.spread)} ({source(one)})"
+
+
+def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
+    """The table of a paper's values, ours, and verdicts."""
+    if benchmark.paper is None:
+        return ""
+    ours = paper.values(joined(found))
+    claims = benchmark.paper.claims
+    body = [
+        [one.task, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(ours.get(one.key)), verdict]
+        for one in benchmark.paper.published
+        for verdict in [paper.verdict(one, claims, ours)]
+    ]
+    said = [
+        f"- {claim.task}: {claim.better} better than {claim.than} ({claim.place}): "
+        + {True: "holds", False: "fails", None: "open"}[paper.holds(claim, ours)]
+        for claim in claims
+    ]
+    table = grid(["task", "paper / here", "metric", "paper", "here", "verdict"], body, 6)
+    return "\n".join(["", "The paper's values:", "", *table, *(["", "Its claims:", "", *said] if said else [])]) + "\n"
+
+
+def front() -> str:
+    """The table of papers: the headline values, ours, the verdict, and the command."""
+    body = []
+    for name, benchmark in _papers():
+        assert benchmark.paper is not None
+        ours = paper.values(joined(stored(name)))
+        for one in benchmark.paper.published:
+            if one.headline:
+                link = f"[{benchmark.paper.title}](https://arxiv.org/abs/{benchmark.paper.arxiv})"
+                verdict = paper.verdict(one, benchmark.paper.claims, ours)
+                command = f"[`run paper:{benchmark.paper.arxiv}`]({page(name).relative_to(ROOT)})"
+                metric = f"{one.task}: {one.metric}"
+                body.append([link, metric, _theirs(one), _ours(ours.get(one.key)), verdict, command])
+    return "\n".join(grid(["paper", "metric", "paper's value", "ours", "verdict", "command"], body, 6)) + "\n"
+
+
+def _papers() -> Iterator[tuple[str, Benchmark]]:
+    for name in catalog.modules():
+        benchmark = catalog.load(name)
+        if benchmark.paper is not None:
+            yield name, benchmark
+
+
+def hours(found: Iterable[Line]) -> str:
+    """Hours of a complete run, by its lines; a dash if they do not all say it."""
+    cells: dict[tuple[str, int], float] = {}
+    for line in found:
+        if "seconds" not in line:
+            return "–"
+        cells[line["cell"], line["seed"]] = line["seconds"]
+    return f"{sum(cells.values()) / 3600:.2f}" if cells else "–"
+
+
+def index() -> str:
+    """The benchmarks, room by room: page, summary, cells, seeds, hours."""
+    text: list[str] = []
+    for room, title in ROOM_TITLES.items():
+        body = []
+        for name, module in catalog.modules().items():
+            if module.split(".")[1] != room:
+                continue
+            benchmark, found = catalog.load(name), stored(name)
+            seeds = f"{len({line['seed'] for line in found})} of {benchmark.seeds}"
+            link = f"[{name}]({Path(os.path.relpath(page(name), README.parent)).as_posix()})"
+            body.append([link, benchmark.summary, str(len(benchmark.cells(False))), seeds, hours(found)])
+        text += [f"**{title}**", "", *grid(["benchmark", "what", "cells", "seeds", "hours"], body, 2), ""]
+    return "\n".join(text)

@@ -1,0 +1,94 @@
+"""Lines joined over seeds: the result that tables, plots, targets and verdicts are made from."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.lines import Line
+from benchmarks.core.numbers import ranges
+
+ABOUT_THE_RUN = frozenset(
+    ("benchmark", "cell", "of", "seed", "quick", "date", "seconds", "revision", "machine", "versions", "load_average")
+) | {"limits"}
+"""Entries of a line that are not of its record."""
+Record = dict[str, Any]
+
+
+def key(line: Mapping[str, Any]) -> str:
+    """What the lines of different seeds have in common."""
+    return json.dumps([line["case"], line["direction"], line["rival"]])
+
+
+def joined(lines: Iterable[Line]) -> list[Record]:
+    """Join lines over seeds: means in their places, standard deviations of scores in `spread`, the number in `seeds`.
+
+    A seed that was not measured is left out of the means, and its reason is kept.
+    """
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(key(line), []).append(line)
+    return [_joined(of) for of in groups.values()]
+
+
+def _joined(of: Sequence[Line]) -> Record:
+    records = [{name: value for name, value in line.items() if name not in ABOUT_THE_RUN} for line in of]
+    if len(records) == 1:
+        return records[0]
+    measured = [record for record in records if record["status"] == "measured"] or records
+    found = dict(measured[0])
+    for name, value in found.items():
+        if isinstance(value, float):
+            found[name] = statistics.fmean(record[name] for record in measured if name in record)
+    if "scores" in found:
+        names = dict.fromkeys(name for record in measured for name in record.get("scores", {}))
+        every = {name: [r["scores"][name] for r in measured if name in r.get("scores", {})] for name in names}
+        found["scores"] = {name: statistics.fmean(values) for name, values in every.items()}
+        found["spread"] = {name: statistics.stdev(values) for name, values in every.items() if len(values) > 1}
+    found["seeds"] = len(measured)
+    reasons = [
+        f"seed {line['seed']}: {line['reason']}" for line in of if "reason" in line and line["status"] != "measured"
+    ]
+    if reasons:
+        found["reason"] = "; ".join(reasons)
+    return found
+
+
+def result(benchmark: Benchmark, lines: Sequence[Line]) -> dict[str, Any]:
+    """Return records, targets, the summary if the style has one, and the circumstances."""
+    records = joined(lines)
+    found: dict[str, Any] = {
+        "quick": any(line["quick"] for line in lines),
+        "circumstances": circumstances(lines),
+        "measurements": records,
+        "targets": benchmark.style.check_targets(benchmark.targets, records),
+    }
+    if benchmark.style.summary is not None:
+        found["summary"] = benchmark.style.summary(records)
+    return found
+
+
+def circumstances(lines: Sequence[Line]) -> list[str]:
+    """When, on what and with what lines were measured: one sentence for each revision, machine and set of versions."""
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(json.dumps([line["revision"], line["machine"], line["versions"]]), []).append(line)
+    return [_circumstances(of) for of in groups.values()]
+
+
+def _circumstances(of: Sequence[Line]) -> str:
+    machine, versions = of[0]["machine"], of[0]["versions"]
+    dates = sorted(line["date"][:16] for line in of)
+    memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else ""
+    known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    loads = [load for line in of for load in line["load_average"][:1] if load is not None]
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    return (
+        f"{when}, {machine['cpu']}, {machine['cores']} cores{memory}, {machine['os']}; {known}; revision "
+        f"{of[0]['revision']}; seed {ranges(line['seed'] for line in of)}"
+        + (f"; load average at most {max(loads)} before a case" if loads else "")
+        + ("; a quick run, not for quoting." if any(line["quick"] for line in of) else ".")
+    )

@@ -1,0 +1,151 @@
+"""A run: cell after cell, each appended to the lines; gaps with their reasons; a progress bar and a log."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from benchmarks.core import lines, machine
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.lines import Line
+from benchmarks.core.measurement import Measurement, Skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run.
+
+    Attributes:
+        quick: small cases and short training, to see that everything works.
+        seeds: see `Benchmark.seeds`.
+        only: part of the names of the cells that are run.
+        resume: whether cells of an earlier run are kept.
+        folder: where the lines and the log go.
+    """
+
+    quick: bool
+    seeds: tuple[int, ...]
+    only: str | None
+    resume: bool
+    folder: Path
+
+
+def limits(benchmark: Benchmark, quick: bool) -> dict[str, Any]:
+    """Return the budget of a run, as in its lines."""
+    found = {} if benchmark.limits is None else asdict(benchmark.limits(quick))
+    plain: dict[str, Any] = json.loads(json.dumps(lines.rounded(found)))
+    return plain
+
+
+def chosen(benchmark: Benchmark, plan: Plan) -> list[Cell]:
+    """Return the cells of a plan."""
+    cells = benchmark.cells(plan.quick)
+    return [cell for cell in cells if plan.only is None or plan.only.lower() in cell.name.lower()]
+
+
+def gaps(cell: Cell, status: str, reason: str) -> list[Measurement]:
+    """Return the records of a cell that was not measured."""
+    return [Measurement(dict(cell.case), cell.direction, rival, status, reason) for rival in cell.rivals]
+
+
+def one_line(error: BaseException) -> str:
+    """The class of an error, and the first line of its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def measured(measure: Measure, cell: Cell, tell: Tell) -> list[Measurement]:
+    """Measure a cell; whatever is raised becomes a gap with its reason, and the traceback goes into the log."""
+    try:
+        return measure(cell)
+    except Skip as reason:
+        return gaps(cell, "skipped", str(reason))
+    except Exception as error:
+        tell(traceback.format_exc())
+        return gaps(cell, "failed", one_line(error))
+
+
+def run(name: str, benchmark: Benchmark, plan: Plan, console: Console) -> list[Line]:
+    """Run the cells of a plan, and return all lines of its file."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    path, budget = plan.folder / f"{name}.jsonl", limits(benchmark, plan.quick)
+    if not plan.resume and path.exists():
+        path.replace(path.with_suffix(".before.jsonl"))
+    earlier = [line for line in lines.read(path) if (line["quick"], line["limits"]) == (plan.quick, budget)]
+    cells, known = chosen(benchmark, plan), lines.done(earlier)
+    common = {"quick": plan.quick, "revision": machine.revision(), "machine": machine.machine()}
+    common |= {"versions": machine.versions(), "limits": budget}
+    with progress(name, len(cells) * len(plan.seeds), plan.folder, console) as (tell, advance):
+        for seed in plan.seeds:
+            waiting = [cell for cell in cells if (cell.name, seed) not in known]
+            for _ in range(len(cells) - len(waiting)):
+                advance()
+            if waiting:
+                first = cells.index(waiting[0])
+                names = {cell.name for cell in cells[:first]}
+                before_first = [line for line in earlier if line["seed"] == seed and line["cell"] in names]
+                measure = started(benchmark, plan.quick, seed, tell, before_first)
+            for cell in waiting:
+                tell(f"seed {seed}, {cell.name}")
+                before, date, start = machine.load_average(), machine.now(), time.perf_counter()
+                records = [m.record() for m in measured(measure, cell, tell)]
+                about = {"benchmark": name, "cell": cell.name, "of": len(records), "seed": seed, "date": date}
+                about |= {"seconds": time.perf_counter() - start, "load_average": [before, machine.load_average()]}
+                lines.append(path, [about | common | record for record in records])
+                advance()
+    return [line for line in lines.read(path) if (line["quick"], line["limits"]) == (plan.quick, budget)]
+
+
+def started(benchmark: Benchmark, quick: bool, seed: int, tell: Tell, earlier: list[Line]) -> Measure:
+    """Start a benchmark; if that fails, every cell fails with the same reason.
+
+    Raises:
+        Skip: if the benchmark cannot run on this machine.
+    """
+    try:
+        return benchmark.start(quick, seed, tell, **({"earlier": earlier} if benchmark.family else {}))
+    except Skip:
+        raise
+    except Exception as error:
+        failure = error
+
+        def fail(cell: Cell) -> list[Measurement]:
+            raise failure
+
+        return fail
+
+
+@contextmanager
+def progress(name: str, total: int, folder: Path, console: Console) -> Iterator[tuple[Tell, Callable[[], None]]]:
+    """Show a bar, and write what it says to a log file with the time."""
+    bar = Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        refresh_per_second=2,
+    )
+    with bar, (folder / f"{name}.log").open("a", encoding="utf-8", buffering=1) as log:
+        task = bar.add_task(name, total=total)
+
+        def tell(text: str) -> None:
+            bar.update(task, description=f"{name}: {text.splitlines()[0]}")
+            log.write(f"{machine.now()} {text}\n")
+
+        def advance() -> None:
+            bar.advance(task)
+
+        yield tell, advance

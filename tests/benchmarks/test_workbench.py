@@ -1,0 +1,293 @@
+"""Runs resume, failures are gaps, lines are joined over seeds, and verdicts follow their rule."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.core import catalog, command, lines, machine, pages, paper
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.diff import changes
+from benchmarks.core.folders import README, ROOT
+from benchmarks.core.measurement import Measurement, Skip
+from benchmarks.core.numbers import ranges, with_spread
+from benchmarks.core.paper import Claim, Ours, Paper, Published
+from benchmarks.core.results import joined, result
+from benchmarks.core.runner import Plan, run
+from benchmarks.core.task_report import TRAINED
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from rich.console import Console
+from tests.benchmarks.test_workbench import slow
+from benchmarks.core.runner import Plan, run
+run("slow", slow(0.2), Plan(True, (0, 1), None, "resume" in sys.argv, Path(sys.argv[1])), Console())
+"""
+
+
+def slow(seconds: float) -> Benchmark:
+    """A benchmark of four cells, whose scores depend on the cell and the seed."""
+
+    def start(quick: bool, seed: int, tell: Tell) -> Measure:
+        def measure(cell: Cell) -> list[Measurement]:
+            time.sleep(seconds)
+            scores = {"error, as drawn": cell.case["n"] + seed / 10, "error, moved": 2.0}
+            return [Measurement(dict(cell.case), cell.direction, rival, scores=scores) for rival in cell.rivals]
+
+        return measure
+
+    def cells(quick: bool) -> list[Cell]:
+        return [Cell({"task": "t", "n": n}, "train", ("a", "b")) for n in range(1, 5)]
+
+    return Benchmark("Slow", "sleeps", {"a": "one", "b": "other"}, cells, start, style=TRAINED, timed=False, seeds=2)
+
+
+def test_a_killed_run_resumes_and_reports_the_same(tmp_path: Path) -> None:
+    command_line = [sys.executable, "-c", KILLED, str(tmp_path)]
+    first = subprocess.Popen(command_line, cwd=ROOT)
+    path = tmp_path / "slow.jsonl"
+    while not (path.exists() and path.read_text(encoding="utf-8").count("\n") >= 4):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    before = lines.read(path)
+    assert 0 < len(lines.done(before)) < 8
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"cell": "half a li')  # as if it had been killed while writing
+    subprocess.run([*command_line, "resume"], cwd=ROOT, check=True)
+    resumed = lines.read(path)
+    assert [line for line in resumed if (line["cell"], line["seed"]) in lines.done(before)] == before
+    whole = run("slow", slow(0.0), Plan(True, (0, 1), None, False, tmp_path / "whole"), Console())
+    assert joined(resumed) == joined(whole)
+    log = (tmp_path / "slow.log").read_text(encoding="utf-8")
+    assert log.count("seed 1, task t, n 4, train") == 1
+    assert re.search(r"^\d{4}-\d\d-\d\dT\S+ seed 0, task t, n 1, train$", log, re.MULTILINE)
+
+
+def test_only_the_named_cells_run_and_a_new_run_keeps_the_lines_of_the_one_before(tmp_path: Path) -> None:
+    plan = Plan(True, (3,), "N 2", False, tmp_path)
+    found = run("slow", slow(0.0), plan, Console())
+    assert {(line["cell"], line["seed"]) for line in found} == {("task t, n 2, train", 3)}
+    again = run("slow", slow(0.0), replace(plan, only="n 4"), Console())
+    assert {line["cell"] for line in again} == {"task t, n 4, train"}
+    assert {line["cell"] for line in lines.read(tmp_path / "slow.before.jsonl")} == {"task t, n 2, train"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (TypeError("unsupported operand\nmore"), "failed", "TypeError: unsupported operand"),
+        (AssertionError(), "failed", "AssertionError"),
+        (Skip("emlp is not installed"), "skipped", "emlp is not installed"),
+    ],
+)
+def test_whatever_is_raised_is_a_gap_and_the_run_goes_on(
+    error: Exception, status: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def start(quick: bool, seed: int, tell: Tell) -> Measure:
+        good = slow(0.0).start(quick, seed, tell)
+
+        def measure(cell: Cell) -> list[Measurement]:
+            if cell.case["n"] == 2:
+                raise error
+            return good(cell)
+
+        return measure
+
+    broken = replace(slow(0.0), start=start)
+    found = run("slow", broken, Plan(True, (0,), None, False, tmp_path), Console())
+    assert len(found) == 8
+    bad = [line for line in found if line["status"] != "measured"]
+    assert [(line["rival"], line["status"], line["reason"]) for line in bad] == [
+        ("a", status, reason),
+        ("b", status, reason),
+    ]
+    assert command.finish("slow", broken, found, tmp_path, Console()) == int(status == "failed")
+    assert f"{status}: seed 0, task t, n 2, train, a: {reason}" in capsys.readouterr().out
+    assert reason in (tmp_path / "slow.md").read_text(encoding="utf-8")
+    log = (tmp_path / "slow.log").read_text(encoding="utf-8")
+    assert ("Traceback" in log) == (status == "failed")
+
+
+def test_a_benchmark_that_cannot_start_fails_in_every_cell(tmp_path: Path) -> None:
+    def start(quick: bool, seed: int, tell: Tell) -> Measure:
+        raise OSError("no data")
+
+    found = run("slow", replace(slow(0.0), start=start), Plan(True, (0,), None, False, tmp_path), Console())
+    assert {line["reason"] for line in found} == {"OSError: no data"}
+    assert len(found) == 8
+
+
+def test_lines_of_a_cell_count_together(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    line = {"cell": "c", "of": 2, "seed": 0, "date": "1"}
+    lines.append(path, [line | {"rival": "a"}])
+    assert lines.read(path) == []
+    lines.append(path, [line | {"rival": "a", "date": "2"}, line | {"rival": "b", "date": "2", "x": 1 / 3}])
+    assert [(one["rival"], one["date"]) for one in lines.read(path)] == [("a", "2"), ("b", "2")]
+    assert lines.read(path)[1]["x"] == 0.333333
+    lines.append(path, [line | {"rival": name, "date": "3"} for name in "ab"])
+    assert [one["date"] for one in lines.read(path)] == ["3", "3"]
+    lines.write(path, lines.read(path))
+    assert path.read_text(encoding="utf-8").count("\n") == 2
+    assert lines.read(tmp_path / "none.jsonl") == []
+
+
+def line(seed: int, error: float | None, **more: object) -> lines.Line:
+    """A line of a seed, or of a failure."""
+    status = {"status": "measured", "scores": {"error": error}} if error is not None else {"status": "failed"}
+    return {"case": {"task": "t"}, "direction": "train", "rival": "a", "seed": seed, "cell": "c", **status, **more}
+
+
+def test_seeds_are_joined() -> None:
+    (found,) = joined([line(0, 1.0, median=2.0), line(1, 3.0, median=4.0), line(2, None, reason="diverged")])
+    assert found["scores"] == {"error": 2.0}
+    assert found["spread"] == {"error": pytest.approx(2**0.5)}
+    assert (found["median"], found["seeds"], found["status"]) == (3.0, 2, "measured")
+    assert found["reason"] == "seed 2: diverged"
+    (alone,) = joined([line(0, 1.0)])
+    assert "spread" not in alone
+    assert "seed" not in alone
+    (lost,) = joined([line(0, None, reason="x"), line(1, None, reason="x")])
+    assert lost["status"] == "failed"
+
+
+def test_numbers() -> None:
+    assert with_spread(0.0571, 0.0023) == "0.0571 ± 0.0023"
+    assert with_spread(83.89, 12.95) == "84 ± 13"
+    assert with_spread(2.61e-4, 3.2e-5) == "(2.61 ± 0.32)e-4"
+    assert [with_spread(v) for v in (0.0571, 1234.0, 2.6e-5, 0.0)] == ["0.0571", "1.23e+03", "2.60e-5", "0"]
+    assert with_spread(0.5, 0.0) == "0.5 ± 0"
+    assert [ranges(v) for v in ([0, 1, 2], [4, 1], [3])] == ["0 to 2", "1, 4", "3"]
+
+
+PUBLISHED = Published("t", "a", "error", "error", "A", 1.0, "table 1", 0.1)
+CLAIM = Claim("t", "error", "a", "b", "table 1")
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "verdict"),
+    [
+        (Ours(1.09, None, 1), None, "reproduced"),  # within ten percent
+        (Ours(1.19, 0.1, 5), None, "reproduced"),  # within two standard deviations of both
+        (Ours(1.19, 0.01, 5), None, "not"),  # within two of the paper's only
+        (Ours(1.5, 1.0, 5), None, "not"),  # within two of ours only
+        (Ours(2.0, 0.1, 5), Ours(3.0, 0.1, 5), "partly"),  # the claim holds
+        (Ours(2.0, 0.1, 5), Ours(1.9, 0.1, 5), "not"),  # the claim is open
+        (Ours(2.0, 0.1, 5), Ours(1.0, 0.1, 5), "contradicted"),
+        (Ours(1.0, 0.1, 5), Ours(0.1, 0.1, 5), "reproduced"),  # the number, whatever the claim
+        (None, Ours(1.0, 0.1, 5), "not measured"),
+    ],
+)
+def test_the_verdict_follows_the_rule(ours: Ours | None, other: Ours | None, verdict: str) -> None:
+    found = {key: value for key, value in ((("t", "a", "error"), ours), (("t", "b", "error"), other)) if value}
+    assert paper.verdict(PUBLISHED, [CLAIM], found) == verdict
+
+
+def test_a_larger_score_can_be_better() -> None:
+    found = {("t", "a", "error"): Ours(1.0, 0.1, 5), ("t", "b", "error"): Ours(2.0, 0.1, 5)}
+    assert paper.holds(CLAIM, found) is True
+    assert paper.holds(replace(CLAIM, larger=True), found) is False
+    assert paper.holds(replace(CLAIM, larger=True, task="u"), found) is None
+
+
+def test_the_tables_of_a_paper() -> None:
+    about = Paper("A title", "0000.00000", "A.", 2020, published=(PUBLISHED, replace(PUBLISHED, place=None)), claims=())
+    benchmark = replace(slow(0.0), paper=about)
+    text = pages.verdicts(benchmark, [line(0, 1.0), line(1, 1.1)])
+    assert "| t | A / a | error | 1.00 ± 0.10 (table 1) | 1.050 ± 0.071 (2 seeds) | reproduced |" in text
+    assert "1.00 ± 0.10 (*recalled*)" in text
+
+
+def test_differences_of_runs() -> None:
+    before = [
+        {"case": {"n": 1}, "direction": "f", "rival": "ours", "median": 1.0, "scores": {"error": 1.0, "seconds": 3.0}},
+        {"case": {"n": 1}, "direction": "f", "rival": "theirs", "median": 2.0},
+        {"case": {"n": 2}, "direction": "f", "rival": "ours", "median": 2.0},
+    ]
+    after = [before[0] | {"scores": {"error": 1.5}}, before[1] | {"median": 4.0}]
+    found = [(change.where, change.before, change.after) for change in changes(before, after)]
+    assert found == [
+        ("n 1, f, theirs, time as a multiple of the reference", 2.0, 4.0),
+        ("n 1, f, ours, error", 1.0, 1.5),
+        ("n 1, f, ours, time as a multiple of the reference", 1.0, 1.0),
+    ]
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command.main([]) == 0
+    assert "permutation_layers" in capsys.readouterr().out
+    for words, text in {
+        ("run", "nothing"): "there is no benchmark 'nothing'; there are: all, ",
+        ("run", "paper:1"): "there is no benchmark 'paper:1'",
+        ("run", "memory", "--store", "--quick"): "--store is for complete runs, and takes no --quick",
+        ("run", "memory", "--seeds", "x"): "'x' is no range of seeds; write one seed, such as 3, or 0:5 for 0 to 4",
+        ("run", "memory", "--seeds", "5:5"): "'5:5' is no range of seeds",
+    }.items():
+        with pytest.raises(SystemExit):
+            command.main(list(words))
+        assert text in " ".join(capsys.readouterr().err.split())
+    assert command.main(["run", "memory", "--quick", "--only", "no such", "--output", str(tmp_path)]) == 1
+    assert "no cell's name contains 'no such'" in capsys.readouterr().out
+    assert command.main(["diff", "memory", "--output", str(tmp_path)]) == 1
+    assert command.seeds("0:5") == (0, 1, 2, 3, 4)
+    assert command.seeds("3") == (3,)
+
+
+def test_what_cannot_be_stored_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "revision", lambda: "abc+")
+    assert "commit first" in str(command.unfit(["memory"]))
+    monkeypatch.setattr(machine, "revision", lambda: "abc")
+    monkeypatch.setattr(machine, "load_average", lambda: 3.0)
+    assert "the load average is 3.0, more than 0.5" in str(command.unfit(["peers"]))
+    assert command.unfit(["graph_atlas"]) is None  # its numbers do not depend on it
+    monkeypatch.setattr(machine, "load_average", lambda: 0.1)
+    assert command.unfit(["peers"]) is None
+
+
+def test_a_paper_is_found_by_its_number() -> None:
+    assert catalog.named("paper:2104.09459") == ["emlp_2104_09459"]
+    assert set(catalog.named("all")) == set(catalog.modules())
+    with pytest.raises(KeyError):
+        catalog.named("paper:")
+
+
+@pytest.mark.parametrize("name", catalog.modules())
+def test_cells_have_names_of_their_own_and_pages_state_the_stored_lines(name: str) -> None:
+    benchmark = catalog.load(name)
+    for quick in (True, False):
+        names = [cell.name for cell in benchmark.cells(quick)]
+        assert names
+        assert len(set(names)) == len(names)
+    page = pages.page(name).read_text(encoding="utf-8")
+    found = pages.stored(name)
+    if not found:
+        assert "It has not been run" in page
+        return
+    assert not any(line["quick"] for line in found)
+    assert {line["cell"] for line in found} == set(names)
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+    assert page.split(begin)[1].split(end)[0] == pages.text(benchmark, found)
+    assert result(benchmark, found)["circumstances"]
+
+
+def test_the_overviews_state_the_stored_lines() -> None:
+    for document, name, text in ((README, "index", pages.index()), (pages.FRONT, "papers", pages.front())):
+        assert f"<!-- begin {name} -->\n{text}<!-- end {name} -->" in document.read_text(encoding="utf-8")
+
+
+def test_stored_lines_have_no_paths() -> None:
+    about = json.dumps({"machine": machine.machine(), "versions": machine.versions()})
+    assert "/home" not in about
+    assert str(ROOT) not in about
