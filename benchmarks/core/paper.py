@@ -63,6 +63,11 @@ class Published:
         """Where our value is found."""
         return key(self.task, self.rival, self.score, self.train)
 
+    @property
+    def label(self) -> str:
+        """The task, and the number of training points if it matters."""
+        return self.task if self.train is None else f"{self.task}, {self.train:,} points"
+
 
 @dataclass(frozen=True)
 class Claim:
