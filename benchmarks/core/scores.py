@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.core.numbers import with_spread
 from benchmarks.core.paper import Paper
 from benchmarks.core.plot import STYLES
 from benchmarks.core.report import circumstances, grid, left_out, rich_table
@@ -53,11 +54,6 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
-
-
-def plus_minus(mean: float | None, sd: float | None) -> str:
-    """A mean with its standard deviation, if there is one."""
-    return number(mean) if sd is None else f"{number(mean)} ± {number(sd)}"
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
@@ -115,7 +111,8 @@ def _body(
         for one in found:
             name = f"*{one.name}*" if one.published else one.name
             parameters = "–" if one.parameters is None else f"{one.parameters:,.0f}"
-            body.append([task, name, parameters, *(plus_minus(*one.points.get(n, (None, None))) for n in sizes)])
+            errors = [with_spread(*one.points[n], digits=2) if n in one.points else "–" for n in sizes]
+            body.append([task, name, parameters, *errors])
         scores = [record.get("scores") or {} for record in records if record["case"]["task"] == task]
         variance = next((one["variance"] for one in scores if one), None)
         body.append([task, "*variance of the target*", "–", *[number(variance)] * len(sizes)])

@@ -17,7 +17,7 @@ import equikit as ek
 from benchmarks.core import lines, paper
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.folders import RESULTS
-from benchmarks.core.scores import Bound, check_targets, curves, number, plus_minus, target_lines
+from benchmarks.core.scores import Bound, check_targets, curves, number, target_lines
 from benchmarks.data.emlp import METRIC, TASKS, Task, make_data, random_elements, turns
 from benchmarks.models.perceptron import optimizer
 from benchmarks.papers import emlp_2104_09459 as emlp_tasks
@@ -207,8 +207,6 @@ def test_targets_and_numbers() -> None:
     assert texts[0] == "a, 10 points, equikit, error: 0.5, wanted at most 0.5, met"
     assert texts[1] == "b, 10 points, equikit, error: –, wanted at most 0.5, missed"
     assert [number(v) for v in (None, 12.3, 0.0123, 1.23e-5)] == ["–", "12", "0.012", "1.2e-5"]
-    assert [plus_minus(0.0123, sd) for sd in (None, 0.0004)] == ["0.012", "0.012 ± 4.0e-4"]
-    assert plus_minus(None, None) == "–"
 
 
 def joined(task: str, rival: str, train: int, error: float, spread: float | None) -> dict[str, Any]:
@@ -278,12 +276,11 @@ def test_results_are_shown_next_to_the_published_curve(tmp_path: Path) -> None:
         ("two", False),
     ]
     assert list(shown[0].points) == [10, 100]
-    result = {"measurements": records, "targets": [], "quick": False, "seed": 0, "date": "now", "revision": "r"}
-    result |= {"machine": {"cpu": "c", "cores": 2, "memory_bytes": 0, "os": "o"}, "versions": {}}
-    text = style.markdown(result | {"load_average": [0, 0]}, {"one": "", "two": ""})
+    result = {"measurements": records, "targets": [], "circumstances": ["A day."]}
+    text = style.markdown(result, {"one": "", "two": ""})
     assert "| task | rival | parameters | 10 | 100 |" in text
-    assert "| a | one | 1,234 | 0.6 ± 0.05 | 0.1 ± 0.2 |" in text
-    assert "| a | *Theirs, published* | – | 0.5 ± 0.01 | 0.25 ± 0.02 |" in text
+    assert "| a | one | 1,234 | 0.600 ± 0.050 | 0.10 ± 0.20 |" in text
+    assert "| a | *Theirs, published* | – | 0.500 ± 0.010 | 0.250 ± 0.020 |" in text
     assert "| a | two | 1,234 | 0.4 | – |" in text
     assert "| a | *variance of the target* | – | 2 | 2 |" in text
     style.plot(tmp_path / "a.png", result, ["one", "two"], ("task",), "train")
