@@ -11,8 +11,13 @@ HIDDEN = (256, 256, 256)
 
 
 def perceptron(inputs: int, outputs: int, seed: int) -> Perceptron:
-    """Return a multilayer perceptron, which expects inputs and targets in standardized units."""
-    return Perceptron([inputs, *HIDDEN, outputs], nnx.Rngs(seed))
+    """Return a multilayer perceptron, which expects inputs and targets in standardized units.
+
+    Its matrices are initialized as by objax, which EMLP's paper uses: those of the first layer are smaller than by
+    Flax, so that the function is smoother.
+    """
+    init = nnx.initializers.xavier_normal()
+    return Perceptron([inputs, *HIDDEN, outputs], nnx.Rngs(seed), init=init)
 
 
 def optimizer(steps: int, rate: float) -> optax.GradientTransformation:
