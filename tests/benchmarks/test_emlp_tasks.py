@@ -19,7 +19,7 @@ from benchmarks.core.fitting import Recipe
 from benchmarks.core.folders import RESULTS
 from benchmarks.core.scores import Bound, check_targets, curves, number, target_lines
 from benchmarks.data.emlp import METRIC, TASKS, Task, make_data, random_elements, turns
-from benchmarks.models.perceptron import optimizer
+from benchmarks.models.perceptron import optimizer, perceptron
 from benchmarks.papers import emlp_2104_09459 as emlp_tasks
 from benchmarks.papers.emlp_2104_09459 import BENCHMARK, PAPER
 
@@ -127,6 +127,13 @@ def test_a_perceptron_does_not_commute_and_augmentation_moves_targets_too() -> N
         outputs = [np.asarray(model(part)) for part in (x, moved)]
         if not task.matrix:
             assert np.abs(outputs[0] - outputs[1]).max() > 0.05
+
+
+def test_the_perceptron_is_initialized_as_in_the_paper() -> None:
+    layers = perceptron(10, 1, 0).layers
+    assert [layer.kernel.shape for layer in layers] == [(10, 256), (256, 256), (256, 256), (256, 1)]
+    for layer in layers:
+        assert float(jnp.std(layer.kernel[...])) == pytest.approx(math.sqrt(2 / sum(layer.kernel.shape)), rel=0.15)
 
 
 def test_the_rate_rises_and_falls() -> None:
