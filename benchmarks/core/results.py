@@ -86,9 +86,16 @@ def _circumstances(of: Sequence[Line]) -> str:
     known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     loads = [load for line in of for load in line["load_average"][:1] if load is not None]
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    system = f"{machine['os']}{_device(machine)}"
     return (
-        f"{when}, {machine['cpu']}, {machine['cores']} cores{memory}, {machine['os']}; {known}; revision "
+        f"{when}, {machine['cpu']}, {machine['cores']} cores{memory}, {system}; {known}; revision "
         f"{of[0]['revision']}; seed {ranges(line['seed'] for line in of)}"
         + (f"; load average at most {max(loads)} before a case" if loads else "")
         + ("; a quick run, not for quoting." if any(line["quick"] for line in of) else ".")
     )
+
+
+def _device(machine: Mapping[str, Any]) -> str:
+    """The device that JAX has computed on, unless it is the processor."""
+    device = machine["device"]
+    return "" if device["platform"] == "cpu" else f", {device['kind']} ({device['platform']})"

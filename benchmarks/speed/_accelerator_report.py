@@ -106,8 +106,8 @@ def _tables(records: Sequence[Record]) -> list[str]:
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """Write the results as Markdown."""
-    device, records = result["machine"]["device"], result["measurements"]
-    lines = [circumstances(result), "", f"Device: {device['kind']} ({device['platform']}).", "", *_tables(records)]
+    records = result["measurements"]
+    lines = [circumstances(result), "", *_tables(records)]
     lines += ["", "Targets:", "", *(f"- {line}" for line in target_lines(result))]
     return "\n".join([*lines, *left_out(records)]) + "\n"
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import relative_error
-from benchmarks.core.measurement import Measurement
+from benchmarks.core.measurement import Measurement, Skip
 from benchmarks.speed._accelerator_report import STYLE, Share
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, account, function
 
@@ -223,10 +223,10 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     """Prepare the device's peak, which is measured when it is first needed.
 
     Raises:
-        SystemExit: if JAX sees no accelerator, unless the run is quick.
+        Skip: if JAX sees no accelerator, unless the run is quick.
     """
     if jax.default_backend() == "cpu" and not quick:
-        raise SystemExit(
+        raise Skip(
             "python -m benchmarks run accelerator needs an accelerator, and JAX sees only the CPU here.\n"
             "Install JAX for yours (pip install 'jax[cuda13]'), or pass --quick: it runs tiny sizes on the CPU, to see "
             "that everything works."

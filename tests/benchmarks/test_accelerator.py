@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.speed import accelerator
 from benchmarks.speed._accelerator_report import STYLE, Share, check_targets
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase
@@ -19,10 +18,11 @@ on_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerat
 
 
 @on_cpu
-def test_without_an_accelerator_it_refuses_and_says_what_to_do() -> None:
-    with pytest.raises(SystemExit) as caught:
-        accelerator.start(False, 0, lambda text: None)
-    text = str(caught.value)
+def test_without_an_accelerator_it_refuses_and_says_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert command.main(["run", "accelerator", "--output", str(tmp_path)]) == 1
+    text = capsys.readouterr().out
     assert "JAX sees only the CPU" in text
     assert "--quick" in text
 

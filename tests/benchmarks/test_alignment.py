@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
+from benchmarks.core import command
 from benchmarks.speed import alignment
 from benchmarks.speed._alignment_rival import weight_matching
 from benchmarks.speed.alignment import Case, callers, networks, similarity

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
-from benchmarks import __main__ as command
+from benchmarks.core import command
 from benchmarks.core.harness import Contender, Entry
 from benchmarks.speed import _check
 from benchmarks.speed._check import CHECKS, Check, complaints

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.core.benchmark import Cell
 from benchmarks.core.measurement import Skip
 from benchmarks.core.values import AtMost, check_targets, target_lines

@@ -8,8 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.core.harness import Limits
 from benchmarks.speed import _dispatch, dispatch
 from benchmarks.speed._layers import LayerCase, function

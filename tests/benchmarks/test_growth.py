@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.speed import growth
 from benchmarks.speed._growth_report import BOUNDS, STYLE, Bound, check_targets, summary
 from benchmarks.speed._layers import LayerCase

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import equikit as ek
-from benchmarks import __main__ as command
 from benchmarks.accuracy import _hard_doubt, hard_inputs
 from benchmarks.accuracy._hard_clouds import clouds, with_moments
 from benchmarks.accuracy._hard_copies import Copies, Input, Moves, boosts, moved
@@ -19,7 +18,7 @@ from benchmarks.accuracy._hard_graphs import graphs
 from benchmarks.accuracy._hard_methods import METHODS, Rival
 from benchmarks.accuracy._hard_programs import Results
 from benchmarks.accuracy._hard_report import COUNTS, Most, check_targets
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.core.folders import RESULTS
 
 RNG = np.random.default_rng(0)

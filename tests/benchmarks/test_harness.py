@@ -10,15 +10,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import __main__ as command
 from benchmarks.core import machine as _machine
 from benchmarks.core.harness import Contender, Entry, Harness, Limits, relative_error
 from benchmarks.core.measurement import Measurement, Skip, TooSlow, time_limit
-from benchmarks.core.report import paste, write_json
 from benchmarks.core.targets import Target, check_targets
 
 LIMITS = Limits(seconds=0.01, least=3, most=20, patience=0.1, prepare=0.5, memory=2**20)
@@ -217,43 +214,3 @@ def test_targets() -> None:
     (unknown,) = check_targets([Target("absent", {"n": 4}, "forward", 5.0)], records)
     assert not unknown["met"]
     assert not check_targets([Target("slow", {"n": 5}, "forward", 5.0)], records)
-
-
-def test_paste(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n", encoding="utf-8")
-    paste(readme, "x", "new \\1\n")
-    assert readme.read_text(encoding="utf-8") == "a\n<!-- begin x -->\nnew \\1\n<!-- end x -->\nb\n"
-    with pytest.raises(ValueError, match="no markers"):
-        paste(readme, "y", "")
-
-
-def test_the_machine_has_no_paths_in_it(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"machine": _machine.machine(), "versions": _machine.versions()})
-    text = (tmp_path / "a.json").read_text(encoding="utf-8")
-    assert json.loads(text)["versions"]["jax"] == jax.__version__
-    assert "/home" not in text
-    assert str(Path(__file__).parent.parent) not in text
-
-
-def test_the_stored_result_is_a_complete_run() -> None:
-    readme = command.README.read_text(encoding="utf-8")
-    for name in command.names():
-        if name == "accelerator" and not (command.RESULTS / "accelerator.json").exists():
-            assert "**It has not been run on an accelerator**" in readme
-            continue
-        stored = json.loads((command.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        assert stored["benchmark"] == name
-        assert not stored["quick"]
-        text = (command.RESULTS / f"{name}.md").read_text(encoding="utf-8")
-        assert text in readme
-
-
-def test_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([]) == 0
-    assert "permutation_layers" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        command.main(["nothing"])
-    assert f"there is no benchmark 'nothing'; there are: {', '.join(command.names())}" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        command.main(["permutation_layers", "--quick", "--store"])

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.core.folders import RESULTS
 from benchmarks.speed import memory
 

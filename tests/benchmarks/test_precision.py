@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import __main__ as command
 from benchmarks.accuracy import precision
-from benchmarks.core import lines
+from benchmarks.core import command, lines
 from benchmarks.core.errors import ERRORS, Most, check_targets
 from benchmarks.core.folders import RESULTS
 from benchmarks.speed._layers import LayerCase

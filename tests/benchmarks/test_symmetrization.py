@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command
-from benchmarks.core import trained as _trained
+from benchmarks.core import command, trained as _trained
 from benchmarks.core.fitting import Fitted, Recipe, fit, predict
 from benchmarks.core.measurement import Skip
 from benchmarks.core.scores import Bound

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
+from benchmarks.core import command
 from benchmarks.core.cache import cached
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.task import Sizes, Task

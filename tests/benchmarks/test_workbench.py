@@ -287,6 +287,15 @@ def test_the_overviews_state_the_stored_lines() -> None:
         assert f"<!-- begin {name} -->\n{text}<!-- end {name} -->" in document.read_text(encoding="utf-8")
 
 
+def test_text_is_put_between_markers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n", encoding="utf-8")
+    pages.paste(page, "x", "new \\1\n")
+    assert page.read_text(encoding="utf-8") == "a\n<!-- begin x -->\nnew \\1\n<!-- end x -->\nb\n"
+    with pytest.raises(ValueError, match="no markers"):
+        pages.paste(page, "y", "")
+
+
 def test_stored_lines_have_no_paths() -> None:
     about = json.dumps({"machine": machine.machine(), "versions": machine.versions()})
     assert "/home" not in about
