@@ -88,7 +88,7 @@ def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
     ours = paper.values(joined(found))
     claims = benchmark.paper.claims
     body = [
-        [one.task, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(ours.get(one.key)), verdict]
+        [one.label, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(ours.get(one.key)), verdict]
         for one in benchmark.paper.published
         for verdict in [paper.verdict(one, claims, ours)]
     ]
@@ -112,7 +112,7 @@ def front() -> str:
                 link = f"[{benchmark.paper.title}](https://arxiv.org/abs/{benchmark.paper.arxiv})"
                 verdict = paper.verdict(one, benchmark.paper.claims, ours)
                 command = f"[`run paper:{benchmark.paper.arxiv}`]({page(name).relative_to(ROOT)})"
-                metric = f"{one.task}: {one.metric}"
+                metric = f"{one.label}: {one.metric}"
                 body.append([link, metric, _theirs(one), _ours(ours.get(one.key)), verdict, command])
     return "\n".join(grid(["paper", "metric", "paper's value", "ours", "verdict", "command"], body, 6)) + "\n"
 

@@ -43,6 +43,7 @@ class Published:
         spread: its standard deviation, where the paper gives it.
         seeds: repeats, where the paper says how many.
         headline: whether the front page shows it.
+        train: the number of training points, where the paper has values for several.
     """
 
     task: str
@@ -55,11 +56,17 @@ class Published:
     spread: float | None = None
     seeds: int | None = None
     headline: bool = False
+    train: int | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Task, rival and score."""
-        return self.task, self.rival, self.score
+    def key(self) -> Key:
+        """Where our value is found."""
+        return key(self.task, self.rival, self.score, self.train)
+
+    @property
+    def label(self) -> str:
+        """The task, and the number of training points if it matters."""
+        return self.task if self.train is None else f"{self.task}, {self.train:,} points"
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,14 @@ class Claim:
     larger: bool = False
 
 
-Found = Mapping[tuple[str, str, str], Ours]
-"""Our values by task, rival and score."""
+Key = tuple[str, str, str] | tuple[str, str, str, int]
+"""Task, rival, score, and the number of training points if it matters."""
+Found = Mapping[Key, Ours]
+
+
+def key(task: str, rival: str, score: str, train: int | None = None) -> Key:
+    """Return the key of a value."""
+    return (task, rival, score) if train is None else (task, rival, score, train)
 
 
 @dataclass(frozen=True)
@@ -112,13 +125,24 @@ class Paper:
 def read(path: Path) -> Paper:
     """Read a paper from its TOML file.
 
+    A published entry with lists stands for a curve: for one value for each place of its lists.
+
     Raises:
         TypeError: if an entry is missing or unknown.
+        ValueError: if the lists of an entry differ in length.
     """
     found = tomllib.loads(path.read_text(encoding="utf-8"))
-    published = tuple(Published(**one) for one in found.pop("published", []))
+    published = tuple(Published(**one) for entry in found.pop("published", []) for one in _points(entry))
     claims = tuple(Claim(**one) for one in found.pop("claim", []))
     return Paper(**found, published=published, claims=claims)
+
+
+def _points(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return an entry, or those for which its lists stand."""
+    lists = {name: value for name, value in entry.items() if isinstance(value, list)}
+    if not lists:
+        return [entry]
+    return [entry | dict(zip(lists, point, strict=True)) for point in zip(*lists.values(), strict=True)]
 
 
 def equal(ours: Ours, value: float, spread: float | None) -> bool:
@@ -128,9 +152,9 @@ def equal(ours: Ours, value: float, spread: float | None) -> bool:
     return gap <= CLOSE * abs(value) or (bool(known) and gap <= DEVIATIONS * min(known))
 
 
-def holds(claim: Claim, found: Found) -> bool | None:
+def holds(claim: Claim, found: Found, train: int | None = None) -> bool | None:
     """Whether a claim holds; `False` only if the other rival is better by more than two standard deviations."""
-    one, other = (found.get((claim.task, rival, claim.score)) for rival in (claim.better, claim.than))
+    one, other = (found.get(key(claim.task, rival, claim.score, train)) for rival in (claim.better, claim.than))
     if one is None or other is None:
         return None
     gain = (one.mean - other.mean) * (1 if claim.larger else -1)
@@ -154,7 +178,7 @@ def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verd
     if equal(ours, published.value, published.spread):
         return "reproduced"
     about = [
-        holds(claim, found)
+        holds(claim, found, published.train)
         for claim in claims
         if (claim.task, claim.score) == (published.task, published.score)
         and published.rival in (claim.better, claim.than)
@@ -164,12 +188,16 @@ def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verd
     return "partly" if about and all(about) else "not"
 
 
-def values(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], Ours]:
-    """Our values from records that are joined over seeds."""
-    found = {}
+def values(records: Sequence[Mapping[str, Any]]) -> dict[Key, Ours]:
+    """Our values from records that are joined over seeds.
+
+    Those of a case with a number of training points are also found without it, where the last record counts.
+    """
+    found: dict[Key, Ours] = {}
     for record in records:
-        task = record["case"].get("task")
+        task, train = record["case"].get("task"), record["case"].get("train")
         for name, mean in (record.get("scores") or {}).items():
-            spread = record.get("spread", {}).get(name)
-            found[task, record["rival"], name] = Ours(mean, spread, record.get("seeds", 1))
+            ours = Ours(mean, record.get("spread", {}).get(name), record.get("seeds", 1))
+            for points in (None, train):
+                found[key(task, record["rival"], name, points)] = ours
     return found

@@ -1,7 +1,9 @@
-"""Results that are errors over the size of a training set: table, targets and plot."""
+"""Results that are errors over the number of training points, next to published ones: table, targets and plot."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +11,11 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.core.numbers import with_spread
+from benchmarks.core.paper import Paper
 from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, grid, left_out
+from benchmarks.core.report import circumstances, grid, left_out, rich_table
 from benchmarks.core.style import Style
-
-COSTS = (
-    ("parameters", "parameters", "{:,.0f}"),
-    ("build_seconds", "build, s", "{:.2g}"),
-    ("compile_seconds", "compile, s", "{:.1f}"),
-    ("step_ms", "step, ms", "{:.2g}"),
-    ("steps", "steps", "{:,.0f}"),
-)
 
 
 @dataclass(frozen=True)
@@ -70,86 +66,101 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _tasks(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict[int, Mapping[str, Any]]]]:
-    """Task to rival to number of points to record."""
-    found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = {}
-    for record in records:
-        by_rival = found.setdefault(record["case"]["task"], {})
-        by_rival.setdefault(record["rival"], {})[record["case"]["train"]] = record
+@dataclass(frozen=True)
+class Curve:
+    """Errors over numbers of points.
+
+    Attributes:
+        name: of the rival.
+        points: number of points to mean and standard deviation; a single run has no deviation.
+        parameters: of the network, where they are known.
+        published: whether it is from the paper.
+    """
+
+    name: str
+    points: Mapping[int, tuple[float, float | None]]
+    parameters: float | None = None
+    published: bool = False
+
+
+def curves(paper: Paper, records: Iterable[Mapping[str, Any]], rivals: Iterable[str]) -> dict[str, list[Curve]]:
+    """The measured and the published curves of each task; a published one follows that of its rival."""
+    every = sorted(records, key=lambda record: record["case"]["train"])
+    found: dict[str, list[Curve]] = {}
+    for task, rival in itertools.product(dict.fromkeys(record["case"]["task"] for record in records), rivals):
+        ours = [one for one in every if (one["case"]["task"], one["rival"]) == (task, rival) and "scores" in one]
+        points = {
+            one["case"]["train"]: (one["scores"]["test_mse"], one.get("spread", {}).get("test_mse")) for one in ours
+        }
+        parameters = ours[-1]["scores"]["parameters"] if ours else None
+        theirs = paper.of(task, rival)
+        found.setdefault(task, []).append(Curve(rival, points, parameters))
+        if theirs:
+            known = {one.train: (one.value, one.spread) for one in theirs if one.train is not None}
+            found[task].append(Curve(f"{theirs[0].row}, published", known, published=True))
     return found
 
 
-def _score(record: Mapping[str, Any] | None, name: str) -> float | None:
-    return None if record is None else record.get("scores", {}).get(name)
+def _body(
+    paper: Paper, records: Sequence[Mapping[str, Any]], rivals: Iterable[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Head and body of the table."""
+    sizes = sorted({record["case"]["train"] for record in records})
+    body = []
+    for task, found in curves(paper, records, rivals).items():
+        for one in found:
+            name = f"*{one.name}*" if one.published else one.name
+            parameters = "–" if one.parameters is None else f"{one.parameters:,.0f}"
+            errors = [with_spread(*one.points[n], digits=2) if n in one.points else "–" for n in sizes]
+            body.append([task, name, parameters, *errors])
+        scores = [record.get("scores") or {} for record in records if record["case"]["task"] == task]
+        variance = next((one["variance"] for one in scores if one), None)
+        body.append([task, "*variance of the target*", "–", *[number(variance)] * len(sizes)])
+    return ["task", "rival", "parameters", *(f"{size:,}" for size in sizes)], body
 
 
-def _sizes(records: Iterable[Mapping[str, Any]]) -> list[int]:
-    return sorted({record["case"]["train"] for record in records})
-
-
-def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
+def terminal_table(paper: Paper, title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
     """The test errors as a rich table."""
-    sizes = _sizes(records)
-    table = Table(title=f"{title}: mean squared error on test data", title_justify="left")
-    table.add_column("task", no_wrap=True)
-    table.add_column("rival", no_wrap=True)
-    for size in sizes:
-        table.add_column(f"{size:,}", justify="right")
-    table.add_column("step, ms", justify="right")
-    for task, by_rival in _tasks(records).items():
-        for rival in rivals:
-            found = by_rival.get(rival, {})
-            errors = [number(_score(found.get(size), "test_mse")) for size in sizes]
-            table.add_row(task, rival, *errors, number(_score(found.get(sizes[-1]), "step_ms")))
-    return table
+    return rich_table(f"{title}: mean squared error on test data", *_body(paper, records, rivals))
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """The results as Markdown: errors over points, targets, what each rival costs, and what was left out."""
+def markdown(paper: Paper, result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown: errors over points, targets, and what was left out."""
     records = result["measurements"]
-    sizes, tasks = _sizes(records), _tasks(records)
     lines = [circumstances(result), "", "Mean squared error on test data, by points trained on:", ""]
-    body, costs = [], []
-    for task, by_rival in tasks.items():
-        for rival in rivals:
-            found = by_rival.get(rival, {})
-            body.append([task, rival, *(number(_score(found.get(size), "test_mse")) for size in sizes)])
-            last = {name: _score(found.get(sizes[-1]), name) for name, _, _ in COSTS}
-            costs.append(
-                [task, rival, *(text.format(v) if (v := last[name]) is not None else "–" for name, _, text in COSTS)]
-            )
-        variance = next((v for by in by_rival.values() for r in by.values() if (v := _score(r, "variance"))), None)
-        body.append([task, "*variance of the target*", *[number(variance)] * len(sizes)])
-    lines += [*grid(["task", "rival", *(f"{size:,}" for size in sizes)], body, 2), "", "Targets:", ""]
+    lines += [*grid(*_body(paper, records, rivals), 2), "", "Targets:", ""]
     lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
-    lines += ["", f"What they cost, at {sizes[-1]:,} points:", ""]
-    lines += grid(["task", "rival", *(title for _, title, _ in COSTS)], costs, 2)
     return "\n".join([*lines, *left_out(records)]) + "\n"
 
 
-def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-    """Draw test errors over the number of points, log-log, one panel a task, and save them."""
+def plot(
+    paper: Paper, path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str
+) -> None:
+    """Draw test errors over the number of points, log-log, one panel a task; published curves are dashed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    tasks = _tasks(result["measurements"])
-    figure = Figure(figsize=(1.2 + 3.6 * len(tasks), 4.0), dpi=130, layout="constrained")
+    tasks = curves(paper, result["measurements"], rivals)
+    figure = Figure(figsize=(1.2 + 3.6 * len(tasks), 4.2), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    grid_of_axes = figure.subplots(1, len(tasks), squeeze=False)[0]
-    for axes, (task, by_rival) in zip(grid_of_axes, tasks.items(), strict=True):
-        for place, rival in enumerate(rivals):
-            color, marker = STYLES[place % len(STYLES)]
-            found = sorted((size, _score(record, "test_mse")) for size, record in by_rival.get(rival, {}).items())
-            shown = [(size, error) for size, error in found if error is not None]
-            first = place == 0
-            axes.plot(
-                *(zip(*shown, strict=True) if shown else ((), ())),
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for axes, (task, found) in zip(panels, tasks.items(), strict=True):
+        style = iter(STYLES)
+        for one in found:
+            if not one.published:
+                color, marker = next(style)
+            points, means, spreads = _drawn(one)
+            axes.errorbar(
+                points,
+                means,
+                yerr=spreads,
                 color=color,
-                marker=marker,
+                marker="none" if one.published else marker,
                 markersize=5.5,
-                linewidth=2.4 if first else 1.4,
-                zorder=4 if first else 3,
-                label=rival,
+                linestyle="--" if one.published else "-",
+                linewidth=2.4 if one is found[0] else 1.4,
+                capsize=2.5,
+                label=one.name,
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -157,10 +168,26 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(task, fontsize=10, loc="left")
         axes.set_xlabel("points trained on")
-    grid_of_axes[0].set_ylabel("mean squared error on test data")
-    handles = grid_of_axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=len(rivals), frameon=False)
+    panels[0].set_ylabel("mean squared error on test data")
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)
 
 
-SCORES = Style(check_targets, markdown, terminal_table, target_lines, plot)
+def _drawn(curve: Curve) -> tuple[list[int], list[float], list[list[float]]]:
+    """Points, means, and how far the error bars reach down and up; those below zero are cut at half the mean."""
+    means = [mean for mean, _ in curve.points.values()]
+    spreads = [sd or 0.0 for _, sd in curve.points.values()]
+    down = [min(sd, mean / 2) for mean, sd in zip(means, spreads, strict=True)]
+    return list(curve.points), means, [down, spreads]
+
+
+def style(paper: Paper) -> Style:
+    """Return how results are checked and shown, next to those of a paper."""
+    return Style(
+        check_targets,
+        functools.partial(markdown, paper),
+        functools.partial(terminal_table, paper),
+        target_lines,
+        functools.partial(plot, paper),
+    )

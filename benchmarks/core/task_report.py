@@ -78,8 +78,8 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     lines = [circumstances(result), ""]
     for task, of in by_task(records).items():
         lines += [f"*{task}*", "", *grid(*table(of), 1), ""]
-    lines += ["Targets:", ""]
-    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
+    targets = [f"- {line}" for line in target_lines(result)]
+    lines += ["Targets:", "", *targets] if targets else []
     return "\n".join([*lines, *left_out(records)]) + "\n"
 
 

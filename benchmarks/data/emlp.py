@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+import jax
 import numpy as np
 
 import equikit as ek
 
+Array = TypeVar("Array", np.ndarray, jax.Array)
 METRIC = np.array([1.0, -1.0, -1.0, -1.0])
 
 
@@ -53,8 +56,8 @@ class Task:
         """The numbers in a row of targets."""
         return self.n**2 if self.matrix else 1
 
-    def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Split rows of inputs into invariants `[N, scalars]` and vectors `[N, vectors, n]`; also for JAX arrays."""
+    def split(self, x: Array) -> tuple[Array, Array]:
+        """Split rows of inputs into invariants `[N, scalars]` and vectors `[N, vectors, n]`."""
         return x[:, : self.scalars], x[:, self.scalars :].reshape(-1, self.vectors, self.n)
 
     def act(self, elements: np.ndarray, x: np.ndarray) -> np.ndarray:

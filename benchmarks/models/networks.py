@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 Activation = Callable[[jax.Array], jax.Array]
+LECUN = nnx.initializers.lecun_normal()
 
 
 class Perceptron(nnx.Module):
@@ -19,10 +20,18 @@ class Perceptron(nnx.Module):
         widths: of the input, the hidden layers and the output.
         rngs: of the weights.
         activation: after every layer but the last.
+        init: of the matrices.
     """
 
-    def __init__(self, widths: Sequence[int], rngs: nnx.Rngs, activation: Activation = jax.nn.silu) -> None:
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(widths)])
+    def __init__(
+        self,
+        widths: Sequence[int],
+        rngs: nnx.Rngs,
+        activation: Activation = jax.nn.silu,
+        init: nnx.Initializer = LECUN,
+    ) -> None:
+        pairs = itertools.pairwise(widths)
+        self.layers = nnx.List([nnx.Linear(a, b, kernel_init=init, rngs=rngs) for a, b in pairs])
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:

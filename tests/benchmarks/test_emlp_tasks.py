@@ -1,28 +1,29 @@
-"""The tasks are what they are said to be, the contenders commute, training uses what it should, results are written."""
+"""The tasks are what they are said to be, the rivals commute with the group, all train alike, results are shown."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
-import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from benchmarks.core import command
-from benchmarks.core.measurement import Skip
-from benchmarks.core.scores import SCORES, Bound, check_targets, number
-from benchmarks.core.training import Budget, Trainer, rate_at
+import equikit as ek
+from benchmarks.core import lines, paper
+from benchmarks.core.fitting import Recipe
+from benchmarks.core.folders import RESULTS
+from benchmarks.core.scores import Bound, check_targets, curves, number, target_lines
 from benchmarks.data.emlp import METRIC, TASKS, Task, make_data, random_elements, turns
-from benchmarks.models.emlp import emlp
+from benchmarks.models.perceptron import optimizer, perceptron
 from benchmarks.papers import emlp_2104_09459 as emlp_tasks
+from benchmarks.papers.emlp_2104_09459 import BENCHMARK, PAPER
 
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-BUDGET = Budget(steps=30, batch=16, rate=3e-3, checks=3, seconds=20.0, prepare=60.0)
 
 
 def rows(task: Task, count: int = 50) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +49,7 @@ def test_inertia() -> None:
 
 
 def test_scattering() -> None:
-    """Against the contraction of the two tensors, index by index, where `_emlp_data` has products of momenta."""
+    """Against the contraction of the two tensors, index by index, where `data.emlp` has products of momenta."""
     x, y = rows(TASKS["scattering"], 3)
     metric = np.diag(METRIC)
     for row, value in zip(x, y[:, 0], strict=True):
@@ -92,12 +93,13 @@ def test_data_are_scaled_and_scaled_back(task: Task) -> None:
 @tasks
 @pytest.mark.parametrize("rival", ["equikit", "scalars"])
 def test_models_commute_with_the_group(task: Task, rival: str) -> None:
-    model = emlp_tasks.MAKERS[rival](task, 0)
+    model: Any = emlp_tasks.MODELS[rival](task, 0)
+    nnx.update(model, jax.tree.map(lambda leaf: leaf + 0.01, nnx.state(model)))  # what begins at zero is tested too
     x, _ = rows(task)
     elements = random_elements(task, np.random.default_rng(1), len(x))
-    parameters = jax.tree.map(lambda leaf: leaf + 0.01, model.parameters)  # what begins at zero is tested too
-    y = np.asarray(jax.jit(model.apply)(parameters, jnp.asarray(x, jnp.float32)))
-    moved = np.asarray(jax.jit(model.apply)(parameters, jnp.asarray(task.act(elements, x), jnp.float32)))
+    apply = nnx.jit(lambda model, x: model(x))
+    y = np.asarray(apply(model, jnp.asarray(x, jnp.float32)))
+    moved = np.asarray(apply(model, jnp.asarray(task.act(elements, x), jnp.float32)))
     assert y.shape == (len(x), task.out)
     assert np.std(y) > 1e-3
     scale = np.abs(y).max()
@@ -108,7 +110,7 @@ def test_a_perceptron_does_not_commute_and_augmentation_moves_targets_too() -> N
     for task in TASKS.values():
         data = make_data(task, 50, 10, 10, seed=0, elements=8)
         x, y = (jnp.asarray(part) for part in data.train)
-        moved, target = jax.jit(emlp_tasks.augmentation(task, data))(jax.random.key(0), x, y)
+        moved, target = jax.jit(emlp_tasks.augmentation(task, data))((x, y), key=jax.random.key(0))
         raw = task.target(np.asarray(moved, np.float64))
         same = task.target(np.asarray(x, np.float64))
         if task.matrix:  # its inputs are scaled by what the targets are not: compare traces, which rotations keep
@@ -121,57 +123,82 @@ def test_a_perceptron_does_not_commute_and_augmentation_moves_targets_too() -> N
         else:
             np.testing.assert_allclose(raw, same, rtol=1e-3, atol=1e-3)
             np.testing.assert_array_equal(target, y)
-        model = emlp_tasks.MAKERS["MLP"](task, 0)
-        outputs = [np.asarray(model.apply(model.parameters, part)) for part in (x, moved)]
+        model: Any = emlp_tasks.MODELS["MLP"](task, 0)
+        outputs = [np.asarray(model(part)) for part in (x, moved)]
         if not task.matrix:
             assert np.abs(outputs[0] - outputs[1]).max() > 0.05
 
 
-def trainer(budget: Budget, count: int = 40, rest: float = math.nan) -> Trainer:
-    """A straight line to fit, with rows after `count` that hold something else."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(100, 2)).astype(np.float32)
-    y = (x @ np.array([[1.0], [2.0]])).astype(np.float32)
-    train = x.copy(), y.copy()
-    train[0][count:] = rest
-    parameters = {"w": jnp.zeros((2, 1))}
-    return Trainer(lambda p, x: x @ p["w"], parameters, train, (x, y), (x, y), budget)
+def test_the_perceptron_is_initialized_as_in_the_paper() -> None:
+    layers = perceptron(10, 1, 0).layers
+    assert [layer.kernel.shape for layer in layers] == [(10, 256), (256, 256), (256, 256), (256, 1)]
+    for layer in layers:
+        assert float(jnp.std(layer.kernel[...])) == pytest.approx(math.sqrt(2 / sum(layer.kernel.shape)), rel=0.15)
 
 
-def test_training_uses_the_first_rows_only_and_keeps_the_best_parameters() -> None:
-    loop = trainer(dataclasses.replace(BUDGET, steps=400, rate=3e-2, checks=5))
-    outcome = loop.fit(40, seed=0)
-    assert outcome.steps == 400
-    assert outcome.test == pytest.approx(outcome.validation)
-    assert outcome.test < 1e-2
-    assert outcome.step_seconds > 0
-    spoilt = loop.fit(100, seed=0)  # not-a-numbers come in
-    assert spoilt.validation == math.inf
-    np.testing.assert_array_equal(spoilt.parameters["w"], np.zeros((2, 1)))
+def test_the_rate_rises_and_falls() -> None:
+    adam, state, found = optimizer(100, 0.5), optimizer(100, 0.5).init(jnp.zeros(3)), []
+    for _ in range(100):  # the steps of Adam on a constant gradient are the rates
+        step, state = adam.update(jnp.ones(3), state)
+        found.append(-float(step[0]))
+    assert found[:6] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5], abs=1e-4)
+    assert found[5:] == sorted(found[5:], reverse=True)
+    assert found[-1] < 1e-3
 
 
-def test_a_slow_contender_makes_fewer_steps() -> None:
-    outcome = trainer(dataclasses.replace(BUDGET, steps=10**9, seconds=0.05)).fit(40, seed=0)
-    assert BUDGET.checks <= outcome.steps < 10**7
+def test_large_gradients_are_clipped() -> None:
+    adam, sums = optimizer(100, 0.5), []
+    for size in (2.0, 1e6):
+        state: Any = adam.init(jnp.zeros(1))
+        for gradient in (0.0, 0.1, size, 0.1):
+            step, state = adam.update(jnp.array([gradient]), state)
+        sums.append(float(step[0]))
+    assert sums[0] == sums[1]
 
 
-def test_the_schedule() -> None:
-    rates = [float(rate_at(jnp.asarray(i), jnp.asarray(100), 2.0)) for i in range(101)]
-    assert rates[4] == pytest.approx(2.0)
-    assert rates[:5] == sorted(rates[:5])
-    assert rates[5:] == sorted(rates[5:], reverse=True)
-    assert rates[100] == pytest.approx(0.0, abs=1e-6)
+BUDGET = emlp_tasks.Budget(300, Recipe(4, 50, 3e-3), 100, 200)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("emlp") is not None, reason="emlp is installed")
-def test_without_emlp_the_reason_is_given() -> None:
-    task = TASKS["inertia"]
-    with pytest.raises(Skip, match="emlp is not installed"):
-        emlp(task, 0)
-    data = make_data(task, 20, 10, 10, seed=0, elements=4)
-    contender = emlp_tasks.prepare("EMLP", task, data, BUDGET, 0)
-    m = emlp_tasks.measure(emlp_tasks.Case("inertia", 20), contender, data, 0)
-    assert (m.status, m.reason, m.scores) == ("skipped", "emlp is not installed", None)
+def test_training_sees_the_first_points_only() -> None:
+    task = TASKS["scattering"]
+    data = make_data(task, BUDGET.rows, BUDGET.validation, BUDGET.test, seed=0, elements=8)
+    spoilt = data.train[0].copy(), data.train[1].copy()
+    spoilt[0][100:] = np.nan
+    found = emlp_tasks.scores(task, "MLP", data, 100, BUDGET, 0)
+    assert found == emlp_tasks.scores(task, "MLP", replace(data, train=spoilt), 100, BUDGET, 0)
+    assert found["steps"] == 24
+    assert found["error_over_variance"] == pytest.approx(found["test_mse"] / found["variance"])
+    with pytest.raises(ek.OptionError, match="diverged"):
+        emlp_tasks.scores(task, "MLP", replace(data, train=spoilt), 300, BUDGET, 0)
+
+
+def test_the_error_is_in_the_units_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that returns zero has the variance of an invariant target as its error."""
+    task = TASKS["O(5) invariant"]
+    data = make_data(task, BUDGET.rows, BUDGET.validation, BUDGET.test, seed=0, elements=8)
+    monkeypatch.setattr(emlp_tasks, "predict", lambda module, apply, x: np.zeros((len(x), 1), np.float32))
+    found = emlp_tasks.scores(task, "scalars", data, 100, BUDGET, 0)
+    assert found["test_mse"] == pytest.approx(data.variance, rel=0.05)
+
+
+def test_cells_do_not_depend_on_those_before() -> None:
+    cells = [cell for cell in BENCHMARK.cells(True) if cell.case["task"] == "scattering"]
+    assert len({cell.name for cell in BENCHMARK.cells(False)}) == len(BENCHMARK.cells(False)) == 60
+    measure = BENCHMARK.start(True, 1, lambda text: None)
+    every = {cell.name: measure(cell)[0] for cell in cells}
+    assert {(m.case["train"], m.rival) for m in every.values()} == {
+        (count, rival) for count in (100, 300) for rival in BENCHMARK.rivals
+    }
+    last = cells[-1]
+    alone = BENCHMARK.start(True, 1, lambda text: None)(last)[0]
+    other = BENCHMARK.start(True, 2, lambda text: None)(last)[0]
+    assert alone.record() == every[last.name].record()
+    assert alone.scores != other.scores
+    bare, augmented = (every[f"task scattering, train 100, train, {name}"].scores for name in ("MLP", "MLP, augmented"))
+    assert bare is not None
+    assert augmented is not None
+    assert bare["parameters"] == augmented["parameters"]
+    assert bare["test_mse"] != augmented["test_mse"]
 
 
 def test_targets_and_numbers() -> None:
@@ -183,28 +210,104 @@ def test_targets_and_numbers() -> None:
     assert (met["met"], met["value"]) == (True, 0.5)
     assert (unknown["met"], unknown["value"]) == (False, None)
     assert not check_targets([Bound("other", {"train": 10}, "error", 0.5)], records)
-    lines = SCORES.target_lines({"targets": [met, unknown]})
-    assert lines[0] == "a, 10 points, equikit, error: 0.5, wanted at most 0.5, met"
-    assert lines[1] == "b, 10 points, equikit, error: –, wanted at most 0.5, missed"
+    texts = target_lines({"targets": [met, unknown]})
+    assert texts[0] == "a, 10 points, equikit, error: 0.5, wanted at most 0.5, met"
+    assert texts[1] == "b, 10 points, equikit, error: –, wanted at most 0.5, missed"
     assert [number(v) for v in (None, 12.3, 0.0123, 1.23e-5)] == ["–", "12", "0.012", "1.2e-5"]
 
 
-@pytest.mark.slow
-def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emlp_tasks, "TASKS", {"scattering": TASKS["scattering"]})
-    monkeypatch.setattr(emlp_tasks, "QUICK", (20, 40))
-    monkeypatch.setattr(emlp_tasks, "VALIDATION", 50)
-    monkeypatch.setattr(emlp_tasks, "TEST", 60)
-    monkeypatch.setattr(emlp_tasks, "limits", lambda quick: dataclasses.replace(BUDGET, prepare=5.0))
+def joined(task: str, rival: str, train: int, error: float, spread: float | None) -> dict[str, Any]:
+    """A record as the runner joins it over seeds."""
+    record = {"case": {"task": task, "train": train}, "direction": "train", "rival": rival, "status": "measured"}
+    scores = {"test_mse": error, "variance": 2.0, "parameters": 1234.0}
+    return record | {"scores": scores} | ({} if spread is None else {"spread": {"test_mse": spread}, "seeds": 5})
+
+
+CURVE = """
+title = "A"
+arxiv = "1"
+authors = "B et al."
+year = 2000
+[[published]]
+task = "a"
+rival = "one"
+score = "test_mse"
+metric = "mean squared error"
+row = "Theirs"
+train = [10, 100]
+value = [0.5, 0.25]
+spread = [0.01, 0.02]
+headline = [false, true]
+[[claim]]
+task = "a"
+score = "test_mse"
+better = "one"
+than = "two"
+place = "table 1"
+"""
+
+
+def test_a_published_curve_is_compared_point_by_point(tmp_path: Path) -> None:
+    (tmp_path / "paper.toml").write_text(CURVE)
+    found = paper.read(tmp_path / "paper.toml")
+    assert [(p.train, p.value, p.spread, p.headline) for p in found.published] == [
+        (10, 0.5, 0.01, False),
+        (100, 0.25, 0.02, True),
+    ]
+    records = [
+        joined("a", "one", 10, 0.505, 0.1),
+        joined("a", "two", 10, 0.4, 0.001),
+        joined("a", "one", 100, 0.1, 0.001),
+        joined("a", "two", 100, 0.2, 0.001),
+    ]
+    ours = paper.values(records)
+    assert ours["a", "one", "test_mse", 10] == paper.Ours(0.505, 0.1, 5)
+    assert ours["a", "one", "test_mse"] == ours["a", "one", "test_mse", 100]
+    assert [paper.verdict(p, found.claims, ours) for p in found.published] == ["reproduced", "partly"]
+    ours = paper.values([joined("a", "one", 10, 0.7, 0.001), joined("a", "two", 10, 0.4, 0.001), *records[2:]])
+    assert [paper.verdict(p, found.claims, ours) for p in found.published] == ["contradicted", "partly"]
+    (tmp_path / "paper.toml").write_text(CURVE.replace("spread = [0.01, 0.02]", "spread = [0.01]"))
+    with pytest.raises(ValueError, match="zip"):
+        paper.read(tmp_path / "paper.toml")
+
+
+def test_results_are_shown_next_to_the_published_curve(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert command.main(["emlp_tasks", "--quick", "--output", str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "emlp_tasks.json").read_text(encoding="utf-8"))
-    assert [record["rival"] for record in result["measurements"]] == 2 * list(emlp_tasks.RIVALS)
-    for record in result["measurements"]:
-        if record["status"] == "measured":
-            assert 0 < record["scores"]["test_mse"] < 100
-            assert record["scores"]["steps"] == 30
-    text = (tmp_path / "emlp_tasks.md").read_text(encoding="utf-8")
-    assert "| scattering | equikit | " in text
-    assert "| scattering | *variance of the target* | " in text
-    assert (tmp_path / "emlp_tasks.png").stat().st_size > 1000
+    (tmp_path / "paper.toml").write_text(CURVE)
+    records = [joined("a", "two", 10, 0.4, None), joined("a", "one", 100, 0.1, 0.2), joined("a", "one", 10, 0.6, 0.05)]
+    style = emlp_tasks.style(paper.read(tmp_path / "paper.toml"))
+    shown = curves(paper.read(tmp_path / "paper.toml"), records, ["one", "two"])["a"]
+    assert [(curve.name, curve.published) for curve in shown] == [
+        ("one", False),
+        ("Theirs, published", True),
+        ("two", False),
+    ]
+    assert list(shown[0].points) == [10, 100]
+    result = {"measurements": records, "targets": [], "circumstances": ["A day."]}
+    text = style.markdown(result, {"one": "", "two": ""})
+    assert "| task | rival | parameters | 10 | 100 |" in text
+    assert "| a | one | 1,234 | 0.600 ± 0.050 | 0.10 ± 0.20 |" in text
+    assert "| a | *Theirs, published* | – | 0.500 ± 0.010 | 0.250 ± 0.020 |" in text
+    assert "| a | two | 1,234 | 0.4 | – |" in text
+    assert "| a | *variance of the target* | – | 2 | 2 |" in text
+    style.plot(tmp_path / "a.png", result, ["one", "two"], ("task",), "train")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_published_values_have_a_place_among_the_cells() -> None:
+    cases = {(cell.case["task"], *cell.rivals, cell.case["train"]) for cell in BENCHMARK.cells(False)}
+    assert len(PAPER.published) == 45
+    assert {(p.task, p.rival, p.train) for p in PAPER.published} <= cases
+    assert sum(p.headline for p in PAPER.published) == 3
+    assert {(c.task, c.better, c.than) for c in PAPER.claims} == {
+        (task, "equikit", than) for task in TASKS for than in ("MLP", "MLP, augmented")
+    }
+
+
+def test_stored_results_are_complete() -> None:
+    stored = lines.read(RESULTS / "emlp_2104_09459.jsonl")
+    assert {(line["cell"], line["seed"]) for line in stored} == {
+        (cell.name, seed) for cell in BENCHMARK.cells(False) for seed in range(BENCHMARK.seeds)
+    }
+    assert all(line["status"] == "measured" and math.isfinite(line["scores"]["test_mse"]) for line in stored)
+    assert not any(line["revision"].endswith("+") for line in stored)

@@ -1,73 +1,86 @@
-"""The three synthetic tasks of EMLP's paper: test errors over training points, against EMLP and networks without it."""
+"""The three synthetic tasks of EMLP's paper: test errors over training points, next to the published curves."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from benchmarks.core.measurement import Measurement, Skip, time_limit
-from benchmarks.core.scores import SCORES, Bound
-from benchmarks.core.training import Augment, Budget, Trainer
+import equikit as ek
+from benchmarks.core import paper
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.fitting import Recipe, predict
+from benchmarks.core.measurement import Measurement
+from benchmarks.core.scores import Bound, style
 from benchmarks.data.emlp import TASKS, Data, Task, make_data
-from benchmarks.models.emlp import Model, emlp, equikit, perceptron, scalars
-from benchmarks.models.emlp_library import load_emlp
+from benchmarks.models.emlp import Scalars, equikit, mlp
+from benchmarks.models.perceptron import optimizer
 
-TITLE = "EMLP's synthetic tasks"
-SUMMARY = "O(5) regression, inertia and Lorentz scattering against EMLP, augmented MLPs and invariant scalars"
-STYLE = SCORES
-PANEL, AXIS = ("task",), "train"
 RIVALS: dict[str, str] = {
     "equikit": "`equikit.nn` layers of the task's group",
-    "EMLP": "EMLP's own network by its Flax interface, 64 channels",
     "MLP": "a multilayer perceptron, 3 hidden layers of 256",
-    "MLP, augmented": "the same, every batch moved by random group elements",
+    "MLP, augmented": "the same, every row of every batch moved by a random group element",
     "scalars": "a multilayer perceptron on all inner products (Villar et al., arXiv:2106.06610)",
 }
-MAKERS: dict[str, Callable[[Task, int], Model]] = {
+MODELS: dict[str, Callable[[Task, int], nnx.Module]] = {
     "equikit": equikit,
-    "EMLP": emlp,
-    "MLP": perceptron,
-    "MLP, augmented": perceptron,
-    "scalars": scalars,
+    "MLP": mlp,
+    "MLP, augmented": mlp,
+    "scalars": Scalars,
 }
 TARGETS = (Bound("equikit", {"task": "scattering", "train": 10_000}, "error_over_variance", 0.0014),)
-
-FULL = (100, 300, 1_000, 3_000, 10_000)
-QUICK = (100, 300)
-VALIDATION, TEST = 1_000, 5_000
+PAPER = paper.read(Path(__file__).with_name("paper.toml"))
+FULL, QUICK = (100, 300, 1_000, 3_000, 10_000), (100, 300)
+"""Numbers of training points."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """A task, and how many points there are to train on."""
+class Budget:
+    """The budget of every rival.
 
-    task: str
-    train: int
+    Attributes:
+        rows: of an epoch; training points are repeated, so that all sizes take the same steps and checks.
+        recipe: how rivals are trained.
+        validation: points; the parameters of the epoch with the lowest error on them are tested.
+        test: points.
+    """
+
+    rows: int
+    recipe: Recipe
+    validation: int
+    test: int
 
 
 def limits(quick: bool) -> Budget:
-    """What every contender may use."""
+    """Return the budget of every rival."""
     if quick:
-        return Budget(steps=100, batch=64, rate=3e-3, checks=4, seconds=2.0, prepare=8.0)
-    return Budget(steps=3_000, batch=128, rate=3e-3, checks=20, seconds=45.0, prepare=120.0)
+        return Budget(300, Recipe(4, 50, 3e-3), 100, 200)
+    return Budget(10_000, Recipe(30, 100, 3e-3), 1_000, 5_000)
 
 
-def cases(quick: bool) -> list[Case]:
-    """In the order in which they are run."""
-    return [Case(task, train) for task in TASKS for train in (QUICK if quick else FULL)]
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each task, number of points and rival."""
+    return [
+        Cell({"task": task, "train": size}, "train", (rival,))
+        for task in TASKS
+        for size in (QUICK if quick else FULL)
+        for rival in RIVALS
+    ]
 
 
-def augmentation(task: Task, data: Data) -> Augment:
-    """Move every row of a batch, and its target, by its own element."""
+def augmentation(task: Task, data: Data) -> Callable[..., Any]:
+    """Return a function that moves every row of a batch, and its target, by its own random element."""
     pools = jnp.asarray(data.elements)
 
-    def move(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def move(batch: Any, *, key: jax.Array) -> Any:
+        x, y = batch
         one, two = jax.random.randint(key, (2, len(x)), 0, pools.shape[1])
         elements = jnp.einsum("bij,bjk->bik", pools[0][one], pools[1][two])
         scalars, vectors = task.split(x)
@@ -80,75 +93,70 @@ def augmentation(task: Task, data: Data) -> Augment:
     return move
 
 
-@dataclass
-class Contender:
-    """A rival in one task: a trainer, or the reason for skipping it."""
-
-    rival: str
-    trainer: Trainer | None = None
-    parameters: int = 0
-    build_seconds: float | None = None
-    reason: str | None = None
-
-
-def prepare(rival: str, task: Task, data: Data, budget: Budget, seed: int) -> Contender:
-    """Build and compile a rival."""
-    found = Contender(rival)
-    start = time.perf_counter()
-    try:
-        with time_limit(budget.prepare, "building it"):
-            model = MAKERS[rival](task, seed)
-            jax.block_until_ready(model.parameters)
-    except Skip as reason:
-        found.reason = str(reason)
-        return found
-    found.build_seconds, found.parameters = time.perf_counter() - start, model.size
-    augment = augmentation(task, data) if rival == "MLP, augmented" else None
-    parts = (data.train, data.validation, data.test)
-    found.trainer = Trainer(model.apply, model.parameters, *parts, budget, augment)
+def outputs(module: Any, x: jax.Array, key: jax.Array) -> jax.Array:
+    """Return the outputs of a module, none of which uses a key."""
+    found: jax.Array = module(x)
     return found
 
 
-def measure(case: Case, contender: Contender, data: Data, seed: int) -> Measurement:
-    """Train one rival on one number of points."""
-    m = Measurement({"task": case.task, "train": case.train}, "train", contender.rival)
-    if contender.trainer is None:
-        m.status, m.reason = "skipped", contender.reason
-        return m
-    outcome = contender.trainer.fit(case.train, seed)
-    m.prepare_seconds, m.compile_seconds = contender.build_seconds, contender.trainer.compile_seconds
-    error = outcome.test * data.scale**2
-    scores: dict[str, Any] = {
+def scores(task: Task, rival: str, data: Data, count: int, budget: Budget, seed: int) -> dict[str, float]:
+    """Train a rival on the first points, and return its errors in the units of the target."""
+    known = np.arange(budget.rows) % count
+    recipe = budget.recipe
+    steps = recipe.steps(budget.rows)
+    fitted = ek.train.fit(
+        MODELS[rival](task, seed),
+        lambda module, batch: jnp.mean((module(batch[0]) - batch[1]) ** 2),
+        (data.train[0][known], data.train[1][known]),
+        data.validation,
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        key=jax.random.key(seed),
+        optimizer=optimizer(steps, recipe.rate),
+        augment=augmentation(task, data) if rival == "MLP, augmented" else None,
+    )
+    x, y = data.test
+    error = float(np.mean((predict(fitted.model, outputs, x) - y) ** 2, dtype=np.float64)) * data.scale**2
+    return {
         "test_mse": error,
         "error_over_variance": error / data.variance,
-        "validation_mse": outcome.validation * data.scale**2,
+        "validation_mse": float(fitted.losses[fitted.best, 1]) * data.scale**2,
         "variance": data.variance,
-        "parameters": contender.parameters,
-        "build_seconds": contender.build_seconds,
-        "compile_seconds": contender.trainer.compile_seconds,
-        "step_ms": outcome.step_seconds * 1e3,
-        "steps": outcome.steps,
+        "parameters": float(sum(leaf.size for leaf in jax.tree.leaves(nnx.state(fitted.model, nnx.Param)))),
+        "steps": float(steps),
     }
-    m.scores = {name: float(value) for name, value in scores.items()}
-    if not np.isfinite(error):
-        m.status, m.reason, m.scores = "failed", "training diverged", None
-    return m
 
 
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Train every rival on every task and number of points."""
-    budget, wanted = limits(quick), cases(quick)
-    load_emlp()  # importing it takes seconds, which are not part of its basis
-    for task in TASKS.values():
-        sizes = [case.train for case in wanted if case.task == task.name]
-        data = make_data(task, max(sizes), VALIDATION, TEST, seed)
-        contenders = []
-        for rival in RIVALS:
-            tell(f"{task.name}: build and compile {rival}")
-            contenders.append(prepare(rival, task, data, budget, seed))
-        for case in (Case(task.name, size) for size in sizes):
-            found = []
-            for contender in contenders:
-                tell(f"{task.name}, {case.train} points: train {contender.rival}")
-                found.append(measure(case, contender, data, seed))
-            yield found
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Return the function that trains and tests the rival of a cell."""
+    budget = limits(quick)
+
+    @functools.cache
+    def data(name: str) -> Data:
+        return make_data(TASKS[name], budget.rows, budget.validation, budget.test, seed)
+
+    def measure(cell: Cell) -> list[Measurement]:
+        (rival,), name, count = cell.rivals, cell.case["task"], cell.case["train"]
+        tell(f"{name}, {count:,} points: train {rival}")
+        m = Measurement(dict(cell.case), cell.direction, rival)
+        m.scores = scores(TASKS[name], rival, data(name), count, budget, seed)
+        return [m]
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="EMLP's synthetic tasks",
+    summary="O(5) regression, inertia and Lorentz scattering: equikit, augmented MLPs, scalars, and EMLP's own curves",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    style=style(PAPER),
+    panel=("task",),
+    axis="train",
+    seeds=5,
+    timed=False,
+    paper=PAPER,
+)

@@ -1,4 +1,4 @@
-"""The tasks of `weight_spaces`: predict what a network computes, or how well, from its parameters."""
+"""Tasks on zoos: predict what a network computes, or how well, from its parameters."""
 
 from __future__ import annotations
 

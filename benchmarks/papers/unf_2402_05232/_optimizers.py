@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,14 +14,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from benchmarks.core.measurement import Measurement, Skip, skipped
+from benchmarks.core.benchmark import Cell, Measure, Tell
+from benchmarks.core.measurement import Measurement
 from benchmarks.core.scores import Bound
 from benchmarks.core.task_report import STEP
 from benchmarks.data.digits import digits
 from benchmarks.models.zoo import perceptron
 from equikit.weightspace import LearnedOptimizer, Problem, evolve, trace, train
 
-Tell = Callable[[str], None]
 RIVALS = {
     "momentum": "stochastic gradients with momentum 0.9, at the best rate of a grid",
     "Adam": "at the best rate of a grid",
@@ -124,22 +124,20 @@ CASES: dict[str, Callable[[int], Case]] = {
 TARGETS = tuple(Bound("learned optimizer", {"task": name}, "times the loss of Adam", 1.0) for name in CASES)
 
 
-def cases(sizes: Sizes) -> list[str]:
-    """In the order in which they are run."""
-    return [*CASES]
+def cells(sizes: Sizes) -> list[Cell]:
+    """One for all optimizers of a problem: the learned one starts from the best rate of Adam."""
+    return [Cell({"task": name, "train": sizes.meta_steps}, "train", tuple(RIVALS), sizes) for name in CASES]
 
 
-def run(sizes: Sizes, seed: int, tell: Tell) -> Iterator[list[Measurement]]:
-    """Yield training losses of every optimizer, on problems that the learned one has not seen."""
-    for name, make in CASES.items():
-        about = {"task": name, "train": sizes.meta_steps}
-        try:
-            case = make(seed)
-        except Skip as reason:
-            yield skipped(about, RIVALS, reason)
-            continue
-        found = compared(name, case, sizes, seed, tell)
-        yield [Measurement(dict(about), "train", rival, scores=found[rival]) for rival in RIVALS]
+def start(seed: int, tell: Tell) -> Measure:
+    """Return the function that trains with all optimizers, on problems that the learned one has not seen."""
+
+    def measure(cell: Cell) -> list[Measurement]:
+        name = cell.case["task"]
+        found = compared(name, CASES[name](seed), cell.given, seed, tell)
+        return [Measurement(dict(cell.case), cell.direction, rival, scores=found[rival]) for rival in cell.rivals]
+
+    return measure
 
 
 def compared(name: str, case: Case, sizes: Sizes, seed: int, tell: Tell) -> dict[str, dict[str, float]]:

