@@ -70,11 +70,11 @@ def source(published: Published) -> str:
     return published.place or "*recalled*"
 
 
-def _ours(found: Ours | None) -> str:
+def _ours(found: Ours | None, data: str | None) -> str:
     if found is None:
         return "–"
     seeds = "1 seed" if found.seeds == 1 else f"{found.seeds} seeds"
-    return f"{with_spread(found.mean, found.sd)} ({seeds})"
+    return f"{with_spread(found.mean, found.sd)} ({seeds}{f', on {data}' if data else ''})"
 
 
 def _theirs(one: Published) -> str:
@@ -88,7 +88,7 @@ def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
     ours = paper.values(joined(found))
     claims = benchmark.paper.claims
     body = [
-        [one.label, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(ours.get(one.key)), verdict]
+        [one.label, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(ours.get(one.key), one.data), verdict]
         for one in benchmark.paper.published
         for verdict in [paper.verdict(one, claims, ours)]
     ]
@@ -102,18 +102,29 @@ def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
 
 
 def front() -> str:
-    """The table of papers: the headline values, ours, the verdict, and the command."""
+    """The table of papers: the headline values, ours, the verdict, and the command; else how many claims hold."""
     body = []
     for name, benchmark in _papers():
-        assert benchmark.paper is not None
+        about = benchmark.paper
+        assert about is not None
         ours = paper.values(joined(stored(name)))
-        for one in benchmark.paper.published:
-            if one.headline:
-                link = f"[{benchmark.paper.title}](https://arxiv.org/abs/{benchmark.paper.arxiv})"
-                verdict = paper.verdict(one, benchmark.paper.claims, ours)
-                command = f"[`run paper:{benchmark.paper.arxiv}`]({page(name).relative_to(ROOT)})"
-                metric = f"{one.label}: {one.metric}"
-                body.append([link, metric, _theirs(one), _ours(ours.get(one.key)), verdict, command])
+        rows = [
+            [
+                f"{one.label}: {one.metric}",
+                _theirs(one),
+                _ours(ours.get(one.key), one.data),
+                paper.verdict(one, about.claims, ours),
+            ]
+            for one in about.published
+            if one.headline
+        ]
+        if not rows:
+            held = sum(paper.holds(claim, ours) is True for claim in about.claims)
+            rows = [["comparisons between methods", "–", f"{held} of {len(about.claims)} hold", "–"]]
+        link = f"[{about.title}](https://arxiv.org/abs/{about.arxiv})"
+        command = f"[`run paper:{about.arxiv}`]({page(name).relative_to(ROOT)})"
+        rest = [["", *row, ""] for row in rows[1:]]
+        body += [[link, *rows[0], command], *rest]
     return "\n".join(grid(["paper", "metric", "paper's value", "ours", "verdict", "command"], body, 6)) + "\n"
 
 

@@ -44,6 +44,7 @@ class Published:
         seeds: repeats, where the paper says how many.
         headline: whether the front page shows it.
         train: the number of training points, where the paper has values for several.
+        data: our data, where they are others than the paper's.
     """
 
     task: str
@@ -57,6 +58,7 @@ class Published:
     seeds: int | None = None
     headline: bool = False
     train: int | None = None
+    data: str | None = None
 
     @property
     def key(self) -> Key:
@@ -152,22 +154,28 @@ def equal(ours: Ours, value: float, spread: float | None) -> bool:
     return gap <= CLOSE * abs(value) or (bool(known) and gap <= DEVIATIONS * min(known))
 
 
-def holds(claim: Claim, found: Found, train: int | None = None) -> bool | None:
-    """Whether a claim holds; `False` only if the other rival is better by more than two standard deviations."""
-    one, other = (found.get(key(claim.task, rival, claim.score, train)) for rival in (claim.better, claim.than))
+def holds(claim: Claim, found: Found) -> bool | None:
+    """Whether a claim holds; `None` if a value is missing, or if it fails by less than the noise.
+
+    The noise is two standard deviations of the difference; for a single seed, ten percent.
+    """
+    one, other = (found.get((claim.task, rival, claim.score)) for rival in (claim.better, claim.than))
     if one is None or other is None:
         return None
     gain = (one.mean - other.mean) * (1 if claim.larger else -1)
     if gain > 0:
         return True
-    noise = math.hypot(one.sd or 0.0, other.sd or 0.0)
-    return None if -gain <= DEVIATIONS * noise else False
+    if one.sd is None or other.sd is None:
+        noise = CLOSE * abs(other.mean)
+    else:
+        noise = DEVIATIONS * math.hypot(one.sd, other.sd)
+    return None if -gain <= noise else False
 
 
 def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verdict:
     """The verdict on a published value, by a rule fixed beforehand.
 
-    - *reproduced*: our mean is within two standard deviations of both, or within ten percent;
+    - *reproduced*: our mean is within two standard deviations of both, or within ten percent, on the paper's data;
     - *contradicted*: it is not, and a claim of the paper about this value fails by more than two standard deviations;
     - *partly*: it is not, and all claims about it hold;
     - *not*: otherwise.
@@ -175,7 +183,7 @@ def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verd
     ours = found.get(published.key)
     if ours is None:
         return "not measured"
-    if equal(ours, published.value, published.spread):
+    if published.data is None and equal(ours, published.value, published.spread):
         return "reproduced"
     about = [
         holds(claim, found, published.train)

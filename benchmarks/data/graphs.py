@@ -1,23 +1,52 @@
-"""Graphs to distinguish: the connected ones of the atlas, circulants with skip links, and relabeled copies."""
+"""Graphs to distinguish: all connected ones, circulants with skip links, and relabeled copies."""
 
 from __future__ import annotations
 
 import itertools
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
+
+from benchmarks.core.measurement import Skip
+
+ATLAS = 7
+"""The atlas of networkx has the graphs with at most so many nodes."""
 
 SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
 """No two of the circulants with 41 nodes and these skips are isomorphic (Murphy et al., arXiv:1903.02541)."""
 
 
 def connected_graphs(nodes: int = 7) -> np.ndarray:
-    """Adjacency matrices `[graphs, nodes, nodes]` of all connected graphs with `nodes` at most seven.
+    """Adjacency matrices `[graphs, nodes, nodes]` of all connected graphs, no two of them isomorphic.
 
-    There are 1, 1, 2, 6, 21, 112 and 853 of them, no two isomorphic.
+    There are 1, 1, 2, 6, 21, 112, 853 and 11,117 with one to eight nodes. Those with more than seven are listed by
+    nauty's program geng.
+
+    Raises:
+        Skip: where geng is needed and not installed.
     """
-    found = [g for g in nx.graph_atlas_g() if len(g) == nodes and nx.is_connected(g)]
+    if nodes > ATLAS:
+        found = [nx.from_graph6_bytes(line) for line in geng("-c", nodes).splitlines()]
+    else:
+        found = [g for g in nx.graph_atlas_g() if len(g) == nodes and nx.is_connected(g)]
     return np.array([nx.to_numpy_array(graph) for graph in found])
+
+
+def geng(option: str, nodes: int) -> bytes:
+    """Return the graphs that nauty's program geng lists, one a line in the format graph6.
+
+    Raises:
+        Skip: where the package that brings the program is not installed.
+    """
+    spec = find_spec("sage_wheels")
+    programs = [Path(folder) / "bin" / "geng" for folder in (spec.submodule_search_locations or [] if spec else [])]
+    for program in programs:
+        if program.is_file():
+            return subprocess.run([program, "-q", option, str(nodes)], capture_output=True, check=True).stdout
+    raise Skip("passagemath-nauty, which has the program geng, is not installed")
 
 
 def relabeled(adjacency: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The rivals of the benchmark `symmetrization` whose elements are computed: frames, sorts and averages over groups."""
+"""Rivals whose elements are computed: frames, sorts and averages over groups."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ def _axes(task: str) -> How:
 
 
 def frame(task: str, seed: int) -> Rival:
-    """The mean over the frame of principal axes, in training and in the tests; 8 evaluations a step.
-
-    Charges are seen in an eighth of the epochs, so that the network is evaluated as often as by others.
-    """
-    return symmetrized(task, seed, _axes(task), share=1 / 8 if task == "n-body" else 1.0)
+    """The mean over the frame of principal axes, in training and in the tests; 8 evaluations a step."""
+    return symmetrized(task, seed, _axes(task))
 
 
 def stochastic_frame(task: str, seed: int) -> Rival:

@@ -1,4 +1,4 @@
-"""The rivals of `symmetrization` whose elements a network chooses, trained together with the backbone."""
+"""Rivals whose elements a network chooses, trained together with the backbone."""
 
 from __future__ import annotations
 

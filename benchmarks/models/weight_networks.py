@@ -1,4 +1,4 @@
-"""The rivals of the benchmark `weight_spaces`: on flattened weights, statistics, functionals, graphs."""
+"""Networks that tell a property of other networks from their weights: flat, statistics, functionals, graphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flax import nnx
 
 from benchmarks.core.fitting import rows_of
 from benchmarks.core.trained import Rival
-from benchmarks.tasks._weight_tasks import WeightTask
+from benchmarks.data.weight_tasks import WeightTask
 from equikit.weightspace import NFN, UNF, DWSNet, MessagePassing, ParameterGraph, RelationalTransformer, Standardize
 
 WIDTH, HIDDEN = 16, 128

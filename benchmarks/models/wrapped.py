@@ -97,7 +97,6 @@ def symmetrized(
     draws: Draws = "never",
     penalty: Callable[[Info], jax.Array] | None = None,
     groups: Mapping[str, object] | None = None,
-    share: float = 1.0,
 ) -> Rival:
     """The network of a task made equivariant.
 
@@ -108,7 +107,6 @@ def symmetrized(
         draws: see `Draws`.
         penalty: what is added to the loss, of what the method knows of its elements.
         groups: what is bound to labels in place of what acts on the task.
-        share: of the epochs, for rivals whose steps are expensive.
     """
     symmetry = SYMMETRIES[task]
     make, apply = BACKBONES[task]
@@ -134,4 +132,4 @@ def symmetrized(
         found, info = module(symmetry.named(inputs), key=None if draws == "never" else key, with_info=True)
         return found["output"], 0.0 if penalty is None else penalty(info)
 
-    return Rival(module, test, train, share=share)
+    return Rival(module, test, train)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -12,17 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Harness, Limits
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.report import label, markdown, rows, target_lines
+from benchmarks.core.report import label, markdown, target_lines
 from benchmarks.core.style import TIMES
-from benchmarks.core.targets import Target
-from benchmarks.speed._alignment_rival import weight_matching
+from benchmarks.core.targets import Target, rows
+from benchmarks.models.git_rebasin import similarity, weight_matching
 from equikit.weightspace import Specification, align, trace
 
-TITLE = "Aligning two networks"
-SUMMARY = "weight matching of perceptrons and residual blocks, against that of Git Re-Basin"
-PANEL, AXIS = ("layer",), "n"
 RIVALS: dict[str, str] = {
     "equikit": "`weightspace.align` as it is by default, from one start that matches labels one after another",
     "restarts": "the same from three starts, of which the best counts",
@@ -124,41 +122,32 @@ def callers(case: Case, seed: int) -> dict[str, Callable[[], dict[str, jax.Array
     }
 
 
-def similarity(one: dict[str, jax.Array], two: dict[str, jax.Array]) -> float:
-    """The inner product of two networks over the product of their norms."""
-    inner, first, second = (
-        sum(float(jnp.vdot(a[name], b[name])) for name in a) for a, b in ((one, two), (one, one), (two, two))
-    )
-    return inner / (first * second) ** 0.5
+def cells(quick: bool) -> list[Cell]:
+    """One for each case, with all rivals in turns."""
+    return [Cell(asdict(case), DIRECTION, tuple(RIVALS), case) for case in (QUICK if quick else FULL)]
 
 
-def cases(quick: bool) -> list[Case]:
-    """In the order in which they are run."""
-    return list(QUICK if quick else FULL)
-
-
-def _told(tell: Callable[[str], None], case: Case, text: str) -> None:
-    tell(f"{case.layer}, n = {case.n}: {text}")
-
-
-def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case: the similarity of each rival, and its time after compilation."""
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Return the function that measures the similarity of each rival of a cell, and its time after compilation."""
     harness = Harness(limits(quick), seed)
-    for case in cases(quick):
+
+    def measure(cell: Cell) -> list[Measurement]:
+        case: Case = cell.given
+        harness.tell = lambda text: tell(f"{case.layer}, n = {case.n}: {text}")
         _, one, _ = networks(case, seed)
         ready = []
         for rival, call in callers(case, seed).items():
-            tell(f"{case.layer}, n = {case.n}: compile {rival}")
+            harness.tell(f"compile {rival}")
             found = similarity(one, call())
-            m = Measurement(asdict(case), DIRECTION, rival, scores={"similarity": found})
             if rival != "Git Re-Basin" and "moved" in case.layer and found < 1 - 1e-5:
                 raise AssertionError(f"{rival} does not find what was planted: {found:.6f}, {case}")
-            ready.append((m, call))
-        harness.tell = partial(_told, tell, case)
+            ready.append((Measurement(asdict(case), DIRECTION, rival, scores={"similarity": found}), call))
         harness.rounds(ready)
         for m, _ in ready:
             m.summarize()
-        yield [m for m, _ in ready]
+        return [m for m, _ in ready]
+
+    return measure
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
@@ -170,4 +159,14 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     return [*target_lines(result), *found]
 
 
-STYLE = replace(TIMES, markdown=partial(markdown, sentences=sentences), target_lines=sentences)
+BENCHMARK = Benchmark(
+    title="Aligning two networks",
+    summary="weight matching of perceptrons and residual blocks, against that of Git Re-Basin",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    limits=limits,
+    targets=TARGETS,
+    style=replace(TIMES, markdown=partial(markdown, sentences=sentences), target_lines=sentences),
+    panel=("layer",),
+)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.core import command
-from benchmarks.speed import alignment
-from benchmarks.speed._alignment_rival import weight_matching
-from benchmarks.speed.alignment import Case, callers, networks, similarity
+from benchmarks.core import command, lines
+from benchmarks.models.git_rebasin import similarity, weight_matching
+from benchmarks.speed.alignment import BENCHMARK, RIVALS, Case, callers, networks
 
 
 def test_the_rival_finds_a_planted_permutation_of_a_perceptron() -> None:
@@ -32,12 +30,19 @@ def test_what_the_rival_finds_no_single_label_improves() -> None:
             assert similarity(one, spec.act({**element, label: generator.permutation(places)}, two)) <= best + 1e-6
 
 
+def test_every_rival_is_timed_and_what_is_planted_is_found() -> None:
+    measure = BENCHMARK.start(True, 0, lambda text: None)
+    for cell in BENCHMARK.cells(True):
+        found = measure(cell)
+        assert tuple(m.rival for m in found) == cell.rivals == tuple(RIVALS)
+        assert all(m.median is not None and m.median > 0 for m in found)
+        if "moved" in cell.case["layer"]:
+            assert all(m.scores["similarity"] == pytest.approx(1, abs=1e-5) for m in found[:2])
+
+
 @pytest.mark.slow
 def test_the_command_writes_times_and_similarities(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    assert command.main(["alignment", "--quick", "--output", str(tmp_path)]) == 0
-    records = json.loads((tmp_path / "alignment.json").read_text(encoding="utf-8"))["measurements"]
-    assert {record["rival"] for record in records} == set(alignment.RIVALS)
-    assert all(record["median"] > 0 for record in records)
-    moved = [record for record in records if "moved" in record["case"]["layer"] and record["rival"] == "equikit"]
-    assert all(record["scores"]["similarity"] == pytest.approx(1, abs=1e-5) for record in moved)
+    assert command.main(["run", "alignment", "--quick", "--output", str(tmp_path)]) == 0
+    assert {line["rival"] for line in lines.read(tmp_path / "alignment.jsonl")} == set(RIVALS)
+    assert "similarity equikit" in (tmp_path / "alignment.md").read_text(encoding="utf-8")

@@ -195,6 +195,20 @@ def test_the_verdict_follows_the_rule(ours: Ours | None, other: Ours | None, ver
     assert paper.verdict(PUBLISHED, [CLAIM], found) == verdict
 
 
+def test_on_other_data_only_claims_count() -> None:
+    other = replace(PUBLISHED, data="fewer images")
+    found = {("t", "a", "error"): Ours(1.0, 0.1, 5)}
+    assert paper.verdict(other, [CLAIM], found) == "not"
+    assert paper.verdict(other, [CLAIM], found | {("t", "b", "error"): Ours(3.0, 0.1, 5)}) == "partly"
+    assert paper.verdict(other, [CLAIM], found | {("t", "b", "error"): Ours(0.1, 0.1, 5)}) == "contradicted"
+
+
+def test_a_single_seed_contradicts_by_more_than_ten_percent() -> None:
+    other = (("t", "b", "error"), Ours(1.0, None, 1))
+    assert paper.holds(CLAIM, dict([(("t", "a", "error"), Ours(1.05, None, 1)), other])) is None
+    assert paper.holds(CLAIM, dict([(("t", "a", "error"), Ours(1.2, None, 1)), other])) is False
+
+
 def test_a_larger_score_can_be_better() -> None:
     found = {("t", "a", "error"): Ours(1.0, 0.1, 5), ("t", "b", "error"): Ours(2.0, 0.1, 5)}
     assert paper.holds(CLAIM, found) is True

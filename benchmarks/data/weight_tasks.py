@@ -1,0 +1,70 @@
+"""Tasks on zoos: predict what a network computes, or how well, from its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.core.fitting import Rows
+from benchmarks.core.folders import SCRATCH
+from benchmarks.core.task import Sizes, Task, Test
+from benchmarks.data.zoos import Tell, Zoo, classifiers, images, sines
+from equikit.weightspace import Specification, trace
+
+
+@dataclass(frozen=True)
+class WeightTask:
+    """A task, and the properties of its networks.
+
+    Attributes:
+        task: rows are trees of parameters, and targets.
+        spec: the symmetry of the parameters, read off the program.
+        zoo: the networks and their targets.
+        outputs: how many numbers are told of each.
+    """
+
+    task: Task
+    spec: Specification
+    zoo: Zoo
+    outputs: int
+
+
+MAKERS: dict[str, Callable[[Sizes, int, Tell], Zoo]] = {
+    "sines": lambda sizes, seed, tell: sines(SCRATCH, sizes.total, seed, tell),
+    "images": lambda sizes, seed, tell: images(SCRATCH, sizes.train, sizes.test, seed, tell),
+    **{
+        name: lambda sizes, seed, tell, name=name: classifiers(name, SCRATCH, sizes.total, seed, tell)
+        for name in ("perceptrons", "convolutional networks", "recurrent networks")
+    },
+}
+
+
+def make(name: str, sizes: Sizes, seed: int, tell: Tell) -> WeightTask:
+    """A task, with parameters moved by random elements as the second test."""
+    zoo = MAKERS[name](sizes, seed, tell)
+    example = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), zoo.params)
+    spec = trace(zoo.model.apply, example, zoo.model.example)
+    classes = name == "images"
+    targets = zoo.targets if classes else _standard(zoo.targets, sizes.train)
+    rows = {key: array[: sizes.train] for key, array in zoo.params.items()}, targets[: sizes.train]
+    last = slice(sizes.train + sizes.validation, sizes.total)
+    inputs = jax.tree.map(lambda array: jnp.asarray(array[last]), zoo.params)
+    moved = jax.jit(spec.augment)(inputs, key=jax.random.key(seed + 1))
+    tests = {"as drawn": Test((inputs, targets[last])), "moved": Test((moved, targets[last]), lambda y: y)}
+
+    def move(key: jax.Array, rows: Rows) -> Rows:
+        params, y = rows
+        return spec.augment(params, key=key), y
+
+    kind: Any = "classes" if classes else "numbers" if name == "sines" else "ranks"
+    return WeightTask(Task(name, rows, tests, sizes.recipe, move, kind), spec, zoo, 10 if classes else 1)
+
+
+def _standard(targets: np.ndarray, train: int) -> np.ndarray:
+    """Standardize to mean zero and variance one over the training rows."""
+    return ((targets - np.mean(targets[:train])) / np.std(targets[:train])).astype(np.float32)

@@ -1,0 +1,81 @@
+"""What papers on zoos share: a property of networks is told from their weights, by the same rivals in the same way."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.core.benchmark import Cell, Measure, Tell
+from benchmarks.core.fitting import Recipe
+from benchmarks.core.measurement import Measurement
+from benchmarks.core.scores import Bound
+from benchmarks.core.task import Sizes
+from benchmarks.core.trained import measured
+from benchmarks.data.weight_tasks import make
+from benchmarks.models.weight_networks import MAKE
+
+RIVALS: dict[str, str] = {
+    "flat": "a perceptron on all weights, one after another",
+    "flat, augmented": "the same, every network of every batch moved by a random element of its group",
+    "statistics": "a perceptron on the mean, deviation and quantiles of every array",
+    "DWSNet": "all maps that commute with hidden neurons",
+    "NFN": "ends permuted too, with codes of their positions; kernels as channels",
+    "UNF": "the same, with positions of kernels permuted and coded",
+    "message passing": "a graph network on the graph of the parameters, fewer steps",
+    "transformer": "a relational transformer on the same graph, fewer steps still",
+}
+SHORT = ("sines", "perceptrons")
+"""Tasks on which the transformer is run; its steps take a second."""
+EQUIVARIANT = ("DWSNet", "NFN", "UNF", "message passing", "transformer")
+QUICK = Sizes(32, 0, 16, Recipe(2, 16, 1e-3))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Networks and epochs of each task."""
+
+    sizes: Mapping[str, Sizes]
+
+    def quick(self) -> Budget:
+        """The same tasks with a few networks and steps."""
+        return Budget(dict.fromkeys(self.sizes, QUICK))
+
+
+def rivals(task: str) -> list[str]:
+    """Return those that are trained on a task."""
+    return [rival for rival in MAKE if task in SHORT or rival != "transformer"]
+
+
+def bounds(most: Mapping[str, float]) -> tuple[Bound, ...]:
+    """Targets: how far the outputs of equivariant rivals for moved networks may differ, by task."""
+    return tuple(
+        Bound(rival, {"task": task}, "difference, moved", largest)
+        for task, largest in most.items()
+        for rival in rivals(task)
+        if rival in EQUIVARIANT
+    )
+
+
+def cells(budget: Budget) -> list[Cell]:
+    """One for each task and rival."""
+    return [
+        Cell({"task": task, "train": sizes.train}, "train", (rival,), sizes)
+        for task, sizes in budget.sizes.items()
+        for rival in rivals(task)
+    ]
+
+
+def start(seed: int, tell: Tell) -> Measure:
+    """Return the function that trains the rival of a cell; zoos are trained when they are needed, and kept on disk."""
+    task_of = functools.lru_cache(maxsize=1)(lambda name, sizes: make(name, sizes, seed, tell))
+
+    def measure(cell: Cell) -> list[Measurement]:
+        name, (rival,) = cell.case["task"], cell.rivals
+        task = task_of(name, cell.given)
+        tell(f"{name}: {rival}, compile")
+        m = Measurement(dict(cell.case), cell.direction, rival)
+        made = MAKE[rival](task, seed)
+        return [measured(m, task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))]
+
+    return measure

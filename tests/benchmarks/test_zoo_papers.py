@@ -1,0 +1,176 @@
+"""Papers on zoos train the zoos they say they train, move what they say they move, and learn optimizers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.core import catalog, command, lines
+from benchmarks.core.benchmark import Cell
+from benchmarks.core.cache import cached
+from benchmarks.core.fitting import Recipe
+from benchmarks.core.folders import RESULTS
+from benchmarks.core.task import Sizes, Task
+from benchmarks.data import weight_tasks as tasks, zoos
+from benchmarks.models.weight_networks import MAKE, statistics
+from benchmarks.models.zoo import convolutional, gru, perceptron, siren
+from benchmarks.papers import _zoo_tasks
+from benchmarks.papers.unf_2402_05232 import _optimizers as optimizers
+
+PAPERS = ("dws_2301_12780", "nfn_2302_14040", "unf_2402_05232")
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+def test_arrays_are_made_once_for_all_settings(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, np.ndarray]:
+        made.append(1)
+        return {"x": np.arange(3)}
+
+    for settings in ({"a": 1}, {"a": 1}, {"a": 2}):
+        np.testing.assert_array_equal(cached(tmp_path, "some", settings, make)["x"], np.arange(3))
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: siren((1, 4, 1)), lambda: perceptron((4, 3, 2)), lambda: convolutional((3, 4)), lambda: gru(4)]
+)
+def test_networks_compute_the_same_in_both_ways(build) -> None:
+    model = build()
+    params = model.init(jax.random.key(0), 1.0)
+    x = jax.random.normal(jax.random.key(1), model.example.shape)
+    np.testing.assert_allclose(*jax.jit(lambda p: (model.train(p, x), model.apply(p, x)))(params), rtol=1e-4, atol=1e-5)
+
+
+def test_sines_are_learned(tmp_path: Path) -> None:
+    zoo = zoos.sines(tmp_path, 6, 0, quiet, steps=150, points=32)
+    x = jnp.linspace(-np.pi, np.pi, 32)[:, None]
+    found = jax.jit(jax.vmap(lambda p: zoo.model.apply(p, x / np.pi)))(zoo.params)[..., 0]
+    error = np.mean((found - np.sin(zoo.targets[:, None] * x[:, 0])) ** 2, axis=1)
+    assert np.median(error) < 0.05
+
+
+def test_images_come_again_with_other_starts(tmp_path: Path) -> None:
+    zoo = zoos.images(tmp_path, 1799, 2, 0, quiet, steps=1)
+    assert len(zoo.targets) == 1801
+    np.testing.assert_array_equal(zoo.targets[:4], zoo.targets[1795:1799])
+    assert np.any(zoo.params["w0"][0] != zoo.params["w0"][1795])
+
+
+def test_the_error_of_ranks_is_one_less_tau() -> None:
+    task = Task("some", None, {}, Recipe(1, 1, 1.0), lambda key, rows: rows, "ranks")
+    y = np.array([0.1, 0.5, 0.3, 0.9])
+    assert task.error(y**3, y) == 0
+    assert task.error(-y, y) == 2
+
+
+def small(monkeypatch, tmp_path: Path, name: str = "perceptrons"):
+    monkeypatch.setattr(tasks, "SCRATCH", tmp_path)
+    monkeypatch.setitem(
+        tasks.MAKERS,
+        "perceptrons",
+        lambda sizes, seed, tell: zoos.classifiers("perceptrons", tmp_path, sizes.total, seed, tell, steps=5),
+    )
+    return tasks.make(name, Sizes(12, 0, 6, Recipe(1, 6, 1e-3)), 0, quiet)
+
+
+def test_moved_networks_compute_the_same_from_other_weights(monkeypatch, tmp_path: Path) -> None:
+    task = small(monkeypatch, tmp_path)
+    (one, y), (two, z) = (task.task.tests[name].rows for name in ("as drawn", "moved"))
+    np.testing.assert_array_equal(y, z)
+    assert any(np.any(one[name] != two[name]) for name in one)
+    x = jax.random.normal(jax.random.key(0), task.zoo.model.example.shape)
+    run = jax.jit(jax.vmap(lambda p: task.zoo.model.apply(p, x)))
+    first, second = np.asarray(run(one)), np.asarray(run(two))
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(first[0], first[1])
+    np.testing.assert_allclose(statistics(one), statistics(two), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rival", [pytest.param(name, marks=() if name == "UNF" else pytest.mark.slow) for name in MAKE]
+)
+def test_rivals_give_one_number_a_network(rival: str, monkeypatch, tmp_path: Path) -> None:
+    task = small(monkeypatch, tmp_path)
+    made = MAKE[rival](task, 0)
+    one, two = (task.task.tests[name].rows[0] for name in ("as drawn", "moved"))
+    apply = jax.jit(lambda params: made.apply(made.module, params, jax.random.key(0)))
+    found, moved = apply(one), apply(two)
+    assert found.shape == (6,)
+    assert np.allclose(found, moved, rtol=1e-3, atol=1e-4) == (not rival.startswith("flat"))
+
+
+def test_a_cell_gives_the_same_without_the_cells_before_it(monkeypatch, tmp_path: Path) -> None:
+    small(monkeypatch, tmp_path)
+    cells = _zoo_tasks.cells(_zoo_tasks.Budget({"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))}))
+    cells = [cell for cell in cells if cell.rivals[0] in ("flat", "statistics")]
+    measure = _zoo_tasks.start(0, quiet)
+    *_, last = [m for cell in cells for m in measure(cell)]
+    (alone,) = _zoo_tasks.start(0, quiet)(cells[-1])
+    assert (last.rival, last.case) == ("statistics", {"task": "perceptrons", "train": 12})
+    assert last.scores is not None
+    assert alone.scores is not None
+    for name in ("error, as drawn", "error, moved", "train_loss"):
+        assert last.scores[name] == alone.scores[name]
+
+
+@pytest.mark.slow
+def test_rates_are_chosen_and_curves_begin_at_the_first_loss() -> None:
+    case = optimizers.transformer_case(0)
+    sizes = replace(optimizers.QUICK, steps=12, tests=2, rates=(0.1, 1e30))
+    assert optimizers.best_rate(optimizers.optax.adam, case.problem, sizes, 0) == 0.1
+    curve = optimizers.curve(optimizers.optax.sgd(1e30), case.problem, sizes, 0)
+    assert np.all(np.isfinite(curve))
+    assert np.all(curve <= curve[0] * (1 + 1e-6))
+
+
+@pytest.mark.slow
+def test_all_optimizers_of_a_problem_share_a_cell() -> None:
+    (cell,) = (one for one in optimizers.cells(optimizers.QUICK) if one.case["task"] == "train a perceptron")
+    found = {m.rival: m.scores for m in optimizers.start(0, quiet)(cell)}
+    assert [*found] == [*cell.rivals] == ["momentum", "Adam", "learned optimizer"]
+    assert found["Adam"]["times the loss of Adam"] == 1
+    assert found["learned optimizer"]["parameters"] > 1000
+
+
+@pytest.mark.slow
+def test_it_runs_and_reports(monkeypatch, tmp_path: Path) -> None:
+    small(monkeypatch, tmp_path)
+    nfn = catalog.load("nfn_2302_14040")
+    sizes = Sizes(12, 0, 6, Recipe(1, 6, 1e-3))
+    cells = [Cell({"task": "perceptrons", "train": 12}, "train", (rival,), sizes) for rival in ("flat", "statistics")]
+    monkeypatch.setattr(f"{catalog.modules()['nfn_2302_14040']}.BENCHMARK", replace(nfn, cells=lambda quick: cells))
+    assert command.main(["run", "nfn_2302_14040", "--quick", "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "nfn_2302_14040.md").read_text(encoding="utf-8")
+    assert "*perceptrons*" in text
+    assert "| statistics |" in text
+    assert (tmp_path / "nfn_2302_14040.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_all_that_a_paper_names_is_measured(name: str) -> None:
+    benchmark = catalog.load(name)
+    measured = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
+    assert {rival for _, rival in measured} <= set(benchmark.rivals)
+    assert len({cell.name for cell in benchmark.cells(False)}) == len(benchmark.cells(False))
+    assert {(target.case["task"], target.rival) for target in benchmark.targets} <= measured
+    assert benchmark.paper is not None
+    assert {(one.task, one.rival) for one in benchmark.paper.published} <= measured
+    assert {(one.task, rival) for one in benchmark.paper.claims for rival in (one.better, one.than)} <= measured
+    scores = {
+        (line["case"]["task"], line["rival"], score)
+        for line in lines.read(RESULTS / f"{name}.jsonl")
+        for score in line["scores"]
+    }
+    assert {one.key for one in benchmark.paper.published} <= scores
+    assert {(c.task, r, c.score) for c in benchmark.paper.claims for r in (c.better, c.than)} <= scores
