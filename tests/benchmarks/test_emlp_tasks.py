@@ -16,7 +16,8 @@ from flax import nnx
 import equikit as ek
 from benchmarks.core import lines, paper
 from benchmarks.core.fitting import Recipe
-from benchmarks.core.folders import RESULTS
+from benchmarks.core.folders import RESULTS, ROOT
+from benchmarks.core.results import joined
 from benchmarks.core.scores import Bound, check_targets, curves, number, target_lines
 from benchmarks.data.emlp import METRIC, TASKS, Task, make_data, random_elements, turns
 from benchmarks.models.perceptron import optimizer, perceptron
@@ -216,7 +217,7 @@ def test_targets_and_numbers() -> None:
     assert [number(v) for v in (None, 12.3, 0.0123, 1.23e-5)] == ["–", "12", "0.012", "1.2e-5"]
 
 
-def joined(task: str, rival: str, train: int, error: float, spread: float | None) -> dict[str, Any]:
+def record_of(task: str, rival: str, train: int, error: float, spread: float | None) -> dict[str, Any]:
     """A record as the runner joins it over seeds."""
     record = {"case": {"task": task, "train": train}, "direction": "train", "rival": rival, "status": "measured"}
     scores = {"test_mse": error, "variance": 2.0, "parameters": 1234.0}
@@ -255,16 +256,16 @@ def test_a_published_curve_is_compared_point_by_point(tmp_path: Path) -> None:
         (100, 0.25, 0.02, True),
     ]
     records = [
-        joined("a", "one", 10, 0.505, 0.1),
-        joined("a", "two", 10, 0.4, 0.001),
-        joined("a", "one", 100, 0.1, 0.001),
-        joined("a", "two", 100, 0.2, 0.001),
+        record_of("a", "one", 10, 0.505, 0.1),
+        record_of("a", "two", 10, 0.4, 0.001),
+        record_of("a", "one", 100, 0.1, 0.001),
+        record_of("a", "two", 100, 0.2, 0.001),
     ]
     ours = paper.values(records)
     assert ours["a", "one", "test_mse", 10] == paper.Ours(0.505, 0.1, 5)
     assert ours["a", "one", "test_mse"] == ours["a", "one", "test_mse", 100]
     assert [paper.verdict(p, found.claims, ours) for p in found.published] == ["reproduced", "partly"]
-    ours = paper.values([joined("a", "one", 10, 0.7, 0.001), joined("a", "two", 10, 0.4, 0.001), *records[2:]])
+    ours = paper.values([record_of("a", "one", 10, 0.7, 0.001), record_of("a", "two", 10, 0.4, 0.001), *records[2:]])
     assert [paper.verdict(p, found.claims, ours) for p in found.published] == ["contradicted", "partly"]
     (tmp_path / "paper.toml").write_text(CURVE.replace("spread = [0.01, 0.02]", "spread = [0.01]"))
     with pytest.raises(ValueError, match="zip"):
@@ -274,7 +275,11 @@ def test_a_published_curve_is_compared_point_by_point(tmp_path: Path) -> None:
 def test_results_are_shown_next_to_the_published_curve(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     (tmp_path / "paper.toml").write_text(CURVE)
-    records = [joined("a", "two", 10, 0.4, None), joined("a", "one", 100, 0.1, 0.2), joined("a", "one", 10, 0.6, 0.05)]
+    records = [
+        record_of("a", "two", 10, 0.4, None),
+        record_of("a", "one", 100, 0.1, 0.2),
+        record_of("a", "one", 10, 0.6, 0.05),
+    ]
     style = emlp_tasks.style(paper.read(tmp_path / "paper.toml"))
     shown = curves(paper.read(tmp_path / "paper.toml"), records, ["one", "two"])["a"]
     assert [(curve.name, curve.published) for curve in shown] == [
@@ -311,3 +316,19 @@ def test_stored_results_are_complete() -> None:
     }
     assert all(line["status"] == "measured" and math.isfinite(line["scores"]["test_mse"]) for line in stored)
     assert not any(line["revision"].endswith("+") for line in stored)
+
+
+def test_the_readme_states_the_stored_errors() -> None:
+    ours = paper.values(joined(lines.read(RESULTS / "emlp_2104_09459.jsonl")))
+    texts = {
+        rival: "{}, {} and {}".format(*(f"{ours[task, rival, 'test_mse', 10_000].mean:.1e}" for task in TASKS))
+        for rival in ("equikit", "scalars")
+    }
+    theirs = [f"{p.value:.1e}" for p in PAPER.published if p.headline]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for text in (
+        f"the mean squared errors over five seeds are {texts['equikit']}.",
+        f"EMLP's authors report {theirs[0]}, {theirs[1]} and {theirs[2]}.",
+        f"inner products reaches {texts['scalars']} after the same 3,000 steps",
+    ):
+        assert text.replace("e-0", "e-") in readme
