@@ -154,12 +154,12 @@ def equal(ours: Ours, value: float, spread: float | None) -> bool:
     return gap <= CLOSE * abs(value) or (bool(known) and gap <= DEVIATIONS * min(known))
 
 
-def holds(claim: Claim, found: Found) -> bool | None:
+def holds(claim: Claim, found: Found, train: int | None = None) -> bool | None:
     """Whether a claim holds; `None` if a value is missing, or if it fails by less than the noise.
 
     The noise is two standard deviations of the difference; for a single seed, ten percent.
     """
-    one, other = (found.get((claim.task, rival, claim.score)) for rival in (claim.better, claim.than))
+    one, other = (found.get(key(claim.task, rival, claim.score, train)) for rival in (claim.better, claim.than))
     if one is None or other is None:
         return None
     gain = (one.mean - other.mean) * (1 if claim.larger else -1)
