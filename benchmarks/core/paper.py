@@ -165,10 +165,8 @@ def holds(claim: Claim, found: Found, train: int | None = None) -> bool | None:
     gain = (one.mean - other.mean) * (1 if claim.larger else -1)
     if gain > 0:
         return True
-    if one.sd is None or other.sd is None:
-        noise = CLOSE * abs(other.mean)
-    else:
-        noise = DEVIATIONS * math.hypot(one.sd, other.sd)
+    known = [sd for sd in (one.sd, other.sd) if sd is not None]
+    noise = DEVIATIONS * math.hypot(*known) if len(known) == 2 else CLOSE * abs(other.mean)
     return None if -gain <= noise else False
 
 

@@ -47,7 +47,7 @@ def largest_gap(one: np.ndarray, two: np.ndarray) -> float:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda rngs: EquivariantCharges(rngs, 4, 2, layers=2),
+        lambda rngs: EquivariantCharges(rngs, 4, 2, layers=3),
         pytest.param(lambda rngs: GeometricCharges(rngs, 4, 2, rounds=1), marks=pytest.mark.slow),
     ],
     ids=["network", "messages"],
