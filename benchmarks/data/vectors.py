@@ -47,7 +47,7 @@ class Vectors:
 
 
 def vectors(name: str, count: int, seed: int) -> Vectors:
-    """Sample rows of a task of `_emlp_data`: "inertia" or "scattering", neither shifted nor scaled."""
+    """Sample rows of a task of `data.emlp`: "inertia" or "scattering", neither shifted nor scaled."""
     task = TASKS[name]
     x = task.draw(np.random.default_rng(seed), count)
     y = task.target(x)
