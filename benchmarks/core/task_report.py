@@ -113,7 +113,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         axes.set_title(task, fontsize=10, loc="left")
         axes.set_xlabel("error")
     panels[0].set_yticks(range(len(rivals)), rivals)
-    panels[0].set_ylim(len(rivals) - 0.5, -0.5)
+    panels[0].set_ylim(max(len(rivals), 1) - 0.5, -0.5)
     for part in lower:
         _draw_curves(part.subplots(1, len(curves), squeeze=False)[0], curves, names)
     figure.savefig(path)
