@@ -11,6 +11,7 @@ from flax import nnx
 from benchmarks.core.fitting import Apply, Rows
 from benchmarks.core.trained import Rival
 from benchmarks.models.networks import ImageNetwork, ParticleNetwork, Perceptron
+from benchmarks.models.perceptron import perceptron
 
 
 def particle_network(seed: int) -> ParticleNetwork:
@@ -25,8 +26,8 @@ def apply_to_particles(module: ParticleNetwork, inputs: Rows, key: jax.Array) ->
 
 
 def inertia_network(seed: int) -> Perceptron:
-    """3 hidden layers of 128."""
-    return Perceptron([20, 128, 128, 128, 9], nnx.Rngs(seed))
+    """The perceptron that all tasks on vectors share."""
+    return perceptron(20, 9, seed)
 
 
 def apply_to_bodies(module: Perceptron, inputs: Rows, key: jax.Array) -> jax.Array:
@@ -36,13 +37,13 @@ def apply_to_bodies(module: Perceptron, inputs: Rows, key: jax.Array) -> jax.Arr
 
 
 def scattering_network(seed: int) -> Perceptron:
-    """4 hidden layers of 128."""
-    return Perceptron([16, 128, 128, 128, 128, 1], nnx.Rngs(seed))
+    """The perceptron that all tasks on vectors share."""
+    return perceptron(16, 1, seed)
 
 
 def apply_to_momenta(module: Perceptron, inputs: Rows, key: jax.Array) -> jax.Array:
-    """Momenta `[N, 4, 4]` to numbers `[N]`."""
-    return module(inputs.reshape(len(inputs), -1))[:, 0]
+    """Momenta `[N, 4, 4]` to numbers `[N]`; momenta are drawn at a quarter of the unit in which the network learns."""
+    return module(4 * inputs.reshape(len(inputs), -1))[:, 0]
 
 
 def image_network(seed: int) -> ImageNetwork:

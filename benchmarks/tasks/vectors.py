@@ -97,7 +97,7 @@ TRIALS = Trials(
             scattering,
             {rival: MAKE[rival] for rival in MOMENTA},
             FEW,
-            Sizes(10_000, 1000, 5000, Recipe(100, 1000, 3e-3)),
+            Sizes(10_000, 1000, 5000, Recipe(30, 100, 3e-3)),
         ),
     }
 )
