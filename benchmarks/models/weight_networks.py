@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -119,14 +120,15 @@ class OnGraph(nnx.Module):
 
 
 def on_graph(kind: Callable[..., nnx.Module], hidden: Sequence[int], steps: int) -> Callable[[WeightTask, int], Rival]:
-    """A network on the graph of the parameters, with a node a neuron; for so many steps, made up to whole epochs."""
+    """A network on the graph of the parameters, with a node a neuron; for at least ten epochs and so many steps."""
 
     def build(task: WeightTask, seed: int) -> Rival:
         rngs = nnx.Rngs(seed)
         network = kind(ParameterGraph(task.spec), [1, *hidden, task.outputs], out="", rngs=rngs)
         module = OnGraph(network, Standardize(task.spec, task.task.train[0]))
-        all_steps = task.task.recipe.steps(rows_of(task.task.train))
-        return Rival(module, _called(task.outputs), share=min(1.0, steps / all_steps))
+        recipe = task.task.recipe
+        epochs = max(10, math.ceil(steps / (rows_of(task.task.train) // recipe.batch)))
+        return Rival(module, _called(task.outputs), share=min(1.0, epochs / recipe.epochs))
 
     return build
 
@@ -139,6 +141,6 @@ MAKE: dict[str, Callable[[WeightTask, int], Rival]] = {
     "DWSNet": functional(DWSNet, CHANNELS),
     "NFN": functional(NFN, CHANNELS),
     "UNF": functional(UNF, CHANNELS),
-    "message passing": on_graph(MessagePassing, (WIDTH, WIDTH), 300),
-    "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH), 100),
+    "message passing": on_graph(MessagePassing, (WIDTH, WIDTH), 480),
+    "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH), 240),
 }
