@@ -9,7 +9,14 @@ ROOT = Path(__file__).parents[1]
 SECTIONS = re.split(r"^## ", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 ROWS = [re.findall(r"^\| ([^|]+) \| [^|]*\| ([^|]+) \|$", section, re.MULTILINE)[2:] for section in SECTIONS]
 TERMS = [[term for term, _ in rows] for rows in ROWS]
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/glossary.md"]
+DOCUMENTS = [
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md"),
+    *(
+        path.relative_to(ROOT).as_posix()
+        for path in sorted(ROOT.glob("benchmarks/**/*.md"))
+        if "scratch" not in path.parts
+    ),
+]
 
 
 def links(document: str) -> list[str]:
