@@ -16,7 +16,6 @@ from rich.console import Console
 
 from benchmarks.core import lines
 from benchmarks.core.harness import relative_error
-from benchmarks.core.machine import machine
 from benchmarks.core.measurement import Skip
 from benchmarks.core.report import cells
 from benchmarks.core.targets import rows
@@ -192,8 +191,7 @@ def test_a_quick_run() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(STYLE.terminal_table(BENCHMARK.title, found, list(RIVALS)))
     assert "Peers, S 1 → 1: median ms, and the ratio to equikit" in console.export_text()
-    about = {"date": "", "machine": machine(), "versions": {}, "revision": "", "seed": 0, "load_average": [0, 0]}
-    table = STYLE.markdown(about | {"quick": True, "targets": targets, "measurements": found}, RIVALS)
+    table = STYLE.markdown({"circumstances": [], "targets": targets, "measurements": found}, RIVALS)
     assert "*S 1 → 1*\n\n| case | direction | equikit | by hand |" in table  # each kind with its own rivals
     assert "*O(3) 3 → 3*\n\n| case | direction | equikit | e3nn-jax | cuEquivariance |" in table
 
