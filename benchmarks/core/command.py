@@ -103,7 +103,7 @@ def show_list(console: Console) -> int:
     for name in catalog.modules():
         benchmark = catalog.load(name)
         paper = "" if benchmark.paper is None else f" (paper:{benchmark.paper.arxiv})"
-        console.print(f"[bold]{name}[/]{paper}  {benchmark.summary}", highlight=False)
+        console.print(f"[bold]{name}[/]{paper}  {benchmark.summary}", highlight=False, soft_wrap=True)
     console.print("[bold]check[/]  compare the ratios of three small cases with the stored ones")
     return 0
 
@@ -137,11 +137,15 @@ def run_all(names: Sequence[str], options: argparse.Namespace, console: Console)
     return status
 
 
+def wide(console: Console) -> Console:
+    """A console in which tables fit where the output is a file."""
+    return console if console.is_terminal else Console(width=200)
+
+
 def finish(name: str, benchmark: Benchmark, found: list[Line], folder: Path, console: Console) -> int:
     """Write the report of a run, and print it; the status is 1 if every rival of a cell has failed."""
     whole = result(benchmark, found)
-    wide = console if console.is_terminal else Console(width=200)
-    wide.print(benchmark.style.terminal_table(benchmark.title, whole["measurements"], list(benchmark.rivals)))
+    wide(console).print(benchmark.style.terminal_table(benchmark.title, whole["measurements"], list(benchmark.rivals)))
     for target in benchmark.style.target_lines(whole):
         console.print(f"target: {target}", highlight=False, soft_wrap=True)
     (folder / f"{name}.md").write_text(pages.write(name, benchmark, found, folder), encoding="utf-8")
@@ -203,7 +207,7 @@ def diff(names: Sequence[str], folder: Path, console: Console) -> int:
             if change.relative > SMALL
         ]
         title = f"{name}: {len(body)} of {len(every)} numbers differ by more than {SMALL:.0%}"
-        console.print(rich_table(title, ["what", "stored", "run", "change"], body))
+        wide(console).print(rich_table(title, ["what", "stored", "run", "change"], body))
     if not compared:
         console.print(f"nothing to compare: {folder} has no run of a stored benchmark", highlight=False, soft_wrap=True)
         return 1
