@@ -80,8 +80,15 @@ def run(name: str, benchmark: Benchmark, plan: Plan, console: Console) -> list[L
     path, budget = plan.folder / f"{name}.jsonl", limits(benchmark, plan.quick)
     if not plan.resume and path.exists():
         path.replace(path.with_suffix(".before.jsonl"))
-    earlier = [line for line in lines.read(path) if (line["quick"], line["limits"]) == (plan.quick, budget)]
-    cells, known = chosen(benchmark, plan), lines.done(earlier)
+    names = {cell.name for cell in benchmark.cells(plan.quick)}
+
+    def complete() -> list[Line]:
+        same = (name, plan.quick, budget)
+        found = [line for line in lines.read(path) if (line["benchmark"], line["quick"], line["limits"]) == same]
+        return [line for line in found if line["cell"] in names]
+
+    earlier, cells = complete(), chosen(benchmark, plan)
+    known = lines.done(earlier)
     common = {"quick": plan.quick, "revision": machine.revision(), "machine": machine.machine()}
     common |= {"versions": machine.versions(), "limits": budget}
     with progress(name, len(cells) * len(plan.seeds), plan.folder, console) as (tell, advance):
@@ -91,18 +98,18 @@ def run(name: str, benchmark: Benchmark, plan: Plan, console: Console) -> list[L
                 advance()
             if waiting:
                 first = cells.index(waiting[0])
-                names = {cell.name for cell in cells[:first]}
-                before_first = [line for line in earlier if line["seed"] == seed and line["cell"] in names]
+                before = {cell.name for cell in cells[:first]}
+                before_first = [line for line in earlier if line["seed"] == seed and line["cell"] in before]
                 measure = started(benchmark, plan.quick, seed, tell, before_first)
             for cell in waiting:
                 tell(f"seed {seed}, {cell.name}")
-                before, date, start = machine.load_average(), machine.now(), time.perf_counter()
+                load, date, start = machine.load_average(), machine.now(), time.perf_counter()
                 records = [m.record() for m in measured(measure, cell, tell)]
                 about = {"benchmark": name, "cell": cell.name, "of": len(records), "seed": seed, "date": date}
-                about |= {"seconds": time.perf_counter() - start, "load_average": [before, machine.load_average()]}
+                about |= {"seconds": time.perf_counter() - start, "load_average": [load, machine.load_average()]}
                 lines.append(path, [about | common | record for record in records])
                 advance()
-    return [line for line in lines.read(path) if (line["quick"], line["limits"]) == (plan.quick, budget)]
+    return complete()
 
 
 def started(benchmark: Benchmark, quick: bool, seed: int, tell: Tell, earlier: list[Line]) -> Measure:

@@ -84,6 +84,16 @@ def test_only_the_named_cells_run_and_a_new_run_keeps_the_lines_of_the_one_befor
     assert {line["cell"] for line in lines.read(tmp_path / "slow.before.jsonl")} == {"task t, n 2, train"}
 
 
+def test_a_run_that_resumes_takes_no_lines_of_other_runs(tmp_path: Path) -> None:
+    plan = Plan(True, (0,), "n 1", True, tmp_path)
+    (one, *_) = run("slow", slow(0.0), plan, Console())
+    foreign = [{"benchmark": "fast"}, {"quick": False}, {"limits": {"steps": 3}}, {"cell": "task t, n 9, train"}]
+    lines.append(tmp_path / "slow.jsonl", [one | other | {"of": 1, "seed": 7} for other in foreign])
+    found = run("slow", slow(0.0), replace(plan, only=None), Console())
+    assert {line["seed"] for line in found} == {0}
+    assert len(lines.done(found)) == 4
+
+
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [
