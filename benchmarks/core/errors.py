@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.core.plot import STYLES
+from benchmarks.core.plot import STYLES, new_figure, save, tidy
 from benchmarks.core.report import circumstances, grid, label, left_out
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
@@ -95,14 +95,10 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw the root mean square errors of all cases, one panel a result, and save them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     found = rows(record for record in result["measurements"] if "scores" in record)
     directions = list(dict.fromkeys(direction for _, direction, _ in found))
     names = list(dict.fromkeys(f"{case['k']} → {case['l']}\n{case['group']}" for case, _, _ in found))
-    figure = Figure(figsize=(1.4 + 4.2 * len(directions), 3.6), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.4 + 4.2 * len(directions), 3.6)
     panels = figure.subplots(1, len(directions), squeeze=False, sharey=True)[0]
     for axes, direction in zip(panels, directions, strict=True):
         for place, rival in enumerate(rivals):
@@ -115,12 +111,9 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             )
         axes.set_yscale("log")
         axes.set_xticks(range(len(names)), names, fontsize=7)
-        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(direction, fontsize=10, loc="left")
+        tidy(axes, direction)
     panels[0].set_ylabel("error, root mean square, relative")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
-    figure.savefig(path)
+    save(figure, path, panels[0], len(rivals))
 
 
 ERRORS = Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks.core.numbers import with_spread
 from benchmarks.core.paper import Paper
-from benchmarks.core.plot import STYLES
+from benchmarks.core.plot import STYLES, new_figure, save, tidy
 from benchmarks.core.report import circumstances, grid, left_out, rich_table
 from benchmarks.core.style import Style
 
@@ -137,12 +137,8 @@ def plot(
     paper: Paper, path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str
 ) -> None:
     """Draw test errors over the number of points, log-log, one panel a task; published curves are dashed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     tasks = curves(paper, result["measurements"], rivals)
-    figure = Figure(figsize=(1.2 + 3.6 * len(tasks), 4.2), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 3.6 * len(tasks), 4.2)
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, (task, found) in zip(panels, tasks.items(), strict=True):
         style = iter(STYLES)
@@ -164,14 +160,10 @@ def plot(
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(task, fontsize=10, loc="left")
+        tidy(axes, task)
         axes.set_xlabel("points trained on")
     panels[0].set_ylabel("mean squared error on test data")
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path)
+    save(figure, path, panels[0], 4)
 
 
 def _drawn(curve: Curve) -> tuple[list[int], list[float], list[list[float]]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.core.plot import STYLES
+from benchmarks.core.plot import STYLES, new_figure, save, size_axis, tidy
 from benchmarks.core.report import circumstances, grid, left_out
 from benchmarks.core.style import Style
 from benchmarks.speed._collectives import KINDS
@@ -106,13 +106,10 @@ def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Seq
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw bytes sent and expected efficiencies over the number of devices, and save them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
+    from matplotlib.ticker import PercentFormatter
 
     records = [record for record in compiled(result["measurements"]) if record["case"][axis] > 1]
-    figure = Figure(figsize=(1.2 + 3.4 * (1 + len(MACHINES)), 3.8), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 3.4 * (1 + len(MACHINES)), 3.8)
     panels = figure.subplots(1, 1 + len(MACHINES))
     for place, rival in enumerate(rivals):
         points = [record for record in records if record["rival"] == rival]
@@ -126,20 +123,14 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     for axes, title in zip(
         panels, ["MB that a device sends", *(f"efficiency, {name}" for name in MACHINES)], strict=True
     ):
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator(counts))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(title, fontsize=10, loc="left")
+        size_axis(axes, counts)
+        tidy(axes, title)
         axes.set_xlabel(axis)
     panels[0].set_yscale("log")
     for axes in panels[1:]:
         axes.set_ylim(0, 1.05)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
-    figure.savefig(path)
+    save(figure, path, panels[0], len(rivals))
 
 
 SCALING = Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Group
 
-from benchmarks.core.plot import STYLES, log_axis
+from benchmarks.core.plot import STYLES, log_axis, new_figure, tidy
 from benchmarks.core.report import circumstances, costs, duration, grid, label, left_out, rich_table, times_as_long
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
@@ -97,13 +97,9 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw ratios to the network alone, a panel a case: full marks forward, hollow ones with gradients."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     cases = by_case(result["measurements"])
     counts = [len(of[DIRECTIONS[0]]) for _, of in cases]
-    figure = Figure(figsize=(7.5, 1.0 * len(cases) + 0.27 * sum(counts)), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 1.0 * len(cases) + 0.27 * sum(counts))
     panels = figure.subplots(len(cases), 1, squeeze=False, sharex=True, height_ratios=counts)[:, 0]
     for axes, (case, of) in zip(panels, cases, strict=True):
         names = list(of[DIRECTIONS[0]])
@@ -117,9 +113,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         log_axis(axes)
-        axes.grid(True, axis="x", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(label(case), fontsize=10, loc="left")
+        tidy(axes, label(case), axis="x")
     panels[-1].set_xlabel(f"times as long as {BARE}")
     figure.savefig(path)
 
