@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Group
 
+from benchmarks.core.bounds import check_targets, number as digits
 from benchmarks.core.numbers import with_spread
 from benchmarks.core.plot import STYLES, log_axis, new_figure, tidy
 from benchmarks.core.report import circumstances, grid, left_out, rich_table
-from benchmarks.core.scores import check_targets, number as digits
 from benchmarks.core.style import Style
 
 WHOLE = (

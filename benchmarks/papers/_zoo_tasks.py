@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.core.benchmark import Cell, Measure, Tell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes
 from benchmarks.core.trained import measured
 from benchmarks.data.weight_tasks import make

@@ -10,7 +10,7 @@ from typing import Any
 from rich.markdown import Markdown
 
 from benchmarks.core.plot import STYLES, new_figure, save
-from benchmarks.core.report import circumstances, duration, grid, label, left_out
+from benchmarks.core.report import duration, grid, label, page
 from benchmarks.core.style import Style
 
 Record = Mapping[str, Any]
@@ -106,10 +106,7 @@ def _tables(records: Sequence[Record]) -> list[str]:
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """Write the results as Markdown."""
-    records = result["measurements"]
-    lines = [circumstances(result), "", *_tables(records)]
-    lines += ["", "Targets:", "", *(f"- {line}" for line in target_lines(result))]
-    return "\n".join([*lines, *left_out(records)]) + "\n"
+    return page(result, _tables(result["measurements"]), target_lines(result))
 
 
 def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:

@@ -10,9 +10,9 @@ from typing import Any
 from rich.markdown import Markdown
 
 from benchmarks.core.plot import STYLES, new_figure, size_axis, spaced, tidy
-from benchmarks.core.power_law import Exponent, exponent
-from benchmarks.core.report import circumstances, grid, label, left_out
+from benchmarks.core.report import grid, label, page
 from benchmarks.core.style import Style
+from benchmarks.speed._power_law import Exponent, exponent
 
 Record = Mapping[str, Any]
 
@@ -128,9 +128,7 @@ def _tables(records: Sequence[Record]) -> list[str]:
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
-    lines = [circumstances(result), "", *_tables(result["measurements"]), "", "Targets:", ""]
-    lines += [f"- {line}" for line in target_lines(result)]
-    return "\n".join([*lines, *left_out(result["measurements"])]) + "\n"
+    return page(result, _tables(result["measurements"]), target_lines(result))
 
 
 def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Group
 
 from benchmarks.core.plot import STYLES, log_axis, new_figure, tidy
-from benchmarks.core.report import circumstances, costs, duration, grid, label, left_out, rich_table, times_as_long
+from benchmarks.core.report import costs, duration, grid, label, page, rich_table, times_as_long
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
 
@@ -87,12 +87,10 @@ def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Seq
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
-    records = result["measurements"]
-    text = [circumstances(result), "", f"Median ms of a call, and how many times as long as {BARE}; compilation:", ""]
-    for case, of in by_case(records):
-        text += [f"*{label(case)}*", "", *grid(*table(of), 1), ""]
-    text += ["Targets:", "", *([f"- {line}" for line in lines(result)] or ["- none of their cases was run"])]
-    return "\n".join([*text, *left_out(records)]) + "\n"
+    tables = [f"Median ms of a call, and how many times as long as {BARE}; compilation:"]
+    for case, of in by_case(result["measurements"]):
+        tables += ["", f"*{label(case)}*", "", *grid(*table(of), 1)]
+    return page(result, tables, lines(result))
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:

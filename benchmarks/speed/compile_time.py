@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.folders import ROOT
 from benchmarks.core.measurement import Measurement, Skip
-from benchmarks.core.values import AtMost, values
+from benchmarks.speed._values_report import AtMost, values
 
 BEFORE = "abedac0"
 RIVALS: dict[str, str] = {"now": "this version", "before": f"equikit at {BEFORE}"}

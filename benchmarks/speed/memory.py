@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.values import AtMost, values
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, footprint
+from benchmarks.speed._values_report import AtMost, values
 
 RIVALS: dict[str, str] = {
     "whole": "no options: the batch at once, or in parts where it is large and no gradient is taken",

@@ -15,11 +15,11 @@ from flax import nnx
 
 from benchmarks.core import command, task as _task, trained as _trained
 from benchmarks.core.benchmark import Benchmark, Cell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Fitted, Recipe, fit, predict
 from benchmarks.core.folders import RESULTS
 from benchmarks.core.lines import read
 from benchmarks.core.measurement import Skip
-from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes, Task
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trained import Rival, difference, outputs, recipe, scores, train

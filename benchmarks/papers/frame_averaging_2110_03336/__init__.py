@@ -6,9 +6,9 @@ from pathlib import Path
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement, Skip
-from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.core.plot import STYLES, new_figure, save, tidy
-from benchmarks.core.report import circumstances, grid, label, left_out
+from benchmarks.core.report import grid, label, page, rich_table
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
 
@@ -73,24 +73,14 @@ def _body(records: Sequence[Mapping[str, Any]], rivals: Iterable[str]) -> list[l
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
     """The errors as a rich table."""
-    table = Table(title=f"{title}: root mean square / largest", title_justify="left")
-    table.add_column("case", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    for rival in rivals:
-        table.add_column(rival, justify="right")
-    for row in _body(records, rivals):
-        table.add_row(*row)
-    return table
+    return rich_table(f"{title}: root mean square / largest", ["case", "what", *rivals], _body(records, rivals))
 
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown: errors, and targets."""
-    records = result["measurements"]
-    lines = [circumstances(result), "", "Root of the mean square of the error / largest error, both relative:", ""]
-    lines += grid(["case", "what", *rivals], _body(records, rivals), 2)
-    lines += ["", "Targets, for the root of the mean square:", ""]
-    lines += [f"- {line}" for line in target_lines(result)]
-    return "\n".join([*lines, *left_out(records)]) + "\n"
+    table = grid(["case", "what", *rivals], _body(result["measurements"], rivals), 2)
+    tables = ["Root of the mean square of the error / largest error, both relative:", "", *table]
+    return page(result, tables, target_lines(result), "Targets, for the root of the mean square:")
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.markdown import Markdown
 
 from benchmarks.core.plot import STYLES, log_axis, new_figure, save, tidy
-from benchmarks.core.report import circumstances, grid, label, left_out
+from benchmarks.core.report import grid, label, page
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
 
@@ -97,9 +97,7 @@ def values(unit: str) -> Style:
     """The style of numbers of a unit."""
 
     def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-        lines = [circumstances(result), "", f"{unit}:", "", *table(result["measurements"], rivals), "", "Targets:", ""]
-        lines += [f"- {line}" for line in target_lines(result)]
-        return "\n".join([*lines, *left_out(result["measurements"])]) + "\n"
+        return page(result, [f"{unit}:", "", *table(result["measurements"], rivals)], target_lines(result))
 
     def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
         return Markdown("\n".join([f"**{title}**: {unit}", "", *table(records, rivals)]))

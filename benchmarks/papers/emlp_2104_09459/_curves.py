@@ -11,49 +11,12 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.core.bounds import check_targets, number
 from benchmarks.core.numbers import with_spread
 from benchmarks.core.paper import Paper
 from benchmarks.core.plot import STYLES, new_figure, save, tidy
-from benchmarks.core.report import circumstances, grid, left_out, rich_table
+from benchmarks.core.report import grid, page, rich_table
 from benchmarks.core.style import Style
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A claim: in this case the score of `rival` is at most `most`."""
-
-    rival: str
-    case: Mapping[str, Any]
-    score: str
-    most: float
-
-
-def check_targets(targets: Iterable[Bound], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The scores of the targets whose cases were run."""
-    found = []
-    for target in targets:
-        for record in records:
-            if record["rival"] != target.rival or target.case.items() - record["case"].items():
-                continue
-            value = record.get("scores", {}).get(target.score)
-            found.append(
-                {
-                    "rival": target.rival,
-                    "case": record["case"],
-                    "score": target.score,
-                    "wanted": target.most,
-                    "value": value,
-                    "met": value is not None and value <= target.most,
-                }
-            )
-    return found
-
-
-def number(value: float | None) -> str:
-    """A score with two digits."""
-    if value is None:
-        return "–"
-    return f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
@@ -126,11 +89,8 @@ def terminal_table(paper: Paper, title: str, records: Sequence[Mapping[str, Any]
 
 def markdown(paper: Paper, result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown: errors over points, targets, and what was left out."""
-    records = result["measurements"]
-    lines = [circumstances(result), "", "Mean squared error on test data, by points trained on:", ""]
-    lines += [*grid(*_body(paper, records, rivals), 2), "", "Targets:", ""]
-    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
-    return "\n".join([*lines, *left_out(records)]) + "\n"
+    table = grid(*_body(paper, result["measurements"], rivals), 2)
+    return page(result, ["Mean squared error on test data, by points trained on:", "", *table], target_lines(result))
 
 
 def plot(
