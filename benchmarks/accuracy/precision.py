@@ -118,6 +118,5 @@ BENCHMARK = Benchmark(
     start=start,
     targets=TARGETS,
     style=ERRORS,
-    axis="group",
     timed=False,
 )

@@ -269,5 +269,4 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=TARGETS,
     style=STYLE,
-    panel=("group",),
 )

@@ -120,5 +120,4 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=TARGETS,
     style=values("seconds of the processor to trace and compile"),
-    axis="size",
 )

@@ -151,7 +151,6 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=BOUNDS,
     style=STYLE,
-    panel=("group",),
 )
 
 

@@ -79,7 +79,6 @@ BENCHMARK = Benchmark(
     start=start,
     targets=TARGETS,
     style=TRAINED,
-    axis="task",
     seeds=5,
     timed=False,
 )

@@ -112,8 +112,6 @@ BENCHMARK = Benchmark(
     limits=TRIALS.limits,
     targets=TARGETS,
     style=TRAINED,
-    panel=("task",),
-    axis="task",
     seeds=5,
     timed=False,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from rich.console import Console
 
 from benchmarks.core import command, task as _task, trained as _trained
 from benchmarks.core.benchmark import Benchmark, Cell
@@ -20,6 +22,7 @@ from benchmarks.core.fitting import Fitted, Recipe, fit, predict
 from benchmarks.core.folders import RESULTS
 from benchmarks.core.lines import read
 from benchmarks.core.measurement import Skip
+from benchmarks.core.runner import Plan, run
 from benchmarks.core.task import Sizes, Task
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trained import Rival, difference, outputs, recipe, scores, train
@@ -294,16 +297,16 @@ def test_sorted_clouds_do_not_depend_on_the_order_of_points(tmp_path: Path, monk
     np.testing.assert_array_equal(found["as drawn"], found["moved"])
 
 
-def test_what_cannot_be_made_is_skipped() -> None:
+def test_what_cannot_be_made_is_skipped(tmp_path: Path) -> None:
     def refuse(sizes: Sizes, seed: int) -> Task:
         raise Skip("scikit-learn is not installed")
 
     trials = Trials({"digits": Trial(refuse, {"bare": bare, "augmented": augmented}, SMALL, SMALL, copies=2)})
-    measure = trials.start(True, 0, lambda text: None)
-    cells = trials.cells(True)
-    assert [cell.case for cell in cells] == [{"task": "digits", "train": 80}] * 2
-    assert [(m.rival, m.status, m.reason, m.case) for cell in cells for m in measure(cell)] == [
-        (rival, "skipped", "scikit-learn is not installed", cells[0].case) for rival in ("bare", "augmented")
+    benchmark = replace(vectors.BENCHMARK, cells=trials.cells, start=trials.start, limits=trials.limits)
+    found = run("digits", benchmark, Plan(True, (0,), None, False, tmp_path), Console())
+    case = {"task": "digits", "train": 80}
+    assert [(line["rival"], line["status"], line["reason"], line["case"]) for line in found] == [
+        (rival, "skipped", "scikit-learn is not installed", case) for rival in ("bare", "augmented")
     ]
 
 

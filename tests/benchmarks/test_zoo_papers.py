@@ -112,11 +112,11 @@ def test_rivals_give_one_number_a_network(rival: str, monkeypatch, tmp_path: Pat
 
 def test_a_cell_gives_the_same_without_the_cells_before_it(monkeypatch, tmp_path: Path) -> None:
     small(monkeypatch, tmp_path)
-    cells = _zoo_tasks.cells(_zoo_tasks.Budget({"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))}))
-    cells = [cell for cell in cells if cell.rivals[0] in ("flat", "statistics")]
-    measure = _zoo_tasks.start(0, quiet)
+    papers = _zoo_tasks.Zoos({"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))})
+    cells = [cell for cell in papers.cells(False) if cell.rivals[0] in ("flat", "statistics")]
+    measure = papers.start(False, 0, quiet)
     *_, last = [m for cell in cells for m in measure(cell)]
-    (alone,) = _zoo_tasks.start(0, quiet)(cells[-1])
+    (alone,) = papers.start(False, 0, quiet)(cells[-1])
     assert (last.rival, last.case) == ("statistics", {"task": "perceptrons", "train": 12})
     assert last.scores is not None
     assert alone.scores is not None
