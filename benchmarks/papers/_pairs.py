@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from benchmarks.core.plot import STYLES, new_figure, tidy
 from benchmarks.core.task_report import TRAINED, by_task
 from benchmarks.data.digits import Digits
 from benchmarks.data.mnist import mnist
+from benchmarks.models.networks import Perceptron
 from equikit.weightspace import barrier, interpolate
 
 HIDDEN, CLASSES, PIXELS, POINTS = 3, 10, 784, 25
@@ -62,16 +62,9 @@ def widths_of(width: int) -> list[int]:
     return [PIXELS, *[width] * HIDDEN, CLASSES]
 
 
-class Network(nnx.Module):
+def network(width: int, seed: int) -> Perceptron:
     """784 pixels to ten scores, with three hidden layers and ReLU."""
-
-    def __init__(self, width: int, rngs: nnx.Rngs) -> None:
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(widths_of(width))])
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in self.layers[:-1]:
-            x = jax.nn.relu(layer(x))
-        return self.layers[-1](x)
+    return Perceptron(widths_of(width), nnx.Rngs(seed), jax.nn.relu)
 
 
 @dataclass(frozen=True)

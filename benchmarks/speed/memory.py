@@ -67,8 +67,8 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
             tell(f"compile {rival}")
             m = Measurement(dict(cell.case), cell.direction, rival)
             found = footprint(cell.given, cell.direction, method="factored", **options[rival])
-            m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
-            m.peak_bytes, m.scores = found.total, {"value": found.ratio}
+            found.write(m)
+            m.scores = {"value": found.ratio}
             measurements.append(m)
         return measurements
 

@@ -30,7 +30,7 @@ def quiet(text: str) -> None:
 
 
 def untrained(width: int = 6) -> pairs.Pair:
-    parts = [nnx.split(pairs.Network(width, nnx.Rngs(seed)), nnx.Param, ...) for seed in range(2)]
+    parts = [nnx.split(pairs.network(width, seed), nnx.Param, ...) for seed in range(2)]
     (static, one, *rest), (_, two, *_) = parts
     return pairs.Pair(static, rest, (one, two), 0.0)
 
