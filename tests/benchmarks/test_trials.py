@@ -321,19 +321,6 @@ def test_a_cell_measures_the_same_alone_and_after_others() -> None:
     assert scored(cells) == scored(cells[1:])
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.title)
-def test_every_cell_has_a_name_of_its_own_and_rivals_that_are_described(benchmark: Benchmark) -> None:
-    for quick in (True, False):
-        cells = benchmark.cells(quick)
-        assert len({cell.name for cell in cells}) == len(cells)
-        assert {rival for cell in cells for rival in cell.rivals} == set(benchmark.rivals)
-    known = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
-    assert all((target.case["task"], target.rival) in known for target in benchmark.targets)
-    if benchmark.paper is not None:
-        claims = benchmark.paper.claims
-        assert {(claim.task, rival) for claim in claims for rival in (claim.better, claim.than)} <= known
-
-
 @pytest.mark.parametrize("module", MODULES)
 def test_stored_lines_are_of_cells_that_there_are(module: ModuleType) -> None:
     stored = read(RESULTS / f"{module.__name__.rsplit('.', 1)[-1]}.jsonl")

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.core import catalog, command, lines
+from benchmarks.core import catalog, command
 from benchmarks.core.benchmark import Cell
 from benchmarks.core.cache import cached
 from benchmarks.core.fitting import Recipe
-from benchmarks.core.folders import RESULTS
 from benchmarks.core.task import Sizes, Task
 from benchmarks.data import weight_tasks as tasks, zoos
 from benchmarks.models.weight_networks import MAKE, statistics
@@ -155,22 +154,3 @@ def test_it_runs_and_reports(monkeypatch, tmp_path: Path) -> None:
     assert "*perceptrons*" in text
     assert "| statistics |" in text
     assert (tmp_path / "nfn_2302_14040.png").stat().st_size > 1000
-
-
-@pytest.mark.parametrize("name", PAPERS)
-def test_all_that_a_paper_names_is_measured(name: str) -> None:
-    benchmark = catalog.load(name)
-    measured = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
-    assert {rival for _, rival in measured} <= set(benchmark.rivals)
-    assert len({cell.name for cell in benchmark.cells(False)}) == len(benchmark.cells(False))
-    assert {(target.case["task"], target.rival) for target in benchmark.targets} <= measured
-    assert benchmark.paper is not None
-    assert {(one.task, one.rival) for one in benchmark.paper.published} <= measured
-    assert {(one.task, rival) for one in benchmark.paper.claims for rival in (one.better, one.than)} <= measured
-    scores = {
-        (line["case"]["task"], line["rival"], score)
-        for line in lines.read(RESULTS / f"{name}.jsonl")
-        for score in line["scores"]
-    }
-    assert {one.key for one in benchmark.paper.published} <= scores
-    assert {(c.task, r, c.score) for c in benchmark.paper.claims for r in (c.better, c.than)} <= scores
