@@ -11,6 +11,7 @@ from rich.table import Table
 
 from benchmarks.accuracy._hard_errors import KINDS
 from benchmarks.core.measurement import Measurement
+from benchmarks.core.plot import new_figure
 from benchmarks.core.report import circumstances, grid, left_out, rich_table
 from benchmarks.core.style import Style
 
@@ -185,17 +186,13 @@ def _color(scores: Mapping[str, float]) -> tuple[float, ...]:
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw a map of methods and families, one panel for each dtype and what is compared, and save it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     records = [r for r in counted(result["measurements"]) if r["direction"] != "doubt"]
     families = list(dict.fromkeys(r["case"]["family"] for r in records))
     names = [rival for rival in rivals if any(r["rival"] == rival for r in records)]
     panels = list(dict.fromkeys((r["case"]["dtype"], r["direction"]) for r in records))
-    figure = Figure(figsize=(3 + 0.34 * len(families), 1.6 + (0.6 + 0.26 * len(names)) * len(panels)), dpi=130)
-    figure.set_layout_engine("constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3 + 0.34 * len(families), 1.6 + (0.6 + 0.26 * len(names)) * len(panels))
     grids = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (dtype, way) in zip(grids, panels, strict=True):
         colors = [[(0.93, 0.93, 0.93)] * len(families) for _ in names]

@@ -172,7 +172,6 @@ BENCHMARK = Benchmark(
     start=start,
     targets=TARGETS,
     style=COUNTS,
-    axis="family",
     timed=False,
 )
 

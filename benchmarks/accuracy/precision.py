@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.accuracy._precision_report import ERRORS, Most
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
-from benchmarks.core.errors import ERRORS, Most
 from benchmarks.core.measurement import Measurement
 from benchmarks.speed._layers import LayerCase, Weights, function
 
@@ -118,6 +118,5 @@ BENCHMARK = Benchmark(
     start=start,
     targets=TARGETS,
     style=ERRORS,
-    axis="group",
     timed=False,
 )

@@ -198,11 +198,7 @@ def diff(names: Sequence[str], folder: Path, console: Console) -> int:
         compared += 1
         every = changes(joined(old), joined(new))
         body = [
-            [
-                change.where,
-                *("–" if n is None else f"{n:.4g}" for n in (change.before, change.after)),
-                f"{change.relative:.0%}",
-            ]
+            [change.where, _digits(change.before), _digits(change.after), f"{change.relative:.0%}"]
             for change in every
             if change.relative > SMALL
         ]

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.core.measurement import Measurement, Skip, TooSlow, time_limit
+from benchmarks.core.measurement import Measurement, Skip, TooSlow, one_line, time_limit
 
 GIB = 2**30
 
@@ -127,8 +127,7 @@ def recorded(m: Measurement) -> Iterator[None]:
         m.status, m.reason = "differs", str(reason)
         m.trace_seconds = m.compile_seconds = None  # of another computation
     except Exception as error:
-        first, *_ = str(error).strip().splitlines() or [""]
-        m.status, m.reason = "failed", ": ".join(part for part in (type(error).__name__, first) if part)
+        m.status, m.reason = "failed", one_line(error)
     m.times = []
 
 

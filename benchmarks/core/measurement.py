@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import statistics
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -73,9 +73,10 @@ class Measurement:
             self.lower_quartile, self.upper_quartile = (float(q) for q in np.quantile(self.times, [0.25, 0.75]))
 
 
-def skipped(case: dict[str, Any], rivals: Iterable[str], reason: Skip) -> list[Measurement]:
-    """Return the measurements of rivals that cannot be trained on a task."""
-    return [Measurement(dict(case), "train", rival, "skipped", str(reason)) for rival in rivals]
+def one_line(error: BaseException) -> str:
+    """The class of an error, and the first line of its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 @contextmanager

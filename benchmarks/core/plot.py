@@ -1,4 +1,4 @@
-"""The plot of a benchmark: time over size, one panel a layer and direction."""
+"""What all plots share, and the plot of times over sizes: one panel for each layer and direction."""
 
 from __future__ import annotations
 
@@ -27,6 +27,39 @@ MOST_COLUMNS = 4
 """Panels side by side; more stand below them."""
 
 
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure, in inches, that is drawn without a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Any, title: str, size: int = 10, **lines: Any) -> None:
+    """Draw a light grid, remove the upper and the right border, and write the title on the left."""
+    axes.grid(True, color="#dddddd", linewidth=0.7, **lines)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=size, loc="left")
+
+
+def save(figure: Any, path: Path, axes: Any, columns: int) -> None:
+    """Save a figure, with the legend of one of its panels below."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
+    figure.savefig(path)
+
+
+def size_axis(axes: Any, sizes: Sequence[float], base: int = 2) -> None:
+    """Make the x-axis logarithmic, with a label at every size."""
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+    axes.set_xscale("log", base=base)
+    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+
+
 def log_axis(axes: Any) -> None:
     """Make the x-axis logarithmic, with labels at 1, 2 and 5 times powers of ten, which do not overlap."""
     from matplotlib.ticker import LogLocator, NullLocator
@@ -38,7 +71,7 @@ def log_axis(axes: Any) -> None:
 
 
 def spaced(sizes: Sequence[float]) -> list[float]:
-    """Those of many sizes whose labels do not overlap."""
+    """Select sizes whose labels do not overlap."""
     if len(sizes) <= 8:
         return list(sizes)
     found = [sizes[0]]
@@ -53,15 +86,11 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
 
     Args:
         path: of the PNG file.
-        result: as it goes into the JSON file.
+        result: see `benchmarks.core.results.result`.
         rivals: names, in the order of the legend; the first is drawn on top.
-        panel: the entries of a case that settle its panel.
+        panel: the entries of a case that determine its panel.
         axis: the entry of a case on the horizontal axis.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
-
     points: dict[tuple[str, tuple[Any, ...]], dict[str, list[tuple[float, ...]]]] = {}
     for record in result["measurements"]:
         lines = points.setdefault((record["direction"], tuple(record["case"][key] for key in panel)), {})
@@ -75,12 +104,11 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     columns = list(dict.fromkeys(where for _, where in shown))
     wide = min(len(columns), MOST_COLUMNS)
     rows = -(-len(columns) // wide) * len(directions)
-    figure = Figure(figsize=(1.2 + 3.6 * wide, 0.9 + 3.1 * rows), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 3.6 * wide, 0.9 + 3.1 * rows)
     grid = figure.subplots(rows, wide, squeeze=False)
     for unused in grid.flat:
         unused.set_visible(False)
-    handles: tuple[list[Any], list[Any]] = [], []
+    labeled = grid[0][0]
     for i, direction in enumerate(directions):
         for j, where in enumerate(columns):
             axes = grid[j // wide * len(directions) + i][j % wide]
@@ -110,23 +138,17 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                 axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
                 if len(x) == 1:  # no area to fill
                     axes.vlines(x, low, high, color=color, linewidth=1.4)
-            axes.set_xscale("log", base=2)
+            size_axis(axes, sizes)
             axes.set_yscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(sizes))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(ScalarFormatter())
-            axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-            axes.spines[["top", "right"]].set_visible(False)
             case = dict(zip(panel, where, strict=True))
             name = f"{case.pop('k')} → {case.pop('l')}" if "k" in case else case.pop("layer", "")
             rest = ", ".join(f"{key} {value}" for key, value in case.items())
-            axes.set_title(f"{name}, {direction}" if name else direction, fontsize=9, loc="left")
+            tidy(axes, f"{name}, {direction}" if name else direction, 9)
             axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
             if lowest:
                 axes.set_xlabel(axis)
             if j % wide == 0:
                 axes.set_ylabel("ms a call, median and quartiles")
-            handles = axes.get_legend_handles_labels()  # the same in every panel
+            labeled = axes  # the legend is the same in every panel
     each = min(len(rivals), 2 * wide if len(rivals) > 8 else len(rivals))
-    figure.legend(*handles, loc="outside lower center", ncols=max(each, 1), frameon=False)
-    figure.savefig(path)
+    save(figure, path, labeled, max(each, 1))

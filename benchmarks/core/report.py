@@ -1,17 +1,16 @@
-"""Results as JSON, as a table in the terminal, and as Markdown that is pasted into the README."""
+"""Times as tables in the terminal and as Markdown, and the parts that all reports share."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 
-from benchmarks.core.lines import rounded
 from benchmarks.core.targets import Row, rows, value
+
+NONE_RUN = "- none of their cases was run"
 
 
 def duration(seconds: float | None) -> str:
@@ -144,6 +143,13 @@ def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
     return ["", "Not measured, or not in full:", "", *(f"- {text} ({'; '.join(at)})" for text, at in notes.items())]
 
 
+def page(result: Mapping[str, Any], tables: Iterable[str], sentences: Iterable[str], title: str = "Targets:") -> str:
+    """Return a report as Markdown: circumstances, tables, a sentence for each target, and what was not measured."""
+    said = [f"- {line}" for line in sentences] or [NONE_RUN]
+    lines = [circumstances(result), "", *tables, "", title, "", *said, *left_out(result["measurements"])]
+    return "\n".join(lines) + "\n"
+
+
 def costs(record: Mapping[str, Any] | None) -> str:
     """Seconds to trace and compile, and the memory that XLA allots."""
     if not record or "compile_seconds" not in record or "peak_bytes" not in record:
@@ -171,15 +177,9 @@ def markdown(
     about = f"Median ms of a call, and how many times as long as {first}, in bold where a rival is faster:"
     lines = [circumstances(result), "", about, ""]
     lines += [*each(lambda by_rival, names: cells(by_rival, names, yardsticks)), "Targets:", ""]
-    lines += [f"- {line}" for line in sentences(result)] or ["- none of their cases was run"]
+    lines += [f"- {line}" for line in sentences(result)] or [NONE_RUN]
     if any("compile_seconds" in record for record in measurements):
         lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
         lines += each(lambda by_rival, names: [costs(by_rival.get(name)) for name in names])[:-1]
     lines += left_out(measurements)
     return "\n".join(lines) + "\n"
-
-
-def write_json(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result, numbers to six digits."""
-
-    path.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -61,7 +61,6 @@ def result(benchmark: Benchmark, lines: Sequence[Line]) -> dict[str, Any]:
     """Return records, targets, the summary if the style has one, and the circumstances."""
     records = joined(lines)
     found: dict[str, Any] = {
-        "quick": any(line["quick"] for line in lines),
         "circumstances": circumstances(lines),
         "measurements": records,
         "targets": benchmark.style.check_targets(benchmark.targets, records),

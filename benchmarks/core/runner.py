@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from benchmarks.core import lines, machine
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.lines import Line
-from benchmarks.core.measurement import Measurement, Skip
+from benchmarks.core.measurement import Measurement, Skip, one_line
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,6 @@ def chosen(benchmark: Benchmark, plan: Plan) -> list[Cell]:
 def gaps(cell: Cell, status: str, reason: str) -> list[Measurement]:
     """Return the records of a cell that was not measured."""
     return [Measurement(dict(cell.case), cell.direction, rival, status, reason) for rival in cell.rivals]
-
-
-def one_line(error: BaseException) -> str:
-    """The class of an error, and the first line of its text."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def measured(measure: Measure, cell: Cell, tell: Tell) -> list[Measurement]:

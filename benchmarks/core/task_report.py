@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Group
 
+from benchmarks.core.bounds import check_targets, number as digits
 from benchmarks.core.numbers import with_spread
-from benchmarks.core.plot import STYLES, log_axis
+from benchmarks.core.plot import STYLES, log_axis, new_figure, tidy
 from benchmarks.core.report import circumstances, grid, left_out, rich_table
-from benchmarks.core.scores import check_targets, number as digits
 from benchmarks.core.style import Style
 
 WHOLE = (
@@ -85,17 +85,13 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot the errors, a panel per task: full marks as sampled, hollow ones moved; below them losses over steps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     every = by_task(result["measurements"])
     tasks = {task: of for task, of in every.items() if _errors(of)}
     curves = {task: found for task, of in every.items() if (found := _curves(of))}
     names = list(rivals)
     rivals = [rival for rival in rivals if any(rival in _errors(of) for of in tasks.values())]
     heights = [0.9 + 0.3 * len(rivals), *([2.6] if curves else [])]
-    figure = Figure(figsize=(1.6 + 2.7 * len(tasks), sum(heights)), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.6 + 2.7 * len(tasks), sum(heights))
     upper, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     panels = upper.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
     for axes, (task, of) in zip(panels, tasks.items(), strict=False):
@@ -108,9 +104,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                 axes.errorbar(errors[name], row, xerr=spread, fmt=marker, color=color, capsize=2, **look)
         log_axis(axes)
         axes.tick_params(axis="x", labelsize=8)
-        axes.grid(True, axis="both", which="major", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(task, fontsize=10, loc="left")
+        tidy(axes, task)
         axes.set_xlabel("error")
     panels[0].set_yticks(range(len(rivals)), rivals)
     panels[0].set_ylim(max(len(rivals), 1) - 0.5, -0.5)
@@ -128,9 +122,7 @@ def _draw_curves(
             color, marker = STYLES[names.index(rival) % len(STYLES)]
             axes.plot([*losses], [*losses.values()], marker=marker, color=color, markersize=5, label=rival)
         axes.set_yscale("log")
-        axes.grid(True, which="both", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(task, fontsize=10, loc="left")
+        tidy(axes, task, which="both")
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
         axes.legend(fontsize=8, frameon=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.core.benchmark import Cell, Measure, Tell
-from benchmarks.core.measurement import Measurement, Skip, skipped
+from benchmarks.core.measurement import Measurement
 from benchmarks.core.task import Sizes, Task
 from benchmarks.core.trained import Rival, measured
 
@@ -72,10 +72,7 @@ class Trials:
 
         def measure(cell: Cell) -> list[Measurement]:
             name, (rival,) = cell.case["task"], cell.rivals
-            try:
-                data = task(name)
-            except Skip as reason:
-                return skipped(dict(cell.case), cell.rivals, reason)
+            data = task(name)
             tell(f"{name}: {rival}, compile")
             made = self.of[name].rivals[rival](name, seed)
             m = Measurement(dict(cell.case), "train", rival)

@@ -143,15 +143,3 @@ def cached(
     rule = Simulation() if rule is None else rule
     settings = {"count": count, "seed": seed, **asdict(rule)}
     return Systems(**keep(folder, "particles", settings, lambda: vars(simulate(count, seed, rule, progress))))
-
-
-def extrapolation_errors(systems: Systems, times: tuple[float, ...]) -> tuple[float, ...]:
-    """Mean squared errors, over all coordinates, of x + t v, for some times t."""
-    return tuple(float(np.mean((systems.positions + t * systems.velocities - systems.targets) ** 2)) for t in times)
-
-
-def best_extrapolation(systems: Systems) -> tuple[float, float]:
-    """The time t for which x + t v comes closest to the targets, and its mean squared error."""
-    gap = systems.targets.astype(np.float64) - systems.positions
-    time = float(np.sum(gap * systems.velocities) / np.sum(systems.velocities.astype(np.float64) ** 2))
-    return time, extrapolation_errors(systems, (time,))[0]

@@ -40,11 +40,6 @@ class Vectors:
             targets = np.einsum("bij,bjk,blk->bil", elements, targets, elements)
         return Vectors(self.scalars, vectors.astype(np.float32), targets.astype(np.float32))
 
-    @property
-    def variance(self) -> float:
-        """The mean squared error of the best constant for all entries of all targets."""
-        return float(np.var(self.targets, dtype=np.float64))
-
 
 def vectors(name: str, count: int, seed: int) -> Vectors:
     """Sample rows of a task of `data.emlp`: "inertia" or "scattering", neither shifted nor scaled."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from flax import nnx
 
 from benchmarks.core.benchmark import Tell
 from benchmarks.core.fitting import Recipe, fit
-from benchmarks.core.plot import STYLES
+from benchmarks.core.plot import STYLES, new_figure, tidy
 from benchmarks.core.task_report import TRAINED, by_task
 from benchmarks.data.digits import Digits
 from benchmarks.data.mnist import mnist
+from benchmarks.models.networks import Perceptron
 from equikit.weightspace import barrier, interpolate
 
 HIDDEN, CLASSES, PIXELS, POINTS = 3, 10, 784, 25
@@ -62,16 +62,9 @@ def widths_of(width: int) -> list[int]:
     return [PIXELS, *[width] * HIDDEN, CLASSES]
 
 
-class Network(nnx.Module):
+def network(width: int, seed: int) -> Perceptron:
     """784 pixels to ten scores, with three hidden layers and ReLU."""
-
-    def __init__(self, width: int, rngs: nnx.Rngs) -> None:
-        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(widths_of(width))])
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in self.layers[:-1]:
-            x = jax.nn.relu(layer(x))
-        return self.layers[-1](x)
+    return Perceptron(widths_of(width), nnx.Rngs(seed), jax.nn.relu)
 
 
 @dataclass(frozen=True)
@@ -159,12 +152,8 @@ def tabulated(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot losses over the line, a panel per task, as figure 2 of Git Re-Basin: test images full, training dashed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     tasks = by_task(record for record in result["measurements"] if lines_of(record, "scores"))
-    figure = Figure(figsize=(1.4 + 2.9 * len(tasks), 4.2), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.4 + 2.9 * len(tasks), 4.2)
     panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
     drawn: dict[str, Any] = {}
     for axes, (name, of) in zip(panels, tasks.items(), strict=False):
@@ -179,10 +168,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                 if part in spreads and not dashed:
                     wide = np.array([*spreads[part].values()])
                     axes.fill_between(places, values - wide, values + wide, color=color, alpha=0.15, linewidth=0)
-        axes.set_title(name, fontsize=10, loc="left")
         axes.set_xticks([0, 0.5, 1], ["one", "λ = ½", "the other"])
-        axes.grid(True, color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes, name)
     panels[0].set_ylabel("loss; dashed: training images")
     panels[0].set_ylim(bottom=0)
     figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=2 * len(panels), frameon=False)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.core.benchmark import Cell, Measure, Tell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes
 from benchmarks.core.trained import measured
+from benchmarks.core.trials import Budget
 from benchmarks.data.weight_tasks import make
 from benchmarks.models.weight_networks import MAKE
 
@@ -31,17 +32,6 @@ EQUIVARIANT = ("DWSNet", "NFN", "UNF", "message passing", "transformer")
 QUICK = Sizes(32, 0, 16, Recipe(2, 16, 1e-3))
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Networks and epochs of each task."""
-
-    sizes: Mapping[str, Sizes]
-
-    def quick(self) -> Budget:
-        """The same tasks with a few networks and steps."""
-        return Budget(dict.fromkeys(self.sizes, QUICK))
-
-
 def rivals(task: str) -> list[str]:
     """Return those that are trained on a task."""
     return [rival for rival in MAKE if task in SHORT or rival != "transformer"]
@@ -57,25 +47,34 @@ def bounds(most: Mapping[str, float]) -> tuple[Bound, ...]:
     )
 
 
-def cells(budget: Budget) -> list[Cell]:
-    """One for each task and rival."""
-    return [
-        Cell({"task": task, "train": sizes.train}, "train", (rival,), sizes)
-        for task, sizes in budget.sizes.items()
-        for rival in rivals(task)
-    ]
+@dataclass(frozen=True)
+class Zoos:
+    """The tasks of a paper: networks and epochs of a complete run, by name."""
 
+    sizes: Mapping[str, Sizes]
 
-def start(seed: int, tell: Tell) -> Measure:
-    """Return the function that trains the rival of a cell; zoos are trained when they are needed, and kept on disk."""
-    task_of = functools.lru_cache(maxsize=1)(lambda name, sizes: make(name, sizes, seed, tell))
+    def limits(self, quick: bool) -> Budget:
+        """Return the budget of every rival."""
+        return Budget(dict.fromkeys(self.sizes, QUICK) if quick else dict(self.sizes))
 
-    def measure(cell: Cell) -> list[Measurement]:
-        name, (rival,) = cell.case["task"], cell.rivals
-        task = task_of(name, cell.given)
-        tell(f"{name}: {rival}, compile")
-        m = Measurement(dict(cell.case), cell.direction, rival)
-        made = MAKE[rival](task, seed)
-        return [measured(m, task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))]
+    def cells(self, quick: bool) -> list[Cell]:
+        """Return one cell for each task and rival."""
+        return [
+            Cell({"task": task, "train": sizes.train}, "train", (rival,), sizes)
+            for task, sizes in self.limits(quick).sizes.items()
+            for rival in rivals(task)
+        ]
 
-    return measure
+    def start(self, quick: bool, seed: int, tell: Tell) -> Measure:
+        """Return the function that trains the rival of a cell; a zoo is trained when first needed, and cached."""
+        task_of = functools.lru_cache(maxsize=1)(lambda name, sizes: make(name, sizes, seed, tell))
+
+        def measure(cell: Cell) -> list[Measurement]:
+            name, (rival,) = cell.case["task"], cell.rivals
+            task = task_of(name, cell.given)
+            tell(f"{name}: {rival}, compile")
+            m = Measurement(dict(cell.case), cell.direction, rival)
+            made = MAKE[rival](task, seed)
+            return [measured(m, task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))]
+
+        return measure

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, duration, grid, label, left_out
+from benchmarks.core.plot import STYLES, new_figure, save
+from benchmarks.core.report import duration, grid, label, page
 from benchmarks.core.style import Style
 
 Record = Mapping[str, Any]
@@ -106,10 +106,7 @@ def _tables(records: Sequence[Record]) -> list[str]:
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """Write the results as Markdown."""
-    records = result["measurements"]
-    lines = [circumstances(result), "", *_tables(records)]
-    lines += ["", "Targets:", "", *(f"- {line}" for line in target_lines(result))]
-    return "\n".join([*lines, *left_out(records)]) + "\n"
+    return page(result, _tables(result["measurements"]), target_lines(result))
 
 
 def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
@@ -119,14 +116,10 @@ def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str])
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot the fractions of the bandwidth of a copy, one panel for each direction, and save the plot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     records = layers(result["measurements"])
     directions = list(dict.fromkeys(record["direction"] for record in records))
     names = list(dict.fromkeys(label(record["case"]) for record in records))
-    figure = Figure(figsize=(1.6 + 4.4 * len(directions), 3.8), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.6 + 4.4 * len(directions), 3.8)
     panels = figure.subplots(1, max(len(directions), 1), squeeze=False, sharey=True)[0]
     width = 0.8 / max(len(rivals), 1)
     for axes, direction in zip(panels, directions, strict=True):
@@ -144,8 +137,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(direction, fontsize=10, loc="left")
     panels[0].set_ylabel("share of the bandwidth of a copy")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
-    figure.savefig(path)
+    save(figure, path, panels[0], len(rivals))
 
 
 STYLE = Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -18,7 +18,8 @@ from rich.console import Console
 from benchmarks.core import machine as _machine
 from benchmarks.core.folders import RESULTS
 from benchmarks.core.harness import Harness, Limits
-from benchmarks.core.report import label, write_json
+from benchmarks.core.lines import rounded
+from benchmarks.core.report import label
 from benchmarks.speed import peers
 from benchmarks.speed.peers import Case
 
@@ -95,7 +96,7 @@ def store(path: Path, ratios: Mapping[str, float]) -> None:
         "versions": _machine.versions(),
         "ratios": [{"check": name, "ratio": ratio} for name, ratio in ratios.items()],
     }
-    write_json(path, result)
+    path.write_text(json.dumps(rounded(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def run(

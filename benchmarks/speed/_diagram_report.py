@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from benchmarks.core.power_law import Exponent, exponent
 from benchmarks.core.report import circumstances, duration, grid
 from benchmarks.core.style import TIMES
 from benchmarks.speed._diagram_cases import BATCH, HEADED, OVERHEAD, RIVALS, Row, degree, free_rows, headed_rows, text
+from benchmarks.speed._power_law import Exponent, exponent
 from equikit.plans import plan, plan_cost
 
 

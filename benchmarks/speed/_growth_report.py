@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from benchmarks.core.plot import STYLES, spaced
-from benchmarks.core.power_law import Exponent, exponent
-from benchmarks.core.report import circumstances, grid, label, left_out
+from benchmarks.core.plot import STYLES, new_figure, size_axis, spaced, tidy
+from benchmarks.core.report import grid, label, page
 from benchmarks.core.style import Style
+from benchmarks.speed._power_law import Exponent, exponent
 
 Record = Mapping[str, Any]
 
@@ -128,9 +128,7 @@ def _tables(records: Sequence[Record]) -> list[str]:
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
-    lines = [circumstances(result), "", *_tables(result["measurements"]), "", "Targets:", ""]
-    lines += [f"- {line}" for line in target_lines(result)]
-    return "\n".join([*lines, *left_out(result["measurements"])]) + "\n"
+    return page(result, _tables(result["measurements"]), target_lines(result))
 
 
 def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
@@ -140,16 +138,11 @@ def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str])
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot time and memory over n, a panel for each number of axes of the larger side, and save the plot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
-
     lines = series(result["measurements"])
     orders = sorted({max(k, l) for _, k, l, _ in lines})
     kinds = (("ms of processor time", "median", 1e3), ("MiB", "peak_bytes", 2.0**-20))
     names = sorted({key[:3] for key in lines}, key=lambda key: (max(key[1:]), key))
-    figure = Figure(figsize=(1.2 + 3.8 * len(orders), 6.6), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 3.8 * len(orders), 6.6)
     panels = figure.subplots(len(kinds), len(orders), squeeze=False, sharex="col")
     for row, (unit, entry, factor) in enumerate(kinds):
         for column, order in enumerate(orders):
@@ -168,16 +161,11 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             low = min(axes.get_ylim()[0], *(line.get_ydata()[0] for line in axes.get_lines()))
             slope = [low * (size / n[0]) ** order for size in n]
             axes.plot(n, slope, ":", color="#888888", linewidth=1.2, label=f"$n^{order}$")
-            axes.set_xscale("log")
+            size_axis(axes, spaced(n)[:: 2 if order == 1 else 1], base=10)
             axes.set_yscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(spaced(n)[:: 2 if order == 1 else 1]))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(ScalarFormatter())
-            axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-            axes.spines[["top", "right"]].set_visible(False)
+            tidy(axes, "forward —, training - -" if row == 0 else "", 9)
             if row == 0:
                 axes.legend(frameon=False, fontsize=7)
-                axes.set_title("forward —, training - -", fontsize=9, loc="left")
             else:
                 axes.set_xlabel(axis)
             if column == 0:

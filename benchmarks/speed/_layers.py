@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 import equikit as ek
+from benchmarks.core.measurement import Measurement
 from equikit.plans import Plan, apply, plan, weight_shapes
 
 DIRECTIONS = ("forward", "training")
@@ -116,6 +117,11 @@ class Footprint:
     def total(self) -> int:
         """The largest total: XLA allocates temporaries together, and reuses memory that is no longer needed."""
         return self.arguments + self.results + self.temporaries
+
+    def write(self, m: Measurement) -> None:
+        """Write the bytes into a measurement."""
+        m.argument_bytes, m.output_bytes, m.temporary_bytes = self.arguments, self.results, self.temporaries
+        m.peak_bytes = self.total
 
     @property
     def ratio(self) -> float:

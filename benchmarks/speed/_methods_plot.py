@@ -6,27 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.core.plot import STYLES, log_axis
+from benchmarks.core.plot import STYLES, log_axis, new_figure, save, tidy
 from benchmarks.core.targets import rows
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw times relative to the fastest method: a column of panels for each batch and width, a row for a direction."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     grouped = rows(result["measurements"])
     layers = list(dict.fromkeys(case["layer"] for case, *_ in grouped))
     columns = list(dict.fromkeys((case["batch"], case["width"]) for case, *_ in grouped))
     directions = list(dict.fromkeys(direction for _, direction, _ in grouped))
     size = (1.6 + 3.2 * len(columns), 0.6 + (0.7 + 0.24 * len(layers)) * len(directions))
-    figure = Figure(figsize=size, dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     grid = figure.subplots(len(directions), len(columns), squeeze=False, sharex="col", sharey=True)
     for i, direction in enumerate(directions):
         for j, (batch, width) in enumerate(columns):
             axes = grid[i][j]
-            axes.set_title(f"batch {batch}, width {width}, {direction}", fontsize=9, loc="left")
             found = {
                 case["layer"]: {rival: record["median"] for rival, record in by.items() if "median" in record}
                 for case, way, by in grouped
@@ -52,9 +47,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             axes.set_yticks(range(len(layers)), layers, fontsize=9)
             axes.set_ylim(len(layers) - 0.5, -0.5)
             log_axis(axes)
-            axes.grid(True, color="#dddddd", linewidth=0.7)
-            axes.spines[["top", "right"]].set_visible(False)
+            tidy(axes, f"batch {batch}, width {width}, {direction}", 9)
     for axes in grid[-1]:
         axes.set_xlabel("times as long as the fastest method")
-    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
-    figure.savefig(path)
+    save(figure, path, grid[0][0], len(rivals))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.core.measurement import Skip
-from benchmarks.models.emlp_library import load_emlp
+from benchmarks.speed._emlp_library import load_emlp
 from benchmarks.speed._permutation_rivals import Layer, Shape
 from equikit.diagrams import HalfDiagram
 

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, grid, left_out
+from benchmarks.core import bounds
+from benchmarks.core.bounds import Bound
+from benchmarks.core.plot import STYLES, new_figure, save, size_axis, tidy
+from benchmarks.core.report import grid, page, rich_table
 from benchmarks.core.style import Style
 from benchmarks.speed._collectives import KINDS
 from benchmarks.speed._scaling_model import MACHINES
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A claim: on this number of devices a score of a layout is at most `most`."""
-
-    rival: str
-    devices: int
-    score: str
-    most: float
 
 
 def compiled(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -32,15 +23,8 @@ def compiled(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def check_targets(targets: Iterable[Bound], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The scores of the targets whose cases were run."""
-    found = []
-    for target in targets:
-        for record in compiled(records):
-            if (record["rival"], record["case"]["devices"]) == (target.rival, target.devices):
-                value = record["scores"][target.score]
-                entry = {"rival": target.rival, "case": record["case"], "score": target.score}
-                found.append(entry | {"wanted": target.most, "value": value, "met": value <= target.most})
-    return found
+    """The scores of the targets whose programs were compiled."""
+    return bounds.check_targets(targets, compiled(records))
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
@@ -85,34 +69,24 @@ def rows(records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> tuple[l
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
     counted, expected = rows(result["measurements"], list(rivals))
-    lines = [circumstances(result), "", "Of one device, in one step; bytes sent by kind of collective, in MB:", ""]
-    lines += [*grid(HEAD, counted, 1), "", "Expected time of a step, and efficiency beside one device:", ""]
-    lines += [*grid(EXPECTED, expected, 1), "", "Targets:", ""]
-    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
-    return "\n".join([*lines, *left_out(result["measurements"])]) + "\n"
+    tables = ["Of one device, in one step; bytes sent by kind of collective, in MB:", "", *grid(HEAD, counted, 1), ""]
+    tables += ["Expected time of a step, and efficiency beside one device:", "", *grid(EXPECTED, expected, 1)]
+    return page(result, tables, target_lines(result))
 
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
     """What is expected as a rich table, with what is sent."""
-    table = Table(
-        title=f"{title}: MB sent by a device in a step, and expected time and efficiency", title_justify="left"
-    )
-    for name in ("layout", "devices", "sent, MB", *EXPECTED[2:]):
-        table.add_column(name, justify="left" if name == "layout" else "right")
-    for one, other in zip(*rows(records, rivals), strict=True):
-        table.add_row(*one[:2], one[-2], *other[2:])
-    return table
+    body = [[*one[:2], one[-2], *other[2:]] for one, other in zip(*rows(records, rivals), strict=True)]
+    about = f"{title}: MB sent by a device in a step, and expected time and efficiency"
+    return rich_table(about, ["layout", "devices", "sent, MB", *EXPECTED[2:]], body)
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw bytes sent and expected efficiencies over the number of devices, and save them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
+    from matplotlib.ticker import PercentFormatter
 
     records = [record for record in compiled(result["measurements"]) if record["case"][axis] > 1]
-    figure = Figure(figsize=(1.2 + 3.4 * (1 + len(MACHINES)), 3.8), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 3.4 * (1 + len(MACHINES)), 3.8)
     panels = figure.subplots(1, 1 + len(MACHINES))
     for place, rival in enumerate(rivals):
         points = [record for record in records if record["rival"] == rival]
@@ -126,20 +100,14 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     for axes, title in zip(
         panels, ["MB that a device sends", *(f"efficiency, {name}" for name in MACHINES)], strict=True
     ):
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator(counts))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(ScalarFormatter())
-        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(title, fontsize=10, loc="left")
+        size_axis(axes, counts)
+        tidy(axes, title)
         axes.set_xlabel(axis)
     panels[0].set_yscale("log")
     for axes in panels[1:]:
         axes.set_ylim(0, 1.05)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
-    figure.savefig(path)
+    save(figure, path, panels[0], len(rivals))
 
 
 SCALING = Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Group
 
-from benchmarks.core.plot import STYLES, log_axis
-from benchmarks.core.report import circumstances, costs, duration, grid, label, left_out, rich_table, times_as_long
+from benchmarks.core.plot import STYLES, log_axis, new_figure, tidy
+from benchmarks.core.report import costs, duration, grid, label, page, rich_table, times_as_long
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
 
@@ -87,23 +87,17 @@ def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Seq
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
-    records = result["measurements"]
-    text = [circumstances(result), "", f"Median ms of a call, and how many times as long as {BARE}; compilation:", ""]
-    for case, of in by_case(records):
-        text += [f"*{label(case)}*", "", *grid(*table(of), 1), ""]
-    text += ["Targets:", "", *([f"- {line}" for line in lines(result)] or ["- none of their cases was run"])]
-    return "\n".join([*text, *left_out(records)]) + "\n"
+    tables = [f"Median ms of a call, and how many times as long as {BARE}; compilation:"]
+    for case, of in by_case(result["measurements"]):
+        tables += ["", f"*{label(case)}*", "", *grid(*table(of), 1)]
+    return page(result, tables, lines(result))
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw ratios to the network alone, a panel a case: full marks forward, hollow ones with gradients."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     cases = by_case(result["measurements"])
     counts = [len(of[DIRECTIONS[0]]) for _, of in cases]
-    figure = Figure(figsize=(7.5, 1.0 * len(cases) + 0.27 * sum(counts)), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 1.0 * len(cases) + 0.27 * sum(counts))
     panels = figure.subplots(len(cases), 1, squeeze=False, sharex=True, height_ratios=counts)[:, 0]
     for axes, (case, of) in zip(panels, cases, strict=True):
         names = list(of[DIRECTIONS[0]])
@@ -117,9 +111,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         log_axis(axes)
-        axes.grid(True, axis="x", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(label(case), fontsize=10, loc="left")
+        tidy(axes, label(case), axis="x")
     panels[-1].set_xlabel(f"times as long as {BARE}")
     figure.savefig(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import time
 from collections import Counter
@@ -129,12 +130,8 @@ def copies(budget: Budget) -> list[Measurement]:
     found = []
     for rival, dtype in DTYPES.items():
         x = jnp.ones(budget.stream // jnp.dtype(dtype).itemsize, dtype)
-        m = Measurement({"group": "a copy", "n": x.size}, "roof", rival)
-        m.times = timed(functools.partial(jax.jit(lambda x: x + 1), x), budget)
-        m.summarize()
-        assert m.median is not None
-        m.scores = {"bytes_a_second": 2 * x.nbytes / m.median}
-        found.append(m)
+        call = functools.partial(jax.jit(lambda x: x + 1), x)
+        found.append(rate({"group": "a copy", "n": x.size}, rival, call, budget, "bytes_a_second", 2 * x.nbytes))
     return found
 
 
@@ -143,13 +140,21 @@ def products(budget: Budget) -> list[Measurement]:
     found = []
     for rival, dtype in DTYPES.items():
         a = jnp.ones((budget.side, budget.side), dtype)
-        m = Measurement({"group": "a product", "n": budget.side}, "roof", rival)
-        m.times = timed(functools.partial(jax.jit(jnp.matmul), a, a), budget)
-        m.summarize()
-        assert m.median is not None
-        m.scores = {"flops_a_second": 2 * budget.side**3 / m.median}
-        found.append(m)
+        call, flops = functools.partial(jax.jit(jnp.matmul), a, a), 2 * budget.side**3
+        found.append(rate({"group": "a product", "n": budget.side}, rival, call, budget, "flops_a_second", flops))
     return found
+
+
+def rate(
+    case: dict[str, Any], rival: str, call: Callable[[], Any], budget: Budget, score: str, amount: float
+) -> Measurement:
+    """Return the amount that a call moves or computes in a second."""
+    m = Measurement(case, "roof", rival)
+    m.times = timed(call, budget)
+    m.summarize()
+    assert m.median is not None
+    m.scores = {score: amount / m.median}
+    return m
 
 
 ROOFS = {"a copy": copies, "a product": products}
@@ -164,15 +169,7 @@ def least_bytes(case: LayerCase, direction: str, dtype: Any) -> int:
     whole = case.tensor_bytes(dtype)
     if direction == "forward":
         return whole
-    given = jnp.dtype(dtype).itemsize * _entries(case)
-    return 2 * whole + given
-
-
-def _entries(case: LayerCase) -> int:
-    size = 1
-    for one in case.shape(case.k):
-        size *= one
-    return size
+    return 2 * whole + jnp.dtype(dtype).itemsize * math.prod(case.shape(case.k))
 
 
 def least_flops(case: LayerCase, direction: str) -> int:
@@ -200,8 +197,7 @@ def measured(case: LayerCase, direction: str, rival: str, budget: Budget, roof: 
     compiled = lowered.compile()
     m.compile_seconds = time.perf_counter() - start
     found = account(case, compiled, dtype)
-    m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
-    m.peak_bytes = found.total
+    found.write(m)
     x = jax.random.normal(jax.random.key(0), case.shape(case.k), dtype)
     m.times = timed(functools.partial(compiled, case.weights(dtype), x), budget)
     m.summarize()
@@ -269,5 +265,4 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=TARGETS,
     style=STYLE,
-    panel=("group",),
 )

@@ -17,7 +17,7 @@ from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Differs, Limits, recorded
 from benchmarks.core.measurement import Measurement, Skip, TooSlow, time_limit
 from benchmarks.core.targets import Target
-from benchmarks.models.emlp_library import load_emlp
+from benchmarks.speed._emlp_library import load_emlp
 from equikit.diagrams import _sequence
 from equikit.diagrams.bases import _basis
 from equikit.diagrams.counting import _count

@@ -102,8 +102,7 @@ def series(layers: Sequence[LayerCase], direction: str, harness: Harness) -> lis
         compiled = jax.jit(function(case, direction)).lower(*case.abstract()).compile()
         m.compile_seconds = time.perf_counter() - start
         found = account(case, compiled)
-        m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
-        m.peak_bytes = found.total
+        found.write(m)
         m.scores = {"over_input_and_output": found.ratio}
         measurements.append(m)
         if len(layers) > 1:
@@ -151,7 +150,6 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=BOUNDS,
     style=STYLE,
-    panel=("group",),
 )
 
 

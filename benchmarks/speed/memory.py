@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.values import AtMost, values
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, footprint
+from benchmarks.speed._values_report import AtMost, values
 
 RIVALS: dict[str, str] = {
     "whole": "no options: the batch at once, or in parts where it is large and no gradient is taken",
@@ -67,8 +67,8 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
             tell(f"compile {rival}")
             m = Measurement(dict(cell.case), cell.direction, rival)
             found = footprint(cell.given, cell.direction, method="factored", **options[rival])
-            m.argument_bytes, m.output_bytes, m.temporary_bytes = found.arguments, found.results, found.temporaries
-            m.peak_bytes, m.scores = found.total, {"value": found.ratio}
+            found.write(m)
+            m.scores = {"value": found.ratio}
             measurements.append(m)
         return measurements
 

@@ -11,8 +11,8 @@ import jax
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Contender, Harness, Limits
-from benchmarks.models.emlp_library import load_emlp
 from benchmarks.speed import _peer_irreps, _peer_layers, _peer_weightspace
+from benchmarks.speed._emlp_library import load_emlp
 from benchmarks.speed._entry import entry, half_squares
 from benchmarks.speed._peer_targets import STYLE, TARGETS, YARDSTICKS
 from benchmarks.speed._permutation_einsum import one_einsum, three_steps

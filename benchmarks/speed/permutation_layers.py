@@ -13,7 +13,7 @@ from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.harness import Contender, Entry, Harness, Limits
 from benchmarks.core.measurement import Skip
 from benchmarks.core.targets import Target
-from benchmarks.models.emlp_library import load_emlp
+from benchmarks.speed._emlp_library import load_emlp
 from benchmarks.speed._entry import entry
 from benchmarks.speed._permutation_einsum import best_path, one_einsum, three_steps
 from benchmarks.speed._permutation_peers import emlp, stacked

@@ -97,6 +97,4 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=TARGETS,
     style=STYLE,
-    panel=("inputs",),
-    axis="batch",
 )

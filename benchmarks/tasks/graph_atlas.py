@@ -6,8 +6,8 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.scores import Bound
 from benchmarks.core.task_report import TRAINED
 from equikit import demo
 
@@ -79,7 +79,6 @@ BENCHMARK = Benchmark(
     start=start,
     targets=TARGETS,
     style=TRAINED,
-    axis="task",
     seeds=5,
     timed=False,
 )

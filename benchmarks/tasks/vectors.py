@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe, Rows
-from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes, Task, Test
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials
@@ -112,8 +112,6 @@ BENCHMARK = Benchmark(
     limits=TRIALS.limits,
     targets=TARGETS,
     style=TRAINED,
-    panel=("task",),
-    axis="task",
     seeds=5,
     timed=False,
 )

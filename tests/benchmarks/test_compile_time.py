@@ -9,9 +9,9 @@ import pytest
 from benchmarks.core import command, lines
 from benchmarks.core.benchmark import Cell
 from benchmarks.core.measurement import Skip
-from benchmarks.core.values import AtMost, check_targets, target_lines
 from benchmarks.speed import compile_time
 from benchmarks.speed._compile_program import compiled, layer
+from benchmarks.speed._values_report import AtMost, check_targets, target_lines
 from benchmarks.speed.compile_time import measured
 
 

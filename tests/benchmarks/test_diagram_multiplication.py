@@ -11,7 +11,6 @@ import pytest
 import sympy
 
 from benchmarks.core.harness import Harness
-from benchmarks.core.power_law import Exponent, exponent
 from benchmarks.speed import diagram_multiplication as benchmark
 from benchmarks.speed._diagram_cases import (
     GROUPS,
@@ -26,6 +25,7 @@ from benchmarks.speed._diagram_cases import (
     text,
 )
 from benchmarks.speed._diagram_report import report
+from benchmarks.speed._power_law import Exponent, exponent
 from benchmarks.speed.diagram_multiplication import Case
 
 

@@ -15,14 +15,15 @@ from flax import nnx
 
 import equikit as ek
 from benchmarks.core import lines, paper
+from benchmarks.core.bounds import Bound, check_targets, number
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.folders import RESULTS, ROOT
 from benchmarks.core.results import joined
-from benchmarks.core.scores import Bound, check_targets, curves, number, target_lines
 from benchmarks.data.emlp import METRIC, TASKS, Task, make_data, random_elements, turns
 from benchmarks.models.perceptron import optimizer, perceptron
 from benchmarks.papers import emlp_2104_09459 as emlp_tasks
 from benchmarks.papers.emlp_2104_09459 import BENCHMARK, PAPER
+from benchmarks.papers.emlp_2104_09459._curves import curves, target_lines
 
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks.core import catalog, command, lines
-from benchmarks.core.benchmark import Cell
-from benchmarks.core.folders import RESULTS
+from benchmarks.core import command
 from benchmarks.data.digits import Digits
 from benchmarks.papers import (
     _pairs as pairs,
@@ -30,7 +28,7 @@ def quiet(text: str) -> None:
 
 
 def untrained(width: int = 6) -> pairs.Pair:
-    parts = [nnx.split(pairs.Network(width, nnx.Rngs(seed)), nnx.Param, ...) for seed in range(2)]
+    parts = [nnx.split(pairs.network(width, seed), nnx.Param, ...) for seed in range(2)]
     (static, one, *rest), (_, two, *_) = parts
     return pairs.Pair(static, rest, (one, two), 0.0)
 
@@ -118,20 +116,3 @@ def test_lines_are_plotted(tmp_path: Path) -> None:
     path = tmp_path / "lines.png"
     pairs.plot(path, {"measurements": records}, [*git_rebasin.RIVALS], ("task",), "task")
     assert path.stat().st_size > 10_000
-
-
-@pytest.mark.parametrize("name", PAPERS)
-def test_all_that_a_paper_names_is_measured(name: str) -> None:
-    benchmark = catalog.load(name)
-    cells: list[Cell] = [*benchmark.cells(False)]
-    measured = {(cell.case["task"], rival) for cell in cells for rival in cell.rivals}
-    assert {rival for _, rival in measured} == set(benchmark.rivals)
-    assert len({cell.name for cell in cells}) == len(cells)
-    assert benchmark.paper is not None
-    stored = {
-        (line["case"]["task"], line["rival"], score)
-        for line in lines.read(RESULTS / f"{name}.jsonl")
-        for score in line["scores"]
-    }
-    assert {one.key for one in benchmark.paper.published} <= stored
-    assert {(c.task, r, c.score) for c in benchmark.paper.claims for r in (c.better, c.than)} <= stored

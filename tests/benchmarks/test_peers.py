@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -43,15 +42,6 @@ PAIRS = [
     # `test_permutation_layers` has the gradients of these.
     and (way == "forward" or rival not in ("stacked", "einsum", "dense, assembled", "einsum, staged"))
 ]
-
-
-@pytest.fixture(autouse=True)
-def plain_compile() -> Iterator[None]:
-    """Compile quickly rather than well: much is compiled here, and little is run."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def is_installed(rival: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -20,15 +19,6 @@ CASES = [
     *((shape, "forward") for shape in (Shape(2, 1, 4, 2, 3), Shape(1, 2, 4, 2, 3))),
 ]
 RIVALS = [rival for rival in permutation_layers.RIVALS if rival not in ("equikit", "EMLP")]
-
-
-@pytest.fixture(autouse=True)
-def plain_compile() -> Iterator[None]:
-    """Compile quickly rather than well: much is compiled here, and little is run."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache
@@ -51,17 +41,14 @@ def test_rivals_compute_the_same(shape: Shape, direction: str, rival: str) -> No
     assert relative_error(got, expected) < permutation_layers.TOLERANCE[direction]
 
 
-@pytest.mark.parametrize("rival", ["dense", "stacked"])
+SLOW = ("einsum", "einsum, staged", "opt_einsum")
+"""They take many seconds to compile at 203 diagrams."""
+
+
+@pytest.mark.parametrize(
+    "rival", ["dense", "stacked", *(pytest.param(rival, marks=pytest.mark.slow) for rival in SLOW)]
+)
 def test_order_three(rival: str) -> None:
-    # The rivals by einsum take many seconds to compile at 203 diagrams; the benchmark itself checks them there.
-    shape = Shape(3, 3, 3, 2, 2)
-    error = relative_error(results(shape, "forward", rival), results(shape, "forward", "equikit"))
-    assert error < permutation_layers.TOLERANCE["forward"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rival", ["einsum", "einsum, staged", "opt_einsum"])
-def test_order_three_by_einsum(rival: str) -> None:
     shape = Shape(3, 3, 3, 2, 2)
     error = relative_error(results(shape, "forward", rival), results(shape, "forward", "equikit"))
     assert error < permutation_layers.TOLERANCE["forward"]

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from benchmarks.accuracy import precision
+from benchmarks.accuracy._precision_report import ERRORS, Most, check_targets
 from benchmarks.core import command, lines
-from benchmarks.core.errors import ERRORS, Most, check_targets
 from benchmarks.core.folders import RESULTS
 from benchmarks.speed._layers import LayerCase
 

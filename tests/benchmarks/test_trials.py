@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,14 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from rich.console import Console
 
 from benchmarks.core import command, task as _task, trained as _trained
 from benchmarks.core.benchmark import Benchmark, Cell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Fitted, Recipe, fit, predict
 from benchmarks.core.folders import RESULTS
 from benchmarks.core.lines import read
 from benchmarks.core.measurement import Skip
-from benchmarks.core.scores import Bound
+from benchmarks.core.runner import Plan, run
 from benchmarks.core.task import Sizes, Task
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trained import Rival, difference, outputs, recipe, scores, train
@@ -294,16 +297,16 @@ def test_sorted_clouds_do_not_depend_on_the_order_of_points(tmp_path: Path, monk
     np.testing.assert_array_equal(found["as drawn"], found["moved"])
 
 
-def test_what_cannot_be_made_is_skipped() -> None:
+def test_what_cannot_be_made_is_skipped(tmp_path: Path) -> None:
     def refuse(sizes: Sizes, seed: int) -> Task:
         raise Skip("scikit-learn is not installed")
 
     trials = Trials({"digits": Trial(refuse, {"bare": bare, "augmented": augmented}, SMALL, SMALL, copies=2)})
-    measure = trials.start(True, 0, lambda text: None)
-    cells = trials.cells(True)
-    assert [cell.case for cell in cells] == [{"task": "digits", "train": 80}] * 2
-    assert [(m.rival, m.status, m.reason, m.case) for cell in cells for m in measure(cell)] == [
-        (rival, "skipped", "scikit-learn is not installed", cells[0].case) for rival in ("bare", "augmented")
+    benchmark = replace(vectors.BENCHMARK, cells=trials.cells, start=trials.start, limits=trials.limits)
+    found = run("digits", benchmark, Plan(True, (0,), None, False, tmp_path), Console())
+    case = {"task": "digits", "train": 80}
+    assert [(line["rival"], line["status"], line["reason"], line["case"]) for line in found] == [
+        (rival, "skipped", "scikit-learn is not installed", case) for rival in ("bare", "augmented")
     ]
 
 
@@ -316,19 +319,6 @@ def test_a_cell_measures_the_same_alone_and_after_others() -> None:
 
     cells = [cell for cell in vectors.BENCHMARK.cells(True) if cell.rivals[0] in ("bare", "stochastic frame")][:2]
     assert scored(cells) == scored(cells[1:])
-
-
-@pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.title)
-def test_every_cell_has_a_name_of_its_own_and_rivals_that_are_described(benchmark: Benchmark) -> None:
-    for quick in (True, False):
-        cells = benchmark.cells(quick)
-        assert len({cell.name for cell in cells}) == len(cells)
-        assert {rival for cell in cells for rival in cell.rivals} == set(benchmark.rivals)
-    known = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
-    assert all((target.case["task"], target.rival) in known for target in benchmark.targets)
-    if benchmark.paper is not None:
-        claims = benchmark.paper.claims
-        assert {(claim.task, rival) for claim in claims for rival in (claim.better, claim.than)} <= known
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -348,7 +338,7 @@ def test_the_report_has_a_table_a_task_and_says_what_is_missing() -> None:
         | {"status": "measured"},
     ]
     targets = TRAINED.check_targets([Bound("bare", case, "error, moved", 0.4)], records)
-    result = {"circumstances": ["now"], "quick": False, "measurements": records, "targets": targets}
+    result = {"circumstances": ["now"], "measurements": records, "targets": targets}
     text = TRAINED.markdown(result, {})
     assert "| bare | 0.01 | 0.5 | 12.3 | 1,234 |" in text
     assert "| frame | – | – | – | – |" in text

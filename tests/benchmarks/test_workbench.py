@@ -306,6 +306,21 @@ def test_cells_have_names_of_their_own_and_pages_state_the_stored_lines(name: st
     assert result(benchmark, found)["circumstances"]
 
 
+@pytest.mark.parametrize("name", [name for name in catalog.modules() if catalog.load(name).paper])
+def test_all_that_a_paper_names_is_measured(name: str) -> None:
+    benchmark = catalog.load(name)
+    assert benchmark.paper is not None
+    measured = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
+    assert {rival for _, rival in measured} <= set(benchmark.rivals)
+    assert {(target.case["task"], target.rival) for target in benchmark.targets} <= measured
+    compared = {(one.task, one.rival, one.score) for one in benchmark.paper.published}
+    compared |= {(c.task, rival, c.score) for c in benchmark.paper.claims for rival in (c.better, c.than)}
+    stored = {
+        (line["case"]["task"], line["rival"], score) for line in pages.stored(name) for score in line.get("scores", {})
+    }
+    assert compared <= stored
+
+
 def test_the_overviews_state_the_stored_lines() -> None:
     for document, name, text in ((README, "index", pages.index()), (pages.FRONT, "papers", pages.front())):
         assert f"<!-- begin {name} -->\n{text}<!-- end {name} -->" in document.read_text(encoding="utf-8")

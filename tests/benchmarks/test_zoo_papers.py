@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.core import catalog, command, lines
+from benchmarks.core import catalog, command
 from benchmarks.core.benchmark import Cell
 from benchmarks.core.cache import cached
 from benchmarks.core.fitting import Recipe
-from benchmarks.core.folders import RESULTS
 from benchmarks.core.task import Sizes, Task
 from benchmarks.data import weight_tasks as tasks, zoos
 from benchmarks.models.weight_networks import MAKE, statistics
@@ -112,11 +111,11 @@ def test_rivals_give_one_number_a_network(rival: str, monkeypatch, tmp_path: Pat
 
 def test_a_cell_gives_the_same_without_the_cells_before_it(monkeypatch, tmp_path: Path) -> None:
     small(monkeypatch, tmp_path)
-    cells = _zoo_tasks.cells(_zoo_tasks.Budget({"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))}))
-    cells = [cell for cell in cells if cell.rivals[0] in ("flat", "statistics")]
-    measure = _zoo_tasks.start(0, quiet)
+    papers = _zoo_tasks.Zoos({"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3))})
+    cells = [cell for cell in papers.cells(False) if cell.rivals[0] in ("flat", "statistics")]
+    measure = papers.start(False, 0, quiet)
     *_, last = [m for cell in cells for m in measure(cell)]
-    (alone,) = _zoo_tasks.start(0, quiet)(cells[-1])
+    (alone,) = papers.start(False, 0, quiet)(cells[-1])
     assert (last.rival, last.case) == ("statistics", {"task": "perceptrons", "train": 12})
     assert last.scores is not None
     assert alone.scores is not None
@@ -155,22 +154,3 @@ def test_it_runs_and_reports(monkeypatch, tmp_path: Path) -> None:
     assert "*perceptrons*" in text
     assert "| statistics |" in text
     assert (tmp_path / "nfn_2302_14040.png").stat().st_size > 1000
-
-
-@pytest.mark.parametrize("name", PAPERS)
-def test_all_that_a_paper_names_is_measured(name: str) -> None:
-    benchmark = catalog.load(name)
-    measured = {(cell.case["task"], rival) for cell in benchmark.cells(False) for rival in cell.rivals}
-    assert {rival for _, rival in measured} <= set(benchmark.rivals)
-    assert len({cell.name for cell in benchmark.cells(False)}) == len(benchmark.cells(False))
-    assert {(target.case["task"], target.rival) for target in benchmark.targets} <= measured
-    assert benchmark.paper is not None
-    assert {(one.task, one.rival) for one in benchmark.paper.published} <= measured
-    assert {(one.task, rival) for one in benchmark.paper.claims for rival in (one.better, one.than)} <= measured
-    scores = {
-        (line["case"]["task"], line["rival"], score)
-        for line in lines.read(RESULTS / f"{name}.jsonl")
-        for score in line["scores"]
-    }
-    assert {one.key for one in benchmark.paper.published} <= scores
-    assert {(c.task, r, c.score) for c in benchmark.paper.claims for r in (c.better, c.than)} <= scores

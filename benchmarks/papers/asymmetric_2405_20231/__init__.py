@@ -93,7 +93,7 @@ def makers(budget: Budget, seed: int) -> dict[str, Callable[[int], nnx.Module]]:
         return AsymmetricMLP(widths, key=shared, rngs=nnx.Rngs(one), **options)
 
     return {
-        "no alignment": lambda one: pairs.Network(budget.width, nnx.Rngs(one)),
+        "no alignment": lambda one: pairs.network(budget.width, one),
         "W-Asym": lambda one: broken(one, how="weights", fixed=fixed, scale=budget.scale),
         "σ-Asym": lambda one: broken(one, how="gates", scale=budget.width**-0.5),
     }
@@ -107,8 +107,6 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=pairs.STYLE,
-    panel=("task",),
-    axis="task",
     seeds=5,
     timed=False,
     paper=PAPER,

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe, Rows
-from benchmarks.core.scores import Bound
 from benchmarks.core.task import Sizes, Task, Test
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials
@@ -76,8 +76,6 @@ BENCHMARK = Benchmark(
     limits=TRIALS.limits,
     targets=TARGETS,
     style=TRAINED,
-    panel=("task",),
-    axis="task",
     seeds=5,
     timed=False,
     paper=PAPER,

@@ -16,12 +16,13 @@ from flax import nnx
 import equikit as ek
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe, predict
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.scores import Bound, style
 from benchmarks.data.emlp import TASKS, Data, Task, make_data
-from benchmarks.models.emlp import Scalars, equikit, mlp
 from benchmarks.models.perceptron import optimizer
+from benchmarks.papers.emlp_2104_09459._curves import style
+from benchmarks.papers.emlp_2104_09459._models import Scalars, equikit, mlp
 
 RIVALS: dict[str, str] = {
     "equikit": "`equikit.nn` layers of the task's group",
@@ -154,8 +155,6 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=TARGETS,
     style=style(PAPER),
-    panel=("task",),
-    axis="train",
     seeds=5,
     timed=False,
     paper=PAPER,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe
-from benchmarks.core.measurement import Measurement, Skip
-from benchmarks.core.scores import Bound
+from benchmarks.core.measurement import Measurement
 from benchmarks.core.task import Sizes
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials
@@ -95,12 +95,8 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
             return train(cell)
         name, (rival,) = cell.case["task"], cell.rivals
         tell(f"{name}: {rival}")
-        m = Measurement(dict(cell.case), cell.direction, rival)
-        try:
-            m.scores = SEPARATORS[rival](*graph_set(name, quick, seed), seed)
-        except Skip as reason:
-            m.status, m.reason = "skipped", str(reason)
-        return [m]
+        scores = SEPARATORS[rival](*graph_set(name, quick, seed), seed)
+        return [Measurement(dict(cell.case), cell.direction, rival, scores=scores)]
 
     return measure
 
@@ -114,8 +110,6 @@ BENCHMARK = Benchmark(
     limits=TRIALS.limits,
     targets=TARGETS,
     style=TRAINED,
-    panel=("task",),
-    axis="task",
     seeds=5,
     timed=False,
     paper=PAPER,

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
@@ -76,7 +75,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
         name, width = cell.case["task"], cell.given
         data = budget.sizes.data(seed)
         pair = pairs.trained(
-            lambda one: pairs.Network(width, nnx.Rngs(one)),
+            lambda one: pairs.network(width, one),
             data["train"],
             budget.sizes.recipe,
             seed,
@@ -126,8 +125,6 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=pairs.STYLE,
-    panel=("task",),
-    axis="task",
     seeds=5,
     timed=False,
     paper=PAPER,

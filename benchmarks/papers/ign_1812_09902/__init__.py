@@ -234,7 +234,6 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=replace(TRAINED, plot=functools.partial(plot, PAPER)),
-    axis="task",
     seeds=5,
     timed=False,
     paper=PAPER,

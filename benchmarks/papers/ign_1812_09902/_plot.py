@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.core.paper import Paper
-from benchmarks.core.plot import STYLES
+from benchmarks.core.plot import STYLES, new_figure, tidy
 
 ACCURACY = "accuracy"
 ON_TEST = "accuracy, epoch chosen on the test folds"
@@ -20,12 +20,8 @@ def plot(
     paper: Paper, path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str
 ) -> None:
     """Draw a row for each rival: full marks are ours, hollow ones published; bars are deviations over folds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     found = {record["rival"]: record.get("scores") or {} for record in result["measurements"]}
-    figure = Figure(figsize=(7.5, 1.4 + 0.55 * len(rivals)), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 1.4 + 0.55 * len(rivals))
     axes = figure.subplots()
     for name, shift, (color, marker) in zip(SD, (-SHIFT, 0), STYLES, strict=False):
         rows = [(found[rival], row + shift) for row, rival in enumerate(rivals) if name in found.get(rival, {})]
@@ -46,9 +42,7 @@ def plot(
         )
     axes.set_yticks(range(len(rivals)), rivals)
     axes.set_ylim(len(rivals) - 0.5, -0.5)
-    axes.grid(True, axis="x", color="#dddddd", linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("MUTAG", fontsize=10, loc="left")
+    tidy(axes, "MUTAG", axis="x")
     axes.set_xlabel("accuracy, %; bars are standard deviations over folds")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     figure.savefig(path)

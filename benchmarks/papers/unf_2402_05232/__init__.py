@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.core import paper
+from benchmarks.core import paper, trials
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
@@ -21,27 +21,26 @@ PAPER = paper.read(Path(__file__).with_name("paper.toml"))
 class Budget:
     """Networks and epochs of each task, and the training of learned optimizers."""
 
-    zoos: zoos.Budget
+    zoos: trials.Budget
     optimizers: optimizers.Sizes
 
 
-FULL = Budget(zoos.Budget({"recurrent networks": Sizes(768, 0, 256, Recipe(40, 32, 1e-3))}), optimizers.FULL)
+ZOOS = zoos.Zoos({"recurrent networks": Sizes(768, 0, 256, Recipe(40, 32, 1e-3))})
 
 
 def limits(quick: bool) -> Budget:
     """Return the budget of every rival."""
-    return Budget(FULL.zoos.quick(), optimizers.QUICK) if quick else FULL
+    return Budget(ZOOS.limits(quick), optimizers.QUICK if quick else optimizers.FULL)
 
 
 def cells(quick: bool) -> list[Cell]:
-    """One for each rival that is told apart by a zoo, and one for all optimizers of a problem."""
-    budget = limits(quick)
-    return [*zoos.cells(budget.zoos), *optimizers.cells(budget.optimizers)]
+    """Return one cell for each rival on the zoo, and one for all optimizers of a problem."""
+    return [*ZOOS.cells(quick), *optimizers.cells(limits(quick).optimizers)]
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
     """Return the function that trains the rivals of a cell."""
-    told, learned = zoos.start(seed, tell), optimizers.start(seed, tell)
+    told, learned = ZOOS.start(quick, seed, tell), optimizers.start(seed, tell)
 
     def measure(cell: Cell) -> list[Measurement]:
         return (learned if cell.case["task"] in optimizers.CASES else told)(cell)
@@ -58,8 +57,6 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=(*zoos.bounds({"recurrent networks": 1e-3}), *optimizers.TARGETS),
     style=TRAINED,
-    panel=("task",),
-    axis="task",
     seeds=5,
     timed=False,
     paper=PAPER,

@@ -15,8 +15,8 @@ import optax
 from flax import nnx
 
 from benchmarks.core.benchmark import Cell, Measure, Tell
+from benchmarks.core.bounds import Bound
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.scores import Bound
 from benchmarks.core.task_report import STEP
 from benchmarks.data.digits import digits
 from benchmarks.models.zoo import perceptron

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, grid, label, left_out
+from benchmarks.core.plot import STYLES, new_figure, save, tidy
+from benchmarks.core.report import grid, label, page, rich_table
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
 
@@ -73,36 +73,22 @@ def _body(records: Sequence[Mapping[str, Any]], rivals: Iterable[str]) -> list[l
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
     """The errors as a rich table."""
-    table = Table(title=f"{title}: root mean square / largest", title_justify="left")
-    table.add_column("case", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    for rival in rivals:
-        table.add_column(rival, justify="right")
-    for row in _body(records, rivals):
-        table.add_row(*row)
-    return table
+    return rich_table(f"{title}: root mean square / largest", ["case", "what", *rivals], _body(records, rivals))
 
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown: errors, and targets."""
-    records = result["measurements"]
-    lines = [circumstances(result), "", "Root of the mean square of the error / largest error, both relative:", ""]
-    lines += grid(["case", "what", *rivals], _body(records, rivals), 2)
-    lines += ["", "Targets, for the root of the mean square:", ""]
-    lines += [f"- {line}" for line in target_lines(result)]
-    return "\n".join([*lines, *left_out(records)]) + "\n"
+    table = grid(["case", "what", *rivals], _body(result["measurements"], rivals), 2)
+    tables = ["Root of the mean square of the error / largest error, both relative:", "", *table]
+    return page(result, tables, target_lines(result), "Targets, for the root of the mean square:")
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw the root mean square errors of all cases, one panel a result, and save them."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     found = rows(record for record in result["measurements"] if "scores" in record)
     directions = list(dict.fromkeys(direction for _, direction, _ in found))
     names = list(dict.fromkeys(f"{case['k']} → {case['l']}\n{case['group']}" for case, _, _ in found))
-    figure = Figure(figsize=(1.4 + 4.2 * len(directions), 3.6), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.4 + 4.2 * len(directions), 3.6)
     panels = figure.subplots(1, len(directions), squeeze=False, sharey=True)[0]
     for axes, direction in zip(panels, directions, strict=True):
         for place, rival in enumerate(rivals):
@@ -115,12 +101,9 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             )
         axes.set_yscale("log")
         axes.set_xticks(range(len(names)), names, fontsize=7)
-        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(direction, fontsize=10, loc="left")
+        tidy(axes, direction)
     panels[0].set_ylabel("error, root mean square, relative")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
-    figure.savefig(path)
+    save(figure, path, panels[0], len(rivals))
 
 
 ERRORS = Style(check_targets, markdown, terminal_table, target_lines, plot)

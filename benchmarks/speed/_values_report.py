@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from benchmarks.core.plot import STYLES, log_axis
-from benchmarks.core.report import circumstances, grid, label, left_out
+from benchmarks.core.plot import STYLES, log_axis, new_figure, save, tidy
+from benchmarks.core.report import grid, label, page
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
 
@@ -97,22 +97,16 @@ def values(unit: str) -> Style:
     """The style of numbers of a unit."""
 
     def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-        lines = [circumstances(result), "", f"{unit}:", "", *table(result["measurements"], rivals), "", "Targets:", ""]
-        lines += [f"- {line}" for line in target_lines(result)]
-        return "\n".join([*lines, *left_out(result["measurements"])]) + "\n"
+        return page(result, [f"{unit}:", "", *table(result["measurements"], rivals)], target_lines(result))
 
     def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
         return Markdown("\n".join([f"**{title}**: {unit}", "", *table(records, rivals)]))
 
     def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         found = rows(result["measurements"])
         names = list(dict.fromkeys(label(case) for case, _, _ in found))
         directions = list(dict.fromkeys(direction for _, direction, _ in found))
-        figure = Figure(figsize=(2.4 + 3.4 * len(directions), 1.2 + 0.3 * len(names)), dpi=130, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(2.4 + 3.4 * len(directions), 1.2 + 0.3 * len(names))
         panels = figure.subplots(1, len(directions), squeeze=False, sharey=True)[0]
         for axes, direction in zip(panels, directions, strict=True):
             for place, rival in enumerate(rivals):
@@ -126,13 +120,9 @@ def values(unit: str) -> Style:
                     axes.plot(*zip(*points, strict=True), marker, color=color, markersize=6 - place, label=rival)
             axes.set_yticks(range(len(names)), names, fontsize=7)
             log_axis(axes)
-            axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.set_title(direction, fontsize=10, loc="left")
+            tidy(axes, direction)
             axes.set_xlabel(unit, fontsize=8)
         panels[0].invert_yaxis()
-        handles = panels[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=len(rivals), frameon=False)
-        figure.savefig(path)
+        save(figure, path, panels[0], len(rivals))
 
     return Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -9,6 +9,7 @@ from flax import nnx
 
 import equikit as ek
 from benchmarks.data.emlp import METRIC, Task
+from benchmarks.models.equivariant import zero
 from benchmarks.models.networks import Perceptron
 from benchmarks.models.perceptron import perceptron
 
@@ -21,8 +22,7 @@ class InvariantNetwork(nnx.Module):
         self.products = ek.nn.Bilinear({"x": task.vectors}, products, {"": width}, x=task.group, rngs=rngs)
         self.polynomial = ek.nn.Bilinear({"": width}, products, {"": 1}, rngs=rngs)
         self.network = ek.nn.Network([{"": width}, {"": 64}, {"": 64}, {"": 1}], products=0, rngs=rngs)
-        for kernel in self.network.head.kernel.values():  # a correction begins at zero
-            kernel[...] = jnp.zeros_like(kernel[...])
+        zero(self.network.head)  # a correction begins at zero
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map rows to invariants `[N, 1]`."""

@@ -11,49 +11,12 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.core.bounds import check_targets, number
 from benchmarks.core.numbers import with_spread
 from benchmarks.core.paper import Paper
-from benchmarks.core.plot import STYLES
-from benchmarks.core.report import circumstances, grid, left_out, rich_table
+from benchmarks.core.plot import STYLES, new_figure, save, tidy
+from benchmarks.core.report import grid, page, rich_table
 from benchmarks.core.style import Style
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A claim: in this case the score of `rival` is at most `most`."""
-
-    rival: str
-    case: Mapping[str, Any]
-    score: str
-    most: float
-
-
-def check_targets(targets: Iterable[Bound], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The scores of the targets whose cases were run."""
-    found = []
-    for target in targets:
-        for record in records:
-            if record["rival"] != target.rival or target.case.items() - record["case"].items():
-                continue
-            value = record.get("scores", {}).get(target.score)
-            found.append(
-                {
-                    "rival": target.rival,
-                    "case": record["case"],
-                    "score": target.score,
-                    "wanted": target.most,
-                    "value": value,
-                    "met": value is not None and value <= target.most,
-                }
-            )
-    return found
-
-
-def number(value: float | None) -> str:
-    """A score with two digits."""
-    if value is None:
-        return "–"
-    return f"{value:.2g}" if value >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
@@ -126,23 +89,16 @@ def terminal_table(paper: Paper, title: str, records: Sequence[Mapping[str, Any]
 
 def markdown(paper: Paper, result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown: errors over points, targets, and what was left out."""
-    records = result["measurements"]
-    lines = [circumstances(result), "", "Mean squared error on test data, by points trained on:", ""]
-    lines += [*grid(*_body(paper, records, rivals), 2), "", "Targets:", ""]
-    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
-    return "\n".join([*lines, *left_out(records)]) + "\n"
+    table = grid(*_body(paper, result["measurements"], rivals), 2)
+    return page(result, ["Mean squared error on test data, by points trained on:", "", *table], target_lines(result))
 
 
 def plot(
     paper: Paper, path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str
 ) -> None:
     """Draw test errors over the number of points, log-log, one panel a task; published curves are dashed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     tasks = curves(paper, result["measurements"], rivals)
-    figure = Figure(figsize=(1.2 + 3.6 * len(tasks), 4.2), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 3.6 * len(tasks), 4.2)
     panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, (task, found) in zip(panels, tasks.items(), strict=True):
         style = iter(STYLES)
@@ -164,14 +120,10 @@ def plot(
             )
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(task, fontsize=10, loc="left")
+        tidy(axes, task)
         axes.set_xlabel("points trained on")
     panels[0].set_ylabel("mean squared error on test data")
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path)
+    save(figure, path, panels[0], 4)
 
 
 def _drawn(curve: Curve) -> tuple[list[int], list[float], list[list[float]]]:
