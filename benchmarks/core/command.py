@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import io
 import re
+import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks.core import catalog, lines, machine, pages
 from benchmarks.core.benchmark import Benchmark
 from benchmarks.core.diff import changes
 from benchmarks.core.folders import README, RESULTS, SCRATCH
 from benchmarks.core.lines import Line
-from benchmarks.core.measurement import Skip
+from benchmarks.core.measurement import Skip, one_line
 from benchmarks.core.report import rich_table
 from benchmarks.core.results import joined, result
-from benchmarks.core.runner import Plan, run
+from benchmarks.core.runner import Plan, complete, run
 
 IDLE = 0.5
 """The load average above which a machine is busy."""
@@ -25,13 +30,19 @@ SMALL = 0.1
 """Relative changes that `diff` does not list."""
 
 
+MOST_SEEDS = 1000
+
+
 def seeds(word: str) -> tuple[int, ...]:
     """Read `3` or `0:5`."""
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", word)
-    found = () if match is None else tuple(range(int(match[1]), int(match[2] or int(match[1]) + 1)))
-    if not found:
-        raise argparse.ArgumentTypeError(f"{word!r} is no range of seeds; write one seed, such as 3, or 0:5 for 0 to 4")
-    return found
+    match = re.fullmatch(r"(\d{1,10})(?::(\d{1,10}))?", word)
+    found = range(0) if match is None else range(int(match[1]), int(match[2] or int(match[1]) + 1))
+    if not 0 < len(found) <= MOST_SEEDS or found[-1] >= 2**31:
+        raise argparse.ArgumentTypeError(
+            f"{word[:20]!r} is no range of seeds; write one seed below 2^31, such as 3, or 0:5 for 0 to 4, at most "
+            f"{MOST_SEEDS}"
+        )
+    return tuple(found)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return the exit status."""
     read = parser()
     options = read.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # tables have arrows, which some encodings lack
     console = Console()
     if options.command in (None, "list"):
         return show_list(console)
@@ -77,12 +90,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report(names, console)
     if options.command == "diff":
         return diff(names, options.output, console)
+    folder: Path = options.output or (SCRATCH / "quick" if options.quick else SCRATCH)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        read.error(f"--output {str(folder)!r} is no folder that can be written: {error.strerror}")
     if options.store and options.quick:
         read.error("--store is for complete runs, and takes no --quick")
     problem = unfit(names) if options.store else None
     if problem:
         read.error(problem)
-    return run_all(names, options, console)
+    try:
+        return run_all(names, options, folder, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command with --resume keeps the cells that are done", highlight=False)
+        return 130
 
 
 def unfit(names: Sequence[str]) -> str | None:
@@ -103,34 +126,39 @@ def show_list(console: Console) -> int:
     for name in catalog.modules():
         benchmark = catalog.load(name)
         paper = "" if benchmark.paper is None else f" (paper:{benchmark.paper.arxiv})"
-        console.print(f"[bold]{name}[/]{paper}  {benchmark.summary}", highlight=False, soft_wrap=True)
+        text = escape(f"{paper}  {benchmark.summary}")
+        console.print(f"[bold]{name}[/]{text}", highlight=False, soft_wrap=True)
     console.print("[bold]check[/]  compare the ratios of three small cases with the stored ones")
     return 0
 
 
-def run_all(names: Sequence[str], options: argparse.Namespace, console: Console) -> int:
-    """Run benchmarks one after another; the status is 1 if one cannot run here or loses a cell."""
-    folder: Path = options.output or (SCRATCH / "quick" if options.quick else SCRATCH)
+def run_all(names: Sequence[str], options: argparse.Namespace, folder: Path, console: Console) -> int:
+    """Run benchmarks one after another; the status is 1 if one cannot run here, loses a cell or has no report."""
     status, matched = 0, False
     for name in names:
         benchmark = catalog.load(name)
         default = (0,) if options.quick else tuple(range(benchmark.seeds))
-        plan = Plan(options.quick, options.seeds or default, options.only, options.resume, folder)
+        plan = Plan(options.quick, options.seeds or default, options.only, options.resume, folder, options.store)
         try:
             found = run(name, benchmark, plan, console)
         except Skip as reason:
-            console.print(f"{name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+            said(console, f"{name}: {reason}")
             status = 1
             continue
         if not found:
             continue
         matched = True
-        status |= finish(name, benchmark, found, folder, console)
-        if options.store:
-            store(name, benchmark, found)
-            console.print(f"{name}: stored", highlight=False)
+        try:
+            status |= finish(name, benchmark, found, folder, console)
+            if options.store:
+                store(name, benchmark, found)
+                console.print(f"{name}: stored", highlight=False)
+        except Exception as error:  # the lines are written, and other benchmarks wait
+            traceback.print_exc()
+            said(console, f"{name}: no report, {one_line(error)}; its lines are in {folder}")
+            status = 1
     if not matched and not status:
-        console.print(f"no cell's name contains {options.only!r}", highlight=False, markup=False)
+        said(console, f"no cell's name contains {options.only!r}")
         return 1
     if options.store:
         write_overviews()
@@ -142,22 +170,31 @@ def wide(console: Console) -> Console:
     return console if console.is_terminal else Console(width=200)
 
 
+def said(console: Console, text: str) -> None:
+    """Print a text as it is."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
 def finish(name: str, benchmark: Benchmark, found: list[Line], folder: Path, console: Console) -> int:
     """Write the report of a run, and print it; the status is 1 if every rival of a cell has failed."""
     whole = result(benchmark, found)
     wide(console).print(benchmark.style.terminal_table(benchmark.title, whole["measurements"], list(benchmark.rivals)))
     for target in benchmark.style.target_lines(whole):
-        console.print(f"target: {target}", highlight=False, soft_wrap=True)
-    (folder / f"{name}.md").write_text(pages.write(name, benchmark, found, folder), encoding="utf-8")
+        said(console, f"target: {target}")
+    (folder / f"{name}.md").write_text(pages.text(benchmark, found), encoding="utf-8")
+    try:
+        pages.draw(name, benchmark, found, folder)
+    except Skip as reason:
+        said(console, f"{name}: {reason}")
     for line in found:
         if line["status"] != "measured":
             where = f"seed {line['seed']}, {line['cell']}, {line['rival']}"
-            console.print(f"{line['status']}: {where}: {line['reason']}", highlight=False, soft_wrap=True, markup=False)
+            said(console, f"{line['status']}: {where}: {line['reason']}")
     statuses: dict[tuple[str, int], set[str]] = {}
     for line in found:
         statuses.setdefault((line["cell"], line["seed"]), set()).add(line["status"])
-    seconds = sum({(line["cell"], line["seed"]): line["seconds"] for line in found}.values())
-    console.print(f"{seconds:.0f} s; written: {name}.jsonl, .log, .md and .png in {folder}", soft_wrap=True)
+    seconds = sum({(line["cell"], line["seed"]): line.get("seconds", 0.0) for line in found}.values())
+    said(console, f"{seconds:.0f} s; written: {name}.jsonl, .log, .md and .png in {folder}")
     return int(any(not of & {"measured", "skipped"} for of in statuses.values()))
 
 
@@ -168,7 +205,13 @@ def store(name: str, benchmark: Benchmark, found: list[Line]) -> None:
     order = {cell.name: place for place, cell in enumerate(benchmark.cells(False))}
     every = sorted([*kept, *found], key=lambda line: (line["seed"], order[line["cell"]]))
     lines.write(RESULTS / f"{name}.jsonl", every)
-    pages.paste(pages.page(name), name, pages.write(name, benchmark, every, RESULTS))
+    write_page(name, benchmark, every)
+
+
+def write_page(name: str, benchmark: Benchmark, found: list[Line]) -> None:
+    """Write the tables and the plot of stored lines."""
+    pages.paste(pages.page(name), name, pages.text(benchmark, found))
+    pages.draw(name, benchmark, found, RESULTS)
 
 
 def write_overviews() -> None:
@@ -182,7 +225,7 @@ def report(names: Sequence[str], console: Console) -> int:
     for name in names:
         benchmark, found = catalog.load(name), pages.stored(name)
         if found:
-            pages.paste(pages.page(name), name, pages.write(name, benchmark, found, RESULTS))
+            write_page(name, benchmark, found)
             console.print(f"{name}: written from {len(found)} lines", highlight=False)
     write_overviews()
     return 0
@@ -192,7 +235,7 @@ def diff(names: Sequence[str], folder: Path, console: Console) -> int:
     """Print what differs between runs in a folder and the stored ones."""
     compared = 0
     for name in names:
-        new, old = lines.read(folder / f"{name}.jsonl"), pages.stored(name)
+        new, old = complete(name, catalog.load(name), False, folder / f"{name}.jsonl"), pages.stored(name)
         if not new or not old:
             continue
         compared += 1
@@ -205,7 +248,7 @@ def diff(names: Sequence[str], folder: Path, console: Console) -> int:
         title = f"{name}: {len(body)} of {len(every)} numbers differ by more than {SMALL:.0%}"
         wide(console).print(rich_table(title, ["what", "stored", "run", "change"], body))
     if not compared:
-        console.print(f"nothing to compare: {folder} has no run of a stored benchmark", highlight=False, soft_wrap=True)
+        said(console, f"nothing to compare: {folder} has no complete run of a stored benchmark")
         return 1
     return 0
 

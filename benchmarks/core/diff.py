@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,9 @@ class Change:
 
     @property
     def relative(self) -> float:
-        """The difference relative to the number before; infinite if one is missing or appears from zero."""
-        if self.before is None or self.after is None:
-            return float("inf")
+        """The difference relative to the number before; infinite if one is missing, not finite or zero."""
+        if self.before is None or self.after is None or not math.isfinite(self.after - self.before):
+            return 0.0 if str(self.before) == str(self.after) else float("inf")
         if self.before == self.after:
             return 0.0
         return abs(self.after - self.before) / abs(self.before) if self.before else float("inf")
@@ -50,8 +50,7 @@ def numbers(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, .
 def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Change]:
     """All numbers of two runs, the largest relative change first; of equal ones in the order of the first run."""
     old, new = dict(numbers(before)), dict(numbers(after))
-    cases = {json.dumps([r["case"], r["direction"]]) for r in after}
-    measured = {(label(c), d) for c, d in map(json.loads, cases)}
-    names = [name for name in {**old, **new} if name[:2] in measured]
+    run = {(label(r["case"]), r["direction"], r["rival"]) for r in after}
+    names = [name for name in {**old, **new} if name[:3] in run]
     found = [Change(", ".join(part for part in name if part), old.get(name), new.get(name)) for name in names]
     return sorted(found, key=lambda change: -change.relative)

@@ -8,12 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 Line = dict[str, Any]
 """A record with the name of its cell, the number of records of the cell, the seed, the revision and the machine."""
 
 
+ENTRIES = frozenset(
+    ("benchmark", "cell", "of", "seed", "quick", "date", "limits", "case", "direction", "rival", "status")
+)
+"""Entries that every line has."""
+
+
 def rounded(value: Any) -> Any:
     """Round all numbers of a tree to six digits."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
@@ -30,25 +40,28 @@ def append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
         file.flush()
         os.fsync(file.fileno())
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines of all complete cells; the last measurement of a cell and seed counts.
+    """Return the lines of all complete cells; the last measurement of a cell, seed and budget counts.
 
-    A line that a killed process has left unfinished, and the rest of its cell, are left out.
+    A line that a killed process has left unfinished or that is damaged, and the rest of its cell, are left out.
     """
     if not path.is_file():
         return []
-    cells: dict[tuple[str, int], list[Line]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines():
+    cells: dict[str, list[Line]] = {}
+    for text in path.read_bytes().split(b"\n"):
         try:
             line: Line = json.loads(text)
-        except json.JSONDecodeError:
+        except ValueError:  # also bytes that are no text
             continue
-        known = cells.setdefault((line["cell"], line["seed"]), [])
+        if not isinstance(line, dict) or not line.keys() >= ENTRIES:
+            continue
+        same = [line[name] for name in ("benchmark", "cell", "seed", "quick", "limits")]
+        known = cells.setdefault(json.dumps(same, sort_keys=True), [])
         if len(known) == line["of"] or (known and known[0]["date"] != line["date"]):
             known.clear()
         known.append(line)

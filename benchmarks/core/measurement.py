@@ -73,10 +73,18 @@ class Measurement:
             self.lower_quartile, self.upper_quartile = (float(q) for q in np.quantile(self.times, [0.25, 0.75]))
 
 
+def first_line(text: str) -> str:
+    """The first line of a text."""
+    return next(iter(text.strip().splitlines()), "")
+
+
 def one_line(error: BaseException) -> str:
     """The class of an error, and the first line of its text."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    try:
+        text = first_line(str(error))
+    except Exception:  # its own code fails
+        text = "(its text cannot be shown)"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 @contextmanager

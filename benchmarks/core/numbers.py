@@ -5,25 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+MOST_DIGITS, SMALLEST = 12, -300
+"""Digits of a value, and powers of ten, between which its standard deviation has the same digits."""
+
 
 def with_spread(value: float, spread: float | None = None, digits: int = 3) -> str:
     """A value with so many digits; or with its standard deviation, which has two digits."""
-    if spread is None or not math.isfinite(spread) or not math.isfinite(value):
+    if spread is None:
         return plain(value, digits)
-    if spread == 0:
-        return f"{plain(value, digits)} ± 0"
-    largest = math.floor(math.log10(max(abs(value), spread)))
+    if spread == 0 or not math.isfinite(spread) or not math.isfinite(value):
+        return f"{plain(value, digits)} ± {spread:g}"
+    largest, last = exponent(max(abs(value), spread)), exponent(spread) - 1
+    if largest - last > MOST_DIGITS or not SMALLEST <= largest <= MOST_DIGITS:
+        return f"{plain(value, digits)} ± {plain(spread, 2)}"
     if largest < -3:
         scale = 10.0**largest
         return f"({with_spread(value / scale, spread / scale, digits)})e{largest}"
-    decimals = max(0, 1 - math.floor(math.log10(spread)))
-    return f"{value:.{decimals}f} ± {spread:.{decimals}f}"
+    decimals = max(0, -last)
+    return f"{round(value, -last):.{decimals}f} ± {round(spread, -last):.{decimals}f}"
+
+
+def exponent(value: float) -> int:
+    """The power of ten of the first digit, after rounding to two digits."""
+    return int(f"{value:.1e}".partition("e")[2])
 
 
 def plain(value: float, digits: int) -> str:
     """A value with so many digits, small ones with an exponent."""
     if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
+        return f"{value or 0:g}"
     return f"{value:.{digits}g}" if abs(value) >= 1e-3 else f"{value:.{digits - 1}e}".replace("e-0", "e-")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from benchmarks.core import catalog, lines, paper
 from benchmarks.core.benchmark import Benchmark
 from benchmarks.core.folders import README, RESULTS, ROOT
 from benchmarks.core.lines import Line
+from benchmarks.core.measurement import Skip
 from benchmarks.core.numbers import with_spread
 from benchmarks.core.paper import Ours, Published
 from benchmarks.core.report import grid
@@ -52,11 +54,16 @@ def paste(document: Path, name: str, text: str) -> None:
     document.write_text(after, encoding="utf-8")
 
 
-def write(name: str, benchmark: Benchmark, found: list[Line], folder: Path) -> str:
-    """Draw the plot of lines into a folder, and return their text."""
+def draw(name: str, benchmark: Benchmark, found: list[Line], folder: Path) -> None:
+    """Draw the plot of lines into a folder.
+
+    Raises:
+        Skip: if matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise Skip("matplotlib is not installed, so that there is no plot: pip install matplotlib")
     whole, rivals = result(benchmark, found), benchmark.rivals
     benchmark.style.plot(folder / f"{name}.png", whole, list(rivals), benchmark.panel, benchmark.axis)
-    return text(benchmark, found)
 
 
 def text(benchmark: Benchmark, found: list[Line]) -> str:
@@ -74,6 +81,7 @@ def _ours(found: Ours | None, data: str | None) -> str:
     if found is None:
         return "–"
     seeds = "1 seed" if found.seeds == 1 else f"{found.seeds} seeds"
+    seeds += f", {found.lost} lost" if found.lost else ""
     return f"{with_spread(found.mean, found.sd)} ({seeds}{f', on {data}' if data else ''})"
 
 

@@ -22,12 +22,14 @@ class Ours:
     Attributes:
         mean: over seeds.
         sd: their standard deviation; `None` for a single seed.
-        seeds: how many.
+        seeds: how many of them were measured.
+        lost: how many were not.
     """
 
     mean: float
     sd: float | None
     seeds: int
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,29 @@ def read(path: Path) -> Paper:
     A published entry with lists stands for a curve: for one value for each place of its lists.
 
     Raises:
-        TypeError: if an entry is missing or unknown.
-        ValueError: if the lists of an entry differ in length.
+        ValueError: if an entry is missing, unknown, given twice or of another type, or lists differ in length.
     """
-    found = tomllib.loads(path.read_text(encoding="utf-8"))
-    published = tuple(Published(**one) for entry in found.pop("published", []) for one in _points(entry))
-    claims = tuple(Claim(**one) for one in found.pop("claim", []))
-    return Paper(**found, published=published, claims=claims)
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        published = tuple(Published(**one) for entry in found.pop("published", []) for one in _points(entry))
+        claims = tuple(Claim(**one) for one in found.pop("claim", []))
+        unknown = found.keys() - {"title", "arxiv", "authors", "year", "settings"}
+        _refuse(bool(unknown), f"unknown entries: {', '.join(sorted(unknown))}")
+        for one in (*published, *claims):
+            _refuse(not isinstance(getattr(one, "larger", False), bool), f"larger is neither true nor false: {one}")
+        for one in published:
+            numbers = [number for number in (one.value, one.spread) if number is not None]
+            _refuse(not all(type(number) in (int, float) for number in numbers), f"a value is no number: {one}")
+            _refuse(one.spread is not None and one.spread < 0, f"a standard deviation is negative: {one}")
+        _refuse(len({one.key for one in published}) < len(published), "two values have the same task, rival and score")
+        return Paper(**found, published=published, claims=claims)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path.parent.name}/{path.name}: {error}") from error
+
+
+def _refuse(wrong: bool, text: str) -> None:
+    if wrong:
+        raise ValueError(text)
 
 
 def _points(entry: dict[str, Any]) -> list[dict[str, Any]]:
@@ -195,15 +213,21 @@ def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verd
 
 
 def values(records: Sequence[Mapping[str, Any]]) -> dict[Key, Ours]:
-    """Our values from records that are joined over seeds.
+    """Our values from records that are joined over seeds; a value that is not finite was not measured.
 
     Those of a case with a number of training points are also found without it, where the last record counts.
     """
     found: dict[Key, Ours] = {}
     for record in records:
         task, train = record["case"].get("task"), record["case"].get("train")
+        if record["status"] != "measured":
+            continue
         for name, mean in (record.get("scores") or {}).items():
-            ours = Ours(mean, record.get("spread", {}).get(name), record.get("seeds", 1))
+            if not math.isfinite(mean):
+                continue
+            seeds = record.get("counts", {}).get(name, 1)
+            lost = record.get("seeds", 1) + record.get("lost", 0) - seeds
+            ours = Ours(mean, record.get("spread", {}).get(name), seeds, lost)
             for points in (None, train):
                 found[key(task, record["rival"], name, points)] = ours
     return found

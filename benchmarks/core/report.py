@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.core.targets import Row, rows, value
@@ -85,9 +86,9 @@ def terminal_table(
         table.add_column("case", no_wrap=True)
         table.add_column("direction")
         for rival in names:
-            table.add_column(rival, justify="right")
+            table.add_column(escape(rival), justify="right")
         for case, direction, by_rival in grouped:
-            table.add_row(label(case), direction, *cells(by_rival, names, yardsticks, "[bold]{}[/]".format))
+            table.add_row(escape(label(case)), direction, *cells(by_rival, names, yardsticks, "[bold]{}[/]".format))
         tables.append(table)
     return Group(*tables)
 
@@ -98,7 +99,7 @@ def rich_table(title: str, head: Sequence[str], body: Iterable[Sequence[str]]) -
     for place, name in enumerate(head):
         shown.add_column(name, no_wrap=place == 0, justify="left" if place == 0 else "right")
     for row in body:
-        shown.add_row(*row)
+        shown.add_row(*map(escape, row))
     return shown
 
 

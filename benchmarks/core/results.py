@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from benchmarks.core.benchmark import Benchmark
 from benchmarks.core.lines import Line
@@ -41,20 +42,28 @@ def _joined(of: Sequence[Line]) -> Record:
     measured = [record for record in records if record["status"] == "measured"] or records
     found = dict(measured[0])
     for name, value in found.items():
-        if isinstance(value, float):
-            found[name] = statistics.fmean(record[name] for record in measured if name in record)
-    if "scores" in found:
-        names = dict.fromkeys(name for record in measured for name in record.get("scores", {}))
-        every = {name: [r["scores"][name] for r in measured if name in r.get("scores", {})] for name in names}
-        found["scores"] = {name: statistics.fmean(values) for name, values in every.items()}
-        found["spread"] = {name: statistics.stdev(values) for name, values in every.items() if len(values) > 1}
-    found["seeds"] = len(measured)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = _mean([record[name] for record in measured if name in record])
+    scores = [record.get("scores") or {} for record in measured]
+    names = dict.fromkeys(name for one in scores for name in one)
+    if names:
+        every = {name: [one[name] for one in scores if name in one] for name in names}
+        found["scores"] = {name: _mean(values) for name, values in every.items()}
+        with np.errstate(invalid="ignore"):  # infinite scores have no deviation
+            found["spread"] = {name: float(np.std(v, ddof=1)) for name, v in every.items() if len(v) > 1}
+        found["counts"] = {name: len(values) for name, values in every.items()}
+    found["seeds"], found["lost"] = len(measured), len(records) - len(measured)
     reasons = [
         f"seed {line['seed']}: {line['reason']}" for line in of if "reason" in line and line["status"] != "measured"
     ]
     if reasons:
         found["reason"] = "; ".join(reasons)
     return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; equal values stay as they are."""
+    return values[0] if len(set(values)) == 1 else float(np.mean(values))
 
 
 def result(benchmark: Benchmark, lines: Sequence[Line]) -> dict[str, Any]:

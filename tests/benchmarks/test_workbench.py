@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -22,7 +24,7 @@ from benchmarks.core.measurement import Measurement, Skip
 from benchmarks.core.numbers import ranges, with_spread
 from benchmarks.core.paper import Claim, Ours, Paper, Published
 from benchmarks.core.results import joined, result
-from benchmarks.core.runner import Plan, run
+from benchmarks.core.runner import Plan, alone, run
 from benchmarks.core.task_report import TRAINED
 
 KILLED = """
@@ -81,7 +83,10 @@ def test_only_the_named_cells_run_and_a_new_run_keeps_the_lines_of_the_one_befor
     assert {(line["cell"], line["seed"]) for line in found} == {("task t, n 2, train", 3)}
     again = run("slow", slow(0.0), replace(plan, only="n 4"), Console())
     assert {line["cell"] for line in again} == {"task t, n 4, train"}
-    assert {line["cell"] for line in lines.read(tmp_path / "slow.before.jsonl")} == {"task t, n 2, train"}
+    (before,) = tmp_path.glob("slow.2*.jsonl")
+    assert {line["cell"] for line in lines.read(before)} == {"task t, n 2, train"}
+    assert run("slow", slow(0.0), replace(plan, only="no such"), Console()) == []
+    assert lines.read(tmp_path / "slow.jsonl") == again
 
 
 def test_a_run_that_resumes_takes_no_lines_of_other_runs(tmp_path: Path) -> None:
@@ -99,7 +104,9 @@ def test_a_run_that_resumes_takes_no_lines_of_other_runs(tmp_path: Path) -> None
     [
         (TypeError("unsupported operand\nmore"), "failed", "TypeError: unsupported operand"),
         (AssertionError(), "failed", "AssertionError"),
-        (Skip("emlp is not installed"), "skipped", "emlp is not installed"),
+        (Skip("emlp is not installed\nat all"), "skipped", "emlp is not installed"),
+        (SystemExit(0), "failed", "SystemExit: 0"),
+        (ValueError("shape [/n, 3]"), "failed", "ValueError: shape [/n, 3]"),
     ],
 )
 def test_whatever_is_raised_is_a_gap_and_the_run_goes_on(
@@ -141,7 +148,8 @@ def test_a_benchmark_that_cannot_start_fails_in_every_cell(tmp_path: Path) -> No
 
 def test_lines_of_a_cell_count_together(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    line = {"cell": "c", "of": 2, "seed": 0, "date": "1"}
+    about = {"benchmark": "b", "quick": False, "limits": {}, "case": {}, "direction": "", "status": "measured"}
+    line = about | {"cell": "c", "of": 2, "seed": 0, "date": "1"}
     lines.append(path, [line | {"rival": "a"}])
     assert lines.read(path) == []
     lines.append(path, [line | {"rival": "a", "date": "2"}, line | {"rival": "b", "date": "2", "x": 1 / 3}])
@@ -152,6 +160,13 @@ def test_lines_of_a_cell_count_together(tmp_path: Path) -> None:
     lines.write(path, lines.read(path))
     assert path.read_text(encoding="utf-8").count("\n") == 2
     assert lines.read(tmp_path / "none.jsonl") == []
+    lines.append(path, [line | {"rival": name, "quick": True, "of": 1} for name in "q"])
+    assert [one["quick"] for one in lines.read(path)] == [False, False, True]  # budgets do not replace one another
+    with path.open("ab") as file:
+        file.write(b'123\n[]\n{}\n{"cell": "c", "of": 1, "seed": 0}\n\xff\n')
+    lines.append(path, [line | {"rival": "odd \u2028 \ud800", "seed": 1, "of": 1, "x": np.float32(0.5)}])
+    assert [one["rival"] for one in lines.read(path)][-1] == "odd \u2028 \ud800"
+    assert lines.read(path)[-1]["x"] == 0.5
 
 
 def line(seed: int, error: float | None, **more: object) -> lines.Line:
@@ -171,6 +186,21 @@ def test_seeds_are_joined() -> None:
     assert "seed" not in alone
     (lost,) = joined([line(0, None, reason="x"), line(1, None, reason="x")])
     assert lost["status"] == "failed"
+    (sizes, _) = joined([line(0, 1.0, peak_bytes=100), line(1, 1.0, peak_bytes=900), line(0, 1.0) | {"rival": "b"}])
+    assert sizes["peak_bytes"] == 500
+    (late,) = joined([line(0, 1.0) | {"scores": None}, line(1, 2.0), line(2, math.nan)])
+    assert late["counts"] == {"error": 2}
+    assert math.isnan(late["scores"]["error"])
+
+
+def test_values_that_were_lost_or_are_not_finite_are_not_verdicts() -> None:
+    seeds = [line(0, 1.0), *(line(seed, None, reason="x") for seed in range(1, 5))]
+    (ours,) = set(paper.values(joined(seeds)).values())
+    assert ours == Ours(1.0, None, 1, 4)
+    assert pages._ours(ours, None) == "1 (1 seed, 4 lost)"
+    for bad in (math.nan, math.inf):
+        assert paper.values(joined([line(0, bad), line(1, 1.0)])) == {}
+    assert paper.values([line(0, 1.0) | {"status": "differs"}]) == {}
 
 
 def test_numbers() -> None:
@@ -179,6 +209,11 @@ def test_numbers() -> None:
     assert with_spread(2.61e-4, 3.2e-5) == "(2.61 ± 0.32)e-4"
     assert [with_spread(v) for v in (0.0571, 1234.0, 2.6e-5, 0.0)] == ["0.0571", "1.23e+03", "2.60e-5", "0"]
     assert with_spread(0.5, 0.0) == "0.5 ± 0"
+    assert [with_spread(1234.0, s) for s in (678.0, 0.0996, 9.96)] == ["1230 ± 680", "1234.00 ± 0.10", "1234 ± 10"]
+    assert with_spread(1e300, 1e-300) == "1e+300 ± 1.0e-300"
+    assert with_spread(5e-324, 5e-324) == "4.94e-324 ± 4.9e-324"
+    assert with_spread(1.0, math.nan) == "1 ± nan"
+    assert with_spread(-0.0) == "0"
     assert [ranges(v) for v in ([0, 1, 2], [4, 1], [3])] == ["0 to 2", "1, 4", "3"]
 
 
@@ -256,8 +291,16 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
         ("run", "nothing"): "there is no benchmark 'nothing'; there are: all, ",
         ("run", "paper:1"): "there is no benchmark 'paper:1'",
         ("run", "memory", "--store", "--quick"): "--store is for complete runs, and takes no --quick",
-        ("run", "memory", "--seeds", "x"): "'x' is no range of seeds; write one seed, such as 3, or 0:5 for 0 to 4",
+        (
+            "run",
+            "memory",
+            "--seeds",
+            "x",
+        ): "'x' is no range of seeds; write one seed below 2^31, such as 3, or 0:5 for 0 to 4",
         ("run", "memory", "--seeds", "5:5"): "'5:5' is no range of seeds",
+        ("run", "memory", "--seeds", "0:3000000000"): "'0:3000000000' is no range of seeds",
+        ("run", "memory", "--seeds", "4294967296"): "'4294967296' is no range of seeds",
+        ("run", "memory", "--output", __file__): "is no folder that can be written",
     }.items():
         with pytest.raises(SystemExit):
             command.main(list(words))
@@ -324,6 +367,52 @@ def test_all_that_a_paper_names_is_measured(name: str) -> None:
 def test_the_overviews_state_the_stored_lines() -> None:
     for document, name, text in ((README, "index", pages.index()), (pages.FRONT, "papers", pages.front())):
         assert f"<!-- begin {name} -->\n{text}<!-- end {name} -->" in document.read_text(encoding="utf-8")
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
+    plan = Plan(True, (0,), None, False, tmp_path)
+    with alone(tmp_path / "slow.lock"), pytest.raises(Skip, match="another run writes to"):
+        run("slow", slow(0.0), plan, Console())
+    assert run("slow", slow(0.0), plan, Console())
+
+
+def test_lines_of_an_uncommitted_tree_are_measured_again_to_be_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(True, (0,), None, True, tmp_path)
+    monkeypatch.setattr(machine, "revision", lambda: "abc+")
+    run("slow", slow(0.0), plan, Console())
+    monkeypatch.setattr(machine, "revision", lambda: "abc")
+    assert {line["revision"] for line in run("slow", slow(0.0), plan, Console())} == {"abc+"}
+    assert {line["revision"] for line in run("slow", slow(0.0), replace(plan, store=True), Console())} == {"abc"}
+
+
+def test_without_matplotlib_there_is_a_table_and_no_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = run("slow", slow(0.0), Plan(True, (0,), None, False, tmp_path), Console())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert command.finish("slow", slow(0.0), found, tmp_path, Console()) == 0
+    assert "slow: matplotlib is not installed, so that there is no plot" in capsys.readouterr().out
+    assert (tmp_path / "slow.md").exists()
+    assert not (tmp_path / "slow.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[[claim]]\ntask='t'\nscore='s'\nbetter='a'\nthan='b'\nplace='p'\nlarger='false'", "neither true nor false"),
+        ("[[published]]\ntask='t'\nrival='a'\nscore='s'\nmetric='m'\nrow='r'\nvalue='0.3'", "a value is no number"),
+        ("[[published]]\ntask='t'", "missing"),
+        ("[[claims]]\ntask='t'", "unknown entries: claims"),
+        ("[published]\ntask='t'", "items"),
+    ],
+)
+def test_a_paper_that_cannot_be_read_is_named(text: str, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "paper.toml"
+    file.write_text(f"title='t'\narxiv='1'\nauthors='a'\nyear=1\n{text}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}/paper\.toml: .*{problem}"):
+        paper.read(file)
 
 
 def test_text_is_put_between_markers(tmp_path: Path) -> None:
