@@ -97,7 +97,7 @@ def _circumstances(of: Sequence[Line]) -> str:
     system = f"{machine['os']}{_device(machine)}"
     return (
         f"{when}, {machine['cpu']}, {machine['cores']} cores{memory}, {system}; {known}; revision "
-        f"{of[0]['revision']}; seed {ranges(line['seed'] for line in of)}"
+        f"{of[0]['revision']}; seeds {ranges(line['seed'] for line in of)}"
         + (f"; load average at most {max(loads)} before a case" if loads else "")
         + ("; a quick run, not for quoting." if any(line["quick"] for line in of) else ".")
     )
