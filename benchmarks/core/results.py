@@ -94,10 +94,11 @@ def _circumstances(of: Sequence[Line]) -> str:
     known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     loads = [load for line in of for load in line["load_average"][:1] if load is not None]
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    seeds = {line["seed"] for line in of}
     system = f"{machine['os']}{_device(machine)}"
     return (
         f"{when}, {machine['cpu']}, {machine['cores']} cores{memory}, {system}; {known}; revision "
-        f"{of[0]['revision']}; seeds {ranges(line['seed'] for line in of)}"
+        f"{of[0]['revision']}; {'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}"
         + (f"; load average at most {max(loads)} before a case" if loads else "")
         + ("; a quick run, not for quoting." if any(line["quick"] for line in of) else ".")
     )
