@@ -87,7 +87,7 @@ def cells(quick: bool) -> list[Cell]:
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
-    """Make data when they are needed first."""
+    """Return the function that trains or separates; data are made when they are first needed."""
     train = TRIALS.start(quick, seed, tell)
 
     def measure(cell: Cell) -> list[Measurement]:

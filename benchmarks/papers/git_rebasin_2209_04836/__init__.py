@@ -36,7 +36,7 @@ class Budget:
 
     Attributes:
         widths: of the hidden layers, one pair of networks each.
-        straight: those for which the straight-through estimator is run; the paper's width is 512.
+        straight: widths for which the straight-through estimator is run; the paper's width is 512.
         sizes: of images, and the recipe.
         steps: of the straight-through estimator.
     """
