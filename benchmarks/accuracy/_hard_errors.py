@@ -2,9 +2,9 @@
 
 The results for copies are transformed to one frame in float64, where all should agree. The error of *outputs* is the
 largest difference of any two copies in any entry of the energy or the vectors, over the largest entry of these of all
-copies. That of *forces* is the same for the gradient of the energy times the scale of the input, over the largest entry
-of the forces or the outputs, whichever is larger; or the difference from finite differences of the energy in float64
-along two directions, normalized in the same way, if that is larger.
+copies. The error of *forces* is the same for the gradient of the energy times the scale of the input, over the largest
+entry of the forces or the outputs, whichever is larger; or the difference from finite differences of the energy in
+float64 along two directions, normalized in the same way, if that is larger.
 """
 
 from __future__ import annotations

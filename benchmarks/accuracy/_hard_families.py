@@ -30,10 +30,10 @@ class Family:
         rival: the method.
         size: the size to which inputs are padded, so that families of a method share a program.
         draw: makes inputs.
-        right: errors above are wrong.
-        limits: the largest part of all inputs that may be silent, reported or off (wrong, reported or not).
-        count: how many are drawn in a complete run.
-        dtype: what they are rounded to.
+        right: the largest error that is right.
+        limits: the largest fractions of inputs that may be silent, reported or off (wrong, reported or not).
+        count: inputs in a complete run.
+        dtype: of the rounded inputs.
         shift: how far copies are shifted, in extents; positions are rounded after that.
     """
 
@@ -109,7 +109,7 @@ REPORTED = {5: 1e-3, 20: 1e-3, 100: 1e-2, 1000: 1e-1}
 """The largest fraction of random clouds of this many points that may be reported."""
 FEW = {"silent": 1e-3, "reported": 1e-3}
 BY_CHANCE = 2e-2
-"""The largest fraction of clouds with small gaps with needless reports: the copy of some is rounded luckily."""
+"""The largest fraction of needless reports for clouds with small gaps: some copies are rounded luckily."""
 OFF = {0.99: 0.013, 0.999: 0.31}
 """The largest fraction of events with large errors at a speed: the rounding of momenta alone makes some wrong."""
 

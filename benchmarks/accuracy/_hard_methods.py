@@ -95,9 +95,9 @@ class Rival:
     Attributes:
         how: makes the method.
         about: one line.
-        moves: what moves its inputs.
-        backbone: what is symmetrized.
-        flagged: the rival that goes on where this one refuses, by which its reports are judged.
+        moves: how its inputs are moved.
+        backbone: the network that is symmetrized.
+        flagged: the rival of the same method without refusals, by which its reports are judged.
         keyed: whether it is called with a key.
         ranked: whether each point comes with its number, which moves with it.
     """

@@ -22,7 +22,7 @@ COLORS = {
     "needless": (0.95, 0.75, 0.1),
     "silent": (0.9, 0, 0.1),
 }
-"""Of each kind; a small part of one that should not be there is drawn larger."""
+"""The color of each kind; small fractions of undesired kinds are enlarged."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Most:
     Attributes:
         rival, direction: whose inputs, and "outputs", "forces" or "doubt".
         kind: one of `KINDS`, "off", or a score of doubts.
-        most: the largest part, or number, of them.
+        most: the largest fraction, or number, of them.
         family: a family of random inputs; by default all lists of inputs, in both dtypes.
     """
 
@@ -52,7 +52,7 @@ class Most:
 
 
 def counted(records: Iterable[Record]) -> list[Record]:
-    """The records of what did not fail."""
+    """Return the records with scores."""
     return [record for record in records if "scores" in record]
 
 
@@ -156,7 +156,7 @@ def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str])
 
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """The results as Markdown: counts, parts, targets, and which inputs should not be there."""
+    """Return the results as Markdown: counts, fractions, targets, and the names of undesired inputs."""
     records, lines = result["measurements"], [circumstances(result), ""]
     for name, table in TABLES.items():
         head, body = table(counted(records), list(rivals))

@@ -94,7 +94,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         for place, rival in enumerate(rivals):
             color, marker = STYLES[place % len(STYLES)]
             of = [by[rival]["scores"]["rms"] for _, where, by in found if where == direction and rival in by]
-            # Precision changes nothing on some machines: hollow marks let the one below be seen.
+            # On some machines precision changes nothing: hollow marks do not hide the mark below.
             filled = "none" if "," in rival else color
             axes.plot(
                 range(len(of)), of, marker, color=color, markerfacecolor=filled, markersize=7 - place % 2, label=rival

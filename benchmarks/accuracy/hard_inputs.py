@@ -1,7 +1,7 @@
 """Hard inputs through every method of symmetrization: right, reported, needlessly reported, or silently wrong.
 
 python -m benchmarks run hard_inputs --quick
-python -m benchmarks.accuracy.hard_inputs --only "PCA, Sort" QR  # every input that is not as it should be, by name
+python -m benchmarks.accuracy.hard_inputs --only "PCA, Sort" QR  # silent and needless inputs by name
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Listed:
         make: a seed to the inputs.
         size: to which they are padded.
         copies: of each input.
-        right: errors above are wrong in float32, where that is not the error for all.
+        right: the largest error that is right in float32, if it differs from the default.
     """
 
     make: Callable[[int], list[Input]]
@@ -197,7 +197,7 @@ def _print_family(family: Family, count: int) -> None:
 
 
 def main() -> None:
-    """Print what is not as it should be."""
+    """Print the inputs that are silent or needless."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.hard_inputs", description=main.__doc__)
     parser.add_argument("--only", nargs="*", metavar="METHOD", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--dtype", nargs="*", default=DTYPES, choices=DTYPES)

@@ -12,7 +12,7 @@ from benchmarks.core.report import label
 from benchmarks.core.style import TIMES, Style
 
 Tell = Callable[[str], None]
-"""Called with a short text whenever something begins."""
+"""Receives a short text at the start of every step."""
 Measure = Callable[["Cell"], list[Measurement]]
 
 
@@ -21,10 +21,10 @@ class Cell:
     """The smallest part of a run: measured at once, and skipped as a whole by a run that resumes.
 
     Attributes:
-        case: as in its records.
-        direction: as in its records.
-        rivals: measured by it; those of a timed cell take turns in one process, a network to train has its own cell.
-        given: what else the benchmark has to know to measure it.
+        case, direction: as in its records.
+        rivals: measured together. The rivals of a timed cell take turns in one process; a trained network has its own
+            cell.
+        given: additional arguments of the benchmark.
     """
 
     case: Mapping[str, Any]
@@ -48,19 +48,18 @@ class Benchmark:
         summary: one line for the list.
         rivals: name to description, the reference first.
         cells: of a quick or a complete run, in order.
-        start: prepares a run with a seed, and returns the function that measures a cell: `(quick, seed, tell)`, and for
-            a `family` a keyword `earlier`.
+        start: `(quick, seed, tell)`, and for a `family` the keyword `earlier`: prepares a run, and returns the function
+            that measures a cell.
         limits: a dataclass with the budget of a quick or a complete run.
         targets: engineering targets, checked by the style.
         style: how results are checked, printed and drawn.
         panel: entries of a case that determine its panel in the plot.
         axis: entry of a case on the horizontal axis.
-        seeds: of a complete run; five for everything that is trained.
+        seeds: the number of seeds of a complete run; five for trained networks.
         timed: whether results are times, which need an idle machine.
-        paper: whose results are reproduced, with its published values.
-        family: whether a rival that became too slow in a small case is not tried in larger ones. A run that resumes
-            then calls `start(quick, seed, tell, earlier=records)` with the records of all cells before the first that
-            it measures, so that the same rivals are skipped for the same reasons.
+        paper: the paper that is reproduced, with its published values.
+        family: whether a rival that is too slow in a small case is skipped in larger ones. A resumed run passes the
+            records of all cells before the first that it measures as `earlier`, so that the same rivals are skipped.
     """
 
     title: str

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Bound:
-    """A claim: in this case the score of `rival` is at most `most`."""
+    """A claim: in the cases with these entries the score of `rival` is at most `most`."""
 
     rival: str
     case: Mapping[str, Any]

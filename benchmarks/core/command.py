@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def unfit(names: Sequence[str]) -> str | None:
-    """Why a run cannot be stored now; `None` if it can."""
+    """Return why a run cannot be stored now; `None` if it can."""
     if (machine.revision() or "+").endswith("+"):
         return "--store wants a committed tree, so that a stored line names what it has measured: commit first"
     load = machine.load_average()
@@ -199,7 +199,7 @@ def finish(name: str, benchmark: Benchmark, found: list[Line], folder: Path, con
 
 
 def store(name: str, benchmark: Benchmark, found: list[Line]) -> None:
-    """Put lines among the stored ones, in place of earlier ones of the same cells and seeds, and write the page."""
+    """Add lines to the stored ones, replacing the same cells and seeds, and write the page."""
     new, known = lines.done(found), {cell.name for cell in benchmark.cells(False)}
     kept = [line for line in pages.stored(name) if (line["cell"], line["seed"]) not in new and line["cell"] in known]
     order = {cell.name: place for place, cell in enumerate(benchmark.cells(False))}

@@ -35,7 +35,7 @@ class Change:
 
 
 def numbers(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, ...], float]]:
-    """What is compared: scores without seconds; times as multiples of the reference of their case."""
+    """Yield the compared numbers: scores other than seconds, and times as multiples of the reference of their case."""
     for case, direction, by_rival in rows(records):
         reference = next(iter(by_rival.values())).get("median")
         for rival, record in by_rival.items():
@@ -48,7 +48,7 @@ def numbers(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, .
 
 
 def changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Change]:
-    """All numbers of two runs, the largest relative change first; of equal ones in the order of the first run."""
+    """Return the changes of all numbers, the largest relative change first; ties keep the order of the first run."""
     old, new = dict(numbers(before)), dict(numbers(after))
     run = {(label(r["case"]), r["direction"], r["rival"]) for r in after}
     names = [name for name in {**old, **new} if name[:3] in run]

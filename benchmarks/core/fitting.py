@@ -27,9 +27,9 @@ class Recipe:
     """How all rivals of a task are trained.
 
     Attributes:
-        epochs: passes over the training rows, each in an order of its own; the rows that fill no batch are left out.
-        batch: rows a step.
-        rate: of Adam; it falls to zero as a cosine.
+        epochs: passes over the training rows, each in its own order; rows that do not fill a batch are left out.
+        batch: rows in a step.
+        rate: the learning rate of Adam, which falls to zero as a cosine.
     """
 
     epochs: int
@@ -47,9 +47,9 @@ class Fitted:
 
     Attributes:
         module: with the parameters of the last step.
-        seconds: of all epochs, at the median of all but the first one.
-        compile_seconds: by which the first epoch took longer.
-        losses: the mean over each epoch.
+        seconds: of all epochs: their number times the median of all but the first.
+        compile_seconds: the first epoch minus that median.
+        losses: the mean loss of each epoch.
     """
 
     module: Any
@@ -75,11 +75,11 @@ def fit(
 
     Args:
         module: left as it is.
-        loss: of a module, a batch and a key, which is another one in every step.
+        loss: a function of a module, a batch and a key; every step has a new key.
         rows: a tree of arrays, one row an example.
         recipe: see `Recipe`.
         seed: of the order of rows and of the keys.
-        tell: called with the share that is done.
+        tell: called with the fraction that is done.
     """
     found = ek.train.fit(
         module,

@@ -3,7 +3,7 @@
 Every contender of a case is compiled ahead of time, run once, and compared with the first contender before timing
 starts. Timing goes in rounds: in each round every contender has one turn, in a new random order, so that a slowdown of
 the machine affects all of them. A turn is one untimed call, which brings the contender's own arrays back into the
-caches, and then as many timed calls as fit. Contenders that are skipped, that fail or that compute something else than
+caches, and then as many timed calls as fit. Contenders that are skipped, that fail or whose results differ from
 the reference are recorded with the reason, and do not stop a run.
 """
 
@@ -27,7 +27,7 @@ GIB = 2**30
 
 
 class Differs(AssertionError):
-    """Raised if a contender computes something else than the reference."""
+    """Raised if the results of a contender differ from the reference."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Limits:
     Attributes:
         seconds: of timed calls aimed at.
         least, most: repeats; `least` gives way to `patience`.
-        patience: seconds of timed calls after which no further one is made.
-        call: seconds of one call; a slower contender keeps that one measurement.
+        patience: seconds of timed calls after which timing ends.
+        call: seconds of one call; a slower contender is called only once.
         prepare: seconds to make the contender's own constants.
         compile: seconds to compile; a contender that took longer is not compiled again for larger cases.
-        memory: bytes, by estimate before compiling and by XLA's own account after.
+        memory: bytes; estimated before compilation, and as XLA reports them after it.
     """
 
     seconds: float = 0.7
@@ -70,7 +70,7 @@ class Contender:
     Attributes:
         rival: its name.
         make: makes the entry; may raise `Skip`.
-        bytes: what it is known to need before anything is compiled.
+        bytes: a lower bound on its memory, known before compilation.
         tolerance: largest difference allowed, relative to the largest entry of each result.
     """
 
@@ -102,10 +102,10 @@ def relative_error(result: Mapping[str, jax.Array], expected: Mapping[str, jax.A
 def compare(
     m: Measurement, result: Mapping[str, jax.Array], reference: str, expected: Mapping[str, jax.Array], tolerance: float
 ) -> None:
-    """Record how far a result is from that of the reference.
+    """Record the error of a result relative to the reference.
 
     Raises:
-        Differs: if it is farther than the tolerance, or not finite.
+        Differs: if the error exceeds the tolerance or is not finite.
     """
     error = relative_error(result, expected)
     if not math.isfinite(error):
@@ -117,7 +117,7 @@ def compare(
 
 @contextmanager
 def recorded(m: Measurement) -> Iterator[None]:
-    """Record an exception of a contender as its status and reason, without times; only what ends a program passes."""
+    """Record an exception of a contender as its status and reason, without times; an interrupt is not caught."""
     try:
         yield
         return
@@ -125,7 +125,7 @@ def recorded(m: Measurement) -> Iterator[None]:
         m.status, m.reason = "skipped", str(reason)
     except Differs as reason:
         m.status, m.reason = "differs", str(reason)
-        m.trace_seconds = m.compile_seconds = None  # of another computation
+        m.trace_seconds = m.compile_seconds = None  # it compiled another computation
     except Exception as error:
         m.status, m.reason = "failed", one_line(error)
     m.times = []
@@ -139,9 +139,9 @@ class Harness:
         limits: see `Limits`.
         seed: of the order of turns.
         tell: called with a short text whenever something begins.
-        clock: what the time of a call is read from.
-        family: entries of a case; cases that agree in them come in increasing size, and what took too long to prepare
-            or compile in one of them is not tried again in the next. Without any, cases are unrelated.
+        clock: the clock that times calls.
+        family: entries of a case. Cases with equal entries come in increasing size, and a contender that took too long
+            to prepare or compile in one of them is not tried in the next. If empty, cases are unrelated.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -184,7 +184,7 @@ class Harness:
                 self._given_up[self._key(record["case"], record["rival"], direction)] = record["given_up"]
 
     def _key(self, case: Mapping[str, Any], rival: str, direction: str | None) -> tuple[Any, ...]:
-        """Of what is given up: what took too long to prepare in every direction, the rest in one."""
+        """Return the key of a contender that is given up: in one direction, or in all if preparing took too long."""
         return (rival, direction, *(case[name] for name in self.family))
 
     def _give_up(self, m: Measurement, direction: str | None, reason: str) -> None:
@@ -269,8 +269,8 @@ def _enough(times: list[float], limits: Limits) -> bool:
 
 def _turn(times: list[float], call: Callable[[], Any], limits: Limits, clock: Callable[[], float]) -> None:
     share = limits.seconds / 10
-    # What came before has filled the caches, and its freed memory may have gone back to the system: that it comes again
-    # is not part of this call. (A call of seconds hardly feels it, and would be made twice.)
+    # The contender before has filled the caches, and its freed memory may have gone back to the system, so one call is
+    # not timed. A call of several seconds is hardly affected, and not repeated.
     if not times or times[-1] < limits.seconds:
         call()
     spent, most = 0.0, max(1, limits.most // 10)

@@ -45,7 +45,7 @@ def memory_bytes() -> int | None:
 
 
 def load_average() -> float | None:
-    """Return the processes that wanted to run in the last minute; above one before a run, the machine is not idle."""
+    """Return the load average of the last minute: well above zero before a run, the machine is not idle."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):

@@ -31,10 +31,10 @@ class TooSlow(Skip):
 
 @dataclass
 class Measurement:
-    """The record of a contender: times in seconds, of single calls; scores of other kinds, by name.
+    """The record of a contender: the times of single calls in seconds, and other scores by name.
 
-    `longer_than` is the limit that the thing to be timed itself has passed, where it was given up. `given_up` is why
-    the contender is not tried in larger cases. The status is measured, skipped, failed or differs (from the reference).
+    `longer_than` is the time limit that a stopped program exceeded, and `given_up` the reason why the contender is not
+    tried in larger cases. The status is measured, skipped, failed or differs (from the reference).
     """
 
     case: dict[str, Any]
@@ -89,7 +89,7 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def time_limit(seconds: float, what: str) -> Iterator[None]:
-    """Raise `TooSlow` if the block runs longer; between two Python steps, and only in the main thread on POSIX."""
+    """Raise `TooSlow` if the block runs longer, at the next Python instruction; only in the main thread on POSIX."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -10,7 +10,7 @@ MOST_DIGITS, SMALLEST = 12, -300
 
 
 def with_spread(value: float, spread: float | None = None, digits: int = 3) -> str:
-    """A value with so many digits; or with its standard deviation, which has two digits."""
+    """Format a value with this many digits; or with its standard deviation, which gets two digits."""
     if spread is None:
         return plain(value, digits)
     if spread == 0 or not math.isfinite(spread) or not math.isfinite(value):
@@ -31,14 +31,14 @@ def exponent(value: float) -> int:
 
 
 def plain(value: float, digits: int) -> str:
-    """A value with so many digits, small ones with an exponent."""
+    """Format a value with this many digits, small ones with an exponent."""
     if value == 0 or not math.isfinite(value):
         return f"{value or 0:g}"
     return f"{value:.{digits}g}" if abs(value) >= 1e-3 else f"{value:.{digits - 1}e}".replace("e-0", "e-")
 
 
 def ranges(values: Iterable[int]) -> str:
-    """Integers in a few characters, such as "0 to 4" or "1, 3"."""
+    """Format integers as in "0 to 4" or "1, 3"."""
     every = sorted(set(values))
     if len(every) > 2 and every[-1] - every[0] == len(every) - 1:
         return f"{every[0]} to {every[-1]}"

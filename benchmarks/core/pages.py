@@ -73,7 +73,7 @@ def text(benchmark: Benchmark, found: list[Line]) -> str:
 
 
 def source(published: Published) -> str:
-    """Where a published value is from."""
+    """Return the place of a published value."""
     return published.place or "*recalled*"
 
 
@@ -110,7 +110,7 @@ def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
 
 
 def front() -> str:
-    """The table of papers: the headline values, ours, the verdict, and the command; else how many claims hold."""
+    """Return the table of papers: headline values or the number of claims that hold, ours, verdict and command."""
     body = []
     for name, benchmark in _papers():
         about = benchmark.paper
@@ -144,7 +144,7 @@ def _papers() -> Iterator[tuple[str, Benchmark]]:
 
 
 def hours(found: Iterable[Line]) -> str:
-    """Hours of a complete run, by its lines; a dash if they do not all say it."""
+    """Return the hours of all cells; a dash if a line does not have its seconds."""
     cells: dict[tuple[str, int], float] = {}
     for line in found:
         if "seconds" not in line:

@@ -41,12 +41,12 @@ class Published:
         metric: what the value measures, in words.
         row: the name in the paper.
         value: see above.
-        place: table and row, figure, or file of the authors; `None` for a value that is only recalled.
+        place: table and row, figure, or file of the authors; `None` if the value is recalled.
         spread: its standard deviation, where the paper gives it.
         seeds: repeats, where the paper says how many.
         headline: whether the front page shows it.
         train: the number of training points, where the paper has values for several.
-        data: our data, where they are others than the paper's.
+        data: our data, if they differ from the paper's.
     """
 
     task: str
@@ -129,7 +129,7 @@ class Paper:
 def read(path: Path) -> Paper:
     """Read a paper from its TOML file.
 
-    A published entry with lists stands for a curve: for one value for each place of its lists.
+    A published entry with lists is a curve: it has one value for each position in its lists.
 
     Raises:
         ValueError: if an entry is missing, unknown, given twice or of another type, or lists differ in length.
@@ -158,7 +158,7 @@ def _refuse(wrong: bool, text: str) -> None:
 
 
 def _points(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an entry, or those for which its lists stand."""
+    """Return an entry, or one for each point of its lists."""
     lists = {name: value for name, value in entry.items() if isinstance(value, list)}
     if not lists:
         return [entry]
@@ -166,7 +166,7 @@ def _points(entry: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def equal(ours: Ours, value: float, spread: float | None) -> bool:
-    """Whether two values agree: within two standard deviations of both, or within ten percent."""
+    """Return whether two values agree: within two standard deviations, ours and the paper's, or within ten percent."""
     gap = abs(ours.mean - value)
     known = [sd for sd in (ours.sd, spread) if sd is not None]
     return gap <= CLOSE * abs(value) or (bool(known) and gap <= DEVIATIONS * min(known))
@@ -215,7 +215,7 @@ def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verd
 def values(records: Sequence[Mapping[str, Any]]) -> dict[Key, Ours]:
     """Our values from records that are joined over seeds; a value that is not finite was not measured.
 
-    Those of a case with a number of training points are also found without it, where the last record counts.
+    A case with a number of training points is found with and without it; without it the last record counts.
     """
     found: dict[Key, Ours] = {}
     for record in records:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's colors, told apart by color-blind readers too; shapes tell the lines apart without color.
+# Okabe and Ito's colors, which color-blind readers can distinguish; shapes distinguish the lines without color.
 STYLES = (
     ("#000000", "o"),
     ("#E69F00", "s"),
@@ -61,7 +61,7 @@ def size_axis(axes: Any, sizes: Sequence[float], base: int = 2) -> None:
 
 
 def log_axis(axes: Any) -> None:
-    """Make the x-axis logarithmic, with labels at 1, 2 and 5 times powers of ten, which do not overlap."""
+    """Make the x-axis logarithmic, with labels at 1, 2 and 5 times powers of ten."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set_xscale("log")

@@ -28,7 +28,7 @@ def times_as_long(value: float) -> str:
 
 
 def label(case: Mapping[str, Any]) -> str:
-    """A case in a few characters."""
+    """Format a case."""
     rest = {key: value for key, value in case.items() if key not in ("k", "l", "layer", "channels")}
     layer = [f"{case['k']} → {case['l']}"] if "k" in case else [case["layer"]] if case.get("layer") else []
     return ", ".join([*layer, *(f"{key} {value}" for key, value in rest.items())])
@@ -37,7 +37,7 @@ def label(case: Mapping[str, Any]) -> str:
 def sections(
     measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str]
 ) -> list[tuple[str, list[str], list[Row]]]:
-    """Tables to make: a heading, rivals, rows. One for each `layer` of the cases, with the rivals that it has."""
+    """Return heading, rivals and rows of each table: one for each `layer` of the cases, with the rivals that it has."""
     found: dict[str, list[Row]] = {}
     for case, direction, by_rival in rows(measurements):
         rest = {key: value for key, value in case.items() if key != "layer"}
@@ -54,12 +54,12 @@ def cells(
     yardsticks: Sequence[str] = (),
     bold: Callable[[str], str] = "**{}**".format,
 ) -> list[str]:
-    """A row of the table: medians, and for rivals how many times as long they take as the first.
+    """Return a row of the table: medians, and their ratios to the first rival.
 
     Args:
         by_rival: records.
-        rivals: names, the first of which is compared with.
-        yardsticks: rivals that do only a part of the work.
+        rivals: names; the first is the reference of the ratios.
+        yardsticks: rivals that do only part of the work.
         bold: marks the ratio of a rival, other than a yardstick, that is faster than the first.
     """
     base = by_rival.get(rivals[0], {}).get("median")
@@ -128,12 +128,12 @@ def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> list[
 
 
 def circumstances(result: Mapping[str, Any]) -> str:
-    """When, on what and with what a result was measured."""
+    """Return the dates, machines and versions of a result."""
     return "\n\n".join(result["circumstances"])
 
 
 def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Lines that say what was not measured, and why."""
+    """Return lines with all gaps and their reasons."""
     notes: dict[str, list[str]] = {}
     for record in measurements:
         if "reason" in record:
@@ -145,7 +145,7 @@ def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def page(result: Mapping[str, Any], tables: Iterable[str], sentences: Iterable[str], title: str = "Targets:") -> str:
-    """Return a report as Markdown: circumstances, tables, a sentence for each target, and what was not measured."""
+    """Return a report as Markdown: circumstances, tables, a sentence for each target, and gaps."""
     said = [f"- {line}" for line in sentences] or [NONE_RUN]
     lines = [circumstances(result), "", *tables, "", title, "", *said, *left_out(result["measurements"])]
     return "\n".join(lines) + "\n"
@@ -164,7 +164,7 @@ def markdown(
     sentences: Callable[[Mapping[str, Any]], list[str]] = target_lines,
     yardsticks: Sequence[str] = (),
 ) -> str:
-    """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out."""
+    """Return the results as Markdown: times, targets, compilation and memory, and gaps."""
     measurements, first = result["measurements"], next(iter(rivals))
     tables = sections(measurements, list(rivals))
 

@@ -1,4 +1,4 @@
-"""Lines joined over seeds: the result that tables, plots, targets and verdicts are made from."""
+"""Lines joined over seeds: the input of tables, plots, targets and verdicts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.core.numbers import ranges
 ABOUT_THE_RUN = frozenset(
     ("benchmark", "cell", "of", "seed", "quick", "date", "seconds", "revision", "machine", "versions", "load_average")
 ) | {"limits"}
-"""Entries of a line that are not of its record."""
+"""Entries of a line that do not belong to its record."""
 Record = dict[str, Any]
 
 
 def key(line: Mapping[str, Any]) -> str:
-    """What the lines of different seeds have in common."""
+    """Return what the lines of one rival have in common for all seeds."""
     return json.dumps([line["case"], line["direction"], line["rival"]])
 
 
@@ -80,7 +80,7 @@ def result(benchmark: Benchmark, lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def circumstances(lines: Sequence[Line]) -> list[str]:
-    """When, on what and with what lines were measured: one sentence for each revision, machine and set of versions."""
+    """Return date, machine and versions of lines: a sentence for each revision, machine and set of versions."""
     groups: dict[str, list[Line]] = {}
     for line in lines:
         groups.setdefault(json.dumps([line["revision"], line["machine"], line["versions"]]), []).append(line)

@@ -1,4 +1,4 @@
-"""A run: cell after cell, each appended to the lines; gaps with their reasons; a progress bar and a log."""
+"""A run: measures cell after cell, appends lines, records gaps with their reasons, and shows progress."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from benchmarks.core.measurement import Measurement, Skip, first_line, one_line
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run.
+    """The options of a run.
 
     Attributes:
         quick: small cases and short training, to see that everything works.
         seeds: see `Benchmark.seeds`.
-        only: part of the names of the cells that are run.
+        only: a text that the names of the cells contain.
         resume: whether cells of an earlier run are kept.
         folder: where the lines and the log go.
         store: whether the lines are stored, so that those of an uncommitted tree are measured again.
@@ -61,7 +61,7 @@ def gaps(cell: Cell, status: str, reason: str) -> list[Measurement]:
 
 
 def measured(measure: Measure, cell: Cell, tell: Tell) -> list[Measurement]:
-    """Measure a cell; whatever is raised becomes a gap with its reason, and the traceback goes into the log."""
+    """Measure a cell; an exception becomes a gap with its reason, and the traceback goes into the log."""
     try:
         return measure(cell)
     except Skip as reason:

@@ -14,12 +14,12 @@ class Style:
     """The functions that check, print and draw results.
 
     Attributes:
-        check_targets: `TARGETS` of the benchmark and the records, to what goes into the JSON file.
-        markdown: a result and the rivals, to a text.
-        terminal_table: a title, the records and the names of the rivals, to a rich table.
-        target_lines: a result to one sentence a target.
-        summary: where the records are summed up, from the records to what goes into the JSON file.
-        plot: a path, a result, names of rivals, the entries of a case that settle a panel, and that of its axis.
+        check_targets: maps the targets of the benchmark and the records to the entry `targets` of a result.
+        markdown: maps a result and the rivals to a text.
+        terminal_table: maps a title, the records and the names of the rivals to a rich table.
+        target_lines: maps a result to one sentence for each target.
+        plot: draws into a path; takes a result, the names of the rivals, and `panel` and `axis` of the benchmark.
+        summary: maps the records to the entry `summary` of a result, if there is one.
     """
 
     check_targets: Callable[..., list[dict[str, Any]]]

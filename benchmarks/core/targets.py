@@ -13,12 +13,12 @@ class Target:
     """A claim: in this case and direction, `rival` takes at least `factor` times as long as the first rival.
 
     Attributes:
-        rival: its name; or several names, of which the slowest counts.
-        case: the entries of a case that settle which cases are meant.
+        rival: its name; or several names, and the slowest counts.
+        case: entries that the cases have in common.
         direction, factor: see above.
-        most: the claim is the other way round: the first rival takes at most `factor` times as long as `rival`.
-        against: the direction of the rival's time, where it is another one.
-        quantity: what is compared: median times, or the seconds to trace and compile.
+        most: whether the claim is reversed: the first rival takes at most `factor` times as long as `rival`.
+        against: the direction of the rival's time, if it differs.
+        quantity: median times, or seconds to trace and compile.
     """
 
     rival: str | tuple[str, ...]

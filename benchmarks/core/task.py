@@ -24,7 +24,7 @@ class Test:
 
     Attributes:
         rows: inputs and targets.
-        act: what the elements that have moved these rows do to outputs for the rows as they were; None for those.
+        act: maps outputs for the unmoved rows to the outputs expected for these; `None` for the unmoved rows.
     """
 
     rows: Rows
@@ -38,11 +38,11 @@ class Task:
     Attributes:
         name: in tables.
         train: inputs and targets; inputs are arrays or tuples of arrays.
-        tests: the first is drawn as the training rows are; the others are the same rows, moved.
+        tests: the first has the distribution of the training rows; the others are the same rows, moved.
         recipe: how rivals are trained.
         move: what augmentation does to a batch.
-        outputs: what they are: numbers, whose error is the mean of squares; scores of classes, whose error is the share
-            of wrong ones; or numbers of which the order matters, whose error is one less Kendall's tau.
+        outputs: numbers, whose error is the mean squared error; scores of classes, whose error is the error rate; or
+            ranks, numbers whose error is 1 - Kendall's tau.
     """
 
     name: str

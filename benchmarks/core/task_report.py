@@ -84,7 +84,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-    """Plot the errors, a panel per task: full marks as sampled, hollow ones moved; below them losses over steps."""
+    """Plot errors, one panel for each task: filled marks as sampled, hollow ones moved; below, losses over steps."""
     every = by_task(result["measurements"])
     tasks = {task: of for task, of in every.items() if _errors(of)}
     curves = {task: found for task, of in every.items() if (found := _curves(of))}

@@ -25,9 +25,9 @@ class Rival:
     Attributes:
         module: everything that has parameters.
         apply: the module, inputs and a key to outputs, in the tests.
-        train: the same in training, where it is another: to outputs, and what is added to the loss.
+        train: the same in training, if it differs: to outputs, and a term that is added to the loss.
         augmented: whether every row of every batch is moved by a random element.
-        share: of the epochs of the task, where a step evaluates the network many times.
+        share: the fraction of the task's epochs, for rivals that evaluate the network many times in a step.
     """
 
     module: nnx.Module
@@ -82,7 +82,7 @@ def outputs(task: Task, rival: Rival, module: Any, seed: int = 0) -> dict[str, n
 def difference(task: Task, moved: np.ndarray, expected: np.ndarray) -> float:
     """Return the relative root mean square distance between outputs of moved inputs and moved outputs.
 
-    Where outputs are scores of classes it is the share of rows whose class is another one.
+    If outputs are scores of classes, it is the fraction of rows whose class changes.
     """
     if task.outputs == "classes":
         return float(np.mean(np.argmax(moved, axis=-1) != np.argmax(expected, axis=-1)))

@@ -21,7 +21,7 @@ class Trial:
 
     Attributes:
         task: maps sizes and a seed to the task.
-        rivals: name to what makes the rival.
+        rivals: name to the function that makes the rival.
         quick, full: sizes of a quick and of a complete run.
         copies: training rows of each example.
     """
@@ -46,7 +46,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Trials:
-    """Tasks by name, and what a benchmark needs of them."""
+    """Tasks by name, with the cells, the budget and the start of a benchmark on them."""
 
     of: Mapping[str, Trial]
 

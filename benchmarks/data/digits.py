@@ -62,14 +62,14 @@ def turned(images: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     center = (n - 1) / 2
     angle = np.deg2rad(degrees)[:, None, None]
     row, column = np.mgrid[:n, :n] - center
-    # Rows count downwards: counter-clockwise on the page is this way round.
+    # Rows count downward, which reverses the sense of the rotation.
     source = (
         np.cos(angle) * row + np.sin(angle) * column + center,
         np.cos(angle) * column - np.sin(angle) * row + center,
     )
     low = [np.floor(s).astype(int) for s in source]
     part = [s - f for s, f in zip(source, low, strict=True)]
-    padded = np.pad(images, ((0, 0), (n, n), (n, n)))  # a turned corner lies at most (√2 - 1) n / 2 outside
+    padded = np.pad(images, ((0, 0), (n, n), (n, n)))  # a rotated corner lies at most (√2 - 1) n / 2 outside
     which = np.arange(len(images))[:, None, None]
     total = np.zeros(np.broadcast_shapes(images.shape, source[0].shape))
     for i in (0, 1):

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.core.measurement import Skip
 
 ATLAS = 7
-"""The atlas of networkx has the graphs with at most so many nodes."""
+"""The most nodes of a graph in the atlas of networkx."""
 
 SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
 """No two of the circulants with 41 nodes and these skips are isomorphic (Murphy et al., arXiv:1903.02541)."""
@@ -91,7 +91,7 @@ def classes(adjacency: np.ndarray) -> np.ndarray:
 
 
 def equivalent_pairs(adjacency: np.ndarray) -> list[tuple[int, int]]:
-    """Count the pairs of graphs that color refinement, and so a message-passing network, cannot distinguish."""
+    """Return the pairs of graphs that color refinement, and so a message-passing network, cannot distinguish."""
     place = classes(adjacency)
     order = np.argsort(place, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(place[order])) + 1)

@@ -1,4 +1,4 @@
-"""Inertia tensors and Lorentz-invariant scattering, in the units of EMLP's paper, with test inputs that are moved."""
+"""Inertia tensors and Lorentz-invariant scattering, in the units of EMLP's paper, and the elements that move them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class WeightTask:
         task: rows are trees of parameters, and targets.
         spec: the symmetry of the parameters, read off the program.
         zoo: the networks and their targets.
-        outputs: how many numbers are told of each.
+        outputs: how many numbers are predicted for each.
     """
 
     task: Task

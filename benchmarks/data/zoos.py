@@ -28,7 +28,7 @@ class Zoo:
     Attributes:
         model: the architecture.
         params: arrays with one row a network.
-        targets: what is to be told from the parameters, one row a network.
+        targets: the property to predict from the parameters, one row for each network.
     """
 
     model: Model
@@ -53,11 +53,11 @@ def train_many(
         name: for `tell`.
         model: the architecture.
         loss: parameters, what belongs to one network, and a key, to a number.
-        own: a dictionary of arrays with one row a network; `rate`, `scale` of the start and `decay` are understood.
+        own: arrays with one row for each network; `rate`, `scale` of the start and `decay` set up the training.
         count: of networks.
         steps: of training.
         seed: of starts and batches.
-        tell: is told how many are done.
+        tell: receives the number of trained networks.
         chunk: networks that are trained at once, with one compiled program for all chunks.
     """
     adam = optax.scale_by_adam()
@@ -81,7 +81,7 @@ def train_many(
     found = []
     for first in range(0, count, chunk):
         tell(f"{name}: {first} of {count} networks trained")
-        # The last chunk is filled up, so that it needs no program of its own.
+        # The last chunk is padded, so that all chunks share one program.
         index = np.minimum(np.arange(first, first + chunk), count - 1)
         found.append(jax.tree.map(np.asarray, run(keys[index], jax.tree.map(lambda a, i=index: a[i], own))))
     return {key: np.concatenate([part[key] for part in found])[:count] for key in found[0]}
@@ -92,7 +92,7 @@ def _log_uniform(generator: np.random.Generator, low: float, high: float, count:
 
 
 def sines(folder: Path, count: int, seed: int, tell: Tell, steps: int = 300, points: int = 64) -> Zoo:
-    """Networks for x to sin(a x) on [-π, π], with a from 0.5 to 10; a is to be predicted."""
+    """Networks for x to sin(a x) on [-π, π], with a from 0.5 to 10; the target is a."""
     model = siren((1, 32, 32, 1))
     frequencies = np.random.default_rng(seed).uniform(0.5, 10, count).astype(np.float32)
     x = jnp.linspace(-np.pi, np.pi, points)[:, None]
@@ -109,11 +109,11 @@ def sines(folder: Path, count: int, seed: int, tell: Tell, steps: int = 300, poi
 
 
 def images(folder: Path, train: int, test: int, seed: int, tell: Tell, steps: int = 200) -> Zoo:
-    """Networks from a position to the brightness of a digit there; the digit is to be predicted.
+    """Networks from a position to the brightness of a digit there; the target is the digit.
 
-    Images of the training rows come again with another start, where there are more rows than images; those of the
-    test rows, which are the last, are others. Starts are small, sines slow and weights decay: a network with more
-    weights than there are pixels keeps its start otherwise, and hardly anything of the image is to be seen.
+    If there are more training rows than images, images repeat with other starts; the test rows, which come last, have
+    other images. Starts are small, sines slow, and weights decay: otherwise a network with more weights than pixels
+    stays close to its start, and its weights hardly depend on the image.
     """
     model, data = siren((2, 32, 32, 1), 3.0, 3.0), digits(seed)
     shown = len(data) - test
@@ -139,7 +139,7 @@ def classifiers(
 ) -> Zoo:
     """Networks that classify digits, with individual learning rates, starts, decays and lengths of training.
 
-    Their accuracy on digits that they have not seen is to be told.
+    The target is their accuracy on unseen digits.
     """
     model, rates = CLASSIFIERS[name]()
     data = digits(seed)

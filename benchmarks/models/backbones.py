@@ -87,7 +87,7 @@ BACKBONES: dict[str, tuple[Callable[[int], nnx.Module], Apply]] = {
 
 
 def straight_line(task: str, seed: int) -> Rival:
-    """Charges go on as they are, for a time that is trained."""
+    """Charges move at constant velocity, for a time that is trained."""
     return Rival(StraightLine(), lambda module, inputs, key: module(*inputs[1:]))
 
 

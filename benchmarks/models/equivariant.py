@@ -5,8 +5,6 @@ The networks of charges have about as many parameters as `ParticleNetwork`, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -104,10 +102,3 @@ def equivariant_messages(task: str, seed: int) -> Rival:
 def deep_sets(task: str, seed: int) -> Rival:
     """Deep Sets on clouds of points, with three hidden layers of 64."""
     return Rival(ek.nn.DeepSets(2, [64, 64, 64], 10, rngs=nnx.Rngs(seed)), lambda module, inputs, key: module(inputs))
-
-
-EQUIVARIANT: dict[str, Callable[[str, int], Rival]] = {
-    "equivariant network": equivariant_network,
-    "equivariant messages": equivariant_messages,
-    "Deep Sets": deep_sets,
-}

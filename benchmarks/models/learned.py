@@ -73,7 +73,7 @@ def probabilistic(task: str, seed: int) -> Rival:
 
 
 def orbit_distance(task: str, seed: int) -> Rival:
-    """The matrix of a network that moves with the momenta, which the distance of its invariants draws to the group."""
+    """The matrix of an equivariant network, which a loss, the distance of its invariants, pulls toward the group."""
     symmetry = SYMMETRIES[task]
     features = {name: (labels, 1) for name, labels in symmetry.inputs.items()}
     network = MatrixNetwork(features, "x", groups=dict(symmetry.groups), rngs=nnx.Rngs(seed + 1))

@@ -83,7 +83,7 @@ class ParticleNetwork(nnx.Module):
         between = x[..., :, None, :] - x[..., None, :, :]
         squared = jnp.sum(between**2, axis=-1, keepdims=True)
         products = (charges[..., :, None] * charges[..., None, :])[..., None]
-        # Far particles are no stronger than near ones, as they would be by the squared distance.
+        # With the squared distance, far particles would have larger features than near ones.
         edges = jnp.concatenate([products, jnp.log(squared + 0.1), between / jnp.sqrt(squared + 0.1)], axis=-1)
         for one in self.rounds:
             h = one(h, edges)

@@ -13,8 +13,8 @@ HIDDEN = (256, 256, 256)
 def perceptron(inputs: int, outputs: int, seed: int) -> Perceptron:
     """Return a multilayer perceptron, which expects inputs and targets in standardized units.
 
-    Its matrices are initialized as by objax, which EMLP's paper uses: those of the first layer are smaller than by
-    Flax, so that the function is smoother.
+    Its matrices are initialized as in objax, which EMLP's paper uses: the first matrix is smaller than in Flax, so that
+    the function is smoother.
     """
     init = nnx.initializers.xavier_normal()
     return Perceptron([inputs, *HIDDEN, outputs], nnx.Rngs(seed), init=init)

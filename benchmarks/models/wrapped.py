@@ -30,10 +30,10 @@ class Symmetry:
     Attributes:
         inputs: name to labels of each input array, in their order.
         output: the labels of the output.
-        groups: what is bound to each label.
-        translate: name to label of the terms that are positions, of inputs and "output".
+        groups: the group of each label.
+        translate: name to label of all positions among the inputs and "output".
         axes: name of the input whose principal axes are the frame.
-        weighted: what makes that input of the others, where it is none of them; the network does not see it.
+        weighted: computes that input from the others, if it is not one of them; the network does not see it.
     """
 
     inputs: Mapping[str, str]
@@ -105,8 +105,8 @@ def symmetrized(
         seed: of the parameters of the network.
         how: a method, or several.
         draws: see `Draws`.
-        penalty: what is added to the loss, of what the method knows of its elements.
-        groups: what is bound to labels in place of what acts on the task.
+        penalty: a term of the loss, computed from the method's `Info`.
+        groups: groups that replace the groups of the task.
     """
     symmetry = SYMMETRIES[task]
     make, apply = BACKBONES[task]

@@ -1,4 +1,4 @@
-"""What papers on pairs of networks share: two trained perceptrons, and the losses on the line between them."""
+"""The shared part of papers on pairs: two trained perceptrons, and the losses on the line between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What papers on zoos share: a property of networks is told from their weights, by the same rivals in the same way."""
+"""The shared part of papers on zoos: all rivals predict a property of networks from their weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUICK = Sizes(32, 0, 16, Recipe(2, 16, 1e-3))
 
 
 def rivals(task: str) -> list[str]:
-    """Return those that are trained on a task."""
+    """Return the rivals of a task."""
     return [rival for rival in MAKE if task in SHORT or rival != "transformer"]
 
 

@@ -98,7 +98,7 @@ def _tables(records: Sequence[Record]) -> list[str]:
         *_roofs(records),
         "",
         "Layers; GB/s are of the bytes that have to be moved, and the roof is the slower of a copy of them and of "
-        "products at the rate above; errors are those of a small layer, against the naive method:",
+        "products at the rate above; errors are measured on a small layer, against the naive method:",
         "",
     ]
     return lines + grid(HEAD, [_row(record) for record in layers(records)], 3)

@@ -31,7 +31,7 @@ STORE = "python -m benchmarks check --store"
 
 @dataclass(frozen=True)
 class Check:
-    """One ratio: equikit's time over that of a rival."""
+    """One ratio: equikit's time over the time of a rival."""
 
     case: Case
     direction: str

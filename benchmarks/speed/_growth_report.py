@@ -22,8 +22,8 @@ class Bound:
     """A claim about every record of a direction, or every fit.
 
     Attributes:
-        quantity: `"memory"` over that of input and output, or `"exponent of memory"` and `"exponent of time"`, less the
-            number of axes of the larger side.
+        quantity: `"memory"`, relative to the memory of input and output; or `"exponent of memory"` or `"exponent of
+            time"`, minus the number of axes of the larger side.
         direction: which records.
         most: the largest value.
     """
@@ -65,7 +65,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def footprints(records: Iterable[Record]) -> list[Record]:
-    """The records of which only the memory was measured."""
+    """Return the records whose time was not measured."""
     return [record for record in records if "scores" in record and "median" not in record]
 
 

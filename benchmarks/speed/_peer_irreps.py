@@ -1,7 +1,7 @@
 """Rivals of `peers` that work in the irreps of O(3): the linear layers of e3nn-jax and cuEquivariance.
 
 In a basis of irreps, an equivariant map between tensors of one order is one matrix for each degree that mixes its
-copies and channels: by Schur's lemma the same space as that of the diagrams, for order three 1 + 9 + 4 + 1 = 15 maps.
+copies and channels: by Schur's lemma this is the space of the diagrams, for order three 1 + 9 + 4 + 1 = 15 maps.
 The inputs of the rivals are already in irreps; the change of basis, which equikit does not need, is not timed.
 """
 

@@ -44,10 +44,10 @@ def matrices_by_hand(shape: Shape, weights: jax.Array) -> Layer:
 
 
 def product_sizes(shape: Shape) -> list[tuple[int, int, int]]:
-    """Rows, columns in and columns out of the matrix products that a layer of S(n) needs, one for each core.
+    """Return rows, columns in and columns out of the matrix products of a layer of S(n), one for each core.
 
-    A core of w wires has n^w rows a sample, the reduced inputs side by side as columns, and as columns out the outputs
-    that are to be expanded, once for each of the w! orders in which their wires meet those of the inputs.
+    A core of w wires has n^w rows per sample. Its columns in are the reduced inputs. Its columns out are the outputs
+    before expansion, once for each of the w! orders in which their wires meet the wires of the inputs.
     """
     rows: dict[int, tuple[set[Any], set[Any]]] = defaultdict(lambda: (set(), set()))
     for diagram in shape.diagrams:

@@ -1,4 +1,4 @@
-"""The targets of `peers`: ratios, including those of `basis_construction`; and its tables."""
+"""The targets of `peers`, including the ratios of `basis_construction`; and its tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TARGETS = (
 
 
 def check(targets: Iterable[Target], measurements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The ratios of this run, and those of the stored run of `basis_construction`, which is not run again."""
+    """Return the ratios of this run, and the ratios of `basis_construction` from its stored run."""
     bases = check_targets(basis_construction.TARGETS, lines.read(BASES))
     quoted = [target | {"from": "stored run of basis_construction"} for target in bases]
     return check_targets(targets, measurements) + quoted

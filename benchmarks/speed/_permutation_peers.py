@@ -20,7 +20,7 @@ def _axes(half: HalfDiagram, blocks: Iterable[int]) -> str:
 
 
 def _reduced(x: jax.Array, half: HalfDiagram, done: dict[HalfDiagram, jax.Array]) -> jax.Array:
-    """The tensor of an input half, through what is there already: a diagonal of the input, then one sum at a time."""
+    """Return the tensor of an input half, reusing known tensors: a diagonal of the input, then one sum at a time."""
     if half not in done:
         closed = half.closed
         if closed:
@@ -67,7 +67,7 @@ def stacked(shape: Shape, weights: jax.Array) -> Layer:
 def emlp(shape: Shape, weights: jax.Array) -> Layer:
     """EMLP's linear layer: a full matrix of parameters, projected onto the equivariant ones in each call.
 
-    The parameters are the matrix of the shared weights, which the projection leaves as it is. The formula is that of
+    The parameters are the matrix of the shared weights, which the projection does not change. The formula is from
     `emlp.nn`, without the bias.
 
     Raises:

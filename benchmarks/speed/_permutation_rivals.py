@@ -67,8 +67,8 @@ class Layer:
     Attributes:
         apply: parameters and input to output.
         parameters: made from the shared weights.
-        weights: takes a gradient with respect to the parameters to one with respect to the shared weights; `None` where
-            the rival's parameters are others.
+        weights: maps a gradient with respect to the parameters to one with respect to the shared weights; `None` if
+            these cannot be compared.
         enter, leave: between arrays `[batch, *axes, channels]` and the rival's own layout.
     """
 

@@ -11,7 +11,7 @@ from benchmarks.speed._collectives import Collective
 
 @dataclass(frozen=True)
 class Machine:
-    """Published figures of one device, and of what joins it to others; all of one direction, a second.
+    """Published figures of a device and its interconnect, per second and in one direction.
 
     Attributes:
         flops, memory: floating-point operations and bytes.
@@ -36,7 +36,7 @@ H100 = Machine(67e12, 3.35e12, 450e9, 8, 50e9)
 Eight in a node, each with one InfiniBand NDR port of 400 Gb/s: "NVIDIA DGX H100" datasheet."""
 
 H100_LATENCY = Machine(67e12, 3.35e12, 450e9, 8, 50e9, 6.8, 0.6, 5.0)
-"""The same, with the latencies by which NCCL chooses its algorithms, those of a tree and the protocol LL: `baseLat` and
+"""The same, with the latencies by which NCCL chooses its algorithms, for a tree and the protocol LL: `baseLat` and
 `hwLat` in `src/graph/tuning.cc` of NVIDIA/nccl, in its versions for Hopper."""
 
 TPU = Machine(459e12, 2765e9, 600e9, 1 << 20, 600e9)
@@ -49,10 +49,10 @@ MACHINES = {"H100": H100, "H100 with latency": H100_LATENCY, "TPU v5p": TPU}
 def collective_seconds(machine: Machine, each: Collective) -> float:
     """The time of one collective, without overlap.
 
-    Inside a node bytes go over links. Beyond it, rings pass through all ports of a node side by side, so that what a
-    device moves is bounded by its link and by the ports of its node together; in an all-to-all or a permute every
-    device sends through its own port what is for other nodes. Latency is that of a tree: down and up for an all-reduce,
-    once for others; a node is passed device by device.
+    Inside a node bytes go over links. Beyond it, rings pass through all ports of a node side by side, so that the
+    rate of a device is bounded by its link and by all ports of its node together. In an all-to-all or a permute every
+    device sends data for other nodes through its own port. Latency assumes a tree, which an all-reduce passes down and
+    up and other collectives pass once; a node is passed device by device.
     """
     nodes = len({device // machine.node for device in each.group})
     near = math.ceil(len(each.group) / nodes)

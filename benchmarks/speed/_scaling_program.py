@@ -16,7 +16,7 @@ from benchmarks.core.folders import ROOT
 from benchmarks.speed._collectives import collectives
 
 MODEL = 8
-"""Devices over which a tensor axis or channels are sharded: those of a node."""
+"""Devices over which a tensor axis or channels are sharded: the devices of a node."""
 
 LAYOUTS = ("batch", "tensor axis", "channels")
 
@@ -80,7 +80,7 @@ def measured(layout: str, devices: int, n: int, channels: int, batch: int) -> di
 
 
 def in_a_process(devices: int, n: int, channels: int, batch: int) -> dict[str, dict[str, Any]]:
-    """What is measured for every layout, in a process that has this number of virtual devices."""
+    """Return the numbers of every layout, from a process that has this number of virtual devices."""
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",

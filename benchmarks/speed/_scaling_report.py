@@ -52,7 +52,7 @@ EXPECTED = ("layout", "devices", *(f"{name}, {what}" for name in MACHINES for wh
 
 
 def rows(records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
-    """The cells of both tables: what is counted, what is expected."""
+    """Return the cells of both tables: counted and expected numbers."""
     counted, expected = [], []
     for rival in rivals:
         for record in (record for record in compiled(records) if record["rival"] == rival):
@@ -75,7 +75,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
-    """What is expected as a rich table, with what is sent."""
+    """Return bytes sent, expected times and efficiencies as a rich table."""
     body = [[*one[:2], one[-2], *other[2:]] for one, other in zip(*rows(records, rivals), strict=True)]
     about = f"{title}: MB sent by a device in a step, and expected time and efficiency"
     return rich_table(about, ["layout", "devices", "sent, MB", *EXPECTED[2:]], body)

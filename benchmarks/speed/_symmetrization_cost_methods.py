@@ -81,14 +81,14 @@ class Kind:
     """A kind of input.
 
     Attributes:
-        draw: a batch, the size of an input and a generator to inputs.
+        draw: maps a batch, the size of an input and a generator to inputs.
         network: makes the backbone.
         signature: of the backbone.
-        groups: what acts.
-        methods: rival to what makes its method.
-        keyed: those that draw elements at random, and so are called with a key.
-        translate: the label along which are positions.
-        more: what is bound to labels for a rival, in place of what acts.
+        groups: the group of each label.
+        methods: rival to the function that makes its method.
+        keyed: rivals that sample elements and need a key.
+        translate: the label of the spatial axis, if inputs are positions.
+        more: groups that replace `groups` for a rival.
     """
 
     draw: Callable[[int, int, np.random.Generator], np.ndarray]

@@ -25,7 +25,7 @@ class AtMost:
         rival, direction: whose numbers.
         most: the largest value.
         over: a direction of the same case and rival by which each number is divided first.
-        case: what the cases it is about have in common.
+        case: entries that the cases have in common.
     """
 
     rival: str

@@ -50,7 +50,7 @@ class Budget:
     """The budget of a run.
 
     Attributes:
-        turns, turn: how often a number of calls is timed together, and seconds of it aimed at.
+        turns, turn: the number of turns, in each of which several calls are timed together, and the seconds of one.
         stream: bytes that are copied to measure the bandwidth.
         side: of the matrices whose product is timed.
     """
@@ -91,7 +91,7 @@ def timed(call: Callable[[], Any], budget: Budget) -> list[float]:
     for _ in range(budget.turns):
         start, result = time.perf_counter(), None
         for _ in range(count):
-            result = call()  # what came before is given up, so that its memory is free again
+            result = call()  # the earlier result is dropped, so that its memory is free
         jax.block_until_ready(result)
         times.append((time.perf_counter() - start) / count)
     return times

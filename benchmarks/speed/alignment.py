@@ -1,4 +1,4 @@
-"""Aligning two networks: weight matching against that of Git Re-Basin."""
+"""Aligning two networks: weight matching by equikit and by Git Re-Basin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Case:
     """Two networks with n neurons in each hidden layer.
 
     Attributes:
-        layer: the network, and whether the second one is the first one moved or has weights of its own.
+        layer: the network, and whether the second network is the first one moved or has other weights.
         n: see above.
     """
 

@@ -209,7 +209,7 @@ def construct(case: Case, limit: Limits, tell: Tell, given_up: set[tuple[Any, ..
 def repeat(
     m: Measurement, construct: Callable[[], int], dimension: int, limit: Limits, given_up: set[tuple[Any, ...]]
 ) -> None:
-    """Construct the basis of one rival as often as there is time for.
+    """Construct the basis of one rival, repeatedly while there is time.
 
     Raises:
         Skip: if it takes too long, or did so in a smaller case.

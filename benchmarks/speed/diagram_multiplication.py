@@ -41,7 +41,7 @@ class Case:
         n: its size.
         factored, plan, dense: which rivals, the first of them in both forms.
         batch: vectors at once where there is a head.
-        overhead: whether it is run for the sake of the overhead.
+        overhead: whether it measures the overhead.
     """
 
     row: Row
@@ -89,7 +89,7 @@ def limits(quick: bool) -> Limits:
 
 
 def batched(row: Row) -> Factorization:
-    """Return the factorization to apply: with a head, that of the diagram next to an identity for the batch."""
+    """Return the factorization to apply; with a head the diagram gets an identity for the batch."""
     if row.bound is None:
         return row.diagram.factor()
     (term,) = row.diagram.tensor(Diagram.identity("batch")).terms
@@ -134,7 +134,7 @@ def compiled_plan(row: Row, n: int, x: np.ndarray) -> Callable[[], jax.Array]:
 
 
 def timed(case: Case, harness: Harness, seed: int) -> list[Measurement]:
-    """Time the rivals in turns, those whose results are the expected one up to rounding of float32 sums."""
+    """Time in turns the rivals whose results equal the expected one up to rounding of float32 sums."""
     found, rivals = [], calls(case, seed)
     expected = rivals.pop("expected")[1]()
     for rival, (call, result) in rivals.items():

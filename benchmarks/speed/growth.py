@@ -60,7 +60,7 @@ def limits(quick: bool) -> Limits:
 
 
 def cells(quick: bool) -> list[Cell]:
-    """Return a cell for each layer over n and each direction, then those of which only the memory is measured."""
+    """Return a cell for each layer over n and each direction, then the cells that measure only memory."""
     sizes, layers = (QUICK_SIZES, QUICK_LAYERS) if quick else (SIZES, LAYERS)
     timed = [
         Cell(

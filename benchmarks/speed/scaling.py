@@ -61,7 +61,8 @@ def weight_bytes(channels: int) -> int:
 def scores(found: dict[str, Any], alone: dict[str, Any], channels: int) -> dict[str, float]:
     """Return the numbers of one layout: FLOPs and bytes of a device, data sent, efficiency relative to one device.
 
-    `beyond_weights` is what collectives give back beside the gradient, in bytes; `loss ...` one minus efficiency.
+    `beyond_weights` is the number of bytes that collectives return in addition to the gradient; `loss ...` is one minus
+    efficiency.
     """
     exchanged = [Collective(each["kind"], each["bytes"], tuple(each["group"])) for each in found["collectives"]]
     result = {
@@ -84,7 +85,7 @@ def scores(found: dict[str, Any], alone: dict[str, Any], channels: int) -> dict[
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
-    """Prepare what all cells are compared with: the program of one device, compiled when it is first needed."""
+    """Prepare the reference of all cells: the program of one device, compiled when it is first needed."""
     size = limits(quick)
 
     @functools.cache

@@ -1,4 +1,4 @@
-"""The models of `equikit demo` on the graph atlas; the seed is that of split, parameters and order of graphs."""
+"""The models of `equikit demo` on the graph atlas; the seed determines split, parameters and order of graphs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def errors(rival: str, seed: int, epochs: int) -> tuple[int, np.ndarray, np.ndar
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
-    """Prepare nothing: the data are those of the demonstration."""
+    """Prepare nothing: the demonstration has the data."""
 
     def measure(cell: Cell) -> list[Measurement]:
         (rival,) = cell.rivals

@@ -1,4 +1,4 @@
-"""Inertia and Lorentz scattering: wrappers around one network that knows nothing of the symmetry."""
+"""Inertia and Lorentz scattering: wrappers around one network without symmetry."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ RIVALS: dict[str, str] = {
     "sorted": "bodies sorted by mass in addition to a stochastic frame",
     "minimal frame": "one element, by Gram-Schmidt on the vectors in the order given",
     "weighted frame": "one element of a continuous weighted frame in training, the mean over all in the tests",
-    "canonical": "one element, that vector neurons choose",
-    "probabilistic": "an element that vector neurons make of input and noise; the mean over 20 in the tests",
-    "orbit distance": "a matrix that a network makes of the input, drawn to the group by a loss",
+    "canonical": "one element chosen by vector neurons",
+    "probabilistic": "an element by vector neurons of the input and noise; the mean over 20 in the tests",
+    "orbit distance": "the matrix of a network, with a loss that pulls it toward the group",
 }
 MAKE: dict[str, Make] = {"bare": bare, "augmented": augmented, **FRAMES, **LEARNED}
 TARGETS = (

@@ -52,7 +52,7 @@ def archive(folder: Path) -> Path:
 
 
 def molecules(count: int = 40, seed: int = 0) -> Molecules:
-    """Random trees of two classes: those of the first have one atom, those of the second another."""
+    """Random trees of two classes, each with its own atom."""
     rng = np.random.default_rng(seed)
     graphs, labels = [], np.arange(count) % 2
     for label in labels:

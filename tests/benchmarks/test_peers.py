@@ -115,7 +115,7 @@ def test_diagrams_and_irreps_span_the_same_maps(order: int) -> None:
     matrix = np.concatenate([m.reshape(len(m), -1) for *_, m in blocks], axis=1)
     assert matrix.shape[0] == matrix.shape[1] == sum(copies**2 for _, copies, _ in blocks)
     assert np.linalg.matrix_rank(matrix) == len(matrix) == {1: 1, 2: 3, 3: 15}[order]
-    # The map of gradients is the transpose of that of weights.
+    # The map of gradients is the transpose of the map of weights.
     shape = _peer_irreps.TensorShape(order, order, 3, 1, 2)
     one, two = jax.random.split(jax.random.key(0))
     weights = jax.random.normal(one, (len(matrix), 2, 2))
@@ -156,7 +156,7 @@ def test_targets_of_each_kind() -> None:
     assert "S 2 → 2, n 64, forward, over stacked: 7.0x, wanted 6x, met" in said
     assert "S 2 → 2, n 64, forward+backward, as a multiple of equikit, forward: 4.5x, wanted at most 4x, missed" in said
     assert "MLP, 692 terms, n 32, forward, seconds to compile over one term at a time: 3.5x, wanted 3x, met" in said
-    # The row about bases is that of the benchmark which measures them.
+    # The row about bases comes from the benchmark that measures them.
     assert sum("(stored run of basis_construction)" in line for line in said) == 3
 
 

@@ -84,7 +84,7 @@ def test_energy_and_momentum_are_kept_where_no_force_is_cut_off() -> None:
     apart = np.abs(forces(charges, last, math.inf)).max(axis=(0, 1)) < 50
     apart &= np.abs(forces(charges, x, math.inf)).max(axis=(0, 1)) < 50
     assert apart.sum() > 50
-    # A kick leads from the velocity half a step before to that half a step after; energy is that of the one between.
+    # A kick leads from the velocity half a step before to the one half a step after; energy uses their mean.
     before = energy(charges, x, v + rule.step / 2 * forces(charges, x, rule.largest))
     between = energy(charges, last, ahead - rule.step / 2 * forces(charges, last, rule.largest))
     np.testing.assert_allclose(between[apart], before[apart], rtol=1e-4)

@@ -20,7 +20,7 @@ from equikit.weightspace import AsymmetricMLP, align, trace
 PAPER = paper.read(Path(__file__).with_name("paper.toml"))
 RIVALS = {
     "no alignment": "two networks from two starts, as they are",
-    "equikit": "one of them permuted by `weightspace.align` so that its weights come close to those of the other",
+    "equikit": "one of them permuted by `weightspace.align` to match the weights of the other",
     "W-Asym": "networks some of whose weights are fixed, as they are",
     "σ-Asym": "networks with fixed gates in place of activations, as they are",
 }

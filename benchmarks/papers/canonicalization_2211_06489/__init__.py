@@ -25,9 +25,9 @@ RIVALS: dict[str, str] = {
     "bare": "the network as it is",
     "augmented": "the same, every image of every batch rotated by random quarter turns",
     "group average": "one quarter turn at random in training, the mean over all four in the tests",
-    "canonical": "a quarter turn, that a group convolution chooses",
+    "canonical": "a quarter turn chosen by a group convolution",
     "canonical, eighths": "the same with eighths of a turn",
-    "canonical by energy": "the quarter turn that an encoder of any kind likes best",
+    "canonical by energy": "the quarter turn most similar to a learned reference, by an encoder",
 }
 MAKE: dict[str, Make] = {
     "bare": bare,

@@ -95,7 +95,7 @@ def augmentation(task: Task, data: Data) -> Callable[..., Any]:
 
 
 def outputs(module: Any, x: jax.Array, key: jax.Array) -> jax.Array:
-    """Return the outputs of a module, none of which uses a key."""
+    """Return the outputs of a module; no module uses the key."""
     found: jax.Array = module(x)
     return found
 

@@ -47,7 +47,7 @@ class Curve:
 
 
 def curves(paper: Paper, records: Iterable[Mapping[str, Any]], rivals: Iterable[str]) -> dict[str, list[Curve]]:
-    """The measured and the published curves of each task; a published one follows that of its rival."""
+    """The measured and the published curves of each task; a published curve follows the measured one."""
     every = sorted(records, key=lambda record: record["case"]["train"])
     found: dict[str, list[Curve]] = {}
     for task, rival in itertools.product(dict.fromkeys(record["case"]["task"] for record in records), rivals):
@@ -135,7 +135,7 @@ def _drawn(curve: Curve) -> tuple[list[int], list[float], list[list[float]]]:
 
 
 def style(paper: Paper) -> Style:
-    """Return how results are checked and shown, next to those of a paper."""
+    """Return how results are checked and shown, next to the values of a paper."""
     return Style(
         check_targets,
         functools.partial(markdown, paper),

@@ -27,12 +27,12 @@ RIVALS: dict[str, str] = {
     "frame": "the mean over the frame of principal axes, in training too",
     "stochastic frame": "one element of the frame at random in training, the mean over all in the tests",
     "weighted frame": "one element of a continuous weighted frame in training, the mean over all in the tests",
-    "canonical": "one element, that vector neurons choose",
-    "probabilistic": "an element that vector neurons make of input and noise; the mean over 20 in the tests",
+    "canonical": "one element chosen by vector neurons",
+    "probabilistic": "an element by vector neurons of the input and noise; the mean over 20 in the tests",
     "equivariant network": "`ek.nn.Network` on charges and pairs of them, no wrapper",
     "equivariant messages": "`ek.nn.GeometricMessage` between charges, no wrapper",
     "color refinement": "1-WL, the limit of message passing",
-    "Laplacian frame": "nodes sorted by the spectrum of the Laplacian, the mean over all orders that are left",
+    "Laplacian frame": "nodes sorted by the spectrum of the Laplacian, the mean over all orders compatible with it",
     "canonical form": "the order of nodes that a search for automorphisms finds",
 }
 CHARGES: dict[str, Make] = {
@@ -87,7 +87,7 @@ def cells(quick: bool) -> list[Cell]:
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
-    """Make data when they are needed first."""
+    """Return the function that trains or separates; data are made when they are first needed."""
     train = TRIALS.start(quick, seed, tell)
 
     def measure(cell: Cell) -> list[Measurement]:

@@ -17,7 +17,7 @@ from benchmarks.models.networks import Perceptron
 from equikit.symmetrization.frames import Canonical, Laplacian
 
 APART = 1e-3
-"""Outputs of a random network that differ by less count as equal."""
+"""Outputs of a random network with smaller differences count as equal."""
 
 Invariant = Callable[[np.ndarray], np.ndarray]
 """Maps adjacency matrices `[graphs, n, n]` to outputs `[graphs, k]`."""
@@ -30,7 +30,7 @@ CLASSES = 10
 
 
 def graph_set(name: str, quick: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Graphs and relabeled copies: all connected ones with some nodes, or circulants of CSL, 15 of each.
+    """Return graphs and relabeled copies: all connected graphs of a size, or the circulants of CSL, 15 of each.
 
     Raises:
         Skip: where the graphs cannot be listed.
@@ -87,7 +87,7 @@ def refinement_scores(graphs: np.ndarray, copies: np.ndarray, seed: int) -> dict
 def separation_scores(invariant: Invariant, graphs: np.ndarray, copies: np.ndarray) -> dict[str, float]:
     """Score a function: it should distinguish graphs, but not relabeled copies of a graph.
 
-    Both have to be counted: a function with errors above the threshold tells everything apart.
+    Both are counted, because a function with errors above the threshold distinguishes everything.
     """
     one = invariant(graphs)
     gap = np.array([np.abs(one - invariant(some)).max(axis=1) for some in copies])

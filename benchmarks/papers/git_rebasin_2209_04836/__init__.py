@@ -23,7 +23,7 @@ PAPER = paper.read(Path(__file__).with_name("paper.toml"))
 STRAIGHT = "equikit, straight through"
 RIVALS = {
     "no alignment": "two networks from two starts, as they are",
-    "equikit": "one of them permuted by `weightspace.align` so that its weights come close to those of the other",
+    "equikit": "one of them permuted by `weightspace.align` to match the weights of the other",
     "Git Re-Basin": "the same by the algorithm of the paper, reimplemented",
     "equikit, activations": "the same by `align` for what both compute from the training images",
     STRAIGHT: "the same for the loss of the mean of both, by training",
@@ -36,7 +36,7 @@ class Budget:
 
     Attributes:
         widths: of the hidden layers, one pair of networks each.
-        straight: those for which the straight-through estimator is run; the paper's width is 512.
+        straight: widths for which the straight-through estimator is run; the paper's width is 512.
         sizes: of images, and the recipe.
         steps: of the straight-through estimator.
     """

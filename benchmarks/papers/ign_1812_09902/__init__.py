@@ -75,7 +75,7 @@ class Split:
 
 
 def limits(quick: bool) -> Limits:
-    """The whole training, or one that only shows that everything works."""
+    """Return the limits of a complete run, or of a short one that tests that everything works."""
     return Limits(folds=2, epochs=3) if quick else Limits()
 
 
@@ -94,7 +94,7 @@ def folds_of(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def split(folds: np.ndarray, number: int, *, on_test: bool = False) -> Split:
-    """Return what to do with each graph if a fold is tested; the epoch is chosen by the next fold, or by the same."""
+    """Return the split that tests a fold; the epoch is chosen on the next fold, or on the tested one."""
     choice = number if on_test else (number + 1) % FOLDS
     train = ~np.isin(folds, [number, choice])
     return Split(*(np.flatnonzero(of) for of in (train, folds == choice, folds == number)))
@@ -178,7 +178,7 @@ def network_scores(
 
 
 def simple_scores(rival: str, data: Molecules, folds: np.ndarray, budget: Limits) -> dict[str, float]:
-    """Fit what has no epochs for each fold.
+    """Fit a model without epochs for each fold.
 
     Raises:
         Skip: where scikit-learn is not installed.
