@@ -90,8 +90,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     curves = {task: found for task, of in every.items() if (found := _curves(of))}
     names = list(rivals)
     rivals = [rival for rival in rivals if any(rival in _errors(of) for of in tasks.values())]
-    heights = [0.9 + 0.3 * len(rivals), *([2.6] if curves else [])]
-    figure = new_figure(1.6 + 2.7 * len(tasks), sum(heights))
+    heights = [0.9 + 0.3 * len(rivals), *([3.0] if curves else [])]
+    figure = new_figure(max(1.6 + 2.7 * len(tasks), 3.6 * len(curves)), sum(heights))
     upper, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     panels = upper.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
     for axes, (task, of) in zip(panels, tasks.items(), strict=False):
@@ -109,7 +109,9 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     panels[0].set_yticks(range(len(rivals)), rivals)
     panels[0].set_ylim(max(len(rivals), 1) - 0.5, -0.5)
     for part in lower:
-        _draw_curves(part.subplots(1, len(curves), squeeze=False)[0], curves, names)
+        axes = part.subplots(1, len(curves), squeeze=False)[0]
+        _draw_curves(axes, curves, names)
+        part.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)
 
 
@@ -120,12 +122,11 @@ def _draw_curves(
     for axes, (task, of) in zip(panels, curves.items(), strict=True):
         for rival, losses in of.items():
             color, marker = STYLES[names.index(rival) % len(STYLES)]
-            axes.plot([*losses], [*losses.values()], marker=marker, color=color, markersize=5, label=rival)
+            axes.plot([*losses], [*losses.values()], marker=marker, color=color, markersize=3.5, label=rival)
         axes.set_yscale("log")
         tidy(axes, task, which="both")
         axes.set_xlabel("step")
         axes.set_ylabel("loss")
-        axes.legend(fontsize=8, frameon=False)
 
 
 def _curves(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
