@@ -289,7 +289,7 @@ def test_results_are_shown_next_to_the_published_curve(tmp_path: Path) -> None:
         ("two", False),
     ]
     assert list(shown[0].points) == [10, 100]
-    result = {"measurements": records, "targets": [], "circumstances": ["A day."]}
+    result = {"measurements": records, "targets": [], "circumstances": "A day."}
     text = style.markdown(result, {"one": "", "two": ""})
     assert "| task | rival | parameters | 10 | 100 |" in text
     assert "| a | one | 1,234 | 0.600 ± 0.050 | 0.10 ± 0.20 |" in text
