@@ -222,7 +222,8 @@ def record_of(task: str, rival: str, train: int, error: float, spread: float | N
     """A record as the runner joins it over seeds."""
     record = {"case": {"task": task, "train": train}, "direction": "train", "rival": rival, "status": "measured"}
     scores = {"test_mse": error, "variance": 2.0, "parameters": 1234.0}
-    return record | {"scores": scores} | ({} if spread is None else {"spread": {"test_mse": spread}, "seeds": 5})
+    joined = {"spread": {"test_mse": spread}, "seeds": 5, "counts": {"test_mse": 5}}
+    return record | {"scores": scores} | ({} if spread is None else joined)
 
 
 CURVE = """
