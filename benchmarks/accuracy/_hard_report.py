@@ -12,7 +12,7 @@ from rich.table import Table
 from benchmarks.accuracy._hard_errors import KINDS
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.plot import new_figure
-from benchmarks.core.report import circumstances, grid, left_out, rich_table
+from benchmarks.core.report import grid, left_out, rich_table
 from benchmarks.core.style import Style
 
 Record = Mapping[str, Any]
@@ -157,7 +157,7 @@ def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str])
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """Return the results as Markdown: counts, fractions, targets, and the names of undesired inputs."""
-    records, lines = result["measurements"], [circumstances(result), ""]
+    records, lines = result["measurements"], [result["circumstances"], ""]
     for name, table in TABLES.items():
         head, body = table(counted(records), list(rivals))
         if body:

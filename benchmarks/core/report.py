@@ -127,11 +127,6 @@ def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> list[
     return ["| " + " | ".join(line) + " |" for line in (head, rule, *body)]
 
 
-def circumstances(result: Mapping[str, Any]) -> str:
-    """Return the dates, machines and versions of a result."""
-    return "\n\n".join(result["circumstances"])
-
-
 def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return lines with all gaps and their reasons."""
     notes: dict[str, list[str]] = {}
@@ -147,7 +142,7 @@ def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
 def page(result: Mapping[str, Any], tables: Iterable[str], sentences: Iterable[str], title: str = "Targets:") -> str:
     """Return a report as Markdown: circumstances, tables, a sentence for each target, and gaps."""
     said = [f"- {line}" for line in sentences] or [NONE_RUN]
-    lines = [circumstances(result), "", *tables, "", title, "", *said, *left_out(result["measurements"])]
+    lines = [result["circumstances"], "", *tables, "", title, "", *said, *left_out(result["measurements"])]
     return "\n".join(lines) + "\n"
 
 
@@ -176,7 +171,7 @@ def markdown(
         return lines
 
     about = f"Median ms of a call, and how many times as long as {first}, in bold where a rival is faster:"
-    lines = [circumstances(result), "", about, ""]
+    lines = [result["circumstances"], "", about, ""]
     lines += [*each(lambda by_rival, names: cells(by_rival, names, yardsticks)), "Targets:", ""]
     lines += [f"- {line}" for line in sentences(result)] or [NONE_RUN]
     if any("compile_seconds" in record for record in measurements):

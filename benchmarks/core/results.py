@@ -79,12 +79,12 @@ def result(benchmark: Benchmark, lines: Sequence[Line]) -> dict[str, Any]:
     return found
 
 
-def circumstances(lines: Sequence[Line]) -> list[str]:
+def circumstances(lines: Sequence[Line]) -> str:
     """Return date, machine and versions of lines: a sentence for each revision, machine and set of versions."""
     groups: dict[str, list[Line]] = {}
     for line in lines:
         groups.setdefault(json.dumps([line["revision"], line["machine"], line["versions"]]), []).append(line)
-    return [_circumstances(of) for of in groups.values()]
+    return "\n\n".join(map(_circumstances, groups.values()))
 
 
 def _circumstances(of: Sequence[Line]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Group
 from benchmarks.core.bounds import check_targets, number as digits
 from benchmarks.core.numbers import with_spread
 from benchmarks.core.plot import STYLES, log_axis, new_figure, tidy
-from benchmarks.core.report import circumstances, grid, left_out, rich_table
+from benchmarks.core.report import grid, left_out, rich_table
 from benchmarks.core.style import Style
 
 WHOLE = (
@@ -75,7 +75,7 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
     records = result["measurements"]
-    lines = [circumstances(result), ""]
+    lines = [result["circumstances"], ""]
     for task, of in by_task(records).items():
         lines += [f"*{task}*", "", *grid(*table(of), 1), ""]
     targets = [f"- {line}" for line in target_lines(result)]

@@ -70,11 +70,11 @@ def measured(m: Measurement, task: Task, rival: Rival, seed: int, tell: Callable
     return m
 
 
-def outputs(task: Task, rival: Rival, module: Any, seed: int = 0) -> dict[str, np.ndarray]:
+def outputs(task: Task, rival: Rival, module: Any) -> dict[str, np.ndarray]:
     """The outputs for the rows of every test, by one compiled program."""
     inputs = [test.rows[0] for test in task.tests.values()]
     joined = jax.tree.map(lambda *arrays: np.concatenate(arrays), *inputs)
-    found = predict(module, rival.apply, joined, seed)
+    found = predict(module, rival.apply, joined)
     ends = np.cumsum([0, *(rows_of(one) for one in inputs)])
     return {name: found[a:b] for name, (a, b) in zip(task.tests, itertools.pairwise(ends), strict=True)}
 

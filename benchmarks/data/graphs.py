@@ -62,9 +62,9 @@ def circulant(nodes: int, skip: int) -> np.ndarray:
     return np.isin(steps, [1, nodes - 1, skip, nodes - skip]).astype(float)
 
 
-def circulants(nodes: int = 41) -> np.ndarray:
+def circulants() -> np.ndarray:
     """The graphs of the data set CSL, one of each class, `[skips, nodes, nodes]`."""
-    return np.array([circulant(nodes, skip) for skip in SKIPS])
+    return np.array([circulant(41, skip) for skip in SKIPS])
 
 
 def refined_colors(adjacency: np.ndarray) -> np.ndarray:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.core.cache import cached as keep
-
-Progress = Callable[[int, int], None]
-"""Steps done, and steps to do."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +116,7 @@ def start(generator: np.random.Generator, count: int, rule: Simulation) -> tuple
     return charges.T.copy(), positions.transpose(2, 1, 0).copy(), velocities.transpose(2, 1, 0).copy()
 
 
-def simulate(
-    count: int, seed: int, rule: Simulation | None = None, progress: Progress | None = None, chunk: int = 1000
-) -> Systems:
+def simulate(count: int, seed: int, rule: Simulation | None = None, chunk: int = 1000) -> Systems:
     """Simulate systems sampled with `seed`; a chunk fits into the caches, and its size changes nothing else."""
     rule = Simulation() if rule is None else rule
     charges, positions, velocities = start(np.random.default_rng(seed), count, rule)
@@ -130,16 +124,12 @@ def simulate(
     for first in range(0, count, chunk):
         q, x, v = (np.ascontiguousarray(a[..., first : first + chunk]) for a in (charges, positions, velocities))
         found.append(integrate(q, x, v, rule))
-        if progress is not None:
-            progress(min(first + chunk, count), count)
     joined = [np.concatenate(parts, axis=-1).transpose(2, 1, 0) for parts in zip(*found, strict=True)]
     return Systems(charges.T.astype(np.float32), *(np.ascontiguousarray(a, np.float32) for a in joined))
 
 
-def cached(
-    folder: Path, count: int, seed: int, rule: Simulation | None = None, progress: Progress | None = None
-) -> Systems:
+def cached(folder: Path, count: int, seed: int, rule: Simulation | None = None) -> Systems:
     """Return systems from a file in `folder`, or simulate and write them; its name depends on every setting."""
     rule = Simulation() if rule is None else rule
     settings = {"count": count, "seed": seed, **asdict(rule)}
-    return Systems(**keep(folder, "particles", settings, lambda: vars(simulate(count, seed, rule, progress))))
+    return Systems(**keep(folder, "particles", settings, lambda: vars(simulate(count, seed, rule))))

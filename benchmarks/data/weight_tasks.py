@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.core.benchmark import Tell
 from benchmarks.core.fitting import Rows
 from benchmarks.core.folders import SCRATCH
 from benchmarks.core.task import Sizes, Task, Test
-from benchmarks.data.zoos import Tell, Zoo, classifiers, images, sines
+from benchmarks.data.zoos import Zoo, classifiers, images, sines
 from equikit.weightspace import Specification, trace
 
 

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.core.benchmark import Tell
 from benchmarks.core.cache import cached
 from benchmarks.data.digits import Digits, digits
 from benchmarks.models.zoo import PIXELS, Model, Params, convolutional, gru, perceptron, siren
 
-Tell = Callable[[str], None]
 SHARE_OF_TESTS = 0.2
 """The number of digits that measure how well the networks of a zoo generalize."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from benchmarks.core.report import circumstances, duration, grid
+from benchmarks.core.report import duration, grid
 from benchmarks.core.style import TIMES
 from benchmarks.speed._diagram_cases import BATCH, HEADED, OVERHEAD, RIVALS, Row, degree, free_rows, headed_rows, text
 from benchmarks.speed._power_law import Exponent, exponent
@@ -132,7 +132,7 @@ def escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
-    return "\n".join([circumstances(result), "", *report(result["summary"])]) + "\n"
+    return "\n".join([result["circumstances"], "", *report(result["summary"])]) + "\n"
 
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Markdown:

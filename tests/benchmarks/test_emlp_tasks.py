@@ -222,7 +222,8 @@ def record_of(task: str, rival: str, train: int, error: float, spread: float | N
     """A record as the runner joins it over seeds."""
     record = {"case": {"task": task, "train": train}, "direction": "train", "rival": rival, "status": "measured"}
     scores = {"test_mse": error, "variance": 2.0, "parameters": 1234.0}
-    return record | {"scores": scores} | ({} if spread is None else {"spread": {"test_mse": spread}, "seeds": 5})
+    joined = {"spread": {"test_mse": spread}, "seeds": 5, "counts": {"test_mse": 5}}
+    return record | {"scores": scores} | ({} if spread is None else joined)
 
 
 CURVE = """
@@ -289,7 +290,7 @@ def test_results_are_shown_next_to_the_published_curve(tmp_path: Path) -> None:
         ("two", False),
     ]
     assert list(shown[0].points) == [10, 100]
-    result = {"measurements": records, "targets": [], "circumstances": ["A day."]}
+    result = {"measurements": records, "targets": [], "circumstances": "A day."}
     text = style.markdown(result, {"one": "", "two": ""})
     assert "| task | rival | parameters | 10 | 100 |" in text
     assert "| a | one | 1,234 | 0.600 ± 0.050 | 0.10 ± 0.20 |" in text

@@ -57,7 +57,7 @@ def test_what_failed_is_a_gap_and_said() -> None:
     failed = {"rival": "equikit", "status": "failed", "reason": "no memory"}
     gaps = [{"case": one["case"], "direction": "training"} | failed for one in records(2.5)]
     result = {"measurements": records(2.5) + gaps, "targets": check_targets(BOUNDS, records(2.5) + gaps)}
-    text = STYLE.markdown(result | {"circumstances": ["A day."]}, growth.RIVALS)
+    text = STYLE.markdown(result | {"circumstances": "A day."}, growth.RIVALS)
     assert "| 3 → 3, group O, n 3, batch 8 | 2.50 | – |" in text
     assert "- equikit failed: no memory (2 → 1, group S, n 10, batch 1 training; " in text
 

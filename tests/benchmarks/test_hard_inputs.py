@@ -258,7 +258,7 @@ def test_records_are_of_their_cell_and_gaps_are_said() -> None:
     (found,) = measure(family)
     assert (found.case, found.direction, (found.rival,)) == (family.case, family.direction, family.rivals)
     gap = {"case": one.case, "direction": "", "rival": "PCA", "status": "failed", "reason": "no memory"}
-    result = {"circumstances": [], "measurements": [gap, found.record()], "targets": []}
+    result = {"circumstances": "A day.", "measurements": [gap, found.record()], "targets": []}
     text = COUNTS.markdown(result, hard_inputs.RIVALS)
     assert "| PCA, Sort, 5 random points | float32 | 256 | 0.00% | " in text
     assert text.endswith("\n- PCA failed: no memory (dtype float32, random False)\n")

@@ -181,7 +181,7 @@ def test_a_quick_run() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(STYLE.terminal_table(BENCHMARK.title, found, list(RIVALS)))
     assert "Peers, S 1 → 1: median ms, and the ratio to equikit" in console.export_text()
-    table = STYLE.markdown({"circumstances": [], "targets": targets, "measurements": found}, RIVALS)
+    table = STYLE.markdown({"circumstances": "A day.", "targets": targets, "measurements": found}, RIVALS)
     assert "*S 1 → 1*\n\n| case | direction | equikit | by hand |" in table  # each kind with its own rivals
     assert "*O(3) 3 → 3*\n\n| case | direction | equikit | e3nn-jax | cuEquivariance |" in table
 

@@ -337,7 +337,7 @@ def test_the_report_has_a_table_a_task_and_says_what_is_missing() -> None:
         | {"status": "measured"},
     ]
     targets = TRAINED.check_targets([Bound("bare", case, "error, moved", 0.4)], records)
-    result = {"circumstances": ["now"], "measurements": records, "targets": targets}
+    result = {"circumstances": "now", "measurements": records, "targets": targets}
     text = TRAINED.markdown(result, {})
     assert "| bare | 0.01 | 0.5 | 12.3 | 1,234 |" in text
     assert "| frame | – | – | – | – |" in text
