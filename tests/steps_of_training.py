@@ -57,6 +57,26 @@ def of_numbers(**options: Any) -> Any:
     return ek.data.from_networkx(graph, nodes=["size"], **options)
 
 
+def of_wide_numbers() -> nnx.Module:
+    with jax.enable_x64(True):
+        return nnx.Dict({"a": nnx.Param(jnp.ones(2, jnp.float64))})
+
+
+def loaded(model: nnx.Module) -> Any:
+    """Load a model from the file of itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        ek.train.save(model, pathlib.Path(folder, "file"))
+        return ek.train.load(model, pathlib.Path(folder, "file"))
+
+
+def loaded_in_double_precision(code: str) -> None:
+    try:
+        eval(code, {"jax": jax})
+        assert loaded(of_wide_numbers()).a.dtype == jnp.float64
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 def eval_only(code: str) -> None:
     """Check that the keyword of a step is a folder's name, without training in the working directory."""
     assert all(isinstance(value, str) and value for value in eval(f"dict({code})").values())
@@ -137,6 +157,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda code: ek.data.from_networkx(of_elements(), **eval(f"dict({code})")),
     ),
     "file-that-is-no-path": (lambda: ek.train.save(MODEL, 3), 'path="model.safetensors"', saved),
+    "model-in-double-precision": (
+        lambda: loaded(of_wide_numbers()),
+        'jax.config.update("jax_enable_x64", True)',
+        loaded_in_double_precision,
+    ),
     "graph-that-is-no-graph": (
         lambda: ek.data.from_networkx(nx.Graph),
         "nx.path_graph(3)",
