@@ -539,3 +539,14 @@ def dtype(name: str, value: Any) -> Any:
             step='call jax.config.update("jax_enable_x64", True) first',
         )
     return wanted
+
+
+def cast(values: np.ndarray, dtype: Any) -> np.ndarray | None:
+    """Return an array in another dtype, or `None` if an integer would change or a number would become infinite."""
+    from jax import numpy as jnp
+
+    with np.errstate(all="ignore"):
+        found = values.astype(dtype)
+        rounded = jnp.issubdtype(dtype, jnp.inexact)
+        wrong = np.isfinite(values) & ~np.isfinite(found) if rounded else found != values
+    return None if np.any(wrong) else found

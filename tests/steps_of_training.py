@@ -51,6 +51,32 @@ def saved(code: str) -> None:
         assert ek.train.load(MODEL, path)
 
 
+def of_numbers(**options: Any) -> Any:
+    graph = nx.empty_graph(1)
+    nx.set_node_attributes(graph, 300, "size")
+    return ek.data.from_networkx(graph, nodes=["size"], **options)
+
+
+def of_wide_numbers() -> nnx.Module:
+    with jax.enable_x64(True):
+        return nnx.Dict({"a": nnx.Param(jnp.ones(2, jnp.float64))})
+
+
+def loaded(model: nnx.Module) -> Any:
+    """Load a model from the file of itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        ek.train.save(model, pathlib.Path(folder, "file"))
+        return ek.train.load(model, pathlib.Path(folder, "file"))
+
+
+def loaded_in_double_precision(code: str) -> None:
+    try:
+        eval(code, {"jax": jax})
+        assert loaded(of_wide_numbers()).a.dtype == jnp.float64
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 def eval_only(code: str) -> None:
     """Check that the keyword of a step is a folder's name, without training in the working directory."""
     assert all(isinstance(value, str) and value for value in eval(f"dict({code})").values())
@@ -131,6 +157,36 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda code: ek.data.from_networkx(of_elements(), **eval(f"dict({code})")),
     ),
     "file-that-is-no-path": (lambda: ek.train.save(MODEL, 3), 'path="model.safetensors"', saved),
+    "model-in-double-precision": (
+        lambda: loaded(of_wide_numbers()),
+        'jax.config.update("jax_enable_x64", True)',
+        loaded_in_double_precision,
+    ),
+    "graph-that-is-no-graph": (
+        lambda: ek.data.from_networkx(nx.Graph),
+        "nx.path_graph(3)",
+        lambda code: ek.data.from_networkx(eval(code, {"nx": nx})),
+    ),
+    "dtype-of-no-numbers": (
+        lambda: of_numbers(dtype="nope"),
+        "dtype=np.float32",
+        lambda code: of_numbers(**eval(f"dict({code})", {"np": np})),
+    ),
+    "dtype-that-is-too-small": (
+        lambda: of_numbers(dtype=np.uint8),
+        "dtype=np.float32",
+        lambda code: of_numbers(**eval(f"dict({code})", {"np": np})),
+    ),
+    "label-of-two-words": (
+        lambda: of_numbers(label="p q"),
+        'label="p"',
+        lambda code: of_numbers(**eval(f"dict({code})")),
+    ),
+    "attributes-without-names": (
+        lambda: ek.data.from_networkx(nx.empty_graph(0), nodes=5),
+        'nodes=("charge",)',
+        lambda code: ek.data.from_networkx(nx.empty_graph(0), **eval(f"dict({code})")),
+    ),
     "shares-that-do-not-sum-to-one": (
         lambda: ek.data.split(X, (0.5, 0.1)),
         "parts=(0.8, 0.1, 0.1)",

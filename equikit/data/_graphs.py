@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import DTypeError, OptionError
 
 if TYPE_CHECKING:
     import networkx
@@ -33,18 +34,20 @@ def from_networkx(
             nodes is `list(graph)`.
         nodes: names of node attributes, numbers or vectors. A dictionary gives for each name its categories, which
             become one-hot vectors in this order, or `None` for numbers: `{"element": ["C", "O"], "charge": None}`.
+            Categories are all different, and not a set, which has no order.
         edges: the same for edge attributes; in a graph without edges numbers count as one each. The first channel of
             an edge is always 1, so that an edge whose attributes are zero is not taken for an absent one.
         label: the label of the nodes in signatures.
-        dtype: the dtype of the features.
+        dtype: the dtype of the features, in which integers are exact and floats are rounded.
 
     Returns:
         `{"p p": [n, n, 1 + edge channels]}`, zero where there is no edge, and `{"p": [n, node channels]}` if nodes have
         attributes.
 
     Raises:
-        OptionError: if the graph may have parallel edges, an attribute is missing, not a number or in no category, or
-            vectors differ in length.
+        OptionError: if the graph may have parallel edges, an attribute is missing, not a number or in no category,
+            vectors differ in length, categories repeat or have no order, or the label is not one word.
+        DTypeError: if the dtype is not one of numbers, or cannot hold the values.
 
     Cost: O(n² channels).
 
@@ -58,32 +61,89 @@ def from_networkx(
         >>> from_networkx(water, nodes={"charge": [1, 8]})["p"].tolist()
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
-    directed = hasattr(graph, "is_directed") and graph.is_directed()
-    if not (hasattr(graph, "is_multigraph") and hasattr(graph, "edges")) or graph.is_multigraph():
+    if isinstance(graph, type) or not (hasattr(graph, "is_multigraph") and hasattr(graph, "edges")):
+        raise OptionError(
+            "graph= must be a graph of NetworkX",
+            got=_checks.shown(graph),
+            expected="a networkx.Graph or networkx.DiGraph",
+            step="pass a graph, such as nx.path_graph(3)",
+        )
+    if graph.is_multigraph():
         raise OptionError(
             "graph= must be a graph of NetworkX without parallel edges",
             got=_checks.shown(graph),
             expected="a networkx.Graph or networkx.DiGraph",
-            step="convert it: nx.DiGraph(graph)" if directed else "convert it: nx.Graph(graph)",
+            step="convert it: nx.DiGraph(graph)" if graph.is_directed() else "convert it: nx.Graph(graph)",
         )
+    wanted, dtype, label = _wanted("nodes", nodes), _dtype(dtype), _label(label)
     place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
     links = [(place[a], place[b]) for a, b in graph.edges]
-    channels = _attributes("edge", graph.edges, edges, dtype)
+    channels = _attributes("edge", graph.edges, _wanted("edges", edges), dtype)
     features = {pair: np.zeros((len(place), len(place), 1 + channels.shape[1]), dtype)}
     for (i, j), values in zip(links, channels, strict=True):
         features[pair][i, j] = [1, *values]
         if not graph.is_directed():
             features[pair][j, i] = [1, *values]
-    if nodes:
-        features[label] = _attributes("node", graph.nodes, nodes, dtype)
+    if wanted:
+        features[label] = _attributes("node", graph.nodes, wanted, dtype)
     return features
 
 
-def _attributes(kind: str, given: Any, wanted: Attributes, dtype: Any) -> np.ndarray:
+def _label(label: Any) -> str:
+    if not (isinstance(label, str) and label.isidentifier()):
+        raise OptionError(
+            "label= must be one word", got=_checks.shown(label), expected="a label", step='write label="p"'
+        )
+    return label
+
+
+def _dtype(dtype: Any) -> np.dtype:
+    try:
+        found: np.dtype | None = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not any(jax.numpy.issubdtype(found, kind) for kind in (np.bool_, np.number)):
+        raise DTypeError(
+            "dtype= must be a dtype of numbers",
+            got=_checks.shown(dtype),
+            expected="a dtype of NumPy, such as float32",
+            step="write dtype=np.float32",
+        )
+    return found
+
+
+def _wanted(argument: str, given: Any) -> dict[str, list[Any] | None]:
+    """Return the categories of each attribute, or `None` for numbers."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(_checks.names(argument, given, example="charge"))
+    _checks.names(argument, [*given], example="charge")
+    return {name: None if each is None else _categories(name, each) for name, each in given.items()}
+
+
+def _categories(name: str, given: Any) -> list[Any]:
+    ordered = isinstance(given, Iterable) and not isinstance(given, str | bytes | set | frozenset | Mapping)
+    found = [*(given.tolist() if isinstance(given, np.ndarray) else given)] if ordered else []
+    if not ordered or any(isinstance(value, np.ndarray) for value in found):
+        raise OptionError(
+            f"the categories of {name!r} must be a list, whose order is that of the channels",
+            got=_checks.shown(given),
+            expected="a list of categories, or None for numbers",
+            step='write for example {"element": ["C", "O"]}',
+        )
+    again = [value for place, value in enumerate(found) if value in found[:place]]
+    if again:
+        raise OptionError(
+            f"a category of {name!r} is there twice",
+            got=f"{_checks.shown(again[0])} in {_checks.shown(found)}",
+            expected="categories that are all different, where 1 and True are the same",
+            step="leave one of them out",
+        )
+    return found
+
+
+def _attributes(kind: str, given: Any, wanted: Mapping[str, list[Any] | None], dtype: np.dtype) -> np.ndarray:
     """Return the attributes of all nodes or edges, one row for each; without any, one column for each number."""
-    columns = []
-    if not isinstance(wanted, Mapping):
-        wanted = dict.fromkeys((wanted,) if isinstance(wanted, str) else wanted)
+    columns: list[np.ndarray] = [np.zeros((len(given), 0), dtype)]
     for name, categories in wanted.items():
         rows = []
         for item in given:
@@ -95,7 +155,7 @@ def _attributes(kind: str, given: Any, wanted: Attributes, dtype: Any) -> np.nda
                     step="set it with nx.set_node_attributes or nx.set_edge_attributes",
                 )
             what, value = f"attribute {name!r} of {kind} {item!r}", given[item][name]
-            rows.append(_vector(what, value) if categories is None else _one_hot(what, value, [*categories]))
+            rows.append(_vector(what, value) if categories is None else _one_hot(what, value, categories))
         lengths = {len(row) for row in rows} or {1 if categories is None else len(categories)}
         if len(lengths) > 1:
             raise OptionError(
@@ -104,13 +164,22 @@ def _attributes(kind: str, given: Any, wanted: Attributes, dtype: Any) -> np.nda
                 expected="one length",
                 step="pad the vectors, or leave the attribute out",
             )
-        columns.append(np.array(rows, dtype).reshape(len(given), lengths.pop()))
-    return np.concatenate([np.zeros((len(given), 0), dtype), *columns], axis=1)
+        values = np.array(rows).reshape(len(given), lengths.pop())
+        cast = _checks.cast(values, dtype)
+        if cast is None:
+            raise DTypeError(
+                f"attribute {name!r} of {kind}s does not fit dtype= {dtype}",
+                got=f"values from {values.min()} to {values.max()}",
+                expected=f"values that {dtype} has",
+                step=f"write dtype=np.{'float64' if _checks.cast(values, np.float32) is None else 'float32'}",
+            )
+        columns.append(cast)
+    return np.concatenate(columns, axis=1)
 
 
 def _one_hot(what: str, value: Any, categories: list[Any]) -> np.ndarray:
     try:
-        return np.arange(len(categories)) == categories.index(value)
+        found: np.ndarray = np.arange(len(categories)) == categories.index(value)
     except ValueError:
         raise OptionError(
             f"{what} is in no category",
@@ -118,16 +187,22 @@ def _one_hot(what: str, value: Any, categories: list[Any]) -> np.ndarray:
             expected=f"one of {_checks.shown(categories)}",
             step="add the category",
         ) from None
+    return found
 
 
 def _vector(what: str, value: Any) -> np.ndarray:
-    array = np.ravel(np.asarray(value))
+    try:
+        array = np.ravel(np.asarray(value))
+    except ValueError:  # lists of different lengths
+        array = np.array([None])
     if array.dtype.kind not in "buif":
         raise OptionError(
             f"{what} is not a number or a vector of numbers",
             got=_checks.shown(value),
             expected="real numbers",
-            step='give the categories of an attribute: nodes={"element": ["C", "O"]}',
+            step='give the categories of an attribute: nodes={"element": ["C", "O"]}'
+            if isinstance(value, str)
+            else "set it to a number or a list of numbers, or leave the attribute out",
         )
     return array
 
@@ -148,7 +223,8 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
         For each graph `{"p p": [n, n, 1 + edge channels]}`, and `{"p": [n, node channels]}` if it has node features.
 
     Raises:
-        OptionError: if a field is missing, numbers of nodes or edges do not add up, or an edge joins two graphs.
+        OptionError: if a field is missing, numbers of nodes or edges do not add up, an edge joins two graphs, or the
+            label is not one word.
 
     Cost: O(n² channels) for each graph.
 
@@ -160,7 +236,7 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
         >>> [graph["p p"][..., 0].tolist() for graph in from_jraph(two)]
         [[[0.0, 1.0], [1.0, 0.0]], [[0.0]]]
     """
-    fields = ("nodes", "edges", "senders", "receivers", "n_node", "n_edge")
+    label, fields = _label(label), ("nodes", "edges", "senders", "receivers", "n_node", "n_edge")
     missing = [field for field in fields if not hasattr(graphs, field)]
     if missing:
         raise OptionError(

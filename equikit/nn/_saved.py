@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 import equikit
@@ -83,7 +84,9 @@ def describe(model: nnx.Module) -> dict[str, Any]:
         "format": FORMAT,
         "equikit": equikit.__version__,
         "layers": {path: settings for path, settings in layers.items() if settings},
-        "shapes": {jax.tree_util.keystr(path, simple=True, separator="."): [*array.shape] for path, array in arrays},
+        "shapes": {
+            jax.tree_util.keystr(path, simple=True, separator="."): [*np.shape(array)] for path, array in arrays
+        },
     }
 
 

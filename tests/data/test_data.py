@@ -177,6 +177,7 @@ def test_parts_are_disjoint_and_keep_rows_together():
         (lambda: Batches(examples([3]), [1, 2], batch=1), ek.OptionError, "the number of targets"),
         (lambda: from_networkx(nx.MultiGraph()), ek.OptionError, "graph= must be a graph of NetworkX"),
         (lambda: from_networkx(3), ek.OptionError, "graph= must be a graph of NetworkX"),
+        (lambda: from_networkx(nx.Graph), ek.OptionError, "graph= must be a graph of NetworkX"),
         (lambda: from_networkx(nx.path_graph(2), nodes=["a"]), ek.OptionError, "node 0 has no attribute 'a'"),
         (lambda: from_networkx(nx.path_graph(2), edges=["a"]), ek.OptionError, "edge (0, 1) has no attribute 'a'"),
         (lambda: from_jraph(3), ek.OptionError, "graphs has no field 'nodes'"),
@@ -294,6 +295,81 @@ def test_categories_become_one_hot_vectors():
     nx.set_node_attributes(graph, {node: np.ones(2) for node in graph}, "element")
     with pytest.raises(ek.OptionError, match="is in no category"):
         from_networkx(graph, nodes={"element": ["C", "N"]})
+
+
+def with_sizes(first, second):
+    graph = nx.path_graph(2)
+    nx.set_node_attributes(graph, {0: first, 1: second}, "size")
+    return graph
+
+
+@pytest.mark.parametrize("categories", [{"C", "O"}, frozenset("CO"), "CO", b"CO", 3, {"C": 0, "O": 1}, [np.ones(2)]])
+def test_categories_have_an_order(categories):
+    with pytest.raises(ek.OptionError, match="the categories of 'element' must be a list") as error:
+        from_networkx(with_names(), nodes={"element": categories})
+    assert error.value.step == 'write for example {"element": ["C", "O"]}'
+
+
+@pytest.mark.parametrize(("categories", "got"), [("COC", "'C' in ['C', 'O', 'C']"), ([1, True], "True in [1, True]")])
+def test_categories_that_repeat_are_refused(categories, got):
+    with pytest.raises(ek.OptionError, match="a category of 'element' is there twice") as error:
+        from_networkx(with_names(), nodes={"element": [*categories]})
+    assert error.value.got == got
+
+
+@pytest.mark.parametrize("listed", [iter, tuple, np.array, lambda names: dict.fromkeys(names).keys()])
+def test_categories_are_listed_once(listed):
+    graph = nx.path_graph(3)
+    nx.set_node_attributes(graph, dict(enumerate("COC")), "element")
+    found = from_networkx(graph, nodes={"element": listed(["O", "C"])})
+    assert found["p"].tolist() == [[0, 1], [1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("names", [5, [("e", ["C"])], {"a", "b"}, [3], {3: None}])
+def test_names_of_attributes_are_a_list_of_texts(names):
+    for argument in ("nodes", "edges"):
+        with pytest.raises(ek.OptionError, match=f"{argument}= must be a list of names"):
+            from_networkx(nx.path_graph(2), **{argument: names})
+
+
+@pytest.mark.parametrize("value", [[1, [2, 3]], None, 1j, "C"])
+def test_values_that_are_no_vectors_are_refused(value):
+    with pytest.raises(ek.OptionError, match="attribute 'size' of node 1 is not a number or a vector") as error:
+        from_networkx(with_sizes(1, value), nodes=["size"])
+    assert ("categories" in error.value.step) == (value == "C")
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "step"),
+    [(300, np.uint8, 32), (-1, np.uint8, 32), (0.5, int, 32), (2, bool, 32), (7e4, np.float16, 32), (1e300, "f4", 64)],
+)
+def test_values_that_the_dtype_does_not_have_are_refused(value, dtype, step):
+    with pytest.raises(ek.DTypeError, match="attribute 'size' of nodes does not fit") as error:
+        from_networkx(with_sizes(1, value), nodes=["size"], dtype=dtype)
+    assert error.value.step == f"write dtype=np.float{step}"
+    assert f"{value:g}" in f"{float(error.value.got.split()[2]):g} {float(error.value.got.split()[4]):g}"
+
+
+@pytest.mark.parametrize("dtype", ["nope", str, object, "datetime64[s]", 3])
+def test_dtypes_have_numbers(dtype):
+    with pytest.raises(ek.DTypeError, match="dtype= must be a dtype of numbers"):
+        from_networkx(nx.path_graph(2), dtype=dtype)
+
+
+def test_values_keep_what_the_dtype_has():
+    graph = with_sizes(np.inf, 0.1)
+    for dtype in (np.float16, jnp.bfloat16, complex):
+        np.testing.assert_array_equal(
+            from_networkx(graph, nodes=["size"], dtype=dtype)["p"][:, 0], np.array([np.inf, 0.1], dtype)
+        )
+    assert from_networkx(with_sizes(255, 0), nodes=["size"], dtype=np.uint8)["p"].tolist() == [[255], [0]]
+
+
+@pytest.mark.parametrize("label", ["p q", "", 3, None])
+def test_a_label_is_one_word(label):
+    for call in (lambda: from_networkx(nx.path_graph(2), label=label), lambda: from_jraph(None, label=label)):
+        with pytest.raises(ek.OptionError, match="label= must be one word"):
+            call()
 
 
 def test_pad_is_the_batch_function_of_grain():
