@@ -61,7 +61,7 @@ lint: setup ## check style and format
 types: setup ## check the package's types
 	@$(BIN)/python -m mypy
 
-bench: setup ## run all benchmarks on small cases
+bench: setup ## run all benchmarks on small cases, in ten minutes
 	@$(BIN)/python -m benchmarks run all --quick
 
 bench-check: setup ## compare the speed of three small cases with the stored ratios
