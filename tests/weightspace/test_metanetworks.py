@@ -230,7 +230,8 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
     target = jnp.sum(zoo["a"][:, 0] * (1 + jnp.tanh(zoo["b"])) * zoo["c"][:, :, 0], axis=1)
     network = made(how, built, [1, 16, 8, 1], "")
     static, state = nnx.split(network)
-    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 800))
+    # At 5e-3 the transformer on parameters learns with some orders of the rows only.
+    optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, 1600))
 
     def loss(state, rows):
         found = nnx.merge(static, state)(jax.tree.map(lambda leaf: leaf[rows], zoo))[:, 0]
@@ -244,7 +245,7 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
             updates, memory = optimizer.update(slope, memory, state)
             return (optax.apply_updates(state, updates), memory), None
 
-        keys = jax.random.split(jax.random.key(0), 800)
+        keys = jax.random.split(jax.random.key(0), 1600)
         (state, _), _ = jax.lax.scan(step, (state, optimizer.init(state)), keys)
         return loss(state, jnp.arange(2048, 2304))
 
