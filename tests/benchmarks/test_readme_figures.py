@@ -109,10 +109,9 @@ def all_bases() -> list[Record]:
 def test_the_readme_states_the_stored_ratios_to_peers() -> None:
     space = [found("peers", way, layer="O(3) 3 → 3") for way in ("forward", "forward+backward")]
     e3nn, cue = ([f"{ratio(of, 'equikit', name):.1f}" for of in space] for name in ("e3nn-jax", "cuEquivariance"))
-    assert cue[0] == cue[1]
     assert (
         f"O(3) 3 → 3 takes {e3nn[0]} times as long as e3nn-jax's `Linear` on the same irreps, with its gradient "
-        f"{e3nn[1]} times, and {cue[0]} times as long as cuEquivariance"
+        f"{e3nn[1]} times, and {cue[0]} times as long as cuEquivariance, with its gradient {cue[1]} times."
     ) in README
     whole = [found("peers", way, layer="MLP, 692 terms") for way in ("forward", "forward+backward")]
     ours = [compile_seconds(of["equikit"]) for of in whole]
