@@ -26,6 +26,7 @@ from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, Matrix
 
 if TYPE_CHECKING:
     from equikit import (
+        auditing,
         diagrams,
         draw,
         groups,
@@ -73,6 +74,7 @@ __all__ = [
     "U",
     "Z",
     "__version__",
+    "auditing",
     "data",
     "diagrams",
     "draw",
@@ -91,7 +93,19 @@ __all__ = [
 ]
 
 # These import JAX, or what some users need.
-_LATER = ("data", "draw", "nn", "plans", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
+_LATER = (
+    "auditing",
+    "data",
+    "draw",
+    "nn",
+    "plans",
+    "spherical",
+    "symmetrization",
+    "testing",
+    "train",
+    "typing",
+    "weightspace",
+)
 _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 

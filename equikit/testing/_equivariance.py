@@ -13,23 +13,14 @@ from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
 from equikit._errors import EquivarianceError, GroupError, OptionError
+from equikit.auditing import act
 from equikit.groups import Group
 from equikit.nn import Features, typed_side
 from equikit.plans import Channels, per_term
-from equikit.signatures import Signature, Term, base, bind, binding_text, parse_arrow
+from equikit.signatures import Signature, base, bind, binding_text, parse_arrow
 
 MOST_TOLERANCE = 0.01
 """The largest tolerance, unless rounding in the dtype itself exceeds it, however much elements stretch."""
-
-
-def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], array: Any) -> Any:
-    start = array.ndim - 1 - len(term.labels)
-    for place in signature.acted(term):
-        label = term.labels[place]
-        array = signature.groups[label].act(elements[base(label)], array, start + place)
-    for label in signature.odd(term):
-        array = array * float(np.sign(np.linalg.det(elements[label])))
-    return array
 
 
 def _read(
@@ -218,12 +209,12 @@ def _measured(
         x = {name: draw(shape) for name, shape in shapes.items()}
         masked = [label for label, group in kind.groups.items() if mask and group.permutes]
         masks = {label: seeds.random((*batch, sizes[label])) < 0.7 for label in masked}
-        moved = {term.name: _act(kind, term, drawn, x[term.name]) for term in kind.inputs}
+        moved = {term.name: act(kind, term, drawn, x[term.name]).astype(wanted_dtype) for term in kind.inputs}
         moved_masks = {label: kind.groups[label].act(drawn[label], m, m.ndim - 1) for label, m in masks.items()}
         before, after = (run(*jax.tree.map(jnp.asarray, given)) for given in ((x, masks), (moved, moved_masks)))
         for term in kind.outputs:
             with np.errstate(invalid="ignore", over="ignore"):
-                first = _act(kind, term, drawn, np.asarray(before[term.name])).astype(np.complex128)
+                first = act(kind, term, drawn, before[term.name]).astype(np.complex128)
             second = np.asarray(after[term.name], np.complex128)
             differs = first != second  # equal infinities do not differ, and NaN does
             scale = np.max(np.abs(first), initial=0.0, where=np.isfinite(first))
