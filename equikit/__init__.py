@@ -27,6 +27,7 @@ from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, Matrix
 if TYPE_CHECKING:
     from equikit import (
         diagrams,
+        discover,
         draw,
         groups,
         nn,
@@ -75,6 +76,7 @@ __all__ = [
     "__version__",
     "data",
     "diagrams",
+    "discover",
     "draw",
     "frames",
     "groups",
@@ -91,7 +93,19 @@ __all__ = [
 ]
 
 # These import JAX, or what some users need.
-_LATER = ("data", "draw", "nn", "plans", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
+_LATER = (
+    "data",
+    "discover",
+    "draw",
+    "nn",
+    "plans",
+    "spherical",
+    "symmetrization",
+    "testing",
+    "train",
+    "typing",
+    "weightspace",
+)
 _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 

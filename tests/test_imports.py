@@ -16,6 +16,7 @@ PACKAGES = [
         f"equikit.{name}"
         for name in (
             "diagrams",
+            "discover",
             "draw",
             "groups",
             "nn",
