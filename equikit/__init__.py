@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from equikit import (
         auditing,
         diagrams,
+        discover,
         draw,
         groups,
         nn,
@@ -77,6 +78,7 @@ __all__ = [
     "auditing",
     "data",
     "diagrams",
+    "discover",
     "draw",
     "frames",
     "groups",
@@ -96,6 +98,7 @@ __all__ = [
 _LATER = (
     "auditing",
     "data",
+    "discover",
     "draw",
     "nn",
     "plans",
