@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         typing,
         weightspace,
     )
+    from equikit.auditing import audit
     from equikit.symmetrization import Canonicalize, frames, symmetrize
 
 __version__ = "0.1.0"
@@ -75,6 +76,7 @@ __all__ = [
     "U",
     "Z",
     "__version__",
+    "audit",
     "auditing",
     "data",
     "diagrams",
@@ -115,6 +117,8 @@ _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return importlib.import_module(f"equikit.{name}")
+    if name == "audit":
+        return importlib.import_module("equikit.auditing").audit
     if name in _OF_SYMMETRIZATION:
         return getattr(importlib.import_module("equikit.symmetrization"), name)
     raise AttributeError(f"module 'equikit' has no attribute {name!r}")

@@ -55,7 +55,9 @@ class WorstElement:
         return f"<{self.text}: {self.error:.2g}>"
 
 
-def worst_element(probe: Probe, measurement: Measurement, others: Sequence[tuple[Elements, float]]) -> WorstElement:
+def worst_element(
+    probe: Probe, measurement: Measurement, tried: Sequence[tuple[Elements, float]], *, search: bool
+) -> WorstElement:
     """Search for the element with the largest mean error over the samples.
 
     All elements of a small group have been tried. Otherwise the search starts at the worst random elements, and climbs:
@@ -66,16 +68,15 @@ def worst_element(probe: Probe, measurement: Measurement, others: Sequence[tuple
     Args:
         probe: the function.
         measurement: the errors over the group.
-        others: more elements with their errors.
+        tried: elements that were tried on all samples, with their mean errors.
+        search: whether to search; errors that rounding explains do not guide a search.
     """
     groups = groups_of(probe.signature)
-    known = list(others)
-    if measurement.exact:
-        known += [(c.elements, c.error) for c in measurement.comparisons if isinstance(c.elements, Mapping)]
-    else:
-        known += [(element, probe.error(element)) for element in measurement.candidates(CANDIDATES)]
-    best, error = max(known, key=lambda pair: pair[1])
+    known = list(tried)
     if not measurement.exact:
+        known += [(element, probe.error(element)) for element in measurement.candidates(CANDIDATES if search else 1)]
+    best, error = max(known, key=lambda pair: pair[1])
+    if search and not measurement.exact:
         with progress("search for the worst element", ROUNDS) as advance:
             for _ in range(ROUNDS):
                 before = error
@@ -84,7 +85,8 @@ def worst_element(probe: Probe, measurement: Measurement, others: Sequence[tuple
                 advance(f"{error:.2g}")
                 if error <= 1.001 * before:
                     break
-    best, error = _simplified(probe, groups, best, error)
+    if search:
+        best, error = _simplified(probe, groups, best, error)
     return WorstElement(dict(best), error, describe(groups, best))
 
 
@@ -159,8 +161,6 @@ def _steps(group: Group, seeds: np.random.Generator) -> Iterator[np.ndarray]:
 
 def _simplified(probe: Probe, groups: Mapping[str, Group], best: Elements, error: float) -> tuple[Elements, float]:
     """Replace the element of each label by the identity, or by a simple element, if the error stays nearly the same."""
-    if error == 0:
-        return {label: identity(group) for label, group in groups.items()}, 0.0
     least = NEARLY * error
     for label, group in groups.items():
         for simpler in (identity(group), *_simpler(group)):

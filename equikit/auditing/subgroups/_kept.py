@@ -6,10 +6,9 @@ from equikit._progress import progress
 from equikit.auditing._elements import algebra, identity, listed
 from equikit.auditing._probe import Probe, groups_of
 from equikit.auditing.subgroups._connected import kept_of_lie_group
-from equikit.auditing.subgroups._finite import kept_of_list
-from equikit.auditing.subgroups._large import kept_of_large
+from equikit.auditing.subgroups._kept_group import Kept, KeptGroup, whole
+from equikit.auditing.subgroups._permutations import kept_of_large, kept_of_list
 from equikit.auditing.subgroups._single import Single
-from equikit.auditing.subgroups._subgroup import Kept, Subgroup
 
 
 def kept(probe: Probe, *, passed: bool) -> Kept:
@@ -32,16 +31,13 @@ def kept(probe: Probe, *, passed: bool) -> Kept:
     with progress("the subgroup that is kept", len(groups)) as advance:
         for label, group in groups.items():
             rest = {name: identity(other) for name, other in groups.items() if name != label}
-            single = Single(probe, label, group, rest)
-            elements = listed(group)
-            if passed:
-                subgroup = Subgroup(str(group), group, tuple(group.generators()), tuple(algebra(group)), family=group)
-            elif elements is not None:
-                subgroup = kept_of_list(single, elements)
-            elif algebra(group):
-                subgroup = kept_of_lie_group(single)
-            else:
-                subgroup = kept_of_large(single)
-            found[label] = subgroup
+            found[label] = whole(group) if passed else _kept_of(Single(probe, label, group, rest))
             advance(label)
     return Kept(found)
+
+
+def _kept_of(single: Single) -> KeptGroup:
+    elements = listed(single.group)
+    if elements is not None:
+        return kept_of_list(single, elements)
+    return kept_of_lie_group(single) if algebra(single.group) else kept_of_large(single)
