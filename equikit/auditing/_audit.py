@@ -18,8 +18,8 @@ from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._measure import Measurement, measured, special_elements
 from equikit.auditing._probe import Comparison, Probe, groups_of, probed
 from equikit.auditing._reading import read_question, seeds_of
-from equikit.auditing._report import Report
 from equikit.auditing._worst import worst_element
+from equikit.auditing.reports._report import Report
 from equikit.auditing.subgroups import kept
 from equikit.nn import Features
 from equikit.plans import Channels

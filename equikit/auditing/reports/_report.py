@@ -12,8 +12,8 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit.auditing._bounds import Interval
-from equikit.auditing._page import integer_matrices, page, report_html
 from equikit.auditing._worst import WorstElement
+from equikit.auditing.reports._page import integer_matrices, page, report_html
 from equikit.auditing.subgroups import Kept
 from equikit.groups import Group
 
