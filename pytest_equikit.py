@@ -1,6 +1,6 @@
 """The pytest plugin of equikit: a fixture that asserts that a function is equivariant.
 
-It is a module outside of the package, so that pytest imports neither equikit nor JAX before a test asks for the fixture.
+It is a module outside of the package: pytest imports neither equikit nor JAX before a test asks for the fixture.
 """
 
 from __future__ import annotations

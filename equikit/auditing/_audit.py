@@ -11,7 +11,6 @@ from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
 from equikit._errors import EquikitError
-from equikit.auditing._bounds import refuse_few
 from equikit.auditing._callables import adapted, raised
 from equikit.auditing._describe import describe
 from equikit.auditing._evaluation import Evaluation
@@ -107,7 +106,6 @@ def audit(
         bindings=bindings,
         call=_keywords.call_of(audit),
     )
-    refuse_few(draws, confidence)
     try:
         called = adapted(function, question.arrays, as_dict=question.as_dict, dtype=dtype)
     except EquikitError:

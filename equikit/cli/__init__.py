@@ -1,4 +1,4 @@
-"""The command `equikit`: show a space of equivariant maps, its plan and its pictures; audit a function; run the demo."""
+"""The command `equikit`: show spaces of equivariant maps, plans and pictures; audit functions; run the demo."""
 
 from equikit.cli._audit import audit as audit
 from equikit.cli._commands import app, main

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from equikit._errors import OptionError
+from equikit._errors import EquikitError, OptionError
 from equikit.cli._commands import Groups, Imports, Json, app
 from equikit.cli._read import parse_groups
 from equikit.cli._values import print_json
@@ -47,15 +48,16 @@ def audit(
     from equikit.auditing import audit as run
 
     given: Any = {"data": _loaded(data)} if data is not None else {"channels": 1 if channels is None else channels}
-    report = run(
-        _function(target),
-        signature,
-        groups=parse_groups(group or (), imports or ()),
-        key=jax.random.key(seed),
-        draws=draws,
-        confidence=confidence,
-        **given,
-    )
+    function, groups = _function(target), parse_groups(group or (), imports or ())
+    try:
+        report = run(
+            function, signature, groups=groups, key=jax.random.key(seed), draws=draws, confidence=confidence, **given
+        )
+    except EquikitError as error:
+        # Steps name the options of the command.
+        error.step = re.sub(r"^bind (\w+)=ek\.", r"write --group \1=", error.step or "")
+        error.step = error.step.replace("write draws=", "write --draws ")
+        raise
     if html is not None:
         report.save(html)
     if as_json:
