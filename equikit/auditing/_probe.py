@@ -29,6 +29,8 @@ MEAN, WORST = 2.0, 32.0
 SCALARS = 16
 """The number of changes under rounding that are averaged, at least: one could be small by chance."""
 
+TINY = 1e-300
+
 SAME = 0.03
 """The largest normalized difference of two calls with the same input, in any precision."""
 
@@ -189,13 +191,14 @@ class Probe:
         return self.explains(self.compare(elements))
 
     def defect(self, elements: Elements) -> np.ndarray:
-        """Return f(g x) - g f(x) over the norm of f(x), of all terms and samples in one vector."""
+        """Return f(g x) - g f(x) over the norm of f(x), of all terms and samples in one vector; zero where f(x) is."""
         kind = self.signature
         moved = {term.name: act(kind, term, elements, self.x[term.name]) for term in kind.inputs}
         first, own, parts = self._evaluated(moved, elements), norms(self.y), []
         for term in kind.outputs:
             difference = first[term.name] - act(kind, term, elements, self.y[term.name])
-            parts.append(_ratio(difference.reshape(self.samples, -1), own[term.name][:, None]).ravel())
+            size = own[term.name][:, None]
+            parts.append(np.where(size > 0, difference.reshape(self.samples, -1) / np.maximum(size, TINY), 0).ravel())
         whole: np.ndarray = np.concatenate(parts)
         return np.concatenate([whole.real, whole.imag]) if np.iscomplexobj(whole) else whole
 
@@ -286,8 +289,10 @@ def probed(
     for name in y:
         squares = [(c.changes[name] / np.maximum(c.stretches[name], 1)) ** 2 for c in drawn]
         mean = np.sqrt(np.mean(squares, axis=0))
-        usual = float(np.median(_ratio(mean, own[name])))
-        noise[name] = np.maximum(mean, usual * own[name] if math.isfinite(usual) else 0.0)
+        # By chance, a few changes may all be small; then the changes of other samples count.
+        present, usual = own[name] > 0, float(np.median(mean))
+        share = float(np.median(mean[present] / own[name][present])) if np.any(present) else 0.0
+        noise[name] = np.maximum(mean, np.where(own[name] > WORST * usual, share * own[name], usual))
     found = Probe(evaluation, x, y, dtypes, coarsest, noise, mixes, seeds)
     return found, drawn
 
