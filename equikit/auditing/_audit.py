@@ -123,7 +123,7 @@ def audit(
 def _report(probe: Probe, measurement: Measurement, special: Sequence[Comparison], *, passed: bool) -> Report:
     groups = groups_of(probe.signature)
     tried = [(c.elements, c.error) for c in (*measurement.comparisons, *special) if isinstance(c.elements, Mapping)]
-    worst = worst_element(probe, measurement, tried, search=not passed)
+    worst, tried = worst_element(probe, measurement, tried, search=not passed)
     allowed = [value for c in measurement.comparisons for value in probe.allowed(c).values()]
     shown = sorted(((describe(groups, g), e) for g, e in tried), key=lambda pair: -pair[1])
     shown = [(worst.text, worst.error), *(pair for pair in shown if pair[0] != worst.text)]
