@@ -1,7 +1,8 @@
 """Find the symmetry of a function or a data set: Lie algebras by linear algebra, finite groups, adversarial search."""
 
 from equikit._keywords import answer_misspelled
+from equikit.discover._lie_algebra import LieAlgebra, lie_algebra
 
-__all__: list[str] = []
+__all__ = ["LieAlgebra", "lie_algebra"]
 
 answer_misspelled(__name__)

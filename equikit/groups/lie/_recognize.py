@@ -150,6 +150,25 @@ class Recognized:
                 signs[first + part.size - 1] = -1
         return self.change_of_basis @ np.diag(signs) @ np.linalg.inv(self.change_of_basis)
 
+    def moved(self, frame: NDArray[np.float64], tolerance: float) -> Recognized:
+        """Return the algebra in coordinates x = frame z, where the present ones are z.
+
+        Args:
+            frame: an invertible matrix `[n, n]`.
+            tolerance: the noise of the present algebra; its matrices are rounded to fractions if that allows it.
+        """
+        algebra = np.array([[[float(x) for x in row] for row in matrix] for matrix in self.matrices])
+        algebra = orthonormal(frame @ algebra.reshape(-1, *frame.shape) @ np.linalg.inv(frame))
+        exact = rational(algebra, tolerance)
+        if exact is not None:
+            rounded = np.array([[[float(x) for x in row] for row in matrix] for matrix in exact])
+            found = _recognized(rounded.reshape(-1, *frame.shape), 1e-9)
+            if found.name == self.name:
+                return replace(found, matrices=exact, exact=True, residual=self.residual)
+        standard = self.standard if self.known else algebra
+        change = frame @ self.change_of_basis if self.known else self.change_of_basis
+        return replace(self, matrices=algebra, change_of_basis=change, standard=standard, exact=False)
+
     def with_reflections(self, found: Sequence[Sequence[str]]) -> Recognized:
         """Return the group with other components: for each block the reflections that belong to it.
 
