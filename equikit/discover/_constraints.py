@@ -32,12 +32,14 @@ class Constraints:
         frames: for each label the matrix W with x = W z where z has unit second moment.
         sizes: the size of each label, the input label first.
         scales: what matrices of each label are divided by in the unknowns.
+        allowed: orthonormal rows that span the unknowns to search, `[k, unknowns]`.
     """
 
     rows: Array
     frames: dict[str, Array]
     sizes: dict[str, int]
     scales: dict[str, float]
+    allowed: Array
 
     def matrices(self, vectors: Array) -> dict[str, Array]:
         """Return the matrices of unknown vectors `[k, unknowns]`, by label, in coordinates of the data."""
@@ -83,8 +85,8 @@ def frame(what: str, arrays: list[tuple[Term, Array]], label: str) -> Array:
     return w if plain else np.linalg.inv(w).T
 
 
-def constraints(model: Model) -> Constraints:
-    """Return the constraints that every sample sets."""
+def constraints(model: Model, traceless: bool) -> Constraints:
+    """Return the constraints that every sample sets; `traceless` excludes scalings of the moved axis."""
     roles = model.roles
     inputs = [(term, np.asarray(model.data[term.name])) for term in roles.inputs]
     outputs = [(term, model.values[term.name].astype(np.float64)) for term in model.outputs]
@@ -106,7 +108,9 @@ def constraints(model: Model) -> Constraints:
     def flat(values: dict[str, Array]) -> Array:
         """Outputs in coordinates of unit second moment, one row for each sample."""
         turned = [acted(term, values[term.name], back, finite=True) for term, _ in outputs]
-        return np.concatenate([each.reshape(model.samples, -1) / s for each, s in zip(turned, spreads, strict=True)], 1)
+        return np.concatenate(
+            [each.reshape(model.samples, -1) / max(s, 1e-300) for each, s in zip(turned, spreads, strict=True)], 1
+        )
 
     spreads = [1.0] * len(outputs)
     spreads = [_size(acted(term, value, back, finite=True)) for term, value in outputs]
@@ -131,7 +135,17 @@ def constraints(model: Model) -> Constraints:
     rows = np.concatenate(columns, axis=-1)
     size = np.linalg.norm(rows, axis=(1, 2))
     rows = rows / np.sqrt(size**2 + np.median(size) ** 2)[:, None, None]
-    return Constraints(rows, frames, sizes, scales)
+    return Constraints(rows, frames, sizes, scales, _allowed(sizes[roles.label], unknowns, traceless))
+
+
+def _allowed(size: int, unknowns: int, traceless: bool) -> Array:
+    """Return all unknowns, or those whose first matrix has trace zero."""
+    every = np.eye(unknowns)
+    if not traceless:
+        return every
+    trace = np.zeros(unknowns)
+    trace[: size**2] = np.eye(size).ravel() / size**0.5
+    return np.linalg.svd(every - np.outer(trace, trace))[2][:-1]
 
 
 def _size(array: NDArray[np.float64]) -> float:
@@ -155,10 +169,15 @@ def _refuse_constant(slope: float, size: float, values: Array, model: Model) -> 
     if max(slope, size) > zero and size > zero:
         return
     varies = float(np.max(np.std(values, axis=0), initial=0)) > 10 * zero
-    problem = "the function is constant" if not varies else "derivatives of the function are zero but its values differ"
+    problem, step = "the function is constant", "pass a function of the data"
+    if slope > zero:
+        problem, step = f"the function commutes with every matrix on {model.roles.label!r}", "use ek.GL for this axis"
+    elif varies:
+        problem = "the derivatives of the function are zero but its values differ"
+        step = "pass a smooth function, such as the logits before a choice"
     raise OptionError(
-        "the function commutes with every matrix" if slope > zero else problem,
+        problem,
         got=f"constraints of size {size:.1e}, derivatives of size {slope:.1e}",
-        expected="a differentiable function that not every matrix leaves as it is",
-        step="pass a smooth function, such as the logits before a choice" if varies else "pass a function of the data",
+        expected="a differentiable function that only some matrices leave as it is",
+        step=step,
     )

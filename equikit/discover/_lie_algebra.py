@@ -90,8 +90,9 @@ def lie_algebra(
     signature: str | None = None,
     *,
     unknown: str | None = None,
+    traceless: bool = False,
     least_gap: float = 4.0,
-    most_defect: float = 0.1,
+    most_defect: float = 0.15,
     confidence: float = 0.95,
     test_reflections: bool = True,
     seed: int = 0,
@@ -112,6 +113,7 @@ def lie_algebra(
             `"x -> y"` if the group acts on y by an unknown representation. By default the last axis of the data moves,
             and the outputs are invariant.
         unknown: the label of input axes whose group is sought; by default that of the last axis.
+        traceless: whether to exclude scalings, under which every homogeneous function is equivariant.
         least_gap: the smallest gap: a ratio of neighboring singular values.
         most_defect: the largest relative singular value of a symmetry, and the largest mean defect of a generator.
         confidence: of the certificate.
@@ -143,14 +145,15 @@ def lie_algebra(
     """
     _checks.text("signature", signature, optional=True, example="x -> x")
     _checks.number("least_gap", least_gap, above=1, example=4.0)
-    _checks.number("most_defect", most_defect, above=0, below=1, example=0.1)
+    _checks.number("most_defect", most_defect, above=0, below=1, example=0.15)
     _checks.number("confidence", confidence, above=0, below=1, example=0.95)
     _checks.flag("test_reflections", test_reflections)
+    _checks.flag("traceless", traceless)
     _checks.count("seed", seed)
     roles = Roles.read(signature, unknown, getattr(data, "ndim", 3) - 2)
     model = Model(function, read_data(data, roles), roles)
     return found_in(
-        constraints(model),
+        constraints(model, traceless),
         model if test_reflections else None,
         model.exact,
         least_gap=least_gap,
@@ -176,7 +179,7 @@ def found_in(
     samples = len(given.rows)
     held = np.zeros(samples, bool)
     held[np.random.default_rng(seed).permutation(samples)[: samples // 4]] = True
-    spaces = null_spaces(given.rows[~held], precision, least_gap, most_defect)
+    spaces = null_spaces(given.rows[~held], given.allowed, precision, least_gap, most_defect)
     label, last = next(iter(given.sizes)), None
     for space in spaces:
         recognized = _recognized(given, space, label)

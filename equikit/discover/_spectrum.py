@@ -30,11 +30,12 @@ class NullSpace:
     worst: float
 
 
-def null_spaces(rows: Array, precision: float, least_gap: float, most: float) -> Iterator[NullSpace]:
+def null_spaces(rows: Array, allowed: Array, precision: float, least_gap: float, most: float) -> Iterator[NullSpace]:
     """Yield null spaces with a gap, the largest gap first.
 
     Args:
         rows: constraints `[samples, outputs, unknowns]`.
+        allowed: orthonormal rows that span the unknowns to search.
         precision: rounding errors of the constraints, relative to the largest singular value.
         least_gap: the smallest ratio of neighboring singular values that counts as a gap.
         most: the largest relative singular value of a null direction.
@@ -42,6 +43,7 @@ def null_spaces(rows: Array, precision: float, least_gap: float, most: float) ->
     Raises:
         GroupError: if there is no gap.
     """
+    rows = rows @ allowed.T
     spectrum, vectors = _decomposed(rows)
     halves = [_decomposed(half)[1] for half in (rows[0::2], rows[1::2])]
     raised = spectrum + precision
@@ -53,7 +55,9 @@ def null_spaces(rows: Array, precision: float, least_gap: float, most: float) ->
         one, other = (half[place + 1 :] for half in halves)
         noise = float(np.linalg.norm(one - one @ other.T @ other, 2)) / 2
         worst = 1 / float(ratios[place])
-        yield NullSpace(vectors[place + 1 :], spectrum, float(ratios[place]), min(worst, max(noise, precision)), worst)
+        yield NullSpace(
+            vectors[place + 1 :] @ allowed, spectrum, float(ratios[place]), min(worst, max(noise, precision)), worst
+        )
 
 
 def no_gap(spectrum: Array, least_gap: float, most: float) -> GroupError:

@@ -197,11 +197,12 @@ def _full_name(block: Block, kept: tuple[str, ...]) -> str:
     if block.signature is None or not kept:
         return block.name
     p, q = block.signature
+    scaling = "R+ x " if block.name.startswith("R+ x ") else ""
     if not p or not q:
-        return f"O({p or q})"
+        return f"{scaling}O({p or q})"
     if len(kept) == 3:
-        return f"O({p}, {q})"
-    return f"SO({p}, {q})" if kept == ("both",) else f"{block.name} with reflections of a {kept[0]} direction"
+        return f"{scaling}O({p}, {q})"
+    return f"{scaling}SO({p}, {q})" if kept == ("both",) else f"{block.name} with reflections of a {kept[0]} direction"
 
 
 def recognize(basis: Any, tolerance: float = 1e-6) -> Recognized:
