@@ -1,8 +1,9 @@
 """Find the symmetry of a function or a data set: Lie algebras by linear algebra, finite groups, adversarial search."""
 
 from equikit._keywords import answer_misspelled
+from equikit.discover.finite._permutations import FoundPermutations, permutations
 from equikit.groups import subgroup_lattice as subgroups
 
-__all__ = ["subgroups"]
+__all__ = ["FoundPermutations", "permutations", "subgroups"]
 
 answer_misspelled(__name__)
