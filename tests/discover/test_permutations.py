@@ -9,7 +9,6 @@ from helpers import assert_error
 import equikit as ek
 from equikit.discover import permutations
 
-
 OPTION, SHAPE = ek.OptionError, ek.ShapeError
 
 
