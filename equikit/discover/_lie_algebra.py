@@ -143,43 +143,39 @@ def lie_algebra(
         Otto, Zolman, Kutz and Brunton, A unified framework to enforce, discover, and promote symmetry in machine
         learning, arXiv:2311.00212, section 4, on symmetries as null spaces.
     """
-    _checks.text("signature", signature, optional=True, example="x -> x")
     _checks.number("least_gap", least_gap, above=1, example=4.0)
     _checks.number("most_defect", most_defect, above=0, below=1, example=0.15)
     _checks.number("confidence", confidence, above=0, below=1, example=0.95)
     _checks.flag("test_reflections", test_reflections)
-    _checks.flag("traceless", traceless)
     _checks.count("seed", seed)
+    model, given = prepared(function, data, signature, unknown=unknown, traceless=traceless)
+    found, held = found_in(given, model, least_gap=least_gap, most_defect=most_defect, confidence=confidence, seed=seed)
+    return _with_reflections(found, model, given, held) if test_reflections and not model.roles.others else found
+
+
+def prepared(
+    function: Callable[..., Any],
+    data: Any,
+    signature: str | None = None,
+    *,
+    unknown: str | None = None,
+    traceless: bool = False,
+) -> tuple[Model, Constraints]:
+    """Return the function with its data, and the linear constraints; `lie_algebra` describes the arguments."""
+    _checks.flag("traceless", traceless)
     roles = Roles.read(signature, unknown, getattr(data, "ndim", 3) - 2)
     model = Model(function, read_data(data, roles), roles)
-    return found_in(
-        constraints(model, traceless),
-        model if test_reflections else None,
-        model.exact,
-        least_gap=least_gap,
-        most_defect=most_defect,
-        confidence=confidence,
-        seed=seed,
-        precision=model.precision,
-    )
+    return model, constraints(model, traceless)
 
 
 def found_in(
-    given: Constraints,
-    model: Model | None,
-    exact: bool,
-    *,
-    least_gap: float,
-    most_defect: float,
-    confidence: float,
-    seed: int,
-    precision: float,
-) -> LieAlgebra:
-    """Return the algebra that constraints determine; reflections are tested if a model is given."""
+    given: Constraints, model: Model, *, least_gap: float, most_defect: float, confidence: float, seed: int
+) -> tuple[LieAlgebra, Array]:
+    """Return the algebra that constraints determine, and which samples were held out."""
     samples = len(given.rows)
     held = np.zeros(samples, bool)
     held[np.random.default_rng(seed).permutation(samples)[: samples // 4]] = True
-    spaces = null_spaces(given.rows[~held], given.allowed, precision, least_gap, most_defect)
+    spaces = null_spaces(given.rows[~held], given.allowed, model.precision, least_gap, most_defect)
     label, last = next(iter(given.sizes)), None
     for space in spaces:
         recognized = _recognized(given, space, label)
@@ -210,9 +206,9 @@ def found_in(
         confidence,
         {},
         int(np.sum(held)),
-        exact,
+        model.exact,
     )
-    return found if model is None or model.roles.others else _with_reflections(found, model, given, held)
+    return found, held
 
 
 def _open(space: NullSpace) -> GroupError:
