@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 def upper_bound(values: NDArray[np.float64], confidence: float) -> float:
     r"""Return an upper bound on the mean of independent numbers in [0, 1], whatever their distribution.
 
-    The bound is \(\bar x + \sqrt{2 V \ln(2/\delta) / n} + 7 \ln(2/\delta) / (3 (n - 1))\) with the sample variance V and
-    \(\delta\) = 1 - confidence.
+    The bound is \(\bar x + \sqrt{2 V \ln(2/\delta) / n} + 7 \ln(2/\delta) / (3 (n - 1))\) with the sample variance
+    V and \(\delta\) = 1 - confidence.
 
     Source:
         Maurer and Pontil, Empirical Bernstein bounds and sample variance penalization, arXiv:0907.3740, theorem 4.

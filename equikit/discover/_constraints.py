@@ -133,8 +133,8 @@ def constraints(model: Model, traceless: bool) -> Constraints:
     _refuse_constant(max(slopes), scales[roles.label], flat({term.name: value for term, value in outputs}), model)
     scales = {label: scale / scales[roles.label] for label, scale in scales.items()}
     rows = np.concatenate(columns, axis=-1)
-    size = np.linalg.norm(rows, axis=(1, 2))
-    rows = rows / np.sqrt(size**2 + np.median(size) ** 2)[:, None, None]
+    norms = np.linalg.norm(rows, axis=(1, 2))
+    rows = rows / np.sqrt(norms**2 + np.median(norms) ** 2)[:, None, None]
     return Constraints(rows, frames, sizes, scales, _allowed(sizes[roles.label], unknowns, traceless))
 
 

@@ -99,19 +99,19 @@ def lie_algebra(
 ) -> LieAlgebra:
     r"""Discover the Lie algebra of matrices under which a function is invariant or equivariant.
 
-    An invariant function has \(\nabla f(x) \cdot L x = 0\), an equivariant one \(J_f(x) L x = M f(x)\), for all x. These
-    constraints are linear in L and M; three quarters of the samples set them, and their null space is the algebra. The
-    data are turned so that vectors have unit second moment, which makes the singular values independent of linear
-    coordinates. The algebra is recognized, and for SO(n) and SO+(p, q) reflections are tested.
+    An invariant function has \(\nabla f(x) \cdot L x = 0\), an equivariant one \(J_f(x) L x = M f(x)\), for all x.
+    These constraints are linear in L and M; three quarters of the samples set them, and their null space is the
+    algebra. The data are turned so that vectors have unit second moment, which makes the singular values independent
+    of linear coordinates. The algebra is recognized, and for SO(n) and SO+(p, q) reflections are tested.
 
     Args:
         function: maps arrays `[samples, *axes, channels]` to arrays, sample by sample: of JAX, or of NumPy, whose
             derivatives are finite differences in float64. With several input or output terms it maps dictionaries to
             dictionaries, by name.
         data: an array, or a dictionary of arrays.
-        signature: such as `"p x -> "` for an invariant function, `"x -> x x"` if the output moves with the same group, or
-            `"x -> y"` if the group acts on y by an unknown representation. By default the last axis of the data moves,
-            and the outputs are invariant.
+        signature: such as `"p x -> "` for an invariant function, `"x -> x x"` if the output moves with the same group,
+            or `"x -> y"` if the group acts on y by an unknown representation. By default the last axis of the data
+            moves, and the outputs are invariant.
         unknown: the label of input axes whose group is sought; by default that of the last axis.
         traceless: whether to exclude scalings, under which every homogeneous function is equivariant.
         least_gap: the smallest gap: a ratio of neighboring singular values.
@@ -277,7 +277,8 @@ def _with_reflections(found: LieAlgebra, model: Model, given: Constraints, held:
         for _ in range(ELEMENTS)
     ]
     usual = np.mean([_errors(model, element, rows) for element in drawn], axis=0)
-    tested, kept = {}, []
+    tested: dict[str, tuple[float, float, float]] = {}
+    kept: list[list[str]] = []
     for place, block in enumerate(found.recognized.blocks):
         kept.append([])
         names = ["positive", "negative", "both"] if block.signature and all(block.signature) else ["positive"]

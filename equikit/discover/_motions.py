@@ -44,8 +44,8 @@ class Roles:
     def read(cls, signature: str | None, unknown: str | None, axes: int) -> Roles:
         """Read a signature; without one the last axis of a single input is moved, and outputs are invariant."""
         if signature is None:
-            words = (*(f"axis{i}" for i in range(axes - 1)), "x")
-            return cls((Term.of(words),), (), "x", ())
+            axes_before = (f"axis{i}" for i in range(axes - 1))
+            return cls((Term.of([*axes_before, "x"]),), (), "x", ())
         inputs, outputs = parse_arrow(_checks.text("signature", signature, example="x -> x"))
         words = [word for term in (*inputs, *outputs) for word in term.words]
         if any(not word.rstrip("*").isidentifier() for word in words):
@@ -130,7 +130,7 @@ class Model:
         self.values = self(self.data)
         self._refuse_state()
         kinds = [np.asarray(value).dtype for value in self.values.values()]
-        self.precision = max(float(jnp.finfo(kind).eps) for kind in kinds) * 20 if self.exact else 1e-9
+        self.precision = 20 * max(float(np.finfo(kind).eps) for kind in kinds) if self.exact else 1e-9
         self._along = jax.jit(self._derivative) if self.exact else self._difference
 
     @property

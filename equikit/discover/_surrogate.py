@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class _Perceptron(nnx.Module):
     """A multilayer perceptron with a smooth activation."""
 
     def __init__(self, widths: Sequence[int], rngs: nnx.Rngs) -> None:
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = itertools.pairwise(widths)
         self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in pairs])
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -100,8 +101,8 @@ def surrogate(
 ) -> Surrogate:
     """Fit a multilayer perceptron to data: the first of two steps to find the symmetry of a data set.
 
-    Inputs and targets are whitened, so that the fit does not depend on linear coordinates. A tenth of the samples is held
-    out, and the parameters of the best epoch are kept.
+    Inputs and targets are whitened, so that the fit does not depend on linear coordinates. A tenth of the samples is
+    held out, and the parameters of the best epoch are kept.
 
     Args:
         data: an array `[samples, ...]`, or a dictionary of arrays.
