@@ -25,6 +25,9 @@ MOST_TOLERANCE = 0.09
 ELEMENTS = 8
 """Random elements of the connected group with which reflections are compared."""
 
+FAR, NEAR = 2.0, 0.3
+"""The scale of their angles of rotations, and of boosts, which leave the region of the data."""
+
 WORSE = 2.0
 """A reflection may be less accurate than elements of the connected group by this factor."""
 
@@ -150,7 +153,7 @@ def lie_algebra(
     _checks.count("seed", seed)
     model, given = prepared(function, data, signature, unknown=unknown, traceless=traceless)
     found, held = found_in(given, model, least_gap=least_gap, most_defect=most_defect, confidence=confidence, seed=seed)
-    return _with_reflections(found, model, given, held) if test_reflections and not model.roles.others else found
+    return _with_reflections(found, model, held) if test_reflections and not model.roles.others else found
 
 
 def prepared(
@@ -265,31 +268,28 @@ def _defects(rows: Array, vectors: Array) -> Array:
     return np.minimum(defects, 1.0)
 
 
-def _with_reflections(found: LieAlgebra, model: Model, given: Constraints, held: Array) -> LieAlgebra:
+def _with_reflections(found: LieAlgebra, model: Model, held: Array) -> LieAlgebra:
     """Test the reflections of every block with a metric, against elements of the connected group."""
-    rows, label = np.flatnonzero(held), model.roles.label
-    frame = given.frames[label]
+    rows, known = np.flatnonzero(held), found.recognized
     random = np.random.default_rng(0)
-    inner = np.linalg.inv(frame) @ found.basis @ frame
-    inner = inner / np.linalg.norm(inner, axis=(1, 2), keepdims=True)
-    drawn = [
-        frame @ expm(np.tensordot(random.normal(size=len(inner)), inner, 1)) @ np.linalg.inv(frame)
-        for _ in range(ELEMENTS)
-    ]
-    usual = np.mean([_errors(model, element, rows) for element in drawn], axis=0)
+    turning = np.linalg.norm(known.standard + known.standard.swapaxes(1, 2), axis=(1, 2)) < 1e-9
+    sizes = np.where(turning, FAR, NEAR)
+    drawn = [np.tensordot(sizes * random.normal(size=len(sizes)), known.standard, 1) for _ in range(ELEMENTS)]
+    back = np.linalg.inv(known.change_of_basis)
+    usual = np.mean([_errors(model, known.change_of_basis @ expm(each) @ back, rows) for each in drawn], axis=0)
     tested: dict[str, tuple[float, float, float]] = {}
     kept: list[list[str]] = []
-    for place, block in enumerate(found.recognized.blocks):
+    for place, block in enumerate(known.blocks):
         kept.append([])
         names = ["positive", "negative", "both"] if block.signature and all(block.signature) else ["positive"]
         for which in names if block.signature else ():
-            element = found.recognized.reflection(place, which)
+            element = known.reflection(place, which)
             errors = _errors(model, element, rows)
             mean, bound = float(np.mean(errors)), upper_bound(errors, found.confidence)
             tested[f"reflection {which}" if len(names) > 1 else "reflection"] = (mean, bound, float(np.mean(usual)))
             if mean <= WORSE * np.mean(usual) + 10 * model.precision:
                 kept[-1].append(which)
-    recognized = found.recognized.with_reflections(kept) if any(kept) else found.recognized
+    recognized = known.with_reflections(kept) if any(kept) else known
     return replace(found, recognized=recognized, reflections=tested)
 
 
