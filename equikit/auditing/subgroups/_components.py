@@ -6,12 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from equikit._errors import GroupError, TooLargeError
 from equikit.auditing._describe import describe, upright, vector_text
 from equikit.auditing._elements import identity, product, same
 from equikit.auditing.subgroups._kept_group import KeptGroup, nothing, whole
 from equikit.auditing.subgroups._permutations import kept_places
 from equikit.auditing.subgroups._single import Single
 from equikit.groups import SO, Group, H, subgroup
+from equikit.groups.lie import recognize
+
+PRECISION = 1e-4
+"""The noise of a Lie algebra that is found, as the sine of an angle."""
 
 MOST_AXES = 3
 """The largest dimension in which all signed permutations of the axes are tried."""
@@ -98,7 +103,7 @@ def _reflections(group: Group, fixed: np.ndarray, moved: np.ndarray) -> Iterator
 
 
 def _connected_name(group: Group, algebra: Sequence[np.ndarray], fixed: np.ndarray, *, connected: bool) -> str:
-    """Name a connected group by its Lie algebra: SO(k) on the complement of the vectors that it fixes, or a number."""
+    """Name a connected group by its Lie algebra: SO(k) on the complement of the vectors that it fixes, or others."""
     n, k = group.n or 0, (group.n or 0) - len(fixed)
     if connected:
         form = group.form
@@ -114,4 +119,13 @@ def _connected_name(group: Group, algebra: Sequence[np.ndarray], fixed: np.ndarr
         if n == MOST_AXES:
             return f"{name} about {vector_text(upright(fixed[0]))}"
         return f"{name} that fixes {vector_text(upright(fixed[0]))}" if len(fixed) == 1 else f"{name} on a subspace"
-    return f"a connected group of dimension {len(algebra)}"
+    return _recognized_name(algebra)
+
+
+def _recognized_name(algebra: Sequence[np.ndarray]) -> str:
+    """Name a connected group by its structure; the rest of the space, on which it does not act, is left out."""
+    try:
+        name = recognize(np.stack(algebra), PRECISION).name
+    except (GroupError, TooLargeError):  # too noisy, or too large
+        return f"a connected group of dimension {len(algebra)}"
+    return " × ".join(part for part in name.split(" x ") if not part.startswith("Trivial"))
