@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -51,9 +52,6 @@ class Trial:
 class Change(Protocol):
     """A change of the input of which several instances are made, such as elements of a group."""
 
-    name: str
-    same_shape: bool
-
     def trials(self, shape: tuple[int, ...]) -> Iterator[Trial]:
         """Yield actions on an activation `[samples, ...]`, the simplest first."""
 
@@ -73,7 +71,6 @@ class Moved:
     name: str
     group: Group
     elements: tuple[np.ndarray, ...]
-    same_shape: bool = True
 
     @property
     def fits(self) -> bool:
@@ -96,7 +93,7 @@ class Moved:
             return
         for split, text in _splits(shape, n):
             axes = [axis for axis in range(1, len(split)) if split[axis] == n]
-            for chosen in _chosen(axes, len(split) > len(shape)):
+            for chosen in _chosen(axes):
                 where = f"{self.name} on axis {', '.join(map(str, chosen))}{text}"
                 yield Trial(where, self._acting(split, chosen, odd=False))
                 if self.group.reflects:
@@ -128,7 +125,6 @@ class Shifted:
     """Translations of the input."""
 
     name: str
-    same_shape: bool = True
 
     @property
     def fits(self) -> bool:
@@ -154,7 +150,6 @@ class Padded:
     name: str
     n: int
     more: int
-    same_shape: bool = False
 
     @property
     def fits(self) -> bool:
@@ -171,7 +166,9 @@ class Padded:
         yield Trial("present entries unchanged", lambda array, _: array)
 
 
-def infer(change: Change, first: np.ndarray, seconds: Sequence[np.ndarray], noise: float, samples: int) -> Found:
+def infer(
+    change: Change, first: np.ndarray, seconds: Sequence[np.ndarray], noise: float, batch: tuple[int, ...]
+) -> Found:
     """Find how an activation changes.
 
     Args:
@@ -179,21 +176,20 @@ def infer(change: Change, first: np.ndarray, seconds: Sequence[np.ndarray], nois
         first: the activation at x.
         seconds: the activations at every changed x.
         noise: the error of entries that rounding explains.
-        samples: the number of samples, which tells the axis of the batch.
+        batch: the batch axes of the inputs, which tell those of the activation.
     """
-    arrays = [wide(array) for array in (first, *seconds)]
+    arrays = [batch_first(wide(array), batch) for array in (first, *seconds)]
     if isinstance(change, Padded):
         cut = [_cut(array, arrays[0].shape, change.more) for array in arrays[1:]]
         if any(array is None for array in cut):
-            return Found("unknown", f"shape {list(first.shape)} became {list(seconds[0].shape)}", np.nan, np.nan)
+            return Found("unknown", f"shape {list(first.shape)} becomes {list(seconds[0].shape)}", np.nan, np.nan)
         arrays = [arrays[0], *(array for array in cut if array is not None)]
     if any(array.shape != arrays[0].shape for array in arrays):
         return Found("unknown", "its shape changes", np.nan, np.nan)
     if not all(np.isfinite(array).all() for array in arrays):
         return Found("unknown", "not finite", np.nan, np.nan)
     scale = float(np.max(np.abs(arrays[0]), initial=0.0)) or 1.0
-    batched = [_batch_first(array, samples) for array in arrays]
-    base, moved = batched[0], batched[1:]
+    base, moved = arrays[0], arrays[1:]
     best, text = np.inf, ""
     for trial in change.trials(base.shape):
         error = max(
@@ -226,10 +222,9 @@ def infer(change: Change, first: np.ndarray, seconds: Sequence[np.ndarray], nois
     return Found("broken", "no action", best / scale, noise / scale)
 
 
-def _chosen(axes: Sequence[int], is_split: bool) -> Iterator[tuple[int, ...]]:
+def _chosen(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
     for count in range(1, min(len(axes), MOST_AXES) + 1):
         yield from itertools.combinations(axes, count)
-    del is_split
 
 
 def _splits(shape: tuple[int, ...], n: int) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -243,14 +238,20 @@ def _splits(shape: tuple[int, ...], n: int) -> Iterator[tuple[tuple[int, ...], s
                 yield (*shape[:axis], *pair, *shape[axis + 1 :]), text
 
 
-def _batch_first(array: np.ndarray, samples: int) -> np.ndarray:
-    """Return an activation as `[samples, ...]`: an axis of the samples comes first, a flattened one is divided."""
-    if array.ndim and array.shape[0] == samples:
-        return array
-    if samples in array.shape:
+def batch_first(array: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+    """Return an activation as `[samples, ...]`: an axis of the samples comes first, a flattened one is divided.
+
+    An activation without samples, such as positions in a sequence, is one sample.
+    """
+    samples = math.prod(batch)
+    if not batch or not array.ndim:
+        return array[None]
+    if array.shape[: len(batch)] == batch:
+        return array.reshape(samples, *array.shape[len(batch) :])
+    if array.shape[0] != samples and samples in array.shape:
         return np.moveaxis(array, array.shape.index(samples), 0)
-    if array.ndim and array.shape[0] and array.shape[0] % samples == 0:
-        return array.reshape(samples, -1, *array.shape[1:])
+    if array.shape[0] and array.shape[0] % samples == 0:
+        return array.reshape(samples, -1, *array.shape[1:]) if array.shape[0] > samples else array
     return array[None]
 
 

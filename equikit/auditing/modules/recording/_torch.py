@@ -8,8 +8,9 @@ from typing import Any
 
 from equikit import _checks
 from equikit.auditing._callables import host
-from equikit.auditing.modules._calls import OUTPUT, Call, Recording, arrays_in, numbered
-from equikit.auditing.modules._roots import joined, kind_of, parts_of, roots
+from equikit.auditing.modules.recording._calls import OUTPUT, Call, Recording, arrays_in, map_arrays, numbered
+from equikit.auditing.modules.recording._jax import Key, Pullback
+from equikit.auditing.modules.recording._roots import joined, kind_of, parts_of, roots
 
 
 class TorchRecorder:
@@ -35,6 +36,46 @@ class TorchRecorder:
         last = Call(OUTPUT, "function", before, tuple(_read(output)[0]))
         never = tuple(name for name in self.parts if name not in {call.name for call in calls})
         return Recording((*numbered(calls), last), (), never)
+
+    def pullback(self, given: Any, keywords: Mapping[str, Any], equations: bool = False) -> Pullback:
+        """Return the derivative of the output of every call, in reverse mode.
+
+        Returns:
+            A function from the place of an array and its cotangent to the cotangents of the inputs.
+        """
+        torch = _checks.package("torch", "torch")
+        leaves = map_arrays(lambda tensor: tensor.detach().clone().requires_grad_(), given)
+        kept: list[tuple[list[Any], list[Any]]] = []
+        hooks = [
+            part.register_forward_hook(
+                lambda module, args, kwargs, output: kept.append(([*arrays_in((args, kwargs))], [*arrays_in(output)])),
+                with_kwargs=True,
+            )
+            for part in self.parts.values()
+        ]
+        try:
+            with self._unchanged(), torch.enable_grad():
+                output = self.function(leaves, **keywords)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        kept.append(([*arrays_in(leaves)], [*arrays_in(output)]))
+
+        def pulled(key: Key, cotangent: Any) -> Any:
+            tensor = kept[key[1]][key[2] == "outputs"][key[3]]
+            if not tensor.is_floating_point():
+                return None
+            flat = [*arrays_in(leaves)]
+            if not tensor.requires_grad:
+                found = [torch.zeros_like(leaf) for leaf in flat]
+            else:
+                like = torch.as_tensor(cotangent).to(tensor)
+                got = torch.autograd.grad(tensor, flat, like, retain_graph=True, allow_unused=True)
+                found = [torch.zeros_like(a) if b is None else b for a, b in zip(flat, got, strict=True)]
+            names = sorted(leaves) if isinstance(leaves, dict) else None
+            return dict(zip(names, found, strict=True)) if names else found[0]
+
+        return pulled
 
     @contextmanager
     def _hooks(self, calls: list[Call]) -> Iterator[None]:

@@ -47,7 +47,11 @@ def _reached(value: object, depth: int, name: str = "") -> Iterator[tuple[str, A
     elif depth == 0 or isinstance(value, type):
         return
     elif isinstance(value, functools.partial):
-        parts = [("", value.func), *((f"argument {i}", one) for i, one in enumerate(value.args)), *value.keywords.items()]
+        parts = [
+            ("", value.func),
+            *((f"argument {i}", one) for i, one in enumerate(value.args)),
+            *value.keywords.items(),
+        ]
         for place, part in parts:
             yield from _reached(part, depth - 1, place)
     elif isinstance(value, types.MethodType):

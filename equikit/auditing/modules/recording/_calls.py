@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 OUTPUT = "output"
@@ -67,7 +68,7 @@ def is_array(value: object) -> bool:
     """Whether a value is an array of numbers, of any framework."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         return False
-    return not (isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended))
+    return not (isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended))
 
 
 def map_arrays(function: Callable[[Any], Any], value: Any) -> Any:
