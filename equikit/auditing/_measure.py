@@ -86,7 +86,7 @@ def measured(probe: Probe, drawn: Sequence[Comparison], draws: int, confidence: 
             comparisons = []
             for element in all_elements:
                 comparisons.append(probe.compare(element))
-                advance()
+                advance("")
         error = float(np.mean([c.error for c in comparisons]))
         return Measurement(tuple(comparisons), Interval(error, error), True)
     each = 1 if probe.mixes else probe.samples
@@ -95,7 +95,7 @@ def measured(probe: Probe, drawn: Sequence[Comparison], draws: int, confidence: 
     with progress("random elements", missing) as advance:
         for _ in range(missing):
             comparisons.append(probe.compare(probe.random_elements()))
-            advance()
+            advance("")
     error = float(np.mean([c.error for c in comparisons]))
     interval = mean_interval(error, each * len(comparisons), confidence)
     return Measurement(tuple(comparisons), interval, False)

@@ -129,8 +129,9 @@ class Probe:
 
     def random_elements(self) -> Elements | list[Elements]:
         """Draw an element for each sample, or one for all samples if the function mixes them."""
-        drawn = [random_element(self.signature, self.seeds) for _ in range(1 if self.mixes else self.samples)]
-        return drawn[0] if self.mixes else drawn
+        if self.mixes:
+            return random_element(self.signature, self.seeds)
+        return [random_element(self.signature, self.seeds) for _ in range(self.samples)]
 
     def compare(self, elements: Elements | Sequence[Elements], *, rounding: bool = False) -> Comparison:
         """Move the inputs of all samples by one element, or by one for each sample, and compare the outputs.
@@ -187,6 +188,17 @@ class Probe:
         """Whether the function commutes with an element, up to rounding."""
         return self.explains(self.compare(elements))
 
+    def defect(self, elements: Elements) -> np.ndarray:
+        """Return f(g x) - g f(x) over the norm of f(x), of all terms and samples in one vector."""
+        kind = self.signature
+        moved = {term.name: act(kind, term, elements, self.x[term.name]) for term in kind.inputs}
+        first, own, parts = self._evaluated(moved, elements), norms(self.y), []
+        for term in kind.outputs:
+            difference = first[term.name] - act(kind, term, elements, self.y[term.name])
+            parts.append(_ratio(difference.reshape(self.samples, -1), own[term.name][:, None]).ravel())
+        whole: np.ndarray = np.concatenate(parts)
+        return np.concatenate([whole.real, whole.imag]) if np.iscomplexobj(whole) else whole
+
     def _rounded(self, array: np.ndarray) -> np.ndarray:
         return wide(self.evaluation.function.rounded(array))
 
@@ -194,7 +206,7 @@ class Probe:
         return evaluated(self.evaluation, arrays, moved=elements is not None)[0]
 
 
-def random_element(signature: Signature, seeds: np.random.Generator) -> dict[str, np.ndarray]:
+def random_element(signature: Signature, seeds: np.random.Generator) -> Elements:
     """Draw an element of each group."""
     return {label: group.random_element(seeds) for label, group in groups_of(signature).items()}
 
