@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,7 +88,7 @@ class Slopes:
     base: Recording
     steps: list[list[tuple[Recording, Recording, float]]]
     pull: Pullback
-    directions: list[Arrays]
+    directions: Sequence[Arrays]
     eps: float
     seeds: np.random.Generator
     found: dict[Key, Slope] = field(default_factory=dict)

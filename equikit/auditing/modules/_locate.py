@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from equikit.auditing._action import act, wide
-from equikit.auditing._elements import identity
+from equikit.auditing._callables import host
+from equikit.auditing._elements import identity, simple
 from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._rounding import epsilon, perturbed
 from equikit.auditing.modules._declared import Declared, read_at, refuse_unknown
@@ -17,30 +20,74 @@ from equikit.auditing.modules._infer import Moved
 from equikit.auditing.modules._paths import broken_path, equation_row, rows_of
 from equikit.auditing.modules._report import ModuleReport, ModuleRow
 from equikit.auditing.modules.recording._calls import Recording
-from equikit.auditing.modules.recording._recorder import recorder
+from equikit.auditing.modules.recording._recorder import Recorder, recorder
 from equikit.groups import Group
 from equikit.signatures import Signature
 
 PERTURBED = 3
 """The number of inputs that are perturbed by rounding errors."""
-ELEMENTS = 3
-"""The number of elements of each group."""
+RANDOM = 2
+"""The number of random elements of each group."""
 MOST_SAMPLES = 256
 """The number of samples that are used."""
 
-Run = Callable[[Arrays], Recording]
+Run = Callable[..., Recording]
+"""Records the function at changed inputs, with keyword arguments if they are given."""
+Make = Callable[[Run, Recording, str | None], dict[str, Changed]]
+"""Makes the changes of the inputs, all or only one of them, from the recording at x."""
 
 
-Again = Callable[[str], Experiment]
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A function, its inputs, and a source of random numbers.
+
+    Attributes:
+        evaluation: the function and its signature.
+        arrays: an array for each input in double precision, rounded to the function's dtype.
+        batch: the batch axes.
+        run: the recorder.
+        seeds: the source of random numbers.
+        keywords: keyword arguments of the function, such as masks.
+    """
+
+    evaluation: Evaluation
+    arrays: Arrays
+    batch: tuple[int, ...]
+    run: Recorder
+    seeds: np.random.Generator
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    def experiment(self, make: Make, *, equations: bool = False, only: str | None = None) -> Experiment:
+        """Record the function at x, at inputs with rounding errors, and at changed inputs."""
+
+        def run(arrays: Arrays, keywords: Mapping[str, Any] | None = None) -> Recording:
+            return self.run(arrays, self.keywords if keywords is None else keywords, equations=equations)
+
+        base = run(self.arrays)
+        precision = max([self.evaluation.function.dtype, *(a.dtype for a in base.calls[-1].outputs)], key=epsilon)
+        near = tuple(run(nearby(self.arrays, precision, self.seeds)) for _ in range(PERTURBED))
+        return Experiment(self.evaluation.signature, self.batch, precision, base, near, make(run, base, only))
+
+    def report(self, make: Make, declared: Mapping[str, Declared] | None = None) -> ModuleReport:
+        """Return the table of modules, and the first one that breaks the symmetry."""
+        return blamed(
+            self.experiment(make), declared or {}, lambda label: self.experiment(make, equations=True, only=label)
+        )
 
 
-def few(arrays: Arrays, batch: tuple[int, ...]) -> tuple[dict[str, np.ndarray], tuple[int, ...]]:
-    """Return at most `MOST_SAMPLES` samples, and their batch axes."""
-    if int(np.prod(batch)) <= MOST_SAMPLES:
-        return {name: np.asarray(array) for name, array in arrays.items()}, batch
-    skip = len(batch)
-    flat = {name: np.asarray(a).reshape(-1, *np.shape(a)[skip:])[:MOST_SAMPLES] for name, a in arrays.items()}
-    return flat, (MOST_SAMPLES,)
+def study(
+    evaluation: Evaluation,
+    arrays: Mapping[str, Any],
+    seeds: np.random.Generator,
+    keywords: Mapping[str, Any] | None = None,
+) -> Study:
+    """Prepare a study with at most `MOST_SAMPLES` samples."""
+    batch, skip = evaluation.batch, len(evaluation.batch)
+    some = {name: wide(evaluation.function.rounded(host(array))) for name, array in arrays.items()}
+    if math.prod(batch) > MOST_SAMPLES:
+        some = {name: a.reshape(-1, *a.shape[skip:])[:MOST_SAMPLES] for name, a in some.items()}
+        batch = (MOST_SAMPLES,)
+    return Study(evaluation, some, batch, recorder(evaluation.function), seeds, keywords or {})
 
 
 def nearby(arrays: Arrays, dtype: Any, seeds: np.random.Generator) -> dict[str, np.ndarray]:
@@ -62,9 +109,10 @@ def moved_by(
 
 
 def elements_of(group: Group, seeds: np.random.Generator, given: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, ...]:
-    """Return elements to try: those given, random ones, and a generator."""
-    random = [group.random_element(seeds) for _ in range(ELEMENTS - 1)]
-    return (*given, *random, *group.generators()[: ELEMENTS - len(random)])
+    """Return elements to try: those given, random ones, and simple ones, for O(n) also reflections."""
+    easy = list(simple(group))
+    chosen = dict.fromkeys((0, len(easy) // 2, len(easy) - 1)) if easy else ()
+    return (*given, *(group.random_element(seeds) for _ in range(RANDOM)), *(easy[place] for place in chosen))
 
 
 def outputs_of(recording: Recording, evaluation: Evaluation) -> dict[str, np.ndarray]:
@@ -74,23 +122,17 @@ def outputs_of(recording: Recording, evaluation: Evaluation) -> dict[str, np.nda
 
 
 def groups_moved(
-    evaluation: Evaluation,
-    run: Run,
-    arrays: Arrays,
-    base: Recording,
-    seeds: np.random.Generator,
-    given: Mapping[str, np.ndarray],
-    only: str | None = None,
+    asked: Study, run: Run, base: Recording, given: Mapping[str, np.ndarray], only: str | None = None
 ) -> dict[str, Changed]:
     """Record the function at inputs that elements of one group at a time have moved."""
-    kind, found = evaluation.signature, {}
-    outputs = outputs_of(base, evaluation)
+    kind, found = asked.evaluation.signature, {}
+    outputs = outputs_of(base, asked.evaluation)
     used = set(kind.groups)
     for label, group in kind.bindings:
         if not isinstance(group, Group) or not used & {label, f"{label}*"} or only not in (None, label):
             continue
-        elements = elements_of(group, seeds, [given[label]] if label in given else [])
-        inputs = [moved_by(kind, arrays, label, element, kind.inputs) for element in elements]
+        elements = elements_of(group, asked.seeds, [given[label]] if label in given else [])
+        inputs = [moved_by(kind, asked.arrays, label, element, kind.inputs) for element in elements]
         found[label] = Changed(
             Moved(label, group, elements),
             tuple(run(x) for x in inputs),
@@ -99,46 +141,26 @@ def groups_moved(
     return found
 
 
-def located(
-    evaluation: Evaluation,
-    arrays: Arrays,
-    seeds: np.random.Generator,
-    *,
-    at: Any = None,
-    elements: Mapping[str, np.ndarray] | None = None,
-) -> ModuleReport:
+def located(asked: Study, *, at: Any = None, elements: Mapping[str, np.ndarray] | None = None) -> ModuleReport:
     """Find the first module of a function that breaks the symmetry of its signature.
 
     Args:
-        evaluation: the function and its signature.
-        arrays: an array for each input, `[*batch, *axes, channels]`.
-        seeds: the source of random elements.
+        asked: the function and its inputs, as `study` prepares them.
         at: declared actions on activations by the names of modules.
         elements: an element for each label to try besides random ones, such as the worst one.
     """
-    declared = read_at(at, evaluation.signature)
-    some, batch = few(arrays, evaluation.batch)
-    run = recorder(evaluation.function)
-    rounded = {name: wide(evaluation.function.rounded(array)) for name, array in some.items()}
+    declared = read_at(at, asked.evaluation.signature)
 
-    def experiment(equations: bool, given: Mapping[str, np.ndarray], only: str | None = None) -> Experiment:
-        base = run(rounded, equations=equations)
+    def make(run: Run, base: Recording, only: str | None) -> dict[str, Changed]:
         refuse_unknown([*declared], [call.name for call in base.calls[:-1]], base.never)
-        precision = max([evaluation.function.dtype, *(a.dtype for a in base.calls[-1].outputs)], key=epsilon)
-        near = tuple(run(nearby(rounded, precision, seeds), equations=equations) for _ in range(PERTURBED))
-        return Experiment(
-            evaluation.signature,
-            batch,
-            precision,
-            base,
-            near,
-            groups_moved(evaluation, lambda x: run(x, equations=equations), rounded, base, seeds, given, only),
-        )
+        return groups_moved(asked, run, base, elements or {}, only)
 
-    return blamed(experiment(False, elements or {}), declared, lambda label: experiment(True, elements or {}, label))
+    return asked.report(make, declared)
 
 
-def blamed(experiment: Experiment, declared: Mapping[str, Declared], again: Again) -> ModuleReport:
+def blamed(
+    experiment: Experiment, declared: Mapping[str, Declared], again: Callable[[str], Experiment]
+) -> ModuleReport:
     """Find the first module that breaks an action that the whole function does not have in the end.
 
     Args:
