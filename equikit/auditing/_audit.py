@@ -18,8 +18,8 @@ from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._measure import Measurement, measured, special_elements
 from equikit.auditing._probe import Comparison, Probe, groups_of, probed
 from equikit.auditing._reading import read_question, seeds_of
-from equikit.auditing._report import Report
 from equikit.auditing._worst import worst_element
+from equikit.auditing.reports._report import Report
 from equikit.auditing.subgroups import kept
 from equikit.nn import Features
 from equikit.plans import Channels
@@ -129,6 +129,7 @@ def _report(probe: Probe, measurement: Measurement, special: Sequence[Comparison
     allowed = [value for c in measurement.comparisons for value in probe.allowed(c).values()]
     shown = sorted(((describe(groups, g), e) for g, e in tried), key=lambda pair: -pair[1])
     shown = [(worst.text, worst.error), *(pair for pair in shown if pair[0] != worst.text)]
+    largest = [c.normalized.values() for c in (*measurement.comparisons, *special, probe.compare(worst.elements))]
     bound = ", ".join(f"{label}={group}" for label, group in groups.items())
     return Report(
         signature=f"{probe.signature}; {bound}" if bound else str(probe.signature),
@@ -138,7 +139,7 @@ def _report(probe: Probe, measurement: Measurement, special: Sequence[Comparison
         error=measurement.error,
         interval=measurement.interval,
         relative=measurement.relative,
-        worst=max([measurement.worst, *(float(np.max(v)) for c in special for v in c.normalized.values())]),
+        worst=max(float(np.max(value)) for values in largest for value in values),
         worst_element=worst,
         rounding=float(np.mean(allowed)),
         passed=passed,
@@ -148,4 +149,5 @@ def _report(probe: Probe, measurement: Measurement, special: Sequence[Comparison
         by_term=measurement.by_term,
         by_element=tuple(shown[:SHOWN]),
         mixes=probe.mixes,
+        groups=groups,
     )

@@ -49,11 +49,6 @@ class Measurement:
         """The mean norm of the difference over the norm of g f(x), over terms, samples and elements."""
         return float(np.mean([value for c in self.comparisons for value in c.relative.values()]))
 
-    @property
-    def worst(self) -> float:
-        """The largest normalized error of a term of a sample."""
-        return max(float(np.max(value)) for c in self.comparisons for value in c.normalized.values())
-
     def candidates(self, most: int) -> list[Elements]:
         """Return the elements with the largest errors, the largest first."""
         scored: list[tuple[float, int, int]] = []

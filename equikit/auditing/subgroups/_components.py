@@ -32,7 +32,11 @@ def kept_components(single: Single, algebra: Sequence[np.ndarray], *, connected:
     generators = group.generators()
     fixed, moved = _fixed(algebra, group.n or 0)
     trials = _products(group, generators) if connected or not definite else list(_reflections(group, fixed, moved))
-    elements = [element for element in trials if single.keeps(element)]
+    elements: list[np.ndarray] = []
+    for element in trials:
+        known = any(same(group, element, other) for other in _products(group, elements))
+        if not known and single.keeps(element):
+            elements.append(element)
     if connected and all(any(same(group, g, element) for element in elements) for g in generators):
         return whole(group)
     if not algebra and not elements:

@@ -51,7 +51,8 @@ class KeptGroup:
         return MatrixGroup(matrices, lie_algebra=self.lie_algebra, n=self.of.n, name=self.name)
 
     def __str__(self) -> str:
-        return self.name if self.largest else f"at least {self.name}"
+        trivial = not self.generators and not self.lie_algebra
+        return self.name if self.largest or trivial else f"at least {self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from equikit._errors import OptionError
 from equikit.auditing._bounds import Interval
 from equikit.auditing._worst import WorstElement
+from equikit.auditing.reports._page import integer_matrices, page, report_html
 from equikit.auditing.subgroups import Kept
+from equikit.groups import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Report:
             first.
         mixes: whether the output of a sample depends on other samples. Then all samples are moved by the same element.
         modules: the table of modules, if it was made.
+        groups: the group of each label.
     """
 
     signature: str
@@ -62,6 +67,7 @@ class Report:
     by_element: tuple[tuple[str, float], ...] = field(repr=False)
     mixes: bool = False
     modules: Any = field(default=None, repr=False, compare=False)
+    groups: Mapping[str, Group] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def verdict(self) -> str:
@@ -130,6 +136,38 @@ class Report:
     def to_json(self, *, indent: int | None = 2) -> str:
         """Return the report as JSON."""
         return json.dumps(self.as_dict(), indent=indent)
+
+    def _repr_html_(self) -> str:
+        return report_html(
+            self.verdict,
+            self.rows,
+            by_element=self.by_element,
+            by_sample=self.by_sample,
+            limit=self.rounding,
+            worst=integer_matrices(self.groups, self.worst_element.elements),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as an HTML page, with pictures of the errors, which needs no other file.
+
+        Args:
+            path: a file name that ends in `.html`.
+
+        Raises:
+            OptionError: if the name does not end in `.html`, or the file cannot be written.
+        """
+        target = Path(path)
+        try:
+            if target.suffix.lower() != ".html":
+                raise OSError(0, "the name does not end in .html")
+            target.write_text(page(self.signature, self._repr_html_()), encoding="utf-8")
+        except OSError as error:
+            raise OptionError(
+                "the report cannot be written",
+                got=f"{target}: {error.strerror}",
+                expected="a file FILE.html in a folder that exists",
+                step='write report.save("report.html")',
+            ) from error
 
 
 def _numbers(element: np.ndarray) -> Any:
