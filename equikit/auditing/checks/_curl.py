@@ -40,7 +40,7 @@ def curl_error(
         pairs: the number of pairs of directions.
         how: `"automatic"` for reverse-mode differentiation, `"differences"` for central differences, or `"both"`:
             automatic differentiation where central differences agree with it, otherwise central differences. Functions
-            of NumPy are always differenced, in double precision.
+            of NumPy have only differences, in double precision.
         key: a JAX random key; by default always the same.
 
     Returns:
@@ -74,24 +74,18 @@ def curl_error(
         )
     scale = float(np.std(at)) or 1.0
     directions = [(scale * seeds.normal(size=at.shape), scale * seeds.normal(size=at.shape)) for _ in range(pairs)]
-    found = {}
-    if how != "automatic" or function.framework == "numpy":
-        found["differences"] = _by_differences(function, at, directions)
-    if how != "differences" and function.framework != "numpy":
-        exact = _by_gradients(function, at, directions)
-        if exact is not None:
-            found["automatic"] = exact
-        elif how == "automatic":
-            raise OptionError(
-                "the force cannot be differentiated",
-                got="a function that JAX cannot trace",
-                expected="a function that jax.grad accepts",
-                step='write how="differences"',
-            )
-    near, exact = found.get("differences"), found.get("automatic")
-    if near is None or exact is None:
-        return near if exact is None and near is not None else exact  # type: ignore[return-value]  # one is there
-    return exact if abs(near.error - exact.error) <= MARGIN * near.rounding else near
+    exact = None if how == "differences" or function.framework == "numpy" else _by_gradients(function, at, directions)
+    if how == "automatic" and exact is None:
+        raise OptionError(
+            "the force cannot be differentiated",
+            got=f"a function of {function.framework} that automatic differentiation cannot read",
+            expected="a function that jax.grad accepts, or one of PyTorch",
+            step='write how="differences"',
+        )
+    if how == "automatic" and exact is not None:
+        return exact
+    near = _by_differences(function, at, directions)
+    return near if exact is None or abs(near.error - exact.error) > MARGIN * near.rounding else exact
 
 
 def _called(function: Adapted, at: np.ndarray) -> np.ndarray:
@@ -106,10 +100,8 @@ def _called(function: Adapted, at: np.ndarray) -> np.ndarray:
 def _estimate(products: np.ndarray, rounding: float) -> Estimate:
     """Return the error from the products <u, J v> and <v, J u>, `[pairs, 2]`."""
     one, two = products.T
-    whole = float(np.linalg.norm(one) + np.linalg.norm(two))
-    if whole <= rounding * np.sqrt(len(products)):
-        return Estimate(0.0, 0.0)
-    return Estimate(float(np.linalg.norm(one - two)) / whole, rounding * np.sqrt(len(products)) / whole)
+    whole, part = float(np.linalg.norm(one) + np.linalg.norm(two)), float(rounding * np.sqrt(len(products)))
+    return Estimate(0.0, 0.0) if whole <= part else Estimate(float(np.linalg.norm(one - two)) / whole, part / whole)
 
 
 def _by_gradients(function: Adapted, at: np.ndarray, directions: list[Any]) -> Estimate | None:

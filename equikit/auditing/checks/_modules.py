@@ -46,8 +46,8 @@ def locate(
     Args:
         function: as for `audit`.
         signature, outputs: as for `audit`.
-        data: an array, or a dictionary with an array for each input, `[*batch, *axes, channels]`. Some more samples than
-            channels make fits of matrices possible; 256 are used at most.
+        data: an array, or a dictionary with an array for each input, `[*batch, *axes, channels]`. Some more samples
+            than channels make fits of matrices possible; 256 are used at most.
         at: declared actions, from paths of modules to terms, such as `{"blocks.1": "p x"}` for the output, or
             `{"blocks.1": "p x -> p"}` for inputs and outputs. The second call of a module is `"blocks.1#2"`.
         key: a JAX random key; by default always the same.
