@@ -172,7 +172,8 @@ def fit(
     keyed = _takes_key("loss", loss, 2, optional=True)
     if augment is not None:
         _takes_key("augment", augment, 1)
-    if callback is not None:
+    with_model = callback is not None and _checks.takes(callback, 3, "model")
+    if callback is not None and not with_model:
         _checks.function("callback", callback, example="lambda epoch, training, validation: ...", arguments=3)
     if patience is not None:
         patience = _checks.count("patience", patience, least=1, example=10)
@@ -201,7 +202,7 @@ def fit(
     about["key"] = np.asarray(jax.random.key_data(key)).tolist()
     with contextlib.nullcontext() if checkpoint is None else Checkpoints(checkpoint, every, about) as saved:
         measure = None if held is None else held.measure(program)
-        if callback is not None and _checks.takes(callback, 3, "model"):
+        if callback is not None and with_model:
             callback = _with_model(
                 callback, lambda: nnx.merge(graphdef, *(run.carry[:2] if devices is None else local(run.carry[:2])))
             )
