@@ -13,7 +13,36 @@ from equikit.auditing._reading import (
     seeds_of as seeds_of,
 )
 from equikit.auditing._worst import WorstElement
+from equikit.auditing.checks import (
+    Entry,
+    Estimate,
+    Monitor,
+    curl_error,
+    derivative_errors,
+    locate,
+    padding_error,
+    translation_error,
+)
+from equikit.auditing.modules import DerivativeReport, ModuleReport, ModuleRow
 from equikit.auditing.reports._report import Report
 from equikit.auditing.subgroups import Kept, KeptGroup
 
-__all__ = ["Interval", "Kept", "KeptGroup", "Report", "WorstElement", "audit"]
+__all__ = [
+    "DerivativeReport",
+    "Entry",
+    "Estimate",
+    "Interval",
+    "Kept",
+    "KeptGroup",
+    "ModuleReport",
+    "ModuleRow",
+    "Monitor",
+    "Report",
+    "WorstElement",
+    "audit",
+    "curl_error",
+    "derivative_errors",
+    "locate",
+    "padding_error",
+    "translation_error",
+]
