@@ -97,7 +97,8 @@ class Report:
             rows += [(f"error of {name or '()'}", f"{error:.3g}") for name, error in self.by_term.items()]
         if self.first_broken is None:
             return rows
-        place = "" if self.modules is None or self.modules.place is None else f", at {self.modules.place}"
+        known = None if self.modules is None else self.modules.place
+        place = "" if known in (None, self.first_broken) else f", at {known}"
         return [*rows, ("first broken", f"{self.first_broken}{place}")]
 
     def __str__(self) -> str:
@@ -131,6 +132,7 @@ class Report:
             },
             "kept": {label: str(group) for label, group in self.kept.items()},
             "first_broken": self.first_broken,
+            "place": None if self.modules is None else self.modules.place,
             "mixes": self.mixes,
             "by_term": dict(self.by_term),
             "by_sample": self.by_sample.tolist(),
@@ -149,6 +151,7 @@ class Report:
             by_sample=self.by_sample,
             limit=self.rounding,
             worst=integer_matrices(self.groups, self.worst_element.elements),
+            modules="" if self.modules is None else str(self.modules),
         )
 
     def save(self, path: str | Path) -> None:
