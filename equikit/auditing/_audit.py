@@ -11,7 +11,6 @@ from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
 from equikit._errors import EquikitError
-from equikit.auditing._bounds import refuse_few
 from equikit.auditing._callables import adapted, raised
 from equikit.auditing._describe import describe
 from equikit.auditing._evaluation import Evaluation
@@ -107,7 +106,6 @@ def audit(
         bindings=bindings,
         call=_keywords.call_of(audit),
     )
-    refuse_few(draws, confidence)
     try:
         called = adapted(function, question.arrays, as_dict=question.as_dict, dtype=dtype)
     except EquikitError:
@@ -125,7 +123,7 @@ def audit(
 def _report(probe: Probe, measurement: Measurement, special: Sequence[Comparison], *, passed: bool) -> Report:
     groups = groups_of(probe.signature)
     tried = [(c.elements, c.error) for c in (*measurement.comparisons, *special) if isinstance(c.elements, Mapping)]
-    worst = worst_element(probe, measurement, tried, search=not passed)
+    worst, tried = worst_element(probe, measurement, tried, search=not passed)
     allowed = [value for c in measurement.comparisons for value in probe.allowed(c).values()]
     shown = sorted(((describe(groups, g), e) for g, e in tried), key=lambda pair: -pair[1])
     shown = [(worst.text, worst.error), *(pair for pair in shown if pair[0] != worst.text)]

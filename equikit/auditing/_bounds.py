@@ -73,7 +73,7 @@ def refuse_few(draws: int, confidence: float) -> None:
         unseen = mean_interval(0.0, draws, confidence).high
         raise OptionError(
             "too few samples for the claimed confidence",
-            got=f"draws={draws}, confidence={confidence:g}: a mean error of {unseen:.2g} could remain unseen",
-            expected=f"draws ≥ {wanted}, so that at most {UNSEEN:g} remains unseen",
+            got=f"{draws} draws, confidence={confidence:g}: a mean error of {unseen:.2g} could remain unseen",
+            expected=f"{wanted} draws or more, so that at most {UNSEEN:g} remains unseen",
             step=f"write draws={wanted}",
         )

@@ -108,8 +108,8 @@ def adapted(
         return Adapted(function, known, _dtype_of(function, example.values(), known, dtype), as_dict)
     failures: list[Exception] = []
     for kind in FRAMEWORKS if "torch" in sys.modules else FRAMEWORKS[:2]:
-        trial = Adapted(function, kind, _dtype_of(function, example.values(), kind, dtype), as_dict)
         try:
+            trial = Adapted(function, kind, _dtype_of(function, example.values(), kind, dtype), as_dict)
             given = {name: trial._given(trial.rounded(host(array))) for name, array in example.items()}
             more = jax.tree.map(trial._given, dict(keywords or {}))
             result = function(given if as_dict else next(iter(given.values())), **more)
@@ -158,7 +158,8 @@ def _framework_of(function: object, arrays: Iterable[object]) -> Framework | Non
 def _dtype_of(function: object, arrays: Iterable[Any], framework: Framework, wanted: Any) -> Any:
     """Return the NumPy dtype of the inputs of a function."""
     if wanted is not None:
-        return _checks.dtype("dtype", wanted) if framework == "jax" else jnp.dtype(wanted)
+        with jax.enable_x64(framework != "jax" or jax.config.jax_enable_x64):
+            return _checks.dtype("dtype", wanted)
     given = {_numpy_dtype(array) for array in arrays}
     found = jnp.result_type(*given) if len(given) > 1 else given.pop()
     if not jnp.issubdtype(found, jnp.inexact):

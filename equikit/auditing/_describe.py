@@ -77,7 +77,7 @@ def _signed(label: str, element: np.ndarray) -> str:
     if np.array_equal(np.abs(element), np.arange(1, len(element) + 1)):
         return f"the sign change of {label} at {', '.join(map(str, negative))}"
     text = "".join(f"({' '.join(map(str, cycle))})" for cycle in cycles(np.abs(element) - 1))
-    return f"the permutation {text} of {label} with {len(negative) or 'no'} sign changes"
+    return f"the permutation {text} of {label} with {len(negative) or 'no'} sign change{'s' * (len(negative) != 1)}"
 
 
 def vector_text(vector: np.ndarray) -> str:

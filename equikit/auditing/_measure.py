@@ -9,7 +9,7 @@ import numpy as np
 
 from equikit._progress import progress
 from equikit.auditing._action import Elements
-from equikit.auditing._bounds import Interval, mean_interval
+from equikit.auditing._bounds import Interval, mean_interval, refuse_few
 from equikit.auditing._elements import identity, listed_products, simple
 from equikit.auditing._probe import Comparison, Probe, groups_of
 
@@ -73,6 +73,9 @@ def measured(probe: Probe, drawn: Sequence[Comparison], draws: int, confidence: 
         draws: the number of random elements, at least; each sample has its own unless the function mixes samples.
         confidence: the confidence of the interval.
 
+    Raises:
+        OptionError: if there are too few draws for the confidence.
+
     Cost: a call of the function for each element of the group, or for every `samples` random elements.
     """
     all_elements = listed_products(groups_of(probe.signature))
@@ -86,6 +89,7 @@ def measured(probe: Probe, drawn: Sequence[Comparison], draws: int, confidence: 
         return Measurement(tuple(comparisons), Interval(error, error), True)
     each = 1 if probe.mixes else probe.samples
     missing = max(-(-draws // each) - len(drawn), 0)
+    refuse_few(each * (len(drawn) + missing), confidence)
     comparisons = list(drawn)
     with progress("random elements", missing) as advance:
         for _ in range(missing):

@@ -29,6 +29,11 @@ MEAN, WORST = 2.0, 32.0
 SCALARS = 16
 """The number of changes under rounding that are averaged, at least: one could be small by chance."""
 
+NOISY = 0.1
+"""A sample of which rounding explains a larger normalized error has no part in the mean."""
+
+TINY = 1e-300
+
 SAME = 0.03
 """The largest normalized difference of two calls with the same input, in any precision."""
 
@@ -168,7 +173,7 @@ class Probe:
             noise, half = self.noise[name], epsilon(self.dtypes[name]) / 2
             here = noise if self.keeps_norms else np.maximum(comparison.changes[name], noise)
             own = np.linalg.norm(self.y[name].reshape(self.samples, -1), axis=1)
-            found[name] = _ratio(here + factor * noise + half * (first + factor * own), first + last)
+            found[name] = np.minimum(_ratio(here + factor * noise + half * (first + factor * own), first + last), 1.0)
         return found
 
     def explains(self, *comparisons: Comparison) -> bool:
@@ -176,7 +181,8 @@ class Probe:
         for name in self.y:
             errors = np.concatenate([c.normalized[name] for c in comparisons])
             allowed = np.concatenate([self.allowed(c)[name] for c in comparisons])
-            if np.mean(errors) > MEAN * np.mean(allowed) or np.any(errors > WORST * allowed):
+            clear = allowed < NOISY
+            if np.any(errors > WORST * allowed) or np.sum(errors[clear]) > MEAN * np.sum(allowed[clear]):
                 return False
         return True
 
@@ -189,13 +195,14 @@ class Probe:
         return self.explains(self.compare(elements))
 
     def defect(self, elements: Elements) -> np.ndarray:
-        """Return f(g x) - g f(x) over the norm of f(x), of all terms and samples in one vector."""
+        """Return f(g x) - g f(x) over the norm of f(x), of all terms and samples in one vector; zero where f(x) is."""
         kind = self.signature
         moved = {term.name: act(kind, term, elements, self.x[term.name]) for term in kind.inputs}
         first, own, parts = self._evaluated(moved, elements), norms(self.y), []
         for term in kind.outputs:
             difference = first[term.name] - act(kind, term, elements, self.y[term.name])
-            parts.append(_ratio(difference.reshape(self.samples, -1), own[term.name][:, None]).ravel())
+            size = own[term.name][:, None]
+            parts.append(np.where(size > 0, difference.reshape(self.samples, -1) / np.maximum(size, TINY), 0).ravel())
         whole: np.ndarray = np.concatenate(parts)
         return np.concatenate([whole.real, whole.imag]) if np.iscomplexobj(whole) else whole
 
@@ -286,8 +293,10 @@ def probed(
     for name in y:
         squares = [(c.changes[name] / np.maximum(c.stretches[name], 1)) ** 2 for c in drawn]
         mean = np.sqrt(np.mean(squares, axis=0))
-        usual = float(np.median(_ratio(mean, own[name])))
-        noise[name] = np.maximum(mean, usual * own[name] if math.isfinite(usual) else 0.0)
+        # By chance, a few changes may all be small; then the changes of other samples count.
+        present, usual = own[name] > 0, float(np.median(mean))
+        share = float(np.median(mean[present] / own[name][present])) if np.any(present) else 0.0
+        noise[name] = np.maximum(mean, np.where(own[name] > WORST * usual, share * own[name], usual))
     found = Probe(evaluation, x, y, dtypes, coarsest, noise, mixes, seeds)
     return found, drawn
 

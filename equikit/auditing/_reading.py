@@ -147,12 +147,8 @@ def read_question(
     names = [term.name for term in kind.inputs]
     given = by_name(names, data) if isinstance(data, Mapping) else {names[0]: data} if len(names) == 1 else data
     arrays = _checks.same_names("the data", given, names, step="give a dictionary with an array for each input")
-    checked = [
-        _checks.array(
-            f"the array of {name!r} in the data", host(arrays[name]), kind="real or complex", step="give floats"
-        )
-        for name in names
-    ]
+    numbers, step = ("complex", "give complex numbers") if kind.is_complex else ("real or complex", "give floats")
+    checked = [_checks.array(f"the data of {name!r}", host(arrays[name]), kind=numbers, step=step) for name in names]
     widths = [array.shape[-1] if array.ndim else 1 for array in checked] if sides.widths is None else sides.widths
     _refuse_free_outputs(kind)
     fixed = _with_sizes(kind, checked_shapes(kind, widths, checked, {}).sizes)

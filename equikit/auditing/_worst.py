@@ -57,7 +57,7 @@ class WorstElement:
 
 def worst_element(
     probe: Probe, measurement: Measurement, tried: Sequence[tuple[Elements, float]], *, search: bool
-) -> WorstElement:
+) -> tuple[WorstElement, list[tuple[Elements, float]]]:
     """Search for the element with the largest mean error over the samples.
 
     All elements of a small group have been tried. Otherwise the search starts at the worst random elements, and climbs:
@@ -70,6 +70,9 @@ def worst_element(
         measurement: the errors over the group.
         tried: elements that were tried on all samples, with their mean errors.
         search: whether to search; errors that rounding explains do not guide a search.
+
+    Returns:
+        The worst element, and all elements that were tried on all samples before the search, with their errors.
     """
     groups = groups_of(probe.signature)
     known = list(tried)
@@ -87,7 +90,7 @@ def worst_element(
                     break
     if search:
         best, error = _simplified(probe, groups, best, error)
-    return WorstElement(dict(best), error, describe(groups, best))
+    return WorstElement(dict(best), error, describe(groups, best)), known
 
 
 def _climbed(probe: Probe, groups: Mapping[str, Group], best: Elements, error: float) -> tuple[Elements, float]:
@@ -163,7 +166,7 @@ def _simplified(probe: Probe, groups: Mapping[str, Group], best: Elements, error
     """Replace the element of each label by the identity, or by a simple element, if the error stays nearly the same."""
     least = NEARLY * error
     for label, group in groups.items():
-        for simpler in (identity(group), *_simpler(group)):
+        for simpler in (identity(group), *_simpler(group, best[label])):
             if same(group, simpler, best[label]):
                 break
             trial = {**best, label: simpler}
@@ -174,9 +177,9 @@ def _simplified(probe: Probe, groups: Mapping[str, Group], best: Elements, error
     return best, error
 
 
-def _simpler(group: Group) -> Iterator[np.ndarray]:
-    """Yield simple elements: transpositions of neighbors, reflections, and the other generators."""
-    n = group.n or 0
+def _simpler(group: Group, element: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield simple elements: transpositions that move a point as the element does, reflections, the generators."""
     if group.family == "symmetric":
-        yield from (transposition(n, i, i + 1) for i in range(min(n - 1, DIRECTIONS)))
+        moved = np.flatnonzero(element != np.arange(len(element)))
+        yield from (transposition(len(element), i, element[i]) for i in moved[:TRIES])
     yield from simple(group)

@@ -94,6 +94,8 @@ def kept_of_large(single: Single) -> KeptGroup:
         return _of_cycles(single) or _of_shifts(single) or nothing(group, largest=False)
     if group.family in ("cyclic", "dihedral"):
         return _of_shifts(single) or nothing(group)
+    if group.family == "hyperoctahedral":
+        return _of_signed(single)
     generators = tuple(element for element in group.generators() if single.keeps(element))
     if len(generators) == len(group.generators()):
         return whole(group)
@@ -120,6 +122,23 @@ def _of_symmetric(single: Single) -> KeptGroup:
             swaps += [exchange] if single.keeps(exchange) else []
     name = blocks_name("S", blocks) + " with exchanges of blocks" * bool(swaps)
     return KeptGroup(name, group, (*moves, *swaps), largest=False)
+
+
+def _of_signed(single: Single) -> KeptGroup:
+    """Return the products of sign changes of single points and exchanges of points."""
+    group, n = single.group, single.group.n or 0
+    points = np.arange(1, n + 1)
+    flips = [np.where(points == point, -point, points) for point in points]
+    changed = [place for place in range(min(n, MOST_TESTS)) if single.keeps(flips[place])]
+    blocks = _joined(n, lambda i, j: single.keeps(transposition(n, i, j) + 1))
+    if len(changed) == n and len(blocks) == 1:
+        return whole(group)
+    moves = [transposition(n, *pair) + 1 for block in blocks for pair in itertools.pairwise(block)]
+    if not changed and not moves:
+        return nothing(group, largest=False)
+    names = [f"sign changes at {', '.join(map(str, changed))}"] if changed else []
+    names += [blocks_name("S", blocks)] if moves else []
+    return KeptGroup(" with ".join(names), group, (*(flips[i] for i in changed), *moves), largest=False)
 
 
 def _joined(n: int, exchangeable: Callable[[int, int], bool]) -> list[list[int]]:
