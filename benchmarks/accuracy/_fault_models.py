@@ -454,7 +454,9 @@ def correct(dtype: Any = jnp.float32) -> dict[str, Suspect]:
     given = {
         "Deep Sets": Suspect(ek.nn.DeepSets(3, [8], 1, rngs=rngs), "p -> ()", points, p),
         "network of S x O(3)": Suspect(network, "p + p x -> p x", one, both),
-        "matrices (IGN)": Suspect(ek.nn.Network([{"p p": 1}, {"p p": 4}, {"p": 1}], **options), "p p -> p", {"p p": edges}, p),
+        "matrices (IGN)": Suspect(
+            ek.nn.Network([{"p p": 1}, {"p p": 4}, {"p": 1}], **options), "p p -> p", {"p p": edges}, p
+        ),
         "EGNN": Suspect(Egnn(rngs), "p + p x -> p + p x", {"p": points, "p x": x[..., :1]}, both),
         "transformer": Suspect(Transformer(rngs), "p -> p", points, p),
         "invariants": Suspect(Invariants(rngs), "x -> ()", few, {"x": ek.O(3)}),
