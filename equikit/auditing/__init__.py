@@ -3,4 +3,6 @@
 from equikit.auditing._action import Elements as Elements, act as act, act_each as act_each
 from equikit.auditing._callables import Adapted as Adapted, adapted as adapted, host as host, is_torch as is_torch
 
-__all__: list[str] = []
+from equikit.auditing import explanations
+
+__all__ = ["explanations"]
