@@ -160,7 +160,7 @@ def _deviation(function: Callable[[Any], Any], given: Moves, elements: Iterator[
     for drawn in elements:
         found = jax.tree.leaves(batch(given.inputs(drawn)))
         gaps = [np.max(np.abs(np.asarray(a) - b), initial=0) for a, b in zip(found, first, strict=True)]
-        worst = float(np.maximum(worst, max(gaps, default=0.0)))
+        worst = float(np.maximum(worst, np.max(gaps, initial=0.0)))
     return worst / scale
 
 

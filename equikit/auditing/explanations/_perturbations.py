@@ -184,7 +184,7 @@ def all_orders(players: int) -> np.ndarray:
 
 def _listed(orders: Any, players: int, seed: int) -> np.ndarray:
     if isinstance(orders, np.ndarray):
-        if orders.ndim != 2 or not len(orders) or np.any(np.sort(orders, axis=1) != np.arange(players)[None, :]):
+        if orders.shape[1:] != (players,) or not orders.size or np.any(np.sort(orders, axis=1) != np.arange(players)):
             raise OptionError(
                 "orders= must be permutations of the regions",
                 got=f"shape {[*orders.shape]} for {players} regions",
