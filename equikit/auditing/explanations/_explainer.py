@@ -23,7 +23,7 @@ Scalar = Callable[[Any], jax.Array]
 Condition = Literal["model", "layer", "permutations", "norm", "baseline", "noise", "regions", "orders"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)  # jax.jit needs weak references
 class Explainer:
     """An explanation method for one model: a function of a batch of inputs.
 
