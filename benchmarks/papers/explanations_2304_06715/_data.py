@@ -80,7 +80,7 @@ def heartbeats(seed: int, count: int) -> Data:
         x += high * np.exp(-((time - center) ** 2) / (2 * wide**2))
 
     def move(key: jax.Array, x: jax.Array) -> jax.Array:
-        shifts = jax.random.randint(key, len(x), 0, LENGTH)
+        shifts = jax.random.randint(key, (len(x),), 0, LENGTH)
         return jax.vmap(lambda row, shift: jnp.roll(row, shift, axis=0))(x, shifts)
 
     blocks = np.repeat(np.eye(8, dtype=bool), LENGTH // 8, axis=1)[..., None]
@@ -147,7 +147,8 @@ def graphs(seed: int, count: int) -> Data:
 
     def move(key: jax.Array, x: jax.Array) -> jax.Array:
         orders = jax.vmap(lambda key: jax.random.permutation(key, NODES))(jax.random.split(key, len(x)))
-        return jax.vmap(lambda graph, order: graph[order][:, order])(x, orders)
+        moved: jax.Array = jax.vmap(lambda graph, order: graph[order][:, order])(x, orders)
+        return moved
 
     rows, columns = np.triu_indices(NODES, 1)
     edges = np.zeros((len(rows) + 1, NODES, NODES, 1), bool)

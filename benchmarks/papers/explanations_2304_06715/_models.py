@@ -15,12 +15,11 @@ from benchmarks.papers.explanations_2304_06715._data import Data
 
 CHANNELS, HIDDEN = 16, 32
 MODELS: dict[str, str] = {
-    "invariant": "equivariant layers, the mean over all places, and two dense layers",
-    "positions, 0.1": "the same, trained with fixed random numbers added at each place, a tenth of the inputs' scale",
-    "positions, 0.3": "the same with 0.3 of the scale",
-    "positions, 1": "the same with the scale of the inputs",
-    "augmented": "no mean but one dense layer for all places, trained on inputs moved by random elements",
-    "standard": "no mean but one dense layer for all places",
+    "invariant": "equivariant layers, means and maxima over all places, and two dense layers",
+    "positions, 0.3": "the same, trained with fixed random numbers added at each place, of 0.3 times the inputs' scale",
+    "positions, 1": "the same, with numbers of the inputs' scale",
+    "augmented": "one dense layer for all places in place of means and maxima, trained on inputs moved by random elements",
+    "standard": "the same, without augmentation",
 }
 
 
@@ -38,7 +37,7 @@ class Network(nnx.Module):
         self.body = nnx.List([_layer(data, one, other, rngs) for one, other in itertools.pairwise(widths)])
         self.flat = kind in ("augmented", "standard")
         self.axes = tuple(range(-1 - len(data.axes), -1))
-        entries = CHANNELS * (int(np.prod(data.axes)) if self.flat else 1)
+        entries = CHANNELS * (int(np.prod(data.axes)) if self.flat else 2)
         self.hidden = nnx.Linear(entries, HIDDEN, rngs=rngs)
         self.last = nnx.Linear(HIDDEN, data.classes, rngs=rngs)
         self.positions = nnx.Variable(jnp.asarray(_positions(data, kind)))
@@ -51,10 +50,12 @@ class Network(nnx.Module):
         return x
 
     def invariant(self, x: jax.Array) -> jax.Array:
-        """The values of the hidden layer after the mean, `[..., hidden]`."""
+        """The values of the hidden layer after the means and maxima, `[..., hidden]`."""
         y = self.equivariant(x)
-        first = y.shape[: y.ndim - 1 - len(self.axes)]
-        return jax.nn.relu(self.hidden(y.reshape(*first, -1) if self.flat else jnp.mean(y, axis=self.axes)))
+        if self.flat:
+            return jax.nn.relu(self.hidden(y.reshape(*y.shape[: y.ndim - 1 - len(self.axes)], -1)))
+        pooled = [jnp.mean(y, axis=self.axes), jnp.max(y, axis=self.axes)]
+        return jax.nn.relu(self.hidden(jnp.concatenate(pooled, axis=-1)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the scores of the classes."""
@@ -93,7 +94,7 @@ def trained(data: Data, kind: str, rows: tuple[Any, Any], epochs: int, seed: int
         rows,
         epochs=epochs,
         batch=50,
-        optimizer=3e-3,
+        optimizer=5e-3,
         augment=augment if kind == "augmented" else None,
         key=jax.random.key(seed),
     ).model

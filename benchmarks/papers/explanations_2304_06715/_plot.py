@@ -13,7 +13,6 @@ CURVES = (
     "equivariance, gradient",
     "equivariance, integrated gradients",
     "equivariance, feature ablation",
-    "invariance, examples",
     "invariance, CAV",
 )
 

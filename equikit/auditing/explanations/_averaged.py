@@ -8,9 +8,12 @@ from typing import Any
 import jax
 
 from equikit import _checks, _keywords
-from equikit.auditing.explanations._explainer import Explainer
+from equikit.auditing.explanations._explainer import Explainer, Symmetry
 from equikit.signatures import parse_signature
 from equikit.symmetrization import frames, symmetrize
+
+HALF = 5e-5
+"""Rounding of a mean of booleans: half of them count as the majority, and shares are multiples of 1/5040 or more."""
 
 
 def averaged(
@@ -75,7 +78,8 @@ def averaged(
 
     def explained(x: Any) -> Any:
         found = mean(x, key=key) if elements is not None else mean(x)
-        return jax.tree.map(lambda leaf: leaf >= 0.5 if all(is_bool) else leaf, found)
+        return jax.tree.map(lambda leaf: leaf >= 0.5 - HALF if all(is_bool) else leaf, found)
 
     name = getattr(explainer, "name", "explainer")
-    return Explainer(f"{name}, averaged", explained, getattr(explainer, "symmetry", "equivariance"))
+    symmetry: Symmetry = "equivariance" if any(term.labels for term in kind.outputs) else "invariance"
+    return Explainer(f"{name}, averaged", explained, symmetry, () if elements is None else None)

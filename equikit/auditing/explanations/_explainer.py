@@ -20,6 +20,7 @@ Model = Callable[[Any], jax.Array]
 """Maps one input without batch axes, an array `[*axes, channels]` or a dictionary of them, to scores `[classes]`."""
 Scalar = Callable[[Any], jax.Array]
 """A model and a class: maps one input to a number."""
+Symmetry = Literal["equivariance", "invariance"]
 Condition = Literal["model", "layer", "permutations", "norm", "baseline", "noise", "regions", "orders"]
 
 
@@ -33,14 +34,14 @@ class Explainer:
             each sample.
         symmetry: what a symmetric model gives the method: equivariance of attributions, invariance of explanations by
             examples and concepts.
-        needs: the conditions of this symmetry, which `guarantee` tests.
+        needs: the conditions of this symmetry, which `guarantee` tests; `None` if they are not known.
         parts: what the conditions are about: `model`, `layer`, `baseline`, `noise`, `regions` and `orders`.
     """
 
     name: str
     function: Callable[[Any], Any]
-    symmetry: Literal["equivariance", "invariance"] = "equivariance"
-    needs: tuple[Condition, ...] = ()
+    symmetry: Symmetry = "equivariance"
+    needs: tuple[Condition, ...] | None = None
     parts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __call__(self, x: Inputs) -> Inputs:

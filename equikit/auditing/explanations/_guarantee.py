@@ -43,7 +43,7 @@ class Guarantee:
     Attributes:
         method: its name.
         symmetry: `"equivariance"` or `"invariance"`.
-        conditions: each with the result of its test; none if nothing is known of the method.
+        conditions: each with the result of its test.
     """
 
     method: str
@@ -52,8 +52,8 @@ class Guarantee:
 
     @property
     def holds(self) -> bool:
-        """Whether all conditions hold, and there are any."""
-        return bool(self.conditions) and all(one.holds for one in self.conditions)
+        """Whether all conditions hold; an average over all elements of the groups has none."""
+        return all(one.holds for one in self.conditions)
 
     def __str__(self) -> str:
         head = f"{self.symmetry} of {self.method}: {'guaranteed' if self.holds else 'not guaranteed'}"
@@ -148,7 +148,10 @@ def guarantee(
         "regions": lambda: Met("the groups permute the regions", _stable(given, parts["regions"])),
         "orders": lambda: Met("the groups permute the orders", _stable(given, parts["regions"], parts["orders"])),
     }
-    return Guarantee(explainer.name, explainer.symmetry, tuple(tests[need]() for need in explainer.needs))
+    needs = explainer.needs
+    unknown = (Met("the conditions of the method are known", False),)
+    met = unknown if needs is None else tuple(tests[need]() for need in needs)
+    return Guarantee(explainer.name, explainer.symmetry, met)
 
 
 def _deviation(function: Callable[[Any], Any], given: Moves, elements: Iterator[list[Elements]]) -> float:

@@ -185,3 +185,23 @@ def test_more_elements_bring_the_average_closer_to_invariance():
     few, many = ([score(n, key) for key in jax.random.split(KEY, 2)] for n in (1, 12))
     assert max(few) + 0.01 < min(many)
     assert max(many) < 1
+
+
+def test_averages_over_two_labels_are_equivariant_under_both():
+    x, groups = inputs(2, 3, 1), {"p": ek.S(2), "q": ek.Z(3)}
+    weights = np.random.default_rng(2).normal(size=(2, 3, 1))
+    restored = averaged(lambda x: jax.numpy.tanh(x * weights), "p q -> p q", **groups)
+    assert equivariance(restored, x, "p q -> p q", offset=0, **groups).value == pytest.approx(1, abs=1e-12)
+
+
+def test_only_averages_over_all_elements_are_guaranteed():
+    x, explainer = inputs(4, 2), gradient(broken, TARGETS)
+    exact = averaged(explainer, "p -> p", **S4)
+    some = averaged(explainer, "p -> p", elements=3, key=KEY, **S4)
+    assert guarantee(exact, x, "p -> p", **S4).holds
+    assert str(guarantee(some, x, "p -> p", **S4)).endswith("no   the conditions of the method are known")
+
+
+def test_explainers_can_be_compiled():
+    x = inputs(4, 2)
+    np.testing.assert_allclose(jax.jit(gradient(of_set, TARGETS))(x), gradient(of_set, TARGETS)(x), atol=1e-12)
