@@ -18,7 +18,7 @@ MODELS: dict[str, str] = {
     "invariant": "equivariant layers, means and maxima over all places, and two dense layers",
     "positions, 0.3": "the same, trained with fixed random numbers added at each place, of 0.3 times the inputs' scale",
     "positions, 1": "the same, with numbers of the inputs' scale",
-    "augmented": "one dense layer for all places in place of means and maxima, trained on inputs moved by random elements",
+    "augmented": "one dense layer for all places instead of means and maxima, trained on randomly moved inputs",
     "standard": "the same, without augmentation",
 }
 
