@@ -205,3 +205,13 @@ def test_only_averages_over_all_elements_are_guaranteed():
 def test_explainers_can_be_compiled():
     x = inputs(4, 2)
     np.testing.assert_allclose(jax.jit(gradient(of_set, TARGETS))(x), gradient(of_set, TARGETS)(x), atol=1e-12)
+
+
+def test_a_majority_of_half_does_not_depend_on_rounding():
+    n = 50
+    half = np.stack([np.random.default_rng(seed).permutation(np.arange(n) < n // 2) for seed in range(20)])
+    restored = averaged(lambda x: x[:, :1, 0] > 0, "z -> ()", z=ek.Z(n))
+    for dtype in (np.float32, np.float64):
+        x = np.where(half, 1, -1).astype(dtype)[..., None]
+        assert np.all(restored(x))
+        assert not np.any(restored(-np.abs(x)))
