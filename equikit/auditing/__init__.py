@@ -1,5 +1,6 @@
 """Measure how well any function keeps a symmetry: the error, the worst element, the subgroup that is kept."""
 
+from equikit.auditing import explanations
 from equikit.auditing._action import Elements as Elements, act as act, act_each as act_each, stretch as stretch
 from equikit.auditing._audit import audit
 from equikit.auditing._bounds import Interval
@@ -42,6 +43,7 @@ __all__ = [
     "audit",
     "curl_error",
     "derivative_errors",
+    "explanations",
     "locate",
     "padding_error",
     "translation_error",
