@@ -64,7 +64,8 @@ class Recognized:
     Attributes:
         name: of the connected group, such as `"SO+(1, 3)"`; a description if it has no standard name.
         known: whether the standard matrices are those of named groups.
-        matrices: a basis of the Lie algebra in the given coordinates, `[d][n][n]`; fractions if it is exact.
+        matrices: a basis of the Lie algebra in the given coordinates, `[d][n][n]`: fractions if it is exact, otherwise
+            \\(P S P^{-1}\\) for the standard matrices S if it has a name.
         change_of_basis: P `[n, n]`; x = P z, and \(P S P^{-1}\) spans the algebra for standard matrices S.
         standard: the standard matrices `[d, n, n]`; the given ones if the algebra has no name.
         blocks: the groups that act on parts of the space.
@@ -165,9 +166,11 @@ class Recognized:
             found = _recognized(rounded.reshape(-1, *frame.shape), 1e-9)
             if found.name == self.name:
                 return replace(found, matrices=exact, exact=True, residual=self.residual)
-        standard = self.standard if self.known else algebra
-        change = frame @ self.change_of_basis if self.known else self.change_of_basis
-        return replace(self, matrices=algebra, change_of_basis=change, standard=standard, exact=False)
+        if not self.known:
+            return replace(self, matrices=algebra, standard=algebra, exact=False)
+        change = frame @ self.change_of_basis
+        matrices = change @ self.standard @ np.linalg.inv(change)
+        return replace(self, matrices=matrices, change_of_basis=change, exact=False)
 
     def with_reflections(self, found: Sequence[Sequence[str]]) -> Recognized:
         """Return the group with other components: for each block the reflections that belong to it.
@@ -253,7 +256,7 @@ def recognize(basis: Any, tolerance: float = 1e-6) -> Recognized:
         return replace(found, matrices=exact, exact=True, residual=distance(rounded, reduced), half=half)
     found = _recognized(reduced, tolerance)
     inverse = np.linalg.inv(found.change_of_basis)
-    clean = orthonormal(found.change_of_basis @ found.standard @ inverse) if found.known else reduced
+    clean = found.change_of_basis @ found.standard @ inverse if found.known else reduced
     return replace(found, matrices=clean, exact=not len(clean), residual=distance(clean, reduced), half=half)
 
 
