@@ -1,9 +1,10 @@
 """Find the symmetry of a function or a data set: Lie algebras by linear algebra, finite groups, adversarial search."""
 
 from equikit._keywords import answer_misspelled
+from equikit.discover.adversarial._liegan import FoundGenerators, LieGAN
 from equikit.discover.finite._permutations import FoundPermutations, permutations
 from equikit.groups import subgroup_lattice as subgroups
 
-__all__ = ["FoundPermutations", "permutations", "subgroups"]
+__all__ = ["FoundGenerators", "FoundPermutations", "LieGAN", "permutations", "subgroups"]
 
 answer_misspelled(__name__)
