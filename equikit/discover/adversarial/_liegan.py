@@ -17,7 +17,7 @@ from equikit._errors import GroupError, OptionError, ShapeError
 from equikit._progress import progress
 from equikit.discover.adversarial._game import Discriminator, Rules, epoch
 from equikit.groups import MatrixGroup
-from equikit.groups.lie import Recognized, invariant_forms, recognize
+from equikit.groups.lie import Recognized, recognize
 
 LOOSE = 0.08
 """The noise of generators that were learned, as the sine of an angle."""
@@ -63,30 +63,38 @@ class FoundGenerators:
             )
         return recognize(self.basis, LOOSE)
 
-    def metric(self, tolerance: float = 0.1) -> Float[np.ndarray, "n n"]:
-        r"""Return the metric J that the generators preserve best, \\(L^T J + J L = 0\\), with unit norm.
+    def metric(self, tolerance: float = 0.2) -> Float[np.ndarray, "n n"]:
+        r"""Return the metric J with \(\|J\| = 1\) that minimizes \(\sum_i \|L_i^T J + J L_i\|^2\).
+
+        Long generators count more: they are learned from larger motions, with less noise.
 
         Args:
-            tolerance: the largest noise of the generators at which a metric still counts as preserved.
+            tolerance: the largest square root of this sum, relative to \(2 \sqrt{\sum_i \|L_i\|^2}\).
 
         Raises:
-            GroupError: if there is none.
+            GroupError: if no metric is preserved within the tolerance.
 
         Source:
             Yang et al., Generative adversarial symmetry discovery, arXiv:2302.00236, section 4.4 (LieGNN).
         """
-        tolerance = _checks.number("tolerance", tolerance, above=1e-6, below=0.5, example=0.1, traced=False)
-        for noise in np.geomspace(1e-6, tolerance, 40):
-            forms = invariant_forms(self.basis, tolerance=float(noise))
-            if len(forms):
-                best: Float[np.ndarray, "n n"] = forms[0]
-                return best
-        raise GroupError(
-            "the generators preserve no metric",
-            got=f"none up to a noise of {tolerance:g}",
-            expected="generators of an orthogonal group O(p, q)",
-            step="train longer, or allow more noise by a larger tolerance=",
-        )
+        tolerance = _checks.number("tolerance", tolerance, above=0, below=1, example=0.2, traced=False)
+        n = self.basis.shape[-1]
+        rows, columns = np.tril_indices(n)
+        forms = np.zeros((len(rows), n, n))
+        forms[np.arange(len(rows)), rows, columns] = forms[np.arange(len(rows)), columns, rows] = 1
+        forms /= np.linalg.norm(forms, axis=(1, 2), keepdims=True)
+        change = np.einsum("aji,cjk->aikc", self.basis, forms) + np.einsum("cij,ajk->aikc", forms, self.basis)
+        _, sizes, right = np.linalg.svd(change.reshape(-1, len(forms)), full_matrices=False)
+        error = sizes[-1] / (2 * np.linalg.norm(self.basis))
+        if not error <= tolerance:
+            raise GroupError(
+                "the generators preserve no metric",
+                got=f"error {error:.2g} of the best one",
+                expected=f"at most {tolerance:g}, as for generators of an orthogonal group O(p, q)",
+                step="train longer, or allow more noise by a larger tolerance=",
+            )
+        best: Float[np.ndarray, "n n"] = np.tensordot(right[-1], forms, 1)
+        return best * np.sign(best.ravel()[np.argmax(np.abs(best))])
 
 
 @dataclass(frozen=True, slots=True)
