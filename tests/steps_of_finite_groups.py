@@ -3,10 +3,24 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import equikit as ek
 from equikit.groups import subgroup
+
+KEY, X = jax.random.key(0), np.random.default_rng(0).normal(size=(64, 2))
+DISCRETE = ek.discover.FoundGenerators(np.pi / 2 * np.array([[[0.0, -1], [1, 0]]]), True, np.zeros((1, 3)))
+
+
+def trained(x: Any = X, y: Any = None, **options: Any) -> Any:
+    return ek.discover.LieGAN(**{"hidden": (4,)} | options).fit(x, y, epochs=1, key=KEY)
+
+
+def again(code: str) -> None:
+    """Train with the keywords of a step."""
+    assert trained(**eval(f"dict({code})", {"np": np, "jnp": jnp}))
+
 
 CALL: dict[str, tuple[Any, str, Any]] = {
     "subgroups-of-a-free-group": (
@@ -31,6 +45,25 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "jax.vmap(f)",
         {"jax": jax, "f": np.sum},
     ),
+    "one-learning-rate": (lambda: trained(rates=(1e-3,)), "rates=(1e-3, 2e-4)", again),
+    "a-mask-of-nothing": (lambda: trained(mask=np.zeros((2, 2))), "mask=np.ones((2, 2), bool)", again),
+    "fewer-samples-than-a-batch": (
+        lambda: trained(X[:16]),
+        "batch=16",
+        lambda code: again(code) or trained(X[:16], batch=16),
+    ),
+    "outputs-of-another-size": (lambda: trained(y=X[:, 0], outputs="vector"), 'outputs="invariant"', again),
+    "outputs-without-a-matrix": (
+        lambda: trained(y=X, outputs=lambda g: g[0]),
+        "outputs=lambda g: jnp.kron(g, g)",
+        lambda code: trained(y=np.ones((64, 4)), **eval(f"dict({code})", {"jnp": jnp})),
+    ),
+    "a-game-that-diverges": (
+        lambda: trained(most=1e30),
+        "rates=(1e-4, 2e-4)",
+        again,
+    ),
+    "a-discrete-group-without-an-algebra": (lambda: DISCRETE.recognized, "found.group.elements()", {"found": DISCRETE}),
     "samples-of-one-axis": (
         lambda: ek.discover.permutations(np.ones(4000)),
         "np.random.default_rng(0).normal(size=(1000, 5))",

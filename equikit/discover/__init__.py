@@ -8,9 +8,20 @@ from equikit.discover._lie_algebra import (
     prepared as prepared,
 )
 from equikit.discover._surrogate import Surrogate, surrogate
+from equikit.discover.adversarial._liegan import FoundGenerators, LieGAN
 from equikit.discover.finite._permutations import FoundPermutations, permutations
 from equikit.groups import subgroup_lattice as subgroups
 
-__all__ = ["FoundPermutations", "LieAlgebra", "Surrogate", "lie_algebra", "permutations", "subgroups", "surrogate"]
+__all__ = [
+    "FoundGenerators",
+    "FoundPermutations",
+    "LieAlgebra",
+    "LieGAN",
+    "Surrogate",
+    "lie_algebra",
+    "permutations",
+    "subgroups",
+    "surrogate",
+]
 
 answer_misspelled(__name__)

@@ -1,0 +1,1 @@
+"""Adversarial symmetry discovery: generators of a group that a discriminator cannot tell from the data."""
