@@ -22,7 +22,7 @@ from equikit._errors import (
     TraceWarning,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
-from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
+from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, Trivial, U, Z
 
 if TYPE_CHECKING:
     from equikit import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         groups,
         nn,
         plans,
+        relax,
         spherical,
         symmetrization,
         testing,
@@ -70,6 +71,7 @@ __all__ = [
     "Sp",
     "TooLargeError",
     "TraceWarning",
+    "Trivial",
     "U",
     "Z",
     "__version__",
@@ -81,6 +83,7 @@ __all__ = [
     "hom",
     "nn",
     "plans",
+    "relax",
     "spherical",
     "symmetrization",
     "symmetrize",
@@ -91,7 +94,7 @@ __all__ = [
 ]
 
 # These import JAX, or what some users need.
-_LATER = ("data", "draw", "nn", "plans", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
+_LATER = ("data", "draw", "nn", "plans", "relax", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
 _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 
