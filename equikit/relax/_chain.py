@@ -152,14 +152,14 @@ def chain(
         Finzi et al., Residual pathway priors, arXiv:2112.01388.
     """
     given = {**{normalized(label): what for label, what in (groups or {}).items()}, **bindings}
-    lists = {label: _groups(label, what) for label, what in given.items() if isinstance(what, list | tuple)}
+    lists = {label: checked_groups(label, what) for label, what in given.items() if isinstance(what, list | tuple)}
     fixed = {label: what for label, what in given.items() if label not in lists}
     spaces = [hom(signature, outputs, groups={**fixed, **one}) for one in steps_of(lists)]
     linear = [_checks.instance("signature", space, HomSpace, '"x x -> x x"', error=SignatureError) for space in spaces]
     return chain_of([space.signature for space in linear], tuple(lists))
 
 
-def _groups(label: str, given: Sequence[object]) -> tuple[Group, ...]:
+def checked_groups(label: str, given: Sequence[object]) -> tuple[Group, ...]:
     """Return the groups of one label, which have to be bound and of one size."""
     for group in given:
         if not isinstance(group, Group) or group.n is None:

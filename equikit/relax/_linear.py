@@ -36,12 +36,13 @@ class Linear(Layer):
     breaks. With all gates at zero the layer equals \(L_1\); with nonzero gates it has all maps of the smallest group.
 
     Args:
-        chain: from `ek.relax.chain`; a layer of the same space as `kept` takes its place with `soften`.
-        channels, out_channels: as for `ek.nn.Linear`.
+        chain: from `ek.relax.chain`.
+        channels, out_channels: as for `ek.nn.Linear`; or in place of both an `ek.nn.Linear` of the largest group, which
+            becomes the kept part.
         rngs: random keys for the parameters.
         gates: the first value of the gates: one number, or one for each step.
-        broken_init: initializer with variance one of the weights of the broken parts; its values are scaled so that with
-            gates of one the variance of the output is that of the input.
+        broken_init: initializer with variance one of the weights of the broken parts; its values are scaled so that
+            the broken parts together, with gates of one, preserve the variance of independent entries.
         **options: options of `ek.nn.Linear`.
 
     Attributes:
@@ -70,7 +71,7 @@ class Linear(Layer):
     def __init__(
         self,
         chain: Chain,
-        channels: Channels | Features,
+        channels: Channels | Features | Equivariant,
         out_channels: Channels | None = None,
         *,
         rngs: nnx.Rngs,
@@ -80,17 +81,13 @@ class Linear(Layer):
     ) -> None:
         _checks.instance("chain", chain, Chain, 'ek.relax.chain("x -> x", x=[ek.O(3), ek.Trivial(3)])')
         self.chain = chain
-        self.kept: Equivariant = Kept(chain.spaces[0], channels, out_channels, rngs=rngs, **options)
+        if isinstance(channels, Equivariant):
+            step = f"make it with this space: ek.nn.Linear(chain.spaces[0], {channels.channels[0]}, ...)"
+            _checks.same("the space of the layer", channels.space, chain.spaces[0], step=step)
+            self.kept = channels
+        else:
+            self.kept = Kept(chain.spaces[0], channels, out_channels, rngs=rngs, **options)
         self._add_broken(rngs, gates, broken_init)
-
-    @classmethod
-    def around(cls, layer: Equivariant, chain: Chain, rngs: nnx.Rngs, gates: float | Sequence[float]) -> Linear:
-        """Return a layer whose kept part is a given layer of the chain's largest group."""
-        self = cls.__new__(cls, chain, layer.channels, rngs=rngs)
-        nnx.Module.__init__(self)
-        self.chain, self.kept = chain, layer
-        self._add_broken(rngs, gates, unit_normal)
-        return self
 
     def _add_broken(self, rngs: nnx.Rngs, gates: float | Sequence[float], init: nnx.Initializer) -> None:
         """Make the parameters of the broken parts."""
@@ -111,10 +108,12 @@ class Linear(Layer):
 
     def _scales(self) -> dict[str, np.ndarray]:
         """Return the standard deviation of the weights of every pair of terms: an orthonormal map has norm one."""
-        sizes, counts, fans = self.signature.sizes, {}, {}
+        sizes, bases = self.signature.sizes, self.chain.broken()
+        counts: dict[str, int] = {}
+        fans: dict[str, int] = {}
         for name, shape in self._shapes.items():
             target = name.rpartition("-> ")[2]
-            counts[target] = counts.get(target, 0) + sum(len(b) for b in self.chain.broken()[name]) * (len(shape) == 3)
+            counts[target] = counts.get(target, 0) + sum(map(len, bases[name])) * (len(shape) == 3)
             fans[name] = shape[1] if len(shape) == 3 else 1
         rows = {
             term.name or "()": int(np.prod([sizes[term.labels[i]] for i in self.signature.acted(term)]))
