@@ -94,7 +94,19 @@ __all__ = [
 ]
 
 # These import JAX, or what some users need.
-_LATER = ("data", "draw", "nn", "plans", "relax", "spherical", "symmetrization", "testing", "train", "typing", "weightspace")
+_LATER = (
+    "data",
+    "draw",
+    "nn",
+    "plans",
+    "relax",
+    "spherical",
+    "symmetrization",
+    "testing",
+    "train",
+    "typing",
+    "weightspace",
+)
 _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,12 @@ Summands = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    r"""A descending chain of groups \(G_1 \supseteq \dots \supseteq G_r\), and the split of the equivariant maps along it.
+    r"""A descending chain of groups, and the split of the equivariant maps along it.
 
-    A smaller group has more equivariant maps: \(\mathrm{Hom}_{G_r} = U_1 \oplus \dots \oplus U_r\) with
-    \(U_1 = \mathrm{Hom}_{G_1}\) and \(U_{i+1} = \mathrm{Hom}_{G_{i+1}} \cap \ker R_{G_i}\), the maps that step i breaks.
-    R is the Reynolds operator, the projection onto equivariant maps whose kernel is invariant. Made by `chain`.
+    A smaller group has more equivariant maps: if \(G_1 \supseteq \dots \supseteq G_r\), then \(\mathrm{Hom}_{G_r} = U_1
+    \oplus \dots \oplus U_r\) with \(U_1 = \mathrm{Hom}_{G_1}\) and \(U_{i+1} = \mathrm{Hom}_{G_{i+1}} \cap \ker
+    R_{G_i}\): the maps of the largest group, and those whose symmetry is broken in step i of the chain. R is the
+    Reynolds operator, the projection onto equivariant maps whose kernel is invariant. Made by `chain`.
 
     Attributes:
         spaces: the space of every group, from the largest group with the fewest maps to the smallest group.
@@ -55,7 +57,7 @@ class Chain:
     def dims(self) -> tuple[int, ...]:
         """The dimension of each summand: the maps of the largest group, then those that each step breaks."""
         sizes = [space.dim for space in self.spaces]
-        return (sizes[0], *(after - before for before, after in zip(sizes, sizes[1:], strict=False)))
+        return (sizes[0], *(after - before for before, after in itertools.pairwise(sizes)))
 
     @property
     def steps(self) -> int:
@@ -111,7 +113,7 @@ class Chain:
                 step="end the chain with ek.Trivial(n), which has all maps",
             )
         parts.append(found)
-        return tuple(after - before for before, after in zip(parts, parts[1:], strict=False))
+        return tuple(after - before for before, after in itertools.pairwise(parts))
 
 
 def chain(
@@ -204,7 +206,7 @@ def chain_of(signatures: Sequence[Signature], labels: tuple[str, ...]) -> Chain:
             expected="bound groups",
             step=f"bind {free[0]}=ek.{dict(signatures[0].bindings)[free[0]]}(5)",
         )
-    for one, other in zip(signatures, signatures[1:], strict=False):
+    for one, other in itertools.pairwise(signatures):
         for label in labels:
             larger, smaller = (dict(signature.bindings)[label] for signature in (one, other))
             assert isinstance(larger, Group)
@@ -225,7 +227,7 @@ def _broken(chain: Chain, bias: bool) -> Mapping[str, Summands]:
 def _summands(spaces: tuple[HomSpace, ...]) -> Summands:
     found = []
     last = _maps(spaces[-1])
-    for before, after in zip(spaces, spaces[1:], strict=False):
+    for before, after in itertools.pairwise(spaces):
         own = last if after == spaces[-1] else _maps(after)
         basis = _orthonormal(_kernel(before, own) @ own)
         assert len(basis) == after.dim - before.dim, "the summands of a chain have the counted dimensions"
@@ -238,7 +240,9 @@ def _maps(space: HomSpace) -> np.ndarray:
     sizes = space.sizes()
     entries = int(np.prod([sizes[x] for t in (*space.signature.inputs, *space.signature.outputs) for x in t.labels]))
     step = "use fewer axes, or a last group with fewer maps than ek.Trivial"
-    _checks.refuse_if_more(f"the maps of {space} would not fit in memory", space.dim * entries, MOST_ENTRIES, "entries", step)
+    _checks.refuse_if_more(
+        f"the maps of {space} would not fit in memory", space.dim * entries, MOST_ENTRIES, "entries", step
+    )
     return maps(space)
 
 
@@ -262,7 +266,7 @@ def _pairing(space: HomSpace, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         group = ", ".join(f"{label}={what}" for label, what in space.signature.bindings)
         raise GroupError(
             "a group above the last one has no Reynolds operator",
-            got=f"{group}: the pairing tr(S T) of its maps {space.signature} has rank {rank}, not {max(len(own), len(dual))}",
+            got=f"{group}: the pairing tr(S T) of its maps {space.signature} has rank {rank}",
             expected="compact or reductive groups, whose equivariant maps have an invariant complement",
             step="end the chain with this group, or leave it out",
         )

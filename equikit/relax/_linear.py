@@ -14,12 +14,12 @@ from flax import nnx
 from equikit import _checks
 from equikit.nn import Features, Layer, Linear as Equivariant
 from equikit.nn.initializers import filled, unit_normal
-from equikit.plans import Arrays, Channels, Masks, Plan, Widths, apply, plan, weight_shapes
+from equikit.plans import Arrays, Channels, Masks, Plan, Widths, applied, plan, weight_shapes
 from equikit.relax._chain import Chain
 from equikit.signatures import Signature
 
 
-class Gate(nnx.Param):
+class Gate(nnx.Param[jax.Array]):
     """A factor of the maps that one step of a chain breaks; `wrt=nnx.Param` trains it with the weights."""
 
 
@@ -207,8 +207,7 @@ class Linear(Layer):
         inputs, weights = x, self.weights()
         if self.dtype is not None:
             inputs, weights = jax.tree.map(lambda array: jnp.asarray(array, self.dtype), (x, weights))
-        more = {"precision": run.precision, "method": run.method, "remat": run.remat, "chunk_size": run.chunk_size}
-        added: Any = apply(self._plan, inputs, weights, mask=mask, **more, **options)
+        added: Any = applied(self._plan, inputs, weights, run, mask=mask, **options)
         found: Any = jax.tree.map(jnp.add, kept, added)
         result: Arrays = found
         return result
@@ -246,7 +245,8 @@ def penalty(model: nnx.Module) -> jax.Array:
     step = "make layers with ek.relax.Linear, or a network of them with ek.relax.soften"
     _checks.some("relaxed layers", layers, got=type(model).__name__, step=step)
     steps = [layer.chain.steps for layer in layers]
-    _checks.same("the number of steps of the layers' chains", steps, [steps[0]] * len(steps), step="use chains of one length")
+    _checks.same(
+        "the number of steps of the layers' chains", steps, [steps[0]] * len(steps), step="use chains of one length"
+    )
     total: jax.Array = functools.reduce(jnp.add, (layer.penalty() for layer in layers))
     return total
-

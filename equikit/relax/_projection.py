@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -29,8 +30,8 @@ def project(
     r"""Return the equivariant map nearest to a matrix in the Frobenius norm, as `space.project` does on the host.
 
     \(P W = \sum_{ij} T_i\,(G^{-1})_{ij}\,\langle T_j, W \rangle\) with the Gram matrix \(G_{ij} = \langle T_i, T_j
-    \rangle\) of the maps. The plan of the space computes the sum over i, and its transpose the inner products, so neither
-    a map nor the projector is formed. For a group of orthogonal matrices P is the mean of \(g W g^{-1}\).
+    \rangle\) of the maps. The plan of the space computes the sum over i, and its transpose the inner products, so
+    neither a map nor the projector is formed. For a group of orthogonal matrices P is the mean of \(g W g^{-1}\).
 
     Args:
         space: from `ek.hom`, with bound groups.
@@ -47,7 +48,7 @@ def project(
 
     Example:
         >>> from equikit import S, hom
-        >>> project(hom("p -> p", p=S(3)), jnp.diag(jnp.arange(3.0))).tolist()
+        >>> project(hom("p -> p", p=S(3)), jnp.diag(jnp.arange(3.0))).round(5).tolist()
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
     Source:
@@ -70,7 +71,9 @@ def project(
             moved = jnp.transpose(block, order)
             pair = pairs[weight_name(source, target)]
             found = project_pair(pair, moved.reshape(*_shape(pair), -1)).reshape(moved.shape)
-            blocks.append(jnp.transpose(found, np.argsort(order)).reshape(stop - start, right - left, *features))
+            blocks.append(
+                jnp.transpose(found, np.argsort(order).tolist()).reshape(stop - start, right - left, *features)
+            )
         bands.append(jnp.concatenate(blocks, 1))
     return jnp.concatenate(bands, 0)
 
@@ -91,7 +94,7 @@ def _sizes(space: HomSpace) -> dict[str, int]:
 def _places(terms: tuple[Term, ...], sizes: Mapping[str, int]) -> list[tuple[int, int]]:
     """Return the range of rows or columns of each term."""
     ends = np.cumsum([0, *(math.prod(sizes[label] for label in term.labels) for term in terms)]).tolist()
-    return list(zip(ends, ends[1:], strict=False))
+    return list(itertools.pairwise(ends))
 
 
 def _acted_first(signature: Signature, source: Term, target: Term) -> list[int]:

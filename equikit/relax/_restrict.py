@@ -28,9 +28,9 @@ Model = TypeVar("Model", bound=nnx.Module)
 def restrict(model: Model, *, groups: Mapping[str, object] | None = None, **bindings: object) -> Model:
     r"""Return a copy of a layer or network whose linear layers belong to smaller groups, and which computes the same.
 
-    Each map of the larger group is a combination of the maps of the smaller one, \(T_i = \sum_j C_{ij} S_j\), so the new
-    weights are \(C^T W\). Training then moves them to all maps of the smaller group. With `ek.Trivial(n)` the linear
-    layers become free.
+    Each map of the larger group is a combination of the maps of the smaller one, \(T_i = \sum_j C_{ij} S_j\), so the
+    new weights are \(C^T W\). Training then moves them to all maps of the smaller group. With `ek.Trivial(n)` the
+    linear layers become free.
 
     Args:
         model: an `ek.nn.Linear`, or a module that contains some. In a network other layers, such as nonlinearities and
@@ -96,7 +96,10 @@ def soften(
         ((5, 3, 1), (1,))
     """
     given = _given(groups, bindings)
-    lists = {label: checked_groups(label, what if isinstance(what, list | tuple) else [what]) for label, what in given.items()}
+    lists = {
+        label: checked_groups(label, what if isinstance(what, list | tuple) else [what])
+        for label, what in given.items()
+    }
 
     def softened(layer: Equivariant) -> Linear:
         old = dict(layer.signature.bindings)
@@ -185,7 +188,9 @@ def _restricted(layer: Equivariant, given: Mapping[str, object]) -> Equivariant:
         for name, param in getattr(result, kind).items():
             value = np.zeros(param[...].shape)
             if name in weights:
-                value = np.tensordot(_combinations(before[name], after[name], layer.normalize), weights[name][...], (0, 0))
+                value = np.tensordot(
+                    _combinations(before[name], after[name], layer.normalize), weights[name][...], (0, 0)
+                )
             param[...] = jnp.asarray(value, param[...].dtype)
     return result
 
@@ -211,4 +216,3 @@ def _combinations(before: HomSpace, after: HomSpace, normalize: Normalize) -> np
 
 def _axes(label: str, terms: Sequence[Term]) -> int:
     return sum(term.labels.count(label) for term in terms)
-

@@ -45,7 +45,7 @@ def maps(space: HomSpace, sizes: Mapping[str, int] | None = None, normalize: Nor
         return found
     known = space.sizes(dict(sizes) if sizes else None)
     scales = np.array([_mean_scale(diagram, known) for diagram in space.diagrams]).reshape(-1, 1)
-    return found * scales
+    return np.asarray(found * scales)
 
 
 def _mean_scale(diagram: Diagram, sizes: Mapping[str, int]) -> float:

@@ -25,7 +25,7 @@ TOLERANCE = 1e-10
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
 class DirectSum(MatrixElements):
-    r"""The product of several groups on \(\mathbb{R}^{n_1} \oplus \mathbb{R}^{n_2} \oplus \dots\), written `O(2) + O(1)`.
+    r"""The product of groups acting on \(\mathbb{R}^{n_1} \oplus \mathbb{R}^{n_2} \oplus \dots\), as in `O(2) + O(1)`.
 
     Each part acts on its own block of entries, in the order given: elements are block-diagonal matrices. The group has
     no diagrams. An invariant tensor is a product of invariant tensors of the parts, on one block for every axis; it is
@@ -101,7 +101,9 @@ class DirectSum(MatrixElements):
         """List the generators of each part, with the identity on the other blocks."""
         size = self._size(n, MOST_ROWS)
         pairs = zip(self.parts, self.blocks_of_entries, strict=True)
-        return [_placed(np.eye(size, dtype=np.int64), part.matrix(g), at) for part, at in pairs for g in part.generators()]
+        return [
+            _placed(np.eye(size, dtype=np.int64), part.matrix(g), at) for part, at in pairs for g in part.generators()
+        ]
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List the Lie algebra of each part, with zero on the other blocks."""
@@ -121,7 +123,9 @@ class DirectSum(MatrixElements):
 
     def draw(self, random: Random, n: int) -> Any:
         """Sample an element of every part from its Haar distribution, `[n, n]`."""
-        return _diagonal(random.space, [_as_matrix(random, part, part.draw(random, part.n or 0)) for part in self.parts])
+        return _diagonal(
+            random.space, [_as_matrix(random, part, part.draw(random, part.n or 0)) for part in self.parts]
+        )
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Sample an element of every part, `[n, n]`, as the part does: uniformly if it is compact."""
