@@ -6,6 +6,7 @@ from equikit.relax._chain import Chain, chain
 from equikit.relax._linear import Gate, Linear, penalty
 from equikit.relax._penalty import Penalty, tuned
 from equikit.relax._projection import project
+from equikit.relax._regularized import Regularized
 from equikit.relax._residual import Residual
 from equikit.relax._restrict import restrict, soften
 
@@ -16,6 +17,7 @@ __all__ = [
     "Linear",
     "Multiplier",
     "Penalty",
+    "Regularized",
     "Residual",
     "chain",
     "penalty",

@@ -100,11 +100,15 @@ class Chain:
             ([[2.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [0.0, -1.0]])
         """
         last = self.spaces[-1]
-        found = _checks.shaped("matrix", np.asarray(matrix), last.matrices().shape[1:])
+        found = _checks.shaped("matrix", np.asarray(matrix), _shape_of(last))
         _checks.finite("the entries of matrix=", found, step="replace infinite entries and NaNs")
         parts = [np.zeros(found.shape)]
         parts += [_reynolds(space, found) for space in self.spaces[:-1]]
-        gap = float(np.max(np.abs(last.project(found) - found), initial=0))
+        every = maps(last)
+        nearest = (_coordinates(every, found.reshape(1, -1).astype(np.result_type(np.float64, found))) @ every).reshape(
+            found.shape
+        )
+        gap = float(np.max(np.abs(nearest - found), initial=0))
         if gap > 1e-6 * max(1.0, float(np.max(np.abs(found), initial=0))):
             raise ShapeError(
                 "the matrix does not commute with the smallest group",
@@ -235,10 +239,16 @@ def _summands(spaces: tuple[HomSpace, ...]) -> Summands:
     return tuple(found)
 
 
+def _shape_of(space: HomSpace) -> list[int]:
+    """Return the numbers of rows and columns of the maps of a space."""
+    sizes = space.sizes()
+    sides = space.signature.outputs, space.signature.inputs
+    return [sum(math.prod(sizes[x] for x in term.labels) for term in side) for side in sides]
+
+
 def _maps(space: HomSpace) -> np.ndarray:
     """Return the maps of a space as rows, or raise `TooLargeError`."""
-    sizes = space.sizes()
-    entries = int(np.prod([sizes[x] for t in (*space.signature.inputs, *space.signature.outputs) for x in t.labels]))
+    entries = math.prod(_shape_of(space))
     step = "use fewer axes, or a last group with fewer maps than ek.Trivial"
     _checks.refuse_if_more(
         f"the maps of {space} would not fit in memory", space.dim * entries, MOST_ENTRIES, "entries", step

@@ -17,7 +17,7 @@ CLOSE = 1e-9
 HIGHEST = 4
 """The highest order of an invariant tensor that is compared; a determinant is compared by itself."""
 
-SHIFTS = 32
+SHIFTS = 8
 """The number of elements by which a matrix is moved before its logarithm is compared with a Lie algebra."""
 
 
@@ -170,15 +170,23 @@ def _in_span(rows: np.ndarray, matrix: np.ndarray) -> bool:
 
 def _is_generated(group: MatrixGroup, matrix: np.ndarray) -> bool:
     """Whether a matrix is found to be a product of up to two generators and exponentials of the Lie algebra."""
-    from scipy.linalg import expm, logm  # installed with JAX, not with NumPy
+    from scipy.linalg import expm  # installed with JAX, not with NumPy
 
+    size, rows, generator = group.n or 0, _closed(group), np.random.default_rng(0)
     if abs(np.linalg.det(matrix)) < CLOSE:
         return False
-    size, rows, generator = group.n or 0, _closed(group), np.random.default_rng(0)
-    letters = [np.eye(size), *(m for g in group.generators() for m in (g, np.linalg.inv(g)))]
-    for word, _ in itertools.product(itertools.product(letters, repeat=2), range(SHIFTS)):
-        shift = expm((generator.normal(size=len(rows)) @ rows).reshape(size, size))
-        moved = matrix @ word[0] @ word[1] @ shift
-        if np.min(np.abs(np.linalg.eigvals(moved) + 1)) > 1e-3 and _in_span(rows, logm(moved)):
-            return True
-    return False
+    inverse = np.linalg.inv(matrix)
+    if not all(_in_span(rows, matrix @ row.reshape(size, size) @ inverse) for row in rows):
+        return False  # every element of the group maps the Lie algebra to itself
+    letters = {g.tobytes(): g for m in group.generators() for g in (m.astype(np.float64), np.linalg.inv(m))}
+    words = [np.eye(size), *letters.values(), *(a @ b for a, b in itertools.product(letters.values(), repeat=2))]
+    shifts = [expm((generator.normal(size=len(rows)) @ rows).reshape(size, size)) for _ in range(SHIFTS)]
+    return any(_has_logarithm(matrix @ word @ shift, rows) for word, shift in itertools.product(words, shifts))
+
+
+def _has_logarithm(matrix: np.ndarray, rows: np.ndarray) -> bool:
+    """Whether the principal logarithm of a matrix lies in a Lie algebra; `False` where it has no eigenvectors."""
+    values, vectors = np.linalg.eig(matrix)
+    if np.linalg.cond(vectors) > 1e6 or np.min(np.abs(values + 1)) < 1e-3:
+        return False
+    return _in_span(rows, vectors @ np.diag(np.log(values.astype(complex))) @ np.linalg.inv(vectors))

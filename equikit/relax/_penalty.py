@@ -183,6 +183,11 @@ def tuned(weights: Any, penalties: Any, *, power: float = 2.0) -> np.ndarray:
     _checks.some(
         "weights above zero", np.flatnonzero(old).tolist(), got=old.tolist(), step="give a group a weight of 1.0"
     )
-    best = float(least[old > 0].min())
-    ratio = np.where(least <= best, 1.0, np.divide(least, best, out=np.full(len(old), np.inf), where=best > 0))
-    return np.asarray(old / ratio**power)
+    return np.asarray(adapted(np, old, least, power))
+
+
+def adapted(space: Any, weights: Any, least: Any, power: float) -> Any:
+    """Return the new weights, by NumPy or JAX; `tuned` has the formula."""
+    best = space.min(space.where(weights > 0, least, space.inf))
+    ratio = space.where(least > best, best / space.where(least > best, least, 1.0), 1.0)
+    return weights * ratio**power
