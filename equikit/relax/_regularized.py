@@ -22,8 +22,8 @@ class Regularized(nnx.Module):
     r"""A free model whose loss has a penalty for each candidate group, \(\ell + \sum_g \lambda_g R_g\).
 
     The weights adapt once: after a number of training steps \(\lambda_g \leftarrow \lambda_g / (R_g / \min_h R_h)^p\),
-    with the least penalty of each group in the steps before. Groups that the data contradict then lose their weight, and
-    the weights rank the candidates.
+    with the least penalty of each group in the steps before. Groups that the data contradict then lose their weight,
+    and the weights rank the candidates.
 
     Args:
         model: a network with free linear layers, such as `ek.relax.restrict(network, x=ek.Trivial(3))`.
