@@ -22,7 +22,7 @@ from equikit._errors import (
     TraceWarning,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
-from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
+from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, Trivial, U, Z
 
 if TYPE_CHECKING:
     from equikit import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         groups,
         nn,
         plans,
+        relax,
         spherical,
         symmetrization,
         testing,
@@ -73,6 +74,7 @@ __all__ = [
     "Sp",
     "TooLargeError",
     "TraceWarning",
+    "Trivial",
     "U",
     "Z",
     "__version__",
@@ -87,6 +89,7 @@ __all__ = [
     "hom",
     "nn",
     "plans",
+    "relax",
     "spherical",
     "symmetrization",
     "symmetrize",
@@ -104,6 +107,7 @@ _LATER = (
     "draw",
     "nn",
     "plans",
+    "relax",
     "spherical",
     "symmetrization",
     "testing",

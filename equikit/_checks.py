@@ -443,12 +443,15 @@ def package(module: str, extra: str) -> Any:
         ) from None
 
 
-def function(name: str, value: Any, *, example: str, arguments: int = 1) -> Callable[..., Any]:
-    """Return a callable that takes a number of positional arguments, or raise `OptionError`."""
-    if not callable(value) or not takes(value, arguments):
+def function(
+    name: str, value: Any, *, example: str, arguments: int = 1, keywords: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """Return a callable that takes a number of positional arguments and some keywords, or raise `OptionError`."""
+    if not callable(value) or not takes(value, arguments, *keywords):
+        more = "".join(f" and {word}=" for word in keywords)
         raise OptionError(
             f"{name}= must be callable"
-            + (f" with {arguments} argument{'s' * (arguments > 1)}" if callable(value) else ""),
+            + (f" with {arguments} argument{'s' * (arguments > 1)}{more}" if callable(value) else ""),
             got=shown(value),
             expected="a function",
             step=f"write {name}={example}",

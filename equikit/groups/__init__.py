@@ -6,6 +6,7 @@ from equikit.groups._form import Form
 from equikit.groups._group import Fixed, Group
 from equikit.groups._random import Random, haar as haar
 from equikit.groups.families._alternating import A
+from equikit.groups.families._direct_sum import DirectSum
 from equikit.groups.families._easy import Bistochastic, H
 from equikit.groups.families._finite import D, Z, checked_polygon as checked_polygon
 from equikit.groups.families._matrix import MatrixGroup
@@ -13,6 +14,7 @@ from equikit.groups.families._orthogonal import SO, Lorentz, O
 from equikit.groups.families._permutations import PermutationGroup
 from equikit.groups.families._symmetric import S
 from equikit.groups.families._symplectic import Sp
+from equikit.groups.families._trivial import Trivial
 from equikit.groups.families._unitary import GL, U
 from equikit.groups.invariants._null_space import common_null_space as common_null_space
 from equikit.groups.subgroups._lattice import SubgroupLattice, subgroup_lattice as subgroup_lattice
@@ -24,6 +26,7 @@ __all__ = [
     "A",
     "Bistochastic",
     "D",
+    "DirectSum",
     "Dual",
     "Fixed",
     "Form",
@@ -38,6 +41,7 @@ __all__ = [
     "Sp",
     "Subgroup",
     "SubgroupLattice",
+    "Trivial",
     "U",
     "Z",
 ]

@@ -286,6 +286,12 @@ class Group(ABC):
         """Return all products of the generators of a finite group."""
         raise NotImplementedError(f"{type(self).__name__}._closure")
 
+    def __add__(self, other: Group) -> Group:
+        """Return the direct sum, in which both groups act on their own block of the axis: `O(2) + O(1)`."""
+        from equikit.groups.families._direct_sum import DirectSum  # DirectSum derives from Group
+
+        return DirectSum(self, other)
+
     @property
     def dual(self) -> Group:
         r"""The dual representation, which acts on an axis with a star.
