@@ -15,6 +15,7 @@ from equikit.groups.families._symmetric import S
 from equikit.groups.families._symplectic import Sp
 from equikit.groups.families._unitary import GL, U
 from equikit.groups.invariants._null_space import common_null_space as common_null_space
+from equikit.groups.representations._irrep import Irrep, character_table, cycle_type, irreps
 
 __all__ = [
     "GL",
@@ -27,6 +28,7 @@ __all__ = [
     "Form",
     "Group",
     "H",
+    "Irrep",
     "Lorentz",
     "MatrixGroup",
     "O",
@@ -36,4 +38,7 @@ __all__ = [
     "Sp",
     "U",
     "Z",
+    "character_table",
+    "cycle_type",
+    "irreps",
 ]
