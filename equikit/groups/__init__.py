@@ -17,6 +17,7 @@ from equikit.groups.families._symplectic import Sp
 from equikit.groups.families._trivial import Trivial
 from equikit.groups.families._unitary import GL, U
 from equikit.groups.invariants._null_space import common_null_space as common_null_space
+from equikit.groups.representations._irrep import Irrep, character_table, cycle_type, irreps
 from equikit.groups.subgroups._lattice import SubgroupLattice, subgroup_lattice as subgroup_lattice
 from equikit.groups.subgroups._subgroup import Subgroup, subgroup as subgroup
 
@@ -32,6 +33,7 @@ __all__ = [
     "Form",
     "Group",
     "H",
+    "Irrep",
     "Lorentz",
     "MatrixGroup",
     "O",
@@ -44,4 +46,7 @@ __all__ = [
     "Trivial",
     "U",
     "Z",
+    "character_table",
+    "cycle_type",
+    "irreps",
 ]

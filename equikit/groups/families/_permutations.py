@@ -69,7 +69,7 @@ class PermutationGroup(Group):
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the permutation matrix, int64 `[n, n]`, with a one in row `element[i]`, column `i`."""
-        element = _permutation(element, self.n)
+        element = checked_permutation(element, self.n)
         size = len(element)
         refuse_if_wide("a permutation", size)
         matrix = np.zeros((size, size), dtype=np.int64)
@@ -83,7 +83,7 @@ class PermutationGroup(Group):
             GroupError: if `element` is not a permutation.
             ShapeError: if the axis does not have the size of the permutation.
         """
-        element = _permutation(element, self.n)
+        element = checked_permutation(element, self.n)
         refuse_misfit("permutation", len(element), array, axis)
         return array.take(np.argsort(element), axis=axis)
 
@@ -111,7 +111,7 @@ class PermutationGroup(Group):
         return _fixed_points(self)
 
 
-def _permutation(element: object, size: int | None) -> np.ndarray:
+def checked_permutation(element: object, size: int | None) -> np.ndarray:
     """Return `element` as an integer array that lists each of 0..n-1 once, or raise `GroupError`."""
     array = np.asarray(element)
     if array.shape == (0,):

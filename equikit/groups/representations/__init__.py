@@ -1,0 +1,1 @@
+"""Irreducible representations of symmetric groups: partitions, dimensions, characters, orthogonal matrices."""
