@@ -54,7 +54,7 @@ def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> N
 
 
 def test_every_command_is_shown() -> None:
-    assert {line.split()[0] for line, _ in COMMANDS} == {"basis", "plan", "draw", "demo"}
+    assert {line.split()[0] for line, _ in COMMANDS} == {"basis", "plan", "draw", "audit", "demo"}
 
 
 @pytest.mark.parametrize(("line", "output"), [pair for pair in COMMANDS if not pair[0].startswith("demo")])
