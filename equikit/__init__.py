@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from equikit import (
         auditing,
         diagrams,
+        discover,
         draw,
         groups,
         nn,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         typing,
         weightspace,
     )
+    from equikit.auditing import audit
     from equikit.symmetrization import Canonicalize, frames, symmetrize
 
 __version__ = "0.1.0"
@@ -74,9 +76,11 @@ __all__ = [
     "U",
     "Z",
     "__version__",
+    "audit",
     "auditing",
     "data",
     "diagrams",
+    "discover",
     "draw",
     "frames",
     "groups",
@@ -96,6 +100,7 @@ __all__ = [
 _LATER = (
     "auditing",
     "data",
+    "discover",
     "draw",
     "nn",
     "plans",
@@ -112,6 +117,8 @@ _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return importlib.import_module(f"equikit.{name}")
+    if name == "audit":
+        return importlib.import_module("equikit.auditing").audit
     if name in _OF_SYMMETRIZATION:
         return getattr(importlib.import_module("equikit.symmetrization"), name)
     raise AttributeError(f"module 'equikit' has no attribute {name!r}")

@@ -15,7 +15,9 @@ PACKAGES = [
     *(
         f"equikit.{name}"
         for name in (
+            "auditing",
             "diagrams",
+            "discover",
             "draw",
             "groups",
             "nn",

@@ -72,6 +72,7 @@ def adapted(
     as_dict: bool,
     dtype: Any = None,
     framework: Framework | None = None,
+    keywords: Mapping[str, Any] | None = None,
 ) -> Adapted:
     """Find the framework of a function, and the dtype in which it works.
 
@@ -86,30 +87,39 @@ def adapted(
         dtype: the dtype of the inputs. By default it is the dtype of the data; for data of NumPy in float64 it is the
             dtype of a PyTorch module's parameters, or float32 for JAX without x64.
         framework: the framework, if it is known.
+        keywords: more arguments of the function.
 
     Raises:
-        OptionError: if the function is not callable, or raises an exception with arrays of each framework.
+        OptionError: if the function is not callable.
+        Exception: what the function raises with an array of JAX, if it raises something with arrays of each framework.
         MissingPackageError: for a module of PyTorch where PyTorch is not installed.
 
     Cost: at most one call for each framework.
     """
-    _checks.function("function", function, example="jnp.sin")
+    if not callable(function):
+        raise OptionError(
+            "this cannot be called",
+            got=_checks.shown(function),
+            expected="a function of arrays, or a module",
+            step="pass a function, such as jnp.sin",
+        )
     known = framework or _framework_of(function, example.values())
     if known is not None:
         return Adapted(function, known, _dtype_of(function, example.values(), known, dtype), as_dict)
     failures: list[Exception] = []
     for kind in FRAMEWORKS if "torch" in sys.modules else FRAMEWORKS[:2]:
-        trial = Adapted(function, kind, _dtype_of(function, example.values(), kind, dtype), as_dict)
         try:
+            trial = Adapted(function, kind, _dtype_of(function, example.values(), kind, dtype), as_dict)
             given = {name: trial._given(trial.rounded(host(array))) for name, array in example.items()}
-            result = function(given if as_dict else next(iter(given.values())))
+            more = jax.tree.map(trial._given, dict(keywords or {}))
+            result = function(given if as_dict else next(iter(given.values())), **more)
         except Exception as error:  # whatever a function raises on arrays of another framework
             failures.append(error)
             continue
         if kind == "jax" and any(isinstance(array, np.ndarray) for array in jax.tree.leaves(result)):
             return Adapted(function, "numpy", _dtype_of(function, example.values(), "numpy", dtype), as_dict)
         return trial
-    raise raised(failures[0])
+    raise failures[0]
 
 
 def raised(error: Exception) -> Exception:
@@ -148,7 +158,8 @@ def _framework_of(function: object, arrays: Iterable[object]) -> Framework | Non
 def _dtype_of(function: object, arrays: Iterable[Any], framework: Framework, wanted: Any) -> Any:
     """Return the NumPy dtype of the inputs of a function."""
     if wanted is not None:
-        return _checks.dtype("dtype", wanted) if framework == "jax" else jnp.dtype(wanted)
+        with jax.enable_x64(framework != "jax" or jax.config.jax_enable_x64):
+            return _checks.dtype("dtype", wanted)
     given = {_numpy_dtype(array) for array in arrays}
     found = jnp.result_type(*given) if len(given) > 1 else given.pop()
     if not jnp.issubdtype(found, jnp.inexact):

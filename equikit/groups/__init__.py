@@ -15,6 +15,8 @@ from equikit.groups.families._symmetric import S
 from equikit.groups.families._symplectic import Sp
 from equikit.groups.families._unitary import GL, U
 from equikit.groups.invariants._null_space import common_null_space as common_null_space
+from equikit.groups.subgroups._lattice import SubgroupLattice, subgroup_lattice as subgroup_lattice
+from equikit.groups.subgroups._subgroup import Subgroup, subgroup as subgroup
 
 __all__ = [
     "GL",
@@ -34,6 +36,8 @@ __all__ = [
     "Random",
     "S",
     "Sp",
+    "Subgroup",
+    "SubgroupLattice",
     "U",
     "Z",
 ]

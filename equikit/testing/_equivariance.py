@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,67 +11,15 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
-from equikit._errors import EquivarianceError, GroupError, OptionError
-from equikit.auditing import act
+from equikit._errors import EquivarianceError
+from equikit.auditing import Evaluation, act, adapted, bound_sizes, normal, read_sides, refuse_empty, seeds_of, stretch
 from equikit.groups import Group
-from equikit.nn import Features, typed_side
-from equikit.plans import Channels, per_term
-from equikit.signatures import Signature, base, bind, binding_text, parse_arrow
+from equikit.nn import Features
+from equikit.plans import Channels
+from equikit.signatures import bind
 
 MOST_TOLERANCE = 0.01
 """The largest tolerance, unless rounding in the dtype itself exceeds it, however much elements stretch."""
-
-
-def _read(
-    signature: str | Features,
-    outputs: str | Features | None,
-    channels: Channels | None,
-    groups: Mapping[str, object] | None,
-    bindings: Mapping[str, object],
-    call: _keywords.Call,
-) -> tuple[Signature, tuple[int, ...]]:
-    widths: tuple[int, ...] | None
-    if isinstance(signature, str) and outputs is None:
-        sources, targets = parse_arrow(signature)
-        widths = None if channels is None else per_term(channels, sources, "input")
-    elif outputs is not None:
-        (sources, widths), (targets, _) = (
-            typed_side(signature, channels, "input"),
-            typed_side(outputs, None, "output"),
-        )
-    else:
-        sources, widths, targets = (), None, ()
-    if widths is None:
-        raise OptionError(
-            "the inputs of the function are not settled",
-            got=f"{signature!r}, outputs {outputs!r}, channels {channels!r}",
-            expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
-            step="write channels=1" if isinstance(signature, str) else "give the outputs too, in a dictionary",
-        )
-    return bind(sources, targets, groups, bindings, call=call), widths
-
-
-def _refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise `OptionError` if all inputs or all outputs are empty, so that every function would pass."""
-    if not any(math.prod(shape) for shape in shapes.values()):
-        raise OptionError(
-            f"nothing would be compared: the {what}s have no entries",
-            got=", ".join(f"{name!r} of shape {list(shape)}" for name, shape in shapes.items()),
-            expected=f"an {what} with one entry or more",
-            step="bind groups of size 1 or more, with one channel or more",
-        )
-
-
-def _bound_size(label: str, size: int | None, groups: Mapping[str, Group]) -> int:
-    if size is None:
-        family = f"ek.{groups[base(label)]}"
-        raise GroupError(
-            f"label {label!r} is bound to a free group",
-            got=f"{base(label)}={groups[base(label)]}",
-            expected="groups with a size, whose elements are drawn",
-            step=f"bind {binding_text(base(label), f'{family}(4)')}",
-        )
-    return size
 
 
 def equivariance_error(
@@ -156,7 +103,9 @@ def _measured(
     The elements of a noncompact group can stretch an input a lot; cancellation in the result then leaves rounding
     errors of the size of the stretched numbers.
     """
-    kind, widths = _read(signature, outputs, channels, groups, bindings, call)
+    sides = read_sides(signature, outputs, channels)
+    kind = bind(sides.inputs, sides.outputs, groups, bindings, call=call)
+    assert sides.widths is not None, "there are no data, so that channels are needed"
     samples = _checks.count("samples", samples, least=1, example=4)
     mask = _checks.flag("mask", mask)
     batch = _checks.widths("batch", batch, example="(2,)")
@@ -164,38 +113,14 @@ def _measured(
     wanted_dtype = _checks.dtype("dtype", usual if dtype is None else dtype)
     groups_of = {label: what for label, what in kind.bindings if isinstance(what, Group)}
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
-    sizes = {label: _bound_size(label, size, groups_of) for label, size in kind.sizes.items()}
+    sizes = bound_sizes(kind)
     shapes = {
         term.name: (*batch, *(sizes[label] for label in term.labels), width)
-        for term, width in zip(kind.inputs, widths, strict=True)
+        for term, width in zip(kind.inputs, sides.widths, strict=True)
     }
-    _refuse_empty("input", shapes)
-    seeds = np.random.default_rng(np.asarray(jax.random.key_data(_checks.key(key))).ravel())
+    refuse_empty("input", shapes)
+    seeds = seeds_of(key)
     worst, growth = 0.0, 1.0
-
-    def run(x: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
-        y = function(x if as_dict else next(iter(x.values())), **({"mask": masks} if mask else {}))
-        result = dict(y) if isinstance(y, Mapping) else {kind.outputs[0].name: y}
-        for term in kind.outputs:
-            wanted = (*batch, *(sizes[label] for label in term.labels))
-            found = {name: getattr(array, "shape", None) for name, array in result.items()}
-            shape = found.get(term.name)
-            if found.keys() != {t.name for t in kind.outputs} or not shape or shape[:-1] != wanted:
-                raise EquivarianceError(
-                    "the function does not have the outputs of its signature",
-                    got={name: type(result[name]) if s is None else list(s) for name, s in found.items()},
-                    expected=f"{term.name!r} with shape {[*wanted, 'channels']}",
-                    step="check the signature, or the function",
-                )
-        _refuse_empty("output", {name: array.shape for name, array in result.items()})
-        return result
-
-    # Elements act on arrays of NumPy, which compiles nothing.
-    def draw(shape: tuple[int, ...]) -> np.ndarray:
-        numbers = seeds.normal(size=shape)
-        if jnp.issubdtype(wanted_dtype, jnp.complexfloating):
-            numbers = numbers + 1j * seeds.normal(size=shape)
-        return numbers.astype(wanted_dtype)
 
     def elements() -> Iterator[dict[str, np.ndarray]]:
         for _ in range(samples):
@@ -205,13 +130,18 @@ def _measured(
             for generator in group.generators():
                 yield {name: other.random_element(seeds) for name, other in groups_of.items()} | {label: generator}
 
+    run: Evaluation | None = None
     for drawn in elements():
-        x = {name: draw(shape) for name, shape in shapes.items()}
+        x = {name: normal(seeds, shape, wanted_dtype) for name, shape in shapes.items()}
         masked = [label for label, group in kind.groups.items() if mask and group.permutes]
         masks = {label: seeds.random((*batch, sizes[label])) < 0.7 for label in masked}
-        moved = {term.name: act(kind, term, drawn, x[term.name]).astype(wanted_dtype) for term in kind.inputs}
+        moved = {term.name: act(kind, term, drawn, x[term.name]) for term in kind.inputs}
         moved_masks = {label: kind.groups[label].act(drawn[label], m, m.ndim - 1) for label, m in masks.items()}
-        before, after = (run(*jax.tree.map(jnp.asarray, given)) for given in ((x, masks), (moved, moved_masks)))
+        first_mask, second_mask = ({"mask": given} if mask else {} for given in (masks, moved_masks))
+        if run is None:
+            called = adapted(function, x, as_dict=as_dict, dtype=wanted_dtype, keywords=first_mask)
+            run = Evaluation(called, kind, batch, sizes)
+        before, after = run(x, **first_mask), run(moved, **second_mask)
         for term in kind.outputs:
             with np.errstate(invalid="ignore", over="ignore"):
                 first = act(kind, term, drawn, before[term.name]).astype(np.complex128)
@@ -221,15 +151,8 @@ def _measured(
             with np.errstate(invalid="ignore"):
                 error = np.max(np.abs(first - second), initial=0.0, where=differs)
             worst = float(np.maximum(worst, error / scale if scale > 0 else error))
-        norms = {label: _norm(group, drawn[base(label)]) for label, group in kind.groups.items()}
-        for term in (*kind.inputs, *kind.outputs):
-            growth = max(growth, math.prod(norms.get(label, 1.0) for label in term.labels))
+        growth = max([growth, *(stretch(kind, term, drawn) for term in (*kind.inputs, *kind.outputs))])
     return worst, growth
-
-
-def _norm(group: Group, element: np.ndarray) -> float:
-    """Return the largest factor by which an element stretches a vector; one if it does not."""
-    return 1.0 if group.keeps_norm else float(np.linalg.norm(group.matrix(element), 2))
 
 
 def assert_equivariant(

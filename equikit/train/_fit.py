@@ -106,7 +106,7 @@ def fit(
     checkpoint_every: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     wrt: Any = nnx.Param,
-    callback: Callback | None = None,
+    callback: Callback | Callable[..., object] | None = None,
 ) -> Fitted:
     """Train a model, and keep the parameters that are best on validation data.
 
@@ -138,7 +138,8 @@ def fit(
         devices: devices that share every batch of rows equally, also devices of other processes under
             `jax.distributed`, where each process calls with the same arguments. By default only the default device.
         wrt: which variables are trained, a filter of Flax as in `nnx.Optimizer`; complex ones by conjugated gradients.
-        callback: called after every epoch with its number and its measures on training and validation data.
+        callback: called after every epoch with its number and its measures on training and validation data. If it has
+            a keyword `model`, it also gets the model, in evaluation mode.
 
     Returns:
         The trained model, the measures of each epoch, and the best epoch.
@@ -171,7 +172,8 @@ def fit(
     keyed = _takes_key("loss", loss, 2, optional=True)
     if augment is not None:
         _takes_key("augment", augment, 1)
-    if callback is not None:
+    with_model = callback is not None and _checks.takes(callback, 3, "model")
+    if callback is not None and not with_model:
         _checks.function("callback", callback, example="lambda epoch, training, validation: ...", arguments=3)
     if patience is not None:
         patience = _checks.count("patience", patience, least=1, example=10)
@@ -200,10 +202,25 @@ def fit(
     about["key"] = np.asarray(jax.random.key_data(key)).tolist()
     with contextlib.nullcontext() if checkpoint is None else Checkpoints(checkpoint, every, about) as saved:
         measure = None if held is None else held.measure(program)
+        if callback is not None and with_model:
+            callback = _with_model(
+                callback, lambda: nnx.merge(graphdef, *(run.carry[:2] if devices is None else local(run.carry[:2])))
+            )
         _train(run, data.epoch(program), measure, key, epochs, patience, saved, callback)
     fitted = nnx.merge(graphdef, *(run.kept if devices is None else local(run.kept)))
     fitted.eval()
     return Fitted(fitted, np.array(run.losses), run.best, np.array(run.seconds))
+
+
+def _with_model(callback: Callable[..., object], model: Callable[[], Any]) -> Callback:
+    """Return a callback that also passes the model, in evaluation mode."""
+
+    def called(epoch: int, training: float, validation: float, /) -> None:
+        now = model()
+        now.eval()
+        callback(epoch, training, validation, model=now)
+
+    return called
 
 
 def _train(

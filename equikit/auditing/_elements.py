@@ -1,0 +1,96 @@
+"""Group elements: identity, product, inverse, lists, exponentials, and simple elements that faults often show at."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from equikit._errors import GroupError, TooLargeError
+from equikit.groups import Group
+
+MOST_LISTED = 200
+"""The largest number of elements that are all tried."""
+
+
+def identity(group: Group) -> np.ndarray:
+    """Return the identity of a bound group."""
+    n = group.n or 0
+    if group.elements_are == "matrices":
+        return np.eye(n)
+    return np.arange(n) + (group.elements_are == "signed permutations")
+
+
+def product(group: Group, after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Return the product of two elements; the second one acts first."""
+    if group.elements_are == "matrices":
+        return np.asarray(after @ before)
+    if group.elements_are == "permutations":
+        return np.asarray(after[before])
+    return np.asarray(after[np.abs(before) - 1] * np.sign(before))
+
+
+def same(group: Group, one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether two elements are equal, up to rounding for matrices."""
+    if group.elements_are == "matrices":
+        return bool(np.allclose(one, two, atol=1e-9))
+    return bool(np.array_equal(one, two))
+
+
+def listed(group: Group, most: int = MOST_LISTED) -> list[np.ndarray] | None:
+    """Return all elements of a finite group, the identity first; `None` if there are more than `most`."""
+    if not group.is_finite:
+        return None
+    try:
+        return list(group.elements(most=most))
+    except (TooLargeError, GroupError):  # given generators may generate infinitely many elements
+        return None
+
+
+def listed_products(groups: Mapping[str, Group], most: int = MOST_LISTED) -> list[dict[str, np.ndarray]] | None:
+    """Return all elements of a product of groups, the identity first; `None` if there are more than `most`."""
+    lists = [listed(group, most) for group in groups.values()]
+    known = [each for each in lists if each is not None]
+    if len(known) < len(lists) or math.prod(map(len, known)) > most:
+        return None
+    return [dict(zip(groups, element, strict=True)) for element in itertools.product(*known)]
+
+
+def algebra(group: Group) -> list[np.ndarray]:
+    """Return a basis of the Lie algebra of a bound group in float64, scaled to norm √2; empty for finite groups.
+
+    A rotation in a plane has norm √2, so that a coefficient of one is a rotation by one radian.
+    """
+    lie_algebra = getattr(group, "lie_algebra", None)
+    basis = [] if lie_algebra is None else [np.asarray(matrix, complex) for matrix in lie_algebra()]
+    scaled = [math.sqrt(2) * matrix / np.linalg.norm(matrix) for matrix in basis if np.any(matrix)]
+    return [matrix if np.any(matrix.imag) else matrix.real for matrix in scaled]
+
+
+def exponential(basis: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Return the exponential of a linear combination of matrices."""
+    from scipy.linalg import expm  # takes a tenth of a second to import
+
+    return np.asarray(expm(np.tensordot(weights, np.stack(basis), 1)))
+
+
+def transposition(n: int, i: int, j: int) -> np.ndarray:
+    """Return the permutation of n points that exchanges two of them."""
+    points = np.arange(n)
+    points[[i, j]] = j, i
+    return points
+
+
+def simple(group: Group) -> Iterator[np.ndarray]:
+    """Yield a few simple elements: the generators, and for O(n) the reflections of one axis and of all axes.
+
+    For the families of this package, they are in all components of the group.
+    """
+    yield from group.generators()
+    n = group.n or 0
+    if group.reflects and group.keeps_norm:
+        for axis in range(min(n, 4)):
+            yield np.diag([-1.0 if place == axis else 1.0 for place in range(n)])
+        yield -np.eye(n)

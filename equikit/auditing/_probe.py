@@ -1,0 +1,325 @@
+r"""Compare f(g x) with g f(x), and with what rounding explains.
+
+The group acts in double precision; g x is then rounded to the dtype of the function's inputs. Three roundings therefore
+separate f(g x) from g f(x) for a function that is equivariant in exact arithmetic: of g x, of the steps of f, and of
+its outputs. The first two are measured together, as the change of f when an input g x moves by a spacing of the
+coarser dtype of inputs and outputs; the change includes the rounding of all steps, since other numbers are rounded. The
+third is half a spacing of the output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equikit._errors import EquikitError, EquivarianceError
+from equikit.auditing._action import Elements, act, act_each, stretch, wide
+from equikit.auditing._callables import raised
+from equikit.auditing._evaluation import Evaluation
+from equikit.auditing._rounding import epsilon, perturbed
+from equikit.signatures import Signature
+
+MEAN, WORST = 2.0, 32.0
+"""Rounding explains an error up to these factors: its mean over samples, and the error of each sample."""
+
+SCALARS = 16
+"""The number of changes under rounding that are averaged, at least: one could be small by chance."""
+
+NOISY = 0.1
+"""A sample of which rounding explains a larger normalized error has no part in the mean."""
+
+TINY = 1e-300
+
+SAME = 0.03
+"""The largest normalized difference of two calls with the same input, in any precision."""
+
+Norms = Mapping[str, np.ndarray]
+"""A number for each sample, `[samples]`, of each output term."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The two outputs f(g x) and g f(x) of all samples, for one element or one for each sample.
+
+    Attributes:
+        differences: the norm of f(g x) - g f(x).
+        moved_first: the norm of f(g x).
+        moved_last: the norm of g f(x).
+        stretches: the factor by which the elements stretch the term; one for groups that keep norms.
+        changes: the norm of the change of f(g x) under rounding, or nothing if it was not measured.
+        elements: the element, or the list of elements of the samples.
+    """
+
+    differences: Norms
+    moved_first: Norms
+    moved_last: Norms
+    stretches: Norms
+    changes: Norms
+    elements: Elements | Sequence[Elements]
+
+    @property
+    def normalized(self) -> Norms:
+        """The norm of the difference over the sum of the norms of both sides, in [0, 1]; zero where both are zero."""
+        return {name: _ratio(d, self.moved_first[name] + self.moved_last[name]) for name, d in self.differences.items()}
+
+    @property
+    def relative(self) -> Norms:
+        """The norm of the difference over the norm of g f(x); zero where the difference is zero."""
+        return {name: _ratio(d, self.moved_last[name]) for name, d in self.differences.items()}
+
+    @property
+    def by_sample(self) -> np.ndarray:
+        """The normalized error of each sample, the mean over the terms."""
+        return np.mean([*self.normalized.values()], axis=0)
+
+    @property
+    def error(self) -> float:
+        """The mean normalized error."""
+        return float(np.mean(self.by_sample))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.where(part == 0, 0.0, part / whole)
+
+
+def norms(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the norm of each sample of each array."""
+    return {name: np.linalg.norm(array.reshape(len(array), -1), axis=1) for name, array in arrays.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A function, its inputs, its outputs there, and how much they change under rounding.
+
+    Attributes:
+        evaluation: the function.
+        x: an array for each input term in double precision, `[samples, *axes, channels]`, rounded to the function's
+            dtype.
+        y: an array for each output term, in double precision.
+        dtypes: the dtype of each output.
+        precision: the coarsest dtype among inputs and outputs.
+        noise: the root mean square of the change under rounding, for each term and sample.
+        mixes: whether an output depends on other samples; then all samples are moved by the same element.
+        seeds: the source of random elements.
+    """
+
+    evaluation: Evaluation
+    x: Mapping[str, np.ndarray]
+    y: Mapping[str, np.ndarray]
+    dtypes: Mapping[str, Any]
+    precision: Any
+    noise: Norms
+    mixes: bool
+    seeds: np.random.Generator
+
+    @property
+    def signature(self) -> Signature:
+        """The signature of the function."""
+        return self.evaluation.signature
+
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return len(next(iter(self.x.values())))
+
+    @property
+    def keeps_norms(self) -> bool:
+        """Whether all groups keep norms, so that no element enlarges rounding errors."""
+        return all(group.keeps_norm for group in self.signature.groups.values())
+
+    def random_elements(self) -> Elements | list[Elements]:
+        """Draw an element for each sample, or one for all samples if the function mixes them."""
+        if self.mixes:
+            return random_element(self.signature, self.seeds)
+        return [random_element(self.signature, self.seeds) for _ in range(self.samples)]
+
+    def compare(self, elements: Elements | Sequence[Elements], *, rounding: bool = False) -> Comparison:
+        """Move the inputs of all samples by one element, or by one for each sample, and compare the outputs.
+
+        Args:
+            elements: an element for each label, or a list of these for each sample.
+            rounding: whether to measure the change under rounding at the moved inputs; always done if an element may
+                stretch vectors.
+
+        Cost: one call of the function, two with `rounding`.
+        """
+        several = not isinstance(elements, Mapping)
+        move: Any = act_each if several else act
+        kind, terms = self.signature, self.signature.outputs
+        moved = {term.name: move(kind, term, elements, self.x[term.name]) for term in kind.inputs}
+        first = self._evaluated(moved, elements)
+        last = {term.name: move(kind, term, elements, self.y[term.name]) for term in terms}
+        each: list[Elements] = list(elements) if several else [elements] * self.samples  # type: ignore[arg-type, list-item]
+        one = self.keeps_norms
+        factors = {t.name: np.array([1.0 if one else stretch(kind, t, g) for g in each]) for t in terms}
+        changes: Norms = {}
+        if rounding or not one:
+            near = {name: perturbed(self._rounded(a), self.precision, self.seeds) for name, a in moved.items()}
+            again = self._evaluated(near, elements)
+            changes = norms({name: again[name] - first[name] for name in first})
+        differences = norms({name: first[name] - last[name] for name in first})
+        return Comparison(differences, norms(first), norms(last), factors, changes, elements)
+
+    def allowed(self, comparison: Comparison) -> Norms:
+        """Return the normalized error that rounding explains, for each term and sample."""
+        found = {}
+        for name, first in comparison.moved_first.items():
+            last, factor = comparison.moved_last[name], comparison.stretches[name]
+            noise, half = self.noise[name], epsilon(self.dtypes[name]) / 2
+            here = noise if self.keeps_norms else np.maximum(comparison.changes[name], noise)
+            own = np.linalg.norm(self.y[name].reshape(self.samples, -1), axis=1)
+            found[name] = np.minimum(_ratio(here + factor * noise + half * (first + factor * own), first + last), 1.0)
+        return found
+
+    def explains(self, *comparisons: Comparison) -> bool:
+        """Whether rounding explains the errors of these comparisons."""
+        for name in self.y:
+            errors = np.concatenate([c.normalized[name] for c in comparisons])
+            allowed = np.concatenate([self.allowed(c)[name] for c in comparisons])
+            clear = allowed < NOISY
+            if np.any(errors > WORST * allowed) or np.sum(errors[clear]) > MEAN * np.sum(allowed[clear]):
+                return False
+        return True
+
+    def error(self, elements: Elements) -> float:
+        """Return the mean normalized error of one element."""
+        return self.compare(elements).error
+
+    def keeps(self, elements: Elements) -> bool:
+        """Whether the function commutes with an element, up to rounding."""
+        return self.explains(self.compare(elements))
+
+    def defect(self, elements: Elements) -> np.ndarray:
+        """Return f(g x) - g f(x) over the norm of f(x), of all terms and samples in one vector; zero where f(x) is."""
+        kind = self.signature
+        moved = {term.name: act(kind, term, elements, self.x[term.name]) for term in kind.inputs}
+        first, own, parts = self._evaluated(moved, elements), norms(self.y), []
+        for term in kind.outputs:
+            difference = first[term.name] - act(kind, term, elements, self.y[term.name])
+            size = own[term.name][:, None]
+            parts.append(np.where(size > 0, difference.reshape(self.samples, -1) / np.maximum(size, TINY), 0).ravel())
+        whole: np.ndarray = np.concatenate(parts)
+        return np.concatenate([whole.real, whole.imag]) if np.iscomplexobj(whole) else whole
+
+    def _rounded(self, array: np.ndarray) -> np.ndarray:
+        return wide(self.evaluation.function.rounded(array))
+
+    def _evaluated(self, arrays: Mapping[str, np.ndarray], elements: object = None) -> dict[str, np.ndarray]:
+        return evaluated(self.evaluation, arrays, moved=elements is not None)[0]
+
+
+def random_element(signature: Signature, seeds: np.random.Generator) -> Elements:
+    """Draw an element of each group."""
+    return {label: group.random_element(seeds) for label, group in groups_of(signature).items()}
+
+
+def groups_of(signature: Signature) -> dict[str, Any]:
+    """Return the group of each label without a star."""
+    bound = dict(signature.bindings)
+    return {label: bound[label] for label in bound if label in signature.groups or f"{label}*" in signature.groups}
+
+
+def evaluated(
+    evaluation: Evaluation, arrays: Mapping[str, np.ndarray], *, moved: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the outputs of all samples in double precision, and their dtypes.
+
+    Args:
+        evaluation: the function.
+        arrays: an array for each input, `[samples, *axes, channels]`.
+        moved: whether a group element has moved the inputs, for the error.
+
+    Raises:
+        OptionError: if the function raises an exception.
+        EquivarianceError: if outputs do not fit the signature, or are not finite.
+    """
+    batch = evaluation.batch
+    shaped = {name: array.reshape(*batch, *array.shape[1:]) for name, array in arrays.items()}
+    try:
+        outputs = evaluation(shaped)
+    except EquikitError:
+        raise
+    except Exception as error:  # whatever the function raises
+        raise raised(error) from error
+    samples = math.prod(batch)
+    flat = {name: wide(array).reshape(samples, *array.shape[len(batch) :]) for name, array in outputs.items()}
+    for name, array in flat.items():
+        wrong = np.flatnonzero(~np.all(np.isfinite(array.reshape(samples, -1)), axis=1))
+        if len(wrong):
+            raise EquivarianceError(
+                "the function returns numbers that are not finite",
+                got=f"NaN or infinity in {name!r} for sample {wrong[0]}"
+                + (" moved by a group element" if moved else ""),
+                expected="finite numbers for all samples and group elements",
+                step=f"look at the function on sample {wrong[0]}, or leave this sample out",
+            )
+    return flat, {name: array.dtype for name, array in outputs.items()}
+
+
+def probed(
+    evaluation: Evaluation, arrays: Mapping[str, Any], seeds: np.random.Generator
+) -> tuple[Probe, list[Comparison]]:
+    """Evaluate a function at its inputs, and measure how much it changes under rounding.
+
+    Returns:
+        The probe, and the comparisons with random elements that it took, which are independent draws.
+
+    Raises:
+        EquivarianceError: if two calls with the same input differ by more than rounding.
+
+    Cost: three calls, and two for each comparison: three comparisons, more if there are few samples.
+    """
+    skip, samples = len(evaluation.batch), math.prod(evaluation.batch)
+    x = {
+        name: wide(evaluation.function.rounded(array)).reshape(samples, *array.shape[skip:])
+        for name, array in arrays.items()
+    }
+    y, dtypes = evaluated(evaluation, x)
+    again, _ = evaluated(evaluation, x)
+    dtype = evaluation.function.dtype
+    coarsest = max([dtype, *dtypes.values()], key=epsilon)
+    _refuse_state(y, again, epsilon(coarsest))
+    mixes = samples > 1 and _mixes(evaluation, x, y, epsilon(coarsest))
+    blank = {name: np.zeros(samples) for name in y}
+    probe = Probe(evaluation, x, y, dtypes, coarsest, blank, mixes, seeds)
+    count = max(3, -(-SCALARS // samples))
+    drawn = [probe.compare(probe.random_elements(), rounding=True) for _ in range(count)]
+    own, noise = norms(y), {}
+    for name in y:
+        squares = [(c.changes[name] / np.maximum(c.stretches[name], 1)) ** 2 for c in drawn]
+        mean = np.sqrt(np.mean(squares, axis=0))
+        # By chance, a few changes may all be small; then the changes of other samples count.
+        present, usual = own[name] > 0, float(np.median(mean))
+        share = float(np.median(mean[present] / own[name][present])) if np.any(present) else 0.0
+        noise[name] = np.maximum(mean, np.where(own[name] > WORST * usual, share * own[name], usual))
+    found = Probe(evaluation, x, y, dtypes, coarsest, noise, mixes, seeds)
+    return found, drawn
+
+
+def _mixes(evaluation: Evaluation, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray], eps: float) -> bool:
+    """Whether outputs of other samples change with the first sample."""
+    changed = {name: np.concatenate([a[:1] + a[1:2], a[1:]]) for name, a in x.items()}
+    other, _ = evaluated(evaluation, changed)
+    return any(
+        np.any(_ratio(change, norms({name: y[name][1:]})[name]) > eps)
+        for name, change in norms({name: other[name][1:] - y[name][1:] for name in y}).items()
+    )
+
+
+def _refuse_state(y: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray], eps: float) -> None:
+    """Raise `EquivarianceError` if a second call with the same inputs differs by more than rounding."""
+    own, other = norms(y), norms(again)
+    differences = norms({name: again[name] - y[name] for name in again})
+    largest = max(float(np.max(_ratio(differences[name], own[name] + other[name]))) for name in own)
+    if largest > min(64 * eps, SAME):
+        raise EquivarianceError(
+            "two calls of the function with the same input differ",
+            got=f"normalized difference {largest:.2g}",
+            expected="the same output, up to rounding",
+            step="switch dropout off, and give the function its random keys",
+        )

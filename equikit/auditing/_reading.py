@@ -1,0 +1,183 @@
+"""Read what is asked: a function, its signature, and the data or the channels of random data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit import _checks, _keywords
+from equikit._array_checks import by_name, checked_shapes
+from equikit._errors import GroupError, OptionError
+from equikit.auditing._callables import host
+from equikit.groups import Group
+from equikit.nn import Features, typed_side
+from equikit.plans import Channels, per_term
+from equikit.signatures import Signature, Term, base, bind, binding_text, parse_arrow
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The terms of a function, and the channels of its inputs if they are given."""
+
+    inputs: tuple[Term, ...]
+    widths: tuple[int, ...] | None
+    outputs: tuple[Term, ...]
+
+
+def read_sides(
+    signature: str | Features, outputs: str | Features | None, channels: Channels | None, *, data: bool = False
+) -> Sides:
+    """Parse the inputs and outputs of a function.
+
+    Raises:
+        OptionError: if there are no outputs, or no channels where there are no data either.
+    """
+    sides = Sides((), None, ())
+    if isinstance(signature, str) and outputs is None:
+        sources, targets = parse_arrow(signature)
+        sides = Sides(sources, None if channels is None else per_term(channels, sources, "input"), targets)
+    elif outputs is not None:
+        (sources, widths), (targets, _) = typed_side(signature, channels, "input"), typed_side(outputs, None, "output")
+        sides = Sides(sources, widths, targets)
+    if not sides.inputs or (sides.widths is None and not data):
+        raise OptionError(
+            "the inputs of the function are not settled",
+            got=f"{signature!r}, outputs {outputs!r}, channels {channels!r}",
+            expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
+            step="write channels=1" if isinstance(signature, str) else "give the outputs too, in a dictionary",
+        )
+    return sides
+
+
+def bound_sizes(signature: Signature) -> dict[str, int]:
+    """Return the size of each label, or raise `GroupError` for a free group."""
+    groups = {label: what for label, what in signature.bindings if isinstance(what, Group)}
+    sizes = {}
+    for label, size in signature.sizes.items():
+        if size is None:
+            group = groups[base(label)]
+            raise GroupError(
+                f"label {label!r} is bound to a free group",
+                got=f"{base(label)}={group}",
+                expected="groups with a size, whose elements are drawn",
+                step=f"bind {binding_text(base(label), f'ek.{group}(4)')}",
+            )
+        sizes[label] = size
+    return sizes
+
+
+def refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `OptionError` if all inputs or all outputs are empty, so that every function would pass."""
+    if not any(math.prod(shape) for shape in shapes.values()):
+        raise OptionError(
+            f"nothing would be compared: the {what}s have no entries",
+            got=", ".join(f"{name!r} of shape {list(shape)}" for name, shape in shapes.items()),
+            expected=f"an {what} with one entry or more",
+            step="bind groups of size 1 or more, with one channel or more",
+        )
+
+
+def normal(seeds: np.random.Generator, shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """Return standard normal numbers, with an imaginary part if the dtype is complex."""
+    numbers = seeds.normal(size=shape)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        numbers = numbers + 1j * seeds.normal(size=shape)
+    return np.asarray(numbers.astype(dtype))
+
+
+def seeds_of(key: jax.Array | None) -> np.random.Generator:
+    """Return a generator of NumPy that a JAX key determines; without a key, always the same one."""
+    return np.random.default_rng(0 if key is None else np.asarray(jax.random.key_data(_checks.key(key))).ravel())
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A function's signature, with bound groups, and its inputs.
+
+    Attributes:
+        signature: the signature; all groups have sizes.
+        arrays: an array for each input term, as given, `[*batch, *axes, channels]`.
+        batch: the sizes of the batch axes.
+        sizes: the size of each label.
+        as_dict: whether the function takes a dictionary.
+    """
+
+    signature: Signature
+    arrays: Mapping[str, Any]
+    batch: tuple[int, ...]
+    sizes: Mapping[str, int]
+    as_dict: bool
+
+
+def read_question(
+    signature: str | Features,
+    outputs: str | Features | None,
+    data: Any,
+    *,
+    channels: Channels | None,
+    batch: Sequence[int],
+    seeds: np.random.Generator,
+    groups: Mapping[str, object] | None,
+    bindings: Mapping[str, object],
+    call: _keywords.Call,
+) -> Question:
+    """Read the arguments of an audit, and draw Gaussian inputs if there are no data.
+
+    Raises:
+        OptionError, ShapeError, DTypeError: if the data do not fit the signature, are empty or not finite.
+        GroupError: if a group is free and no data tell its size.
+    """
+    sides = read_sides(signature, outputs, channels, data=data is not None)
+    kind = bind(sides.inputs, sides.outputs, groups, bindings, call=call)
+    as_dict = not isinstance(signature, str) or len(kind.inputs) > 1 or isinstance(data, Mapping)
+    if data is None:
+        assert sides.widths is not None, "channels are needed where there are no data"
+        sizes, batch = bound_sizes(kind), _checks.widths("batch", batch, example="(32,)")
+        pairs = list(zip(kind.inputs, sides.widths, strict=True))
+        shapes = {term.name: (*batch, *(sizes[label] for label in term.labels), width) for term, width in pairs}
+        refuse_empty("input", shapes)
+        dtype = complex if kind.is_complex else float
+        return Question(kind, {n: normal(seeds, shape, dtype) for n, shape in shapes.items()}, batch, sizes, as_dict)
+    names = [term.name for term in kind.inputs]
+    given = by_name(names, data) if isinstance(data, Mapping) else {names[0]: data} if len(names) == 1 else data
+    arrays = _checks.same_names("the data", given, names, step="give a dictionary with an array for each input")
+    numbers, step = ("complex", "give complex numbers") if kind.is_complex else ("real or complex", "give floats")
+    checked = [_checks.array(f"the data of {name!r}", host(arrays[name]), kind=numbers, step=step) for name in names]
+    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if sides.widths is None else sides.widths
+    _refuse_free_outputs(kind)
+    fixed = _with_sizes(kind, checked_shapes(kind, widths, checked, {}).sizes)
+    shapes = {name: array.shape for name, array in zip(names, checked, strict=True)}
+    start = checked[0].ndim - len(kind.inputs[0].labels) - 1
+    if 0 in checked[0].shape[:start]:
+        raise OptionError(
+            "the data have no samples",
+            got=f"batch axes {list(checked[0].shape[:start])}",
+            expected="one sample or more",
+            step="give data with samples, or leave data out and write channels=1",
+        )
+    refuse_empty("input", shapes)
+    _checks.finite("the data", *(array.astype(np.complex128) for array in checked), step="leave these samples out")
+    in_order = {name: arrays[name] for name in names}
+    return Question(fixed, in_order, checked[0].shape[:start], bound_sizes(fixed), as_dict)
+
+
+def _refuse_free_outputs(signature: Signature) -> None:
+    """Raise `GroupError` for a free group that only outputs have."""
+    known = {base(label) for term in signature.inputs for label in term.labels}
+    other = tuple(item for item in signature.bindings if item[0] not in known)
+    bound_sizes(Signature((), (), other))
+
+
+def _with_sizes(signature: Signature, sizes: Mapping[str, int]) -> Signature:
+    """Replace each free group by the group of the size that the data have."""
+    bound = tuple(
+        (label, type(what)(sizes[label]) if isinstance(what, Group) and what.n is None else what)
+        for label, what in signature.bindings
+    )
+    return Signature(signature.inputs, signature.outputs, bound)

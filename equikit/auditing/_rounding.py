@@ -1,0 +1,31 @@
+"""Spacing of floating-point numbers, and inputs that are perturbed by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def epsilon(dtype: Any) -> float:
+    """Return the spacing of the numbers of a dtype at one."""
+    finfo: Any = jnp.finfo  # untyped in JAX
+    return float(finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.inexact) else 0.0
+
+
+def spacing(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return the distance of each entry, real and not zero, from the next larger number of a dtype."""
+    _, exponent = np.frexp(array)
+    return np.where(array == 0, 0.0, np.ldexp(epsilon(dtype), exponent - 1))
+
+
+def perturbed(array: np.ndarray, dtype: Any, seeds: np.random.Generator) -> np.ndarray:
+    """Return an array in double precision plus uniform errors of at most one spacing of a dtype.
+
+    After rounding to the same dtype, half of the entries have moved to a neighbor. The mean square of the errors is one
+    half or one third of the square of the spacing; that of a rounding error is one twelfth.
+    """
+    parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
+    moved = [part + spacing(part, dtype) * seeds.uniform(-1, 1, part.shape) for part in parts]
+    return moved[0] + 1j * moved[1] if len(moved) == 2 else moved[0]

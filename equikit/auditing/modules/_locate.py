@@ -1,0 +1,201 @@
+"""Find the first module that breaks a symmetry: change the input, and infer how every activation changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from equikit.auditing._action import act, wide
+from equikit.auditing._callables import host
+from equikit.auditing._elements import identity, simple
+from equikit.auditing._evaluation import Evaluation
+from equikit.auditing._rounding import epsilon, perturbed
+from equikit.auditing.modules._declared import Declared, read_at, refuse_unknown
+from equikit.auditing.modules._experiment import Arrays, Changed, Experiment
+from equikit.auditing.modules._infer import Moved
+from equikit.auditing.modules._paths import broken_path, equation_row, rows_of
+from equikit.auditing.modules._report import ModuleReport, ModuleRow
+from equikit.auditing.modules.recording._calls import Recording
+from equikit.auditing.modules.recording._recorder import Recorder, recorder
+from equikit.groups import Group
+from equikit.signatures import Signature
+
+PERTURBED = 3
+"""The number of inputs that are perturbed by rounding errors."""
+RANDOM = 2
+"""The number of random elements of each group."""
+MOST_SAMPLES = 256
+"""The number of samples that are used."""
+
+Run = Callable[..., Recording]
+"""Records the function at changed inputs, with keyword arguments if they are given."""
+Make = Callable[[Run, Recording, str | None], dict[str, Changed]]
+"""Makes the changes of the inputs, all or only one of them, from the recording at x."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A function, its inputs, and a source of random numbers.
+
+    Attributes:
+        evaluation: the function and its signature.
+        arrays: an array for each input in double precision, rounded to the function's dtype.
+        batch: the batch axes.
+        run: the recorder.
+        seeds: the source of random numbers.
+        keywords: keyword arguments of the function, such as masks.
+    """
+
+    evaluation: Evaluation
+    arrays: Arrays
+    batch: tuple[int, ...]
+    run: Recorder
+    seeds: np.random.Generator
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    def experiment(self, make: Make, *, equations: bool = False, only: str | None = None) -> Experiment:
+        """Record the function at x, at inputs with rounding errors, and at changed inputs."""
+
+        def run(arrays: Arrays, keywords: Mapping[str, Any] | None = None) -> Recording:
+            return self.run(arrays, self.keywords if keywords is None else keywords, equations=equations)
+
+        base = run(self.arrays)
+        precision = max([self.evaluation.function.dtype, *(a.dtype for a in base.calls[-1].outputs)], key=epsilon)
+        near = tuple(run(nearby(self.arrays, precision, self.seeds)) for _ in range(PERTURBED))
+        return Experiment(self.evaluation.signature, self.batch, precision, base, near, make(run, base, only))
+
+    def report(self, make: Make, declared: Mapping[str, Declared] | None = None) -> ModuleReport:
+        """Return the table of modules, and the first one that breaks the symmetry."""
+        return blamed(
+            self.experiment(make), declared or {}, lambda label: self.experiment(make, equations=True, only=label)
+        )
+
+
+def study(
+    evaluation: Evaluation,
+    arrays: Mapping[str, Any],
+    seeds: np.random.Generator,
+    keywords: Mapping[str, Any] | None = None,
+) -> Study:
+    """Prepare a study with at most `MOST_SAMPLES` samples."""
+    batch, skip = evaluation.batch, len(evaluation.batch)
+    some = {name: wide(evaluation.function.rounded(host(array))) for name, array in arrays.items()}
+    if math.prod(batch) > MOST_SAMPLES:
+        some = {name: a.reshape(-1, *a.shape[skip:])[:MOST_SAMPLES] for name, a in some.items()}
+        batch = (MOST_SAMPLES,)
+    return Study(evaluation, some, batch, recorder(evaluation.function), seeds, keywords or {})
+
+
+def nearby(arrays: Arrays, dtype: Any, seeds: np.random.Generator) -> dict[str, np.ndarray]:
+    """Perturb arrays by rounding errors; equal numbers get equal errors, so that ties stay ties."""
+    found = {}
+    for name, array in arrays.items():
+        values, places = np.unique(array, return_inverse=True)
+        found[name] = perturbed(values, dtype, seeds)[places].reshape(array.shape)
+    return found
+
+
+def moved_by(
+    signature: Signature, arrays: Arrays, label: str, element: np.ndarray, terms: Any
+) -> dict[str, np.ndarray]:
+    """Apply an element of one label to the arrays of some terms."""
+    groups = {one: group for one, group in signature.bindings if isinstance(group, Group)}
+    elements = {one: identity(group) for one, group in groups.items()} | {label: element}
+    return {term.name: act(signature, term, elements, arrays[term.name]) for term in terms}
+
+
+def elements_of(group: Group, seeds: np.random.Generator, given: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, ...]:
+    """Return elements to try: those given, random ones, and simple ones, for O(n) also reflections."""
+    easy = list(simple(group))
+    chosen = dict.fromkeys((0, len(easy) // 2, len(easy) - 1)) if easy else ()
+    return (*given, *(group.random_element(seeds) for _ in range(RANDOM)), *(easy[place] for place in chosen))
+
+
+def outputs_of(recording: Recording, evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Return the outputs of the whole function by their terms."""
+    names = sorted(term.name for term in evaluation.signature.outputs)
+    return {name: wide(a) for name, a in zip(names, recording.calls[-1].outputs, strict=False)}
+
+
+def groups_moved(
+    asked: Study, run: Run, base: Recording, given: Mapping[str, np.ndarray], only: str | None = None
+) -> dict[str, Changed]:
+    """Record the function at inputs that elements of one group at a time have moved."""
+    kind, found = asked.evaluation.signature, {}
+    outputs = outputs_of(base, asked.evaluation)
+    used = set(kind.groups)
+    for label, group in kind.bindings:
+        if not isinstance(group, Group) or not used & {label, f"{label}*"} or only not in (None, label):
+            continue
+        elements = elements_of(group, asked.seeds, [given[label]] if label in given else [])
+        inputs = [moved_by(kind, asked.arrays, label, element, kind.inputs) for element in elements]
+        found[label] = Changed(
+            Moved(label, group, elements),
+            tuple(run(x) for x in inputs),
+            tuple(moved_by(kind, outputs, label, element, kind.outputs) for element in elements),
+        )
+    return found
+
+
+def located(asked: Study, *, at: Any = None, elements: Mapping[str, np.ndarray] | None = None) -> ModuleReport:
+    """Find the first module of a function that breaks the symmetry of its signature.
+
+    Args:
+        asked: the function and its inputs, as `study` prepares them.
+        at: declared actions on activations by the names of modules.
+        elements: an element for each label to try besides random ones, such as the worst one.
+    """
+    declared = read_at(at, asked.evaluation.signature)
+
+    def make(run: Run, base: Recording, only: str | None) -> dict[str, Changed]:
+        refuse_unknown([*declared], [call.name for call in base.calls[:-1]], base.never)
+        return groups_moved(asked, run, base, elements or {}, only)
+
+    return asked.report(make, declared)
+
+
+def blamed(
+    experiment: Experiment, declared: Mapping[str, Declared], again: Callable[[str], Experiment]
+) -> ModuleReport:
+    """Find the first module that breaks an action that the whole function does not have in the end.
+
+    Args:
+        experiment: the recordings.
+        declared: declared actions.
+        again: makes the recordings for one label again, with equations.
+    """
+    rows = rows_of(experiment, declared)
+    never = experiment.base.never
+    broken = [label for label, state in rows[-1].outputs.items() if state == "broken"]
+    if len(rows) == 1 and experiment.base.equations and broken:
+        path, culprit = broken_path(experiment.base, 0, experiment.is_broken(broken[0]))
+        steps = tuple(equation_row(experiment, place) for place in path)
+        name = None if culprit is None else experiment.base.equations[culprit].name
+        notes: tuple[str, ...] = (
+            () if name else (f"no equation has inputs on which {broken[0]} acts and outputs on which it does not",)
+        )
+        return ModuleReport(name, broken[0] if name else None, name, (*steps, *rows), never, notes)
+    for place, row in enumerate(rows):
+        faults = [label for label in row.breaks if label in broken]
+        if not faults:
+            continue
+        closer = again(faults[0])
+        name = None
+        if closer.base.equations:
+            culprit = broken_path(closer.base, place, closer.is_broken(faults[0]))[1]
+            name = None if culprit is None else closer.base.equations[culprit].name
+        return ModuleReport(row.name, faults[0], name, rows, never, unknown_notes(rows, faults[0], place))
+    notes = tuple(
+        f"{label} is broken, but no module has inputs with an action and outputs without one" for label in broken
+    )
+    return ModuleReport(None, None, None, rows, never, notes)
+
+
+def unknown_notes(rows: Sequence[ModuleRow], label: str, last: int) -> tuple[str, ...]:
+    """Name the modules before the first broken one whose activations are unknown: they are not blamed."""
+    names = [row.name for row in rows[:last] if row.outputs[label] == "unknown"]
+    return (f"unknown, and therefore not blamed: {', '.join(names)}",) if names else ()

@@ -1,0 +1,121 @@
+"""Evaluate a jaxpr and show every equation, and every marked array, on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Literal
+
+CALLS = {
+    *("call", "closed_call", "core_call", "jit", "pjit", "composite", "xla_metadata_call"),
+    *("checkpoint", "remat", "remat2"),
+}
+RULES = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+MARK = "equikit:"
+
+
+class Watch(Protocol):
+    """Receives the equations of a program in order."""
+
+    def equation(self, equation: Any, operands: Sequence[Any], results: Sequence[Any]) -> None:
+        """See the values before and after an equation."""
+
+    def mark(self, name: str, value: Any) -> Any:
+        """See a marked array, and return the value to go on with."""
+
+
+def _inner(equation: Any) -> Any:
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        if name in equation.params:
+            return equation.params[name]
+    return None
+
+
+def _is_mark(equation: Any) -> bool:
+    return equation.primitive.name == "name" and str(equation.params.get("name")).startswith(MARK)
+
+
+def has_marks(jaxpr: Any) -> bool:
+    """Whether an equation of a program, or of its inner programs, is a mark."""
+    body = getattr(jaxpr, "jaxpr", jaxpr)
+    return any(_is_mark(one) or ((inner := _inner(one)) is not None and has_marks(inner)) for one in body.eqns)
+
+
+def evaluate(jaxpr: Any, constants: Sequence[Any], operands: Sequence[Any], watch: Watch, rules: bool) -> list[Any]:
+    """Evaluate a program.
+
+    Args:
+        jaxpr, constants: the program.
+        operands: its inputs.
+        watch: sees equations and marks, also those of called programs, and of the steps of scans that have marks.
+        rules: whether functions with their own derivatives are kept whole, so that the program can be differentiated.
+    """
+    known: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *operands], strict=True))
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, Literal) else known[variable]
+
+    for equation in jaxpr.eqns:
+        given = [read(variable) for variable in equation.invars]
+        if _is_mark(equation):
+            found = [watch.mark(equation.params["name"], given[0])]
+        else:
+            found = _results(equation, given, watch, rules)
+        known.update(zip(equation.outvars, found, strict=True))
+    return [read(variable) for variable in jaxpr.outvars]
+
+
+def _results(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list[Any]:
+    name, inner = equation.primitive.name, _inner(equation)
+    if inner is not None and (name in CALLS or (name in RULES and not rules)):
+        return evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given, watch, rules)
+    if name == "scan" and has_marks(inner):
+        return _scanned(equation, given, watch, rules)
+    bound = equation.primitive.get_bind_params(equation.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)
+    found = equation.primitive.bind(*functions, *given, **params)
+    results = list(found) if equation.primitive.multiple_results else [found]
+    watch.equation(equation, given, results)
+    return results
+
+
+def _scanned(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list[Any]:
+    """Evaluate a scan step by step."""
+    body, params = equation.params["jaxpr"], equation.params
+    constants, carried = params["num_consts"], params["num_carry"]
+    fixed, state, rows = given[:constants], given[constants:][:carried], given[constants + carried :]
+    outputs: list[list[Any]] = []
+    steps = range(params["length"])
+    for step in reversed(steps) if params["reverse"] else steps:
+        found = evaluate(body.jaxpr, body.consts, [*fixed, *state, *(row[step] for row in rows)], watch, rules)
+        state = found[:carried]
+        outputs.append(found[carried:])
+    if params["reverse"]:
+        outputs.reverse()
+    return [*state, *(jnp.stack(column) for column in zip(*outputs, strict=True))]
+
+
+def place_of(equation: Any) -> str:
+    """Return the primitive of an equation and the line of the user's program, such as `"sort (model.py:12)"`."""
+    frame = _frame(equation)
+    where = "" if frame is None else f" ({Path(frame.file_name).name}:{frame.start_line})"
+    return f"{equation.primitive.name}{where}"
+
+
+def _frame(equation: Any) -> Any:
+    from jax._src import source_info_util  # JAX has no public way to the source line of an equation
+
+    return source_info_util.user_frame(equation.source_info.traceback)
+
+
+Function = Callable[..., Any]
+
+
+def traced(function: Function, arguments: Any) -> tuple[Any, Any]:
+    """Return the closed jaxpr of a function, and the structure of its results."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    return closed, jax.tree.structure(shapes)

@@ -1,0 +1,94 @@
+"""What is kept as a value: a name, generators, a Lie algebra, and the group of this package that layers take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from equikit.auditing._elements import algebra
+from equikit.groups import Group, MatrixGroup
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGroup:
+    """The subgroup of the group of one label that a function keeps.
+
+    Attributes:
+        name: such as `"SO(3)"`, `"SO(2) about (0, 0, 1)"` or `"S({0, 1, 2})"`.
+        of: the group of the label.
+        generators: elements that generate it, together with the Lie algebra.
+        lie_algebra: a basis of its Lie algebra, matrices `[n, n]`.
+        largest: whether a larger subgroup is excluded: it is the whole group, all elements were tried, or the group is
+            connected.
+        family: the group of this package with this name, if there is one.
+    """
+
+    name: str
+    of: Group
+    generators: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    lie_algebra: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    largest: bool = True
+    family: Group | None = field(default=None, repr=False)
+
+    @property
+    def dimension(self) -> int:
+        """The dimension of the Lie algebra; zero for finite groups."""
+        return len(self.lie_algebra)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the function keeps the group of the label."""
+        return self.family == self.of
+
+    @property
+    def group(self) -> Group:
+        """The subgroup as a group that layers take: one of a family, or a `MatrixGroup`."""
+        if self.family is not None:
+            return self.family
+        matrices = [self.of.matrix(element) for element in self.generators]
+        return MatrixGroup(matrices, lie_algebra=self.lie_algebra, n=self.of.n, name=self.name)
+
+    def __str__(self) -> str:
+        trivial = not self.generators and not self.lie_algebra
+        return self.name if self.largest or trivial else f"at least {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Mapping[str, KeptGroup]):
+    """A product of subgroups, one for each label; as text, their names.
+
+    A function that commutes with the elements of each label commutes with all their products. A larger subgroup that is
+    no product, such as one of pairs of elements that only act together, is not looked for.
+
+    Attributes:
+        groups: the subgroup of each label.
+    """
+
+    groups: Mapping[str, KeptGroup]
+
+    def __getitem__(self, label: str) -> KeptGroup:
+        return self.groups[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __str__(self) -> str:
+        return " × ".join(map(str, self.groups.values())) or "no group acts"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+def whole(group: Group) -> KeptGroup:
+    """Return a group that is kept completely."""
+    return KeptGroup(str(group), group, tuple(group.generators()), tuple(algebra(group)), family=group)
+
+
+def nothing(group: Group, *, largest: bool = True) -> KeptGroup:
+    """Return the trivial subgroup."""
+    return KeptGroup("the trivial group", group, largest=largest)

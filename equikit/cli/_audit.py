@@ -1,0 +1,98 @@
+"""The command that audits a function of a module."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from equikit._errors import EquikitError, OptionError
+from equikit.cli._commands import Groups, Imports, Json, app
+from equikit.cli._read import parse_groups
+from equikit.cli._values import print_json
+
+
+@app.command()
+def audit(
+    target: Annotated[
+        str, typer.Argument(metavar="MODULE:FUNCTION", help="A function or a model of a module, as in models:net.")
+    ],
+    signature: Annotated[
+        str, typer.Option("--signature", "-s", help='Axis labels of input and output, as in "p x -> p x".')
+    ],
+    group: Groups = None,
+    imports: Imports = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="FILE.npy with the input, or FILE.npz with an array for each input.")
+    ] = None,
+    channels: Annotated[int | None, typer.Option("--channels", min=1, help="Channels of random inputs.")] = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Number of random group elements, at least.")] = 256,
+    confidence: Annotated[float, typer.Option("--confidence", help="Confidence of the interval of the error.")] = 0.95,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of random inputs and group elements.")] = 0,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the report with pictures to FILE.html.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how well a function commutes with groups; the exit code is 1 if it does not.
+
+    Example: equikit audit numpy:sin --signature "p -> p" -g "p=S(5)" --channels 2
+    """
+    import jax
+
+    from equikit.auditing import audit as run
+
+    given: Any = {"data": _loaded(data)} if data is not None else {"channels": 1 if channels is None else channels}
+    function, groups = _function(target), parse_groups(group or (), imports or ())
+    try:
+        report = run(
+            function, signature, groups=groups, key=jax.random.key(seed), draws=draws, confidence=confidence, **given
+        )
+    except EquikitError as error:
+        # Steps name the options of the command.
+        error.step = re.sub(r"^bind (\w+)=ek\.", r"write --group \1=", error.step or "")
+        error.step = error.step.replace("write draws=", "write --draws ")
+        raise
+    if html is not None:
+        report.save(html)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        typer.echo(str(report))
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _function(target: str) -> Any:
+    """Return the function of `module:name`, or raise `OptionError`; the module may be in the working directory."""
+    module, _, name = target.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        return functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    except Exception as error:  # whatever the module raises
+        raise OptionError(
+            f"the function {target!r} cannot be imported",
+            got=f"{type(error).__name__}: {error}",
+            expected="MODULE:FUNCTION, of a module in the working directory or an installed one",
+            step="write for example numpy:sin",
+        ) from error
+
+
+def _loaded(path: Path) -> Any:
+    """Return the array of a file of NumPy, or the arrays of an archive, or raise `OptionError`."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise OptionError(
+            "the data cannot be read",
+            got=f"--data {path}: {error}",
+            expected="FILE.npy or FILE.npz, as numpy.save and numpy.savez write them",
+            step="write the file with numpy.save",
+        ) from error
+    return {name: found[name] for name in found.files} if hasattr(found, "files") else found

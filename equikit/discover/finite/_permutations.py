@@ -1,0 +1,259 @@
+"""Find the permutations, also with signs, that a function or the distribution of data admits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import GroupError, OptionError, ShapeError
+from equikit.discover.finite._evidence import SURE_OF_DATA, OfData, OfFunction, Samples
+from equikit.discover.finite._names import action_name
+from equikit.discover.finite._search import Search
+from equikit.groups import D, Group, H, MatrixGroup, S, Z
+
+MOST_POINTS = 64
+FEWEST = 64
+"""Samples that the error of a function is measured with, at least."""
+CLOSED = 1.25
+"""Products of generators may have an error this much larger than the limit of a generator."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundPermutations:
+    """A group of permutations or signed permutations that was found.
+
+    Attributes:
+        generators: int64 `[count, n]`, elements in the format of `S(n)`, with signs in that of `H(n)`.
+        order: the number of elements of the group.
+        name: the action by name, such as `"S(3) x S(2)"`, `"D(5)"`, `"S(2) wr S(3)"`, `"H(4)"` or `"trivial"`.
+        orbits: the points that the group moves to each other.
+        group: the group for layers, in the given order of the points: S, H, Z or D if it is one of them, otherwise a
+            `MatrixGroup`.
+        defect: the largest error over generators and random products of them, on held-out samples. For a function:
+            the root mean square of f(g x) - g f(x), relative to the spread of f. For data: the largest of 512
+            differences of means, relative to 4.5 standard errors.
+        rejected: the smallest error of a candidate that was rejected; infinite if there was none.
+        resolution: for data, the difference of two means of sines and cosines that could be overlooked; otherwise the
+            tolerance.
+    """
+
+    generators: np.ndarray
+    order: int
+    name: str
+    orbits: tuple[tuple[int, ...], ...]
+    group: Group
+    defect: float
+    rejected: float
+    resolution: float
+
+    def __repr__(self) -> str:
+        return f"<{self.name} of order {self.order:,}, error {self.defect:.2g}>"
+
+
+def permutations(
+    source: Callable[[Any], Any] | Any,
+    data: Any = None,
+    *,
+    signs: bool = False,
+    equivariant: bool = False,
+    tolerance: float | None = None,
+    samples: int = 16384,
+    seed: int = 0,
+) -> FoundPermutations:
+    """Find the permutations of n points that a function or the distribution of data admits.
+
+    Pairs of points are the edges of a graph, whose weights are moments of bounded functions of two entries and the
+    outputs. Candidates are the automorphisms of this graph up to the error of the moments, found by refinement and
+    backtracking with a chain of stabilizers. A candidate counts if it passes a test on held-out samples: the error of
+    the function, or a comparison of 512 means of random functions of all entries.
+
+    Args:
+        source: a function of a batch `[samples, n]` or `[samples, n, channels]`, of any framework; or data: an array of
+            such a shape, or a pair (x, y) of inputs and outputs.
+        data: samples of the inputs, for a function. They should be unsorted: the function is also evaluated where their
+            entries are shuffled.
+        signs: whether to look for signed permutations.
+        equivariant: whether outputs are vectors `[samples, n]` or `[samples, n, channels]` that are permuted along;
+            otherwise they are invariant.
+        tolerance: for a function, the largest error relative to its spread, by default 0.1. For data, the largest
+            difference of means that may go unnoticed, by default 0.125: fewer samples than it needs are refused.
+        samples: the number of shuffled inputs at which a function is evaluated for the moments.
+        seed: of all random choices.
+
+    Returns:
+        The group, as generators and with its order and name, and the evidence for it.
+
+    Raises:
+        ShapeError: if arrays have the wrong shape, or rows of x and y differ in number.
+        OptionError: if data are too few, not finite, or constant, or the function is constant.
+        TooLargeError: if there are more than 64 points, or too many candidates fail the test.
+        GroupError: if products of generators fail the test.
+
+    Cost: for a function, `samples` evaluations, then one of the held-out samples for each candidate. Candidates are at
+        least one for each generator, of which there are fewer than n², and usually about n.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(500, 6))
+        >>> ring = permutations(lambda x: np.sum(x**2 * np.roll(x, 1, axis=1), axis=1), x)
+        >>> ring.name, ring.order, ring.group
+        ('Z(6)', 6, Z(6))
+        >>> permutations(lambda x: np.sum(x[:, :2] ** 2, axis=1) * np.sum(x[:, 2:], axis=1), x).name
+        'S(4) x S(2)'
+    """
+    signs, equivariant = _checks.flag("signs", signs), _checks.flag("equivariant", equivariant)
+    limit = _checks.number("tolerance", tolerance, above=0, below=1, example=0.1, optional=True, traced=False)
+    generator = np.random.default_rng(_checks.count("seed", seed, example=0))
+    if callable(source):
+        _checks.given("a function", "pass data=x, samples of its inputs", data=data)
+        x, channels = _vectors("data", data)
+        count = _checks.count("samples", samples, least=1000, example=16384)
+        _refuse_few(len(x), FEWEST)
+        limit = 0.1 if limit is None else limit
+        if x.shape[1] < 2 - signs:
+            return _of_nothing(x.shape[1], limit)
+        evidence: Any = OfFunction(source, x, limit, channels=channels, equivariant=equivariant, signs=signs)
+        _refuse_outputs(evidence.y, evidence.scale)
+        graph = evidence.graph(generator, count, 0.1 * limit)
+        resolution = limit
+    else:
+        read = _read_data(source, equivariant=equivariant)
+        n, limit = read.vectors[0].shape[1], 0.125 if limit is None else limit
+        _refuse_few(len(read), 2 * int(np.ceil((SURE_OF_DATA / limit) ** 2)))
+        if n < 2 - signs:
+            return _of_nothing(n, limit)
+        order = generator.permutation(len(read))
+        evidence = OfData(Samples(tuple(v[order] for v in read.vectors), read.scalars[order]), signs=signs)
+        graph, resolution = evidence.graph(), SURE_OF_DATA / float(np.sqrt(len(evidence.held)))
+        x = read.vectors[0]
+    return _found(evidence, graph, x.shape[1], generator, resolution, signs=signs)
+
+
+def _found(
+    evidence: Any, graph: Any, n: int, generator: np.random.Generator, resolution: float, *, signs: bool
+) -> FoundPermutations:
+    defects: list[float] = []
+
+    def passes(images: np.ndarray) -> bool:
+        defects.append(evidence.defect(images))
+        return bool(defects[-1] <= evidence.limit)
+
+    nodes, order = Search(graph, n, passes).generators()
+    rejected = min((defect for defect in defects if defect > evidence.limit), default=np.inf)
+    defect = max([evidence.defect(images) for images in nodes], default=0.0)
+    for _ in range(8 if nodes else 0):
+        word = np.arange(len(nodes[0]))
+        for place in generator.integers(len(nodes), size=6):
+            word = nodes[place][word]
+        defect = max(defect, evidence.defect(word))
+    if defect > CLOSED * evidence.limit:
+        raise GroupError(
+            "the permutations that were found do not form a group of symmetries",
+            got=f"error {defect:.2g} of a product of generators",
+            expected=f"at most {CLOSED * evidence.limit:.2g}",
+            step="pass more samples, or a smaller tolerance=",
+        )
+    # A node is a point or its negative; elements have entries 0..n-1, or ±1..±n with signs.
+    elements = np.array([np.where(g[:n] < n, 1, -1) * (g[:n] % n + 1) if signs else g for g in nodes], np.int64)
+    elements = elements.reshape(len(nodes), n)
+    name = action_name(nodes, n)
+    return FoundPermutations(
+        elements,
+        order,
+        name,
+        _orbits(nodes, n),
+        _group(elements, order, n, name, signs=signs),
+        defect,
+        rejected,
+        resolution,
+    )
+
+
+def _of_nothing(n: int, limit: float) -> FoundPermutations:
+    """Return the trivial group of no points or of one."""
+    group = MatrixGroup(n=n, name="trivial")
+    orbits = tuple((i,) for i in range(n))
+    return FoundPermutations(np.zeros((0, n), np.int64), 1, "trivial", orbits, group, 0.0, float("inf"), limit)
+
+
+def _orbits(nodes: list[np.ndarray], n: int) -> tuple[tuple[int, ...], ...]:
+    import networkx as nx
+
+    graph = nx.empty_graph(n)
+    graph.add_edges_from((i, int(g[i]) % n) for g in nodes for i in range(n))
+    return tuple(sorted(tuple(sorted(part)) for part in nx.connected_components(graph)))
+
+
+def _group(elements: np.ndarray, order: int, n: int, name: str, *, signs: bool) -> Group:
+    """Return the group in the given order of points: a family of equikit if it is one."""
+    families: tuple[Group, ...] = (H(n),) if signs else (S(n), Z(n), D(n))
+    for family in families:
+        if family.order() == order and (
+            isinstance(family, S | H) or all(np.any(np.all(family.elements() == g, axis=1)) for g in elements)
+        ):
+            return family
+    acts = H(n) if signs else S(n)
+    return MatrixGroup([acts.matrix(g) for g in elements], n=n, name=name)
+
+
+def _vectors(what: str, value: Any) -> tuple[np.ndarray, bool]:
+    """Return samples `[samples, n, channels]` in float64, and whether they have channels."""
+    array = np.asarray(value)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
+        raise ShapeError(
+            f"{what} must be samples of n points",
+            got=f"{array.dtype}, shape {list(array.shape)}",
+            expected="real numbers, [samples, n] or [samples, n, channels]",
+            step="pass one row for each sample, as np.random.default_rng(0).normal(size=(1000, 5)) has them",
+        )
+    _checks.refuse_if_more("there are too many points", array.shape[1], MOST_POINTS, "points", "pass fewer points")
+    _checks.finite(f"the {what}", array, step="drop the samples that are not finite")
+    channels = array if array.ndim == 3 else array[..., None]
+    return channels.astype(np.float64), array.ndim == 3
+
+
+def _read_data(source: Any, *, equivariant: bool) -> Samples:
+    x, y = source if isinstance(source, tuple | list) and len(source) == 2 else (source, None)
+    vectors, _ = _vectors("the samples", x)
+    scalars = np.zeros((len(vectors), 0))
+    if vectors.shape[1] and not np.std(vectors):
+        raise OptionError(
+            "the samples are constant",
+            got=f"{vectors.size} equal numbers",
+            expected="samples of a distribution",
+            step="pass samples that differ",
+        )
+    if y is None:
+        return Samples((vectors,), scalars)
+    if equivariant:
+        outputs, _ = _vectors("the outputs", y)
+        _checks.shaped("the outputs", outputs, [*vectors.shape[:2], "channels"], step="pass one output for each point")
+        return Samples((vectors, outputs), scalars)
+    scalars = np.asarray(y, np.float64)
+    _checks.finite("the outputs", scalars, step="drop the samples that are not finite")
+    scalars = _checks.shaped("the outputs", scalars.reshape(len(scalars), -1), [len(vectors), "outputs"])
+    return Samples((vectors,), scalars)
+
+
+def _refuse_few(given: int, fewest: int) -> None:
+    if given < fewest:
+        raise OptionError(
+            "there are too few samples",
+            got=f"{given:,}",
+            expected=f"{fewest:,} or more",
+            step="pass more samples, or a larger tolerance=",
+        )
+
+
+def _refuse_outputs(outputs: np.ndarray, scale: float) -> None:
+    _checks.finite("the outputs of the function", outputs, step="pass data where the function is finite")
+    if not scale > 1e-12 * max(1.0, float(np.abs(outputs).max(initial=0))):
+        raise OptionError(
+            "the function is constant on the data",
+            got=f"spread {scale:.2g}",
+            expected="outputs that differ, since a constant admits every permutation",
+            step="pass data on which the function varies",
+        )

@@ -1,0 +1,103 @@
+"""The command `equikit audit`, and the plugin of pytest."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from equikit.cli import app
+
+ROOT = Path(__file__).parents[2]
+
+
+MODEL = """
+class Net:
+    def __call__(self, x):
+        return abs(x)
+
+net = Net()
+"""
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["audit", *words])
+
+
+def test_a_function_is_audited():
+    result = run("numpy:sin", "--signature", "p -> p", "-g", "p=S(5)", "--channels", "2")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("equivariant up to rounding in float64\n")
+
+
+def test_a_fault_is_the_exit_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "faulty_model.py").write_text(
+        "class Net:\n    def __call__(self, x):\n        return abs(x)\n\nnet = Net()\n"
+    )
+    np.save("x.npy", np.random.default_rng(0).normal(size=(4, 5, 3, 1)))
+    words = ["--signature", "p x -> p x", "-g", "p=S", "-g", "x=O(3)", "--data", "x.npy", "--json", "--html", "r.html"]
+    result = run("faulty_model:net.__call__", *words)
+    assert result.exit_code == 1
+    value = json.loads(result.stdout)
+    assert (value["passed"], value["samples"], value["kept"]["p"]) == (False, 4, "S(5)")
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert run("faulty_model:net", *words, "--seed", "1").exit_code == 1
+
+
+def test_archives_hold_several_inputs(tmp_path):
+    np.savez(tmp_path / "x.npz", p=np.ones((2, 3, 1)), q=np.ones((2, 4, 1)))
+    result = run("equikit:__version__", "-s", "p + q -> p", "-g", "p=S", "-g", "q=S", "--data", str(tmp_path / "x.npz"))
+    assert "this cannot be called" in result.stderr
+
+
+BOTH = ("--signature", "p -> p", "-g", "p=S(3)")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "step"),
+    [
+        (("numpy:nothing", *BOTH), "the function 'numpy:nothing' cannot be imported", "write for example numpy:sin"),
+        (("no_module:f", *BOTH), "the function 'no_module:f' cannot be imported", "write for example numpy:sin"),
+        (("numpy", *BOTH), "the function 'numpy' cannot be imported", "write for example numpy:sin"),
+        (("numpy:sin", *BOTH, "--data", "none.npy"), "the data cannot be read", "write the file with numpy.save"),
+        (("numpy:sin", "-s", "p -> p", "-g", "p=S"), "label 'p' is bound to a free group", "write --group p=S(4)"),
+        (
+            ("numpy:sin", "-s", "x -> x", "-g", "x=O(3)", "--draws", "4", "--confidence", "0.9999"),
+            "too few samples for the claimed confidence",
+            "write --draws 94",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_words_are_refused(words, problem, step):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"equikit: {problem}\n")
+    assert result.stderr.rstrip().endswith(f"next step: {step}")
+
+
+PLUGIN = """
+import sys
+
+def test_nothing_is_imported_before():
+    assert not {"equikit", "jax"} & set(sys.modules)
+
+def test_a_function(assert_equivariant):
+    import numpy as np, equikit as ek, pytest
+    assert_equivariant(np.sin, "p -> p", p=ek.S(3), channels=1)
+    with pytest.raises(ek.EquivarianceError):
+        assert_equivariant(lambda x: x[:, ::-1], "p -> p", p=ek.S(3), channels=1)
+"""
+
+
+def test_the_plugin_has_a_fixture(tmp_path):
+    (tmp_path / "test_plugin.py").write_text(PLUGIN)
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:equikit", "-p", "pytest_equikit", "-p", "no:cacheprovider"]
+    found = subprocess.run(
+        [*words, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+    )
+    assert "2 passed" in found.stdout, found.stdout

@@ -1,0 +1,47 @@
+"""Hasse diagrams of subgroups: a circle for each subgroup, a line for each cover, all inside and apart."""
+
+import itertools
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from helpers import assert_error
+from pictures import contrast, elements
+
+import equikit as ek
+from equikit.discover import subgroups
+from equikit.draw import lattice_svg
+from equikit.groups import A
+
+
+@pytest.mark.parametrize("group", [ek.D(0), ek.D(6), ek.D(12), ek.S(4), A(5)], ids=str)
+def test_every_subgroup_and_cover_is_drawn(group):
+    lattice = subgroups(group)
+    text = lattice_svg(lattice, scale=2)
+    circles, lines = elements(text, "circle", "subgroup"), elements(text, "line", "cover")
+    assert (len(circles), len(lines)) == (len(lattice), len(lattice.covers))
+    root = ElementTree.fromstring(text)
+    _, _, width, height = map(float, root.get("viewBox").split())
+    assert float(root.get("width")) == pytest.approx(2 * width, abs=0.02)
+    places = [(float(circle.get("cx")), float(circle.get("cy"))) for circle in circles]
+    assert all(0 < x < width and 0 < y < height for x, y in places)
+    assert all(abs(a[0] - b[0]) > 10 or a[1] != b[1] for a, b in itertools.combinations(places, 2))
+    for line, (low, high) in zip(lines, lattice.covers, strict=True):
+        assert (float(line.get("x1")), float(line.get("x2"))) == (places[low][0], places[high][0])
+        assert float(line.get("y1")) > float(line.get("y2"))  # upwards
+    assert [circle.get("fill") != "none" for circle in circles] == [one.is_normal for one in lattice]
+    assert all(contrast(circle.get("stroke"), "#ffffff") > 3 for circle in circles)
+
+
+def test_names_and_orders_are_written():
+    text = lattice_svg(subgroups(ek.D(4)))
+    words = [one.text for one in elements(text, "text")]
+    assert words == ["Z(1)", "Z(2)", *["D(1)"] * 4, "Z(4)", "D(2)", "D(2)", "D(4)", "8", "4", "2", "1"]
+    assert subgroups(ek.D(4))._repr_svg_() == text
+
+
+def test_what_cannot_be_drawn_is_refused():
+    error = (ek.TooLargeError, "too large for a picture", "418 subgroups", "at most 400", "smaller group")
+    assert_error(error[0], lambda: lattice_svg(subgroups(ek.D(144))), *error[1:])
+    assert_error(ek.OptionError, lambda: lattice_svg(3), "must be a SubgroupLattice", "3", "SubgroupLattice", "ek.D(6)")
+    with pytest.raises(ek.OptionError, match="scale= must be a number > 0"):
+        lattice_svg(subgroups(ek.D(4)), scale=0)
