@@ -11,9 +11,9 @@ import numpy as np
 
 from equikit import _checks, _keywords
 from equikit.auditing._action import Elements, act
+from equikit.auditing._elements import identity
 from equikit.auditing.explanations._explainer import Explainer, filled
 from equikit.auditing.explanations._moved import Moves, moves
-from equikit.groups import Group
 from equikit.plans import Inputs
 
 
@@ -122,20 +122,25 @@ def guarantee(
     """
     _checks.instance("explainer", explainer, Explainer, 'explainer("gradient", model)')
     call = _keywords.call_of(guarantee)
-    given = moves(signature, x, groups, bindings, call)
+    given = moves(
+        signature,
+        x,
+        groups,
+        bindings,
+        call,
+        most=_checks.count("most", most, least=1, example=720),
+        draws=_checks.count("samples", samples, least=1, example=8),
+        seed=_checks.count("seed", seed),
+    )
     tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True, traced=False)
     if tolerance is None:
-        tolerance = 64 * float(np.finfo(np.result_type(*(np.asarray(a).dtype for a in given.x.values()))).eps)
-    most = _checks.count("most", most, least=1, example=720)
-    draws = _checks.count("samples", samples, least=1, example=8)
-    exact = given.order is not None and given.order <= most
+        tolerance = 64 * float(
+            np.finfo(np.result_type(*(np.asarray(a).dtype for a in given.question.arrays.values()))).eps
+        )
     parts = explainer.parts
 
-    def elements() -> Iterator[list[Elements]]:
-        return given.every() if exact else given.drawn(draws, _checks.count("seed", seed))
-
     def invariant(part: str) -> Met:
-        error = _deviation(parts[part], given, elements())
+        error = _deviation(parts[part], given)
         return Met(f"the {part} is invariant at the inputs", error <= tolerance, error)
 
     tests: dict[str, Callable[[], Met]] = {
@@ -154,13 +159,13 @@ def guarantee(
     return Guarantee(explainer.name, explainer.symmetry, met)
 
 
-def _deviation(function: Callable[[Any], Any], given: Moves, elements: Iterator[list[Elements]]) -> float:
+def _deviation(function: Callable[[Any], Any], given: Moves) -> float:
     """Return the largest change of a function under elements, relative to its largest value; NaN for NaN."""
     batch = jax.jit(jax.vmap(function))
     first = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(batch(given.inputs()))]
     scale = max((float(np.max(np.abs(leaf), initial=0)) for leaf in first), default=0.0) or 1.0
     worst = 0.0
-    for drawn in elements:
+    for drawn in given.elements():
         found = jax.tree.leaves(batch(given.inputs(drawn)))
         gaps = [np.max(np.abs(np.asarray(a) - b), initial=0) for a, b in zip(found, first, strict=True)]
         worst = float(np.maximum(worst, np.max(gaps, initial=0.0)))
@@ -173,21 +178,15 @@ def _permute(given: Moves) -> bool:
 
 def _generators(given: Moves) -> Iterator[Elements]:
     """Yield elements that generate the groups; of infinite groups, also some random ones."""
-    random, neutral = np.random.default_rng(0), {label: _identity(group) for label, group in given.groups.items()}
+    random, neutral = np.random.default_rng(0), {label: identity(group) for label, group in given.groups.items()}
     for label, group in given.groups.items():
         drawn = [] if group.is_finite else [group.random_element(random) for _ in range(4)]
         for element in [*group.generators(), *drawn]:
             yield neutral | {label: element}
 
 
-def _identity(group: Group) -> np.ndarray:
-    if group.elements_are == "matrices":
-        return np.eye(group.n or 0)
-    return np.arange(group.n or 0) + (group.elements_are == "signed permutations")
-
-
 def _by_term(given: Moves, tree: Any) -> Mapping[str, Any]:
-    return tree if given.as_dict else {given.signature.inputs[0].name: tree}
+    return tree if given.question.as_dict else {given.signature.inputs[0].name: tree}
 
 
 def _baseline(given: Moves, baseline: Any, tolerance: float) -> Met:

@@ -1,9 +1,7 @@
-"""Elements of the groups of a signature, all or drawn, and inputs that they move."""
+"""Inputs of explainers, and how elements of the groups of a signature move them."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit import _checks
-from equikit._array_checks import by_name
-from equikit._errors import GroupError, OptionError
+from equikit._errors import OptionError, ShapeError
 from equikit._keywords import Call
 from equikit.auditing._action import Elements, act_each
-from equikit.auditing.explanations._explainer import samples_of
+from equikit.auditing._elements import listed_products
+from equikit.auditing._probe import random_element
+from equikit.auditing._reading import Question, read_question, seeds_of
 from equikit.groups import Group
-from equikit.signatures import Signature, Term, binding_text, parse_signature
+from equikit.signatures import Signature, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,92 +25,97 @@ class Moves:
     """Inputs, and how the groups of a signature move them.
 
     Attributes:
-        signature: of the explainer or the model.
-        x: an array for each input term, `[samples, *axes, channels]`.
-        as_dict: whether functions take a dictionary.
-        samples: the number of samples.
+        question: the signature and the inputs, `[samples, *axes, channels]`.
+        listed: all elements of the groups, or `None` if there are too many.
+        draws: the number of elements to draw for each sample in this case.
+        seed: of drawn elements.
     """
 
-    signature: Signature
-    x: Mapping[str, Any]
-    as_dict: bool
-    samples: int
+    question: Question
+    listed: list[dict[str, np.ndarray]] | None
+    draws: int
+    seed: int
+
+    @property
+    def signature(self) -> Signature:
+        """The signature, with sizes of all groups."""
+        return self.question.signature
 
     @property
     def groups(self) -> dict[str, Group]:
         """The group of each label, without stars."""
-        return {label: what for label, what in self.signature.bindings if isinstance(what, Group)}
+        return groups_of(self.signature)
 
     @property
-    def order(self) -> int | None:
-        """The number of elements of the product of all groups; `None` if it is infinite or unknown."""
-        orders = [group.order() for group in self.groups.values()]
-        return None if None in orders else math.prod(n for n in orders if n is not None)
-
-    def every(self) -> Iterator[list[Elements]]:
-        """Yield all elements, the same for each sample."""
-        lists = [group.elements(most=self.order or 1) for group in self.groups.values()]
-        for found in itertools.product(*lists):
-            yield [dict(zip(self.groups, found, strict=True))] * self.samples
-
-    def drawn(self, draws: int, seed: int) -> Iterator[list[Elements]]:
-        """Yield random elements, independent ones for each sample."""
-        random = np.random.default_rng(seed)
-        for _ in range(draws):
-            yield [{label: group.random_element(random) for label, group in self.groups.items()} for _ in self.rows]
+    def samples(self) -> int:
+        """The number of samples."""
+        return self.question.batch[0]
 
     @property
-    def rows(self) -> range:
-        """The indices of the samples."""
-        return range(self.samples)
+    def count(self) -> int:
+        """The number of elements for each sample."""
+        return self.draws if self.listed is None else len(self.listed)
+
+    def elements(self) -> Iterator[list[Elements]]:
+        """Yield one element for each sample: all elements, or independent random ones."""
+        if self.listed is not None:
+            for element in self.listed:
+                every: list[Elements] = [element] * self.samples
+                yield every
+            return
+        random = np.random.default_rng(self.seed)
+        for _ in range(self.draws):
+            yield [random_element(self.signature, random) for _ in range(self.samples)]
 
     def inputs(self, elements: list[Elements] | None = None) -> Any:
         """Return the inputs, moved by an element for each sample, in their own dtype and package."""
         moved = {term.name: self._moved(term, elements) for term in self.signature.inputs}
-        return moved if self.as_dict else next(iter(moved.values()))
+        return moved if self.question.as_dict else next(iter(moved.values()))
 
     def _moved(self, term: Term, elements: list[Elements] | None) -> Any:
-        x = self.x[term.name]
+        x = self.question.arrays[term.name]
         if elements is None:
             return x
         moved = act_each(self.signature, term, elements, x)
         return jnp.asarray(moved, x.dtype) if isinstance(x, jax.Array) else moved.astype(x.dtype)
 
 
-def axes_of(kind: Signature, term: Term, samples: int | str) -> list[int | str]:
-    """Return the expected axes of a batch of a term, for `_checks.shaped`."""
-    return [samples, *(int(kind.sizes[label] or 0) for label in term.labels), "channels"]
+def groups_of(signature: Signature) -> dict[str, Group]:
+    """Return the group of each label, without stars."""
+    return {label: what for label, what in signature.bindings if isinstance(what, Group)}
 
 
 def moves(
-    signature: str, x: Any, groups: Mapping[str, object] | None, bindings: Mapping[str, object], call: Call
+    signature: str,
+    x: Any,
+    groups: Mapping[str, object] | None,
+    bindings: Mapping[str, object],
+    call: Call,
+    *,
+    most: int,
+    draws: int,
+    seed: int,
 ) -> Moves:
-    """Read a signature and the inputs, and check that every group acts on its axis."""
-    kind = parse_signature(signature, groups=groups, keywords=bindings, call=call)
-    as_dict = isinstance(x, Mapping) or len(kind.inputs) > 1
-    names = [term.name for term in kind.inputs]
-    found = by_name(names, x) if isinstance(x, Mapping) else {names[0]: x}
-    step = "give one array for each input term"
-    given = _checks.same_names("the inputs", found, names, step=step)
-    for label, size in kind.sizes.items():
-        if size is None:
-            family = f"ek.{kind.groups[label]}"
-            raise GroupError(
-                f"label {label!r} is bound to a free group",
-                got=f"{label}={kind.groups[label]}",
-                expected="groups with a size, whose elements are drawn",
-                step=f"bind {binding_text(label, f'{family}(4)', call)}",
-            )
-    for term in kind.inputs:
-        what, axes = f"input {term.name!r}", axes_of(kind, term, "samples")
-        _checks.array(what, given[term.name], axes, kind="real or complex", step="check the signature")
-    samples = samples_of(given)
-    if not all(np.size(array) for array in given.values()):
+    """Read a signature and the inputs, and list or draw elements."""
+    if not all(np.size(array) for array in jax.tree.leaves(x)):
         raise OptionError(
             "nothing would be compared: an input has no entries",
-            got=", ".join(f"{name!r} of shape {[*np.shape(array)]}" for name, array in given.items()),
+            got=", ".join(f"shape {[*np.shape(array)]}" for array in jax.tree.leaves(x)),
             expected="one sample or more, with one entry or more",
             step="give more samples, or bind groups of size 1 or more",
         )
-    _checks.finite("inputs", *given.values(), step="leave out the samples with NaN or infinity")
-    return Moves(kind, given, as_dict, samples)
+    options: Any = {"channels": None, "batch": (), "seeds": seeds_of(None)}
+    question = read_question(signature, None, x, **options, groups=groups, bindings=bindings, call=call)
+    if len(question.batch) != 1:
+        raise ShapeError(
+            "the inputs have no axis of samples" if not question.batch else "the inputs have several axes of samples",
+            got=", ".join(f"shape {[*np.shape(array)]}" for array in question.arrays.values()),
+            expected="arrays [samples, *axes, channels]",
+            step="reshape the inputs, and check the signature",
+        )
+    return Moves(question, listed_products(groups_of(question.signature), most), draws, seed)
+
+
+def axes_of(given: Moves, term: Term) -> list[int | str]:
+    """Return the expected axes of a batch of a term, for `_checks.shaped`."""
+    return [given.samples, *(given.question.sizes[label] for label in term.labels), "channels"]

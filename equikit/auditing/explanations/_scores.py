@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from equikit import _checks, _keywords
 from equikit._errors import OptionError, ShapeError
 from equikit._progress import progress
 from equikit.auditing._action import Elements, act_each
+from equikit.auditing._bounds import Interval, mean_interval
 from equikit.auditing.explanations._moved import Moves, axes_of, moves
 from equikit.plans import Inputs
 from equikit.signatures import Signature, Term
@@ -31,30 +31,28 @@ class Score:
 
     Attributes:
         value: the mean: over all elements, or over drawn ones.
-        low, high: bounds on the mean over all elements: equal to the value if it is exact, Hoeffding's otherwise.
-        exact: whether all elements of the group are used.
+        interval: an interval that contains the mean over all elements: the value if it is exact, otherwise by
+            Hoeffding's bound.
         elements: the number of elements for each sample.
         each: the mean of each sample.
         undecided: the number of samples whose explanation is no larger than the offset of the cosine, or zero; their
             similarity says little.
-        confidence: the probability with which drawn elements give correct bounds.
     """
 
     value: float
-    low: float
-    high: float
-    exact: bool
+    interval: Interval
     elements: int
     each: tuple[float, ...]
     undecided: int = 0
-    confidence: float = 0.95
+
+    @property
+    def exact(self) -> bool:
+        """Whether the mean is over all elements of the groups."""
+        return self.interval.draws == 0
 
     def __str__(self) -> str:
-        text = f"{self.value:.4f}"
-        if self.exact:
-            text += f", exact over {self.elements:,} elements"
-        else:
-            text += f", from {self.low:.3f} to {self.high:.3f} at {self.confidence:.0%}, {self.elements} draws a sample"
+        where = f"exact over {self.elements:,} elements" if self.exact else str(self.interval)
+        text = f"{self.value:.4f}, {where}"
         return text + (f"; {self.undecided} of {len(self.each)} samples undecided" if self.undecided else "")
 
 
@@ -77,7 +75,7 @@ def equivariance(
 
     The similarity s is the cosine of the flattened explanations after an offset is added to every entry, or the share
     of equal entries. The mean is exact if the groups have at most `most` elements. Otherwise elements are drawn
-    independently for each sample, and the bounds are Hoeffding's.
+    independently for each sample, and the interval is by Hoeffding's bound.
 
     Args:
         explainer: a function from inputs `[samples, *axes, channels]`, or a dictionary of them, to explanations with
@@ -89,9 +87,9 @@ def equivariance(
             use 0 for those.
         samples: the number of elements drawn for each sample, if the mean is not exact.
         most: the largest number of elements over which the mean is exact.
-        confidence: of the bounds.
+        confidence: of the interval.
         seed: of the drawn elements.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords. Groups must be bound.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Returns:
@@ -100,7 +98,7 @@ def equivariance(
     Raises:
         ShapeError: if the inputs or the explanations do not have the axes of the signature.
         OptionError: if there are no inputs, explanations are not finite, or all of them are zero.
-        GroupError: if a group is free.
+        GroupError: if a free group is only in the outputs.
 
     Cost: one call of the explainer for each element.
 
@@ -114,9 +112,8 @@ def equivariance(
         Crabbé and van der Schaar, arXiv:2304.06715, section 2.2, definitions of the explanation invariance and
         equivariance scores; the offset is in the authors' code.
     """
-    call = _keywords.call_of(equivariance)
-    given = moves(signature, x, groups, bindings, call)
-    return _score(explainer, given, given.signature.outputs, similarity, offset, samples, most, confidence, seed)
+    given = _moves(equivariance, signature, x, groups, bindings, most, samples, seed)
+    return _score(explainer, given, given.signature.outputs, similarity, offset, confidence)
 
 
 def invariance(
@@ -159,9 +156,30 @@ def invariance(
     Source:
         Crabbé and van der Schaar, arXiv:2304.06715, section 2.2.
     """
-    call = _keywords.call_of(invariance)
-    given = moves(signature, x, groups, bindings, call)
-    return _score(explainer, given, None, similarity, offset, samples, most, confidence, seed)
+    given = _moves(invariance, signature, x, groups, bindings, most, samples, seed)
+    return _score(explainer, given, None, similarity, offset, confidence)
+
+
+def _moves(
+    function: Callable[..., Any],
+    signature: str,
+    x: Any,
+    groups: Mapping[str, object] | None,
+    bindings: Mapping[str, object],
+    most: int,
+    draws: int,
+    seed: int,
+) -> Moves:
+    return moves(
+        signature,
+        x,
+        groups,
+        bindings,
+        _keywords.call_of(function),
+        most=_checks.count("most", most, least=1, example=720),
+        draws=_checks.count("samples", draws, least=1, example=50),
+        seed=_checks.count("seed", seed),
+    )
 
 
 def _score(
@@ -170,36 +188,30 @@ def _score(
     outputs: tuple[Term, ...] | None,
     similarity: str,
     offset: float,
-    draws: int,
-    most: int,
     confidence: float,
-    seed: int,
 ) -> Score:
     _checks.function("explainer", explainer, example="lambda x: x")
     low, high = WIDTHS[_checks.choice("similarity", similarity, [*WIDTHS])]
     offset = _checks.number("offset", offset, least=0, example=OFFSET, traced=False)
-    draws = _checks.count("samples", draws, least=1, example=50)
-    most = _checks.count("most", most, least=1, example=720)
     confidence = _checks.number("confidence", confidence, above=0, below=1, example=0.95, traced=False)
-    order = given.order
-    exact = order is not None and order <= most
-    count = order if exact and order is not None else draws
     first = explanations(explainer(given.inputs()), given, outputs)
     undecided = _undecided(first, offset if similarity == "cosine" else None)
     total = np.zeros(given.samples)
-    with progress("explanations", count) as advance:
-        for elements in given.every() if exact else given.drawn(draws, _checks.count("seed", seed)):
+    with progress("explanations", given.count) as advance:
+        for elements in given.elements():
             found = explanations(explainer(given.inputs(elements)), given, outputs)
             wanted = _acted(given.signature, outputs, elements, first)
             _checks.same("the shape of explanations", _shapes(found), _shapes(wanted), error=ShapeError, step=SAME)
             total += accuracy(found, wanted) if similarity == "accuracy" else cosine(found, wanted, offset)
             advance("")
-    each = total / count
-    # Means of independent numbers: one for each draw and sample.
-    radius = (high - low) * math.sqrt(math.log(2 / (1 - confidence)) / (2 * count * given.samples))
-    value, radius = float(each.mean()), 0.0 if exact else radius
-    score = Score(value, value, value, exact, count, tuple(each.tolist()), undecided, confidence)
-    return score if exact else replace(score, low=max(low, value - radius), high=min(high, value + radius))
+    each = total / given.count
+    value = float(each.mean())
+    if given.listed is not None:
+        interval = Interval(value, value)
+    else:  # one independent number in an interval for each draw and sample
+        unit = mean_interval((value - low) / (high - low), given.count * given.samples, confidence)
+        interval = replace(unit, low=low + (high - low) * unit.low, high=low + (high - low) * unit.high)
+    return Score(value, interval, given.count, tuple(each.tolist()), undecided)
 
 
 SAME = "return explanations whose shape does not depend on the values of x"
@@ -213,7 +225,7 @@ def explanations(found: Any, given: Moves, outputs: tuple[Term, ...] | None) -> 
     if outputs is not None:
         _checks.same_names("the explanations", arrays, [term.name for term in outputs], step="check the signature")
         for term in outputs:
-            what, axes = f"the explanation {term.name!r}", axes_of(given.signature, term, given.samples)
+            what, axes = f"the explanation {term.name!r}", axes_of(given, term)
             _checks.shaped(what, arrays[term.name], axes, step="check the outputs of the signature, or the explainer")
     for array in arrays.values():
         _checks.shaped("an explanation", array, [given.samples, "*axes"], step="return one row for each sample of x")

@@ -1,7 +1,6 @@
 """Scores are the means that they are said to be, and have their bounds."""
 
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +36,7 @@ def test_exact_scores_are_means_over_all_permutations(offset):
     expected = all_scores(x, lambda row, o: cosine(odd(x[row][o]), odd(x[row])[o], offset))
     assert found.exact
     assert found.elements == 24
-    assert found.low == found.value == found.high == pytest.approx(expected, abs=1e-12)
+    assert found.interval.low == found.value == found.interval.high == pytest.approx(expected, abs=1e-12)
     found = invariance(odd, x, "p -> p", p=ek.S(4), offset=offset)
     assert found.value == pytest.approx(all_scores(x, lambda row, o: cosine(odd(x[row][o]), odd(x[row]), offset)))
     assert np.mean(found.each) == pytest.approx(found.value)
@@ -83,25 +82,31 @@ def test_dictionaries_go_in_and_out():
     assert equivariance(lambda x: x["p p"][:, 0] + x["p"], x, "p + p p -> p", p=ek.S(3)).value < 0.99
 
 
+def entropy(m, p):
+    return m * np.log(m / p) + (1 - m) * np.log((1 - m) / (1 - p))
+
+
 def test_infinite_groups_have_hoeffdings_bounds():
     x = inputs(4, 2)
-    found = equivariance(odd, x[:1], "x -> x", x=ek.O(4))
-    assert not found.exact
-    assert found.elements == 50
-    radius = 2 * math.sqrt(math.log(40) / 100)  # means of 50 numbers from -1 to 1
-    assert found.low == pytest.approx(found.value - radius)
-    assert found.high == pytest.approx(min(1, found.value + radius))
-    found = equivariance(odd, x, "x -> x", x=ek.O(4), samples=200, confidence=0.9)
-    assert found.value - found.low == pytest.approx(2 * math.sqrt(math.log(20) / 1200))
+    for samples, options in ((1, {}), (3, {"samples": 200, "confidence": 0.9})):
+        found = equivariance(odd, x[:samples], "x -> x", x=ek.O(4), **options)
+        assert not found.exact
+        assert found.elements == options.get("samples", 50)
+        assert found.interval.draws == found.elements * samples
+        m = (1 + found.value) / 2  # means of numbers from -1 to 1
+        for end in (found.interval.low, found.interval.high):
+            bound = np.log(2 / (1 - options.get("confidence", 0.95))) / found.interval.draws
+            assert entropy(m, (1 + end) / 2) == pytest.approx(bound, rel=1e-6)
+        assert found.interval.low < found.value < found.interval.high < 1
     accurate = invariance(lambda x: odd(x).sum(1) > 0, x, "x -> ()", x=ek.O(4), similarity="accuracy")
-    assert accurate.value - accurate.low == pytest.approx(math.sqrt(math.log(40) / 300))
+    assert entropy(accurate.value, accurate.interval.low) == pytest.approx(np.log(40) / 150, rel=1e-6)
 
 
 def test_bounds_from_draws_contain_the_exact_score():
     x = inputs(4, 2)
     exact = equivariance(odd, x, "p -> p", p=ek.S(4)).value
     drawn = [equivariance(odd, x, "p -> p", p=ek.S(4), most=1, samples=20, seed=seed) for seed in range(40)]
-    assert sum(score.low <= exact <= score.high for score in drawn) >= 38
+    assert sum(score.interval.low <= exact <= score.interval.high for score in drawn) >= 38
     assert np.mean([score.value for score in drawn]) == pytest.approx(exact, abs=0.03)
     assert len({score.value for score in drawn}) == 40
 
@@ -168,3 +173,7 @@ def test_complex_explanations_have_a_real_cosine():
     found = equivariance(lambda x: 1j * x, x, "u -> u", u=ek.U(2), offset=0)
     assert found.value == pytest.approx(1)
     assert equivariance(np.conj, x, "u -> u", u=ek.U(2), offset=0).value < 0.9
+
+
+def test_inputs_tell_the_size_of_a_free_group():
+    assert equivariance(odd, inputs(4, 2), "p -> p", p=ek.S) == equivariance(odd, inputs(4, 2), "p -> p", p=ek.S(4))
