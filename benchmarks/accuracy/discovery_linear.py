@@ -231,8 +231,7 @@ def limits(quick: bool) -> Budget:
 
 BENCHMARK = Benchmark(
     title="Discovery by linear algebra",
-    summary="groups hidden by a change of coordinates: EMLP's tasks and five dynamical systems, and networks built from "
-    "what was found",
+    summary="groups of EMLP's tasks and of dynamical systems, hidden by coordinates, and networks built from them",
     rivals=RIVALS,
     cells=cells,
     start=start,
