@@ -1,4 +1,4 @@
-"""Next steps of `ek.discover` and `equikit.groups.lie` that are code, in the form of `CALL` in `test_steps_as_code.py`."""
+"""Next steps of `ek.discover` and `equikit.groups.lie` that are code, as in `CALL` of `test_steps_as_code.py`."""
 
 import functools
 from typing import Any
@@ -33,7 +33,7 @@ def two_terms(data: Any) -> Any:
 
 
 def two_outputs(function: Any) -> Any:
-    return ek.discover.lie_algebra(function, X, "x -> y: x + z: ()")
+    return ek.discover.lie_algebra(function, X, "x -> y: x + z: ()", least_gap=1.01, most_defect=0.99)
 
 
 def signature(text: str | None = None) -> Any:
@@ -75,11 +75,7 @@ CALL = {
     "outputs-by-name": (
         lambda: two_outputs(lambda x: x),
         "{'y': ..., 'z': ...}",
-        lambda code: two_outputs(
-            lambda x: dict(
-                zip(eval(code), (x * np.sum(x[:, :, :1] ** 2, 1, keepdims=True), np.sum(x**2, 1)), strict=True)
-            )
-        ),
+        lambda code: two_outputs(lambda x: dict(zip(eval(code), (x**2 - 1, np.sum(x**3, 1)), strict=True))),
     ),
     "no-axis": (signature, '"x -> x"', signature),
     "no-arrays": (

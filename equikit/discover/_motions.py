@@ -130,6 +130,7 @@ class Model:
             self.data = {name: jnp.asarray(array) for name, array in data.items()}
         else:
             self.data = {name: np.asarray(array, np.float64) for name, array in data.items()}
+        self.values = self(self.data)
         kinds = [np.asarray(value).dtype for value in self.values.values()]
         self.precision = 20 * max(float(np.finfo(kind).eps) for kind in kinds) if self.exact else 1e-9
         self._along = jax.jit(self._derivative) if self.exact else self._difference
