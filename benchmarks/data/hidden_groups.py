@@ -110,10 +110,16 @@ def _nearest(matrix: np.ndarray, near: Recognized) -> np.ndarray:
     n = len(matrix)
     if near.blocks[0].signature is None:
         half = n // 2
-        inner = matrix[:half, :half] + matrix[half:, half:] + 1j * (matrix[half:, :half] - matrix[:half, half:])
-        left, _, right = np.linalg.svd(inner)
-        unitary = left @ right
-        return np.block([[unitary.real, -unitary.imag], [unitary.imag, unitary.real]])
+        parts = []
+        for sign in (1, -1):  # linear, or antilinear: complex conjugation maps the group to itself
+            one, other = (
+                matrix[:half, :half] + sign * matrix[half:, half:],
+                matrix[half:, :half] - sign * matrix[:half, half:],
+            )
+            left, size, right = np.linalg.svd(one + 1j * other)
+            u = left @ right
+            parts.append((size.sum(), np.block([[u.real, -sign * u.imag], [u.imag, sign * u.real]])))
+        return max(parts, key=lambda part: part[0])[1]
     metric = np.diag(np.repeat([1.0, -1.0], near.blocks[0].signature))
     scaled = matrix / abs(np.linalg.det(matrix)) ** (1 / n)
     return np.real(scaled @ np.linalg.inv(sqrtm(metric @ scaled.T @ metric @ scaled)))
