@@ -61,7 +61,7 @@ FUNCTIONS = (
     Planted("S(4) x S(3)", 7, 144, lambda x: np.sum(x[:, :3] ** 2, axis=1) * np.sum(x[:, 3:], axis=1)),
     Planted("S(2) wr S(3)", 6, 48, lambda x: np.sum(np.tanh(x[:, ::2] * x[:, 1::2]), axis=1)),
     Planted("H(4)", 4, 384, lambda x: np.sum(x**4, axis=1) + np.prod(np.abs(x), axis=1), signs=True),
-    Planted("trivial", 6, 1, lambda x: x @ np.arange(1.0, 7) ** 2),
+    Planted("trivial", 6, 1, lambda x: x @ np.arange(1.0, 7)),
 )
 DATA = (
     Planted("Z(6)", 6, 6, lambda random, count: _mixed(random, count, 6, 0.4, skewed=True)),
