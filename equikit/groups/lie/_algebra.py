@@ -146,8 +146,8 @@ def kind_of(constants: NDArray[np.float64], tolerance: float) -> tuple[Kind, int
     if not d or size <= tolerance:
         return ("abelian" if d else "trivial"), d
     derived = orthonormal_rows(constants.reshape(d * d, d), tolerance)
-    radical = d - rank(killing_form(constants) @ derived.T, tolerance)
-    center = d - rank(constants.transpose(0, 1, 2).reshape(d, d * d), tolerance)
+    radical = d - rank(killing_form(constants) @ derived.T, tolerance, size**2)
+    center = d - rank(constants.reshape(d, d * d), tolerance, size)
     if radical == 0:
         return "semisimple", 0
     if radical == d:
@@ -155,10 +155,9 @@ def kind_of(constants: NDArray[np.float64], tolerance: float) -> tuple[Kind, int
     return ("reductive" if center == radical else "mixed"), radical
 
 
-def rank(matrix: NDArray[np.float64], tolerance: float) -> int:
-    """Return the number of singular values above a tolerance that is relative to the largest one."""
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    return int(np.sum(singular > tolerance * max(float(singular.max(initial=0)), 1e-300)))
+def rank(matrix: NDArray[np.float64], tolerance: float, unit: float) -> int:
+    """Return the number of singular values above a tolerance in a unit."""
+    return int(np.sum(np.linalg.svd(matrix, compute_uv=False) > tolerance * unit))
 
 
 def orthonormal_rows(matrix: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:

@@ -64,7 +64,8 @@ class Recognized:
     Attributes:
         name: of the connected group, such as `"SO+(1, 3)"`; a description if it has no standard name.
         known: whether the standard matrices are those of named groups.
-        matrices: a basis of the Lie algebra in the given coordinates, `[d][n][n]`; fractions if it is exact.
+        matrices: a basis of the Lie algebra in the given coordinates, `[d][n][n]`: fractions if it is exact, otherwise
+            \\(P S P^{-1}\\) for the standard matrices S if it has a name.
         change_of_basis: P `[n, n]`; x = P z, and \(P S P^{-1}\) spans the algebra for standard matrices S.
         standard: the standard matrices `[d, n, n]`; the given ones if the algebra has no name.
         blocks: the groups that act on parts of the space.
@@ -150,6 +151,27 @@ class Recognized:
                 signs[first + part.size - 1] = -1
         return self.change_of_basis @ np.diag(signs) @ np.linalg.inv(self.change_of_basis)
 
+    def moved(self, frame: NDArray[np.float64], tolerance: float) -> Recognized:
+        """Return the algebra in coordinates x = frame z, where the present ones are z.
+
+        Args:
+            frame: an invertible matrix `[n, n]`.
+            tolerance: the noise of the present algebra; its matrices are rounded to fractions if that allows it.
+        """
+        algebra = np.array([[[float(x) for x in row] for row in matrix] for matrix in self.matrices])
+        algebra = orthonormal(frame @ algebra.reshape(-1, *frame.shape) @ np.linalg.inv(frame))
+        exact = rational(algebra, tolerance)
+        if exact is not None:
+            rounded = np.array([[[float(x) for x in row] for row in matrix] for matrix in exact])
+            found = _recognized(rounded.reshape(-1, *frame.shape), 1e-9)
+            if found.name == self.name:
+                return replace(found, matrices=exact, exact=True, residual=self.residual)
+        if not self.known:
+            return replace(self, matrices=algebra, standard=algebra, exact=False)
+        change = frame @ self.change_of_basis
+        matrices = change @ self.standard @ np.linalg.inv(change)
+        return replace(self, matrices=matrices, change_of_basis=change, exact=False)
+
     def with_reflections(self, found: Sequence[Sequence[str]]) -> Recognized:
         """Return the group with other components: for each block the reflections that belong to it.
 
@@ -178,11 +200,12 @@ def _full_name(block: Block, kept: tuple[str, ...]) -> str:
     if block.signature is None or not kept:
         return block.name
     p, q = block.signature
+    scaling = "R+ x " if block.name.startswith("R+ x ") else ""
     if not p or not q:
-        return f"O({p or q})"
+        return f"{scaling}O({p or q})"
     if len(kept) == 3:
-        return f"O({p}, {q})"
-    return f"SO({p}, {q})" if kept == ("both",) else f"{block.name} with reflections of a {kept[0]} direction"
+        return f"{scaling}O({p}, {q})"
+    return f"{scaling}SO({p}, {q})" if kept == ("both",) else f"{block.name} with reflections of a {kept[0]} direction"
 
 
 def recognize(basis: Any, tolerance: float = 1e-6) -> Recognized:
@@ -233,7 +256,7 @@ def recognize(basis: Any, tolerance: float = 1e-6) -> Recognized:
         return replace(found, matrices=exact, exact=True, residual=distance(rounded, reduced), half=half)
     found = _recognized(reduced, tolerance)
     inverse = np.linalg.inv(found.change_of_basis)
-    clean = orthonormal(found.change_of_basis @ found.standard @ inverse) if found.known else reduced
+    clean = found.change_of_basis @ found.standard @ inverse if found.known else reduced
     return replace(found, matrices=clean, exact=not len(clean), residual=distance(clean, reduced), half=half)
 
 

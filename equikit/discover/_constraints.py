@@ -1,0 +1,183 @@
+"""The linear constraints of a Lie algebra: one row for each sample and output, in coordinates of unit second moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equikit._checks import refuse_if_more
+from equikit._errors import OptionError
+from equikit.discover._motions import Array, Model, acted
+from equikit.signatures import Term, base
+
+MOST_ENTRIES = 2**26
+"""The largest number of entries of the constraints."""
+
+FLAT = 1e-6
+"""Directions with a smaller part of the second moment are not in the data."""
+
+FEWEST_HELD_OUT = 20
+FEWEST_ROWS = 4
+"""The smallest number of rows for each unknown."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constraints:
+    """Linear constraints on matrices L of the input label and M of each other label, flattened one after the other.
+
+    Attributes:
+        rows: `[samples, outputs, unknowns]`; each sample divided by its size, so that large gradients count no more.
+        frames: for each label the matrix W with x = W z where z has unit second moment.
+        sizes: the size of each label, the input label first.
+        scales: what matrices of each label are divided by in the unknowns.
+        allowed: orthonormal rows that span the unknowns to search, `[k, unknowns]`.
+    """
+
+    rows: Array
+    frames: dict[str, Array]
+    sizes: dict[str, int]
+    scales: dict[str, float]
+    allowed: Array
+
+    def matrices(self, vectors: Array) -> dict[str, Array]:
+        """Return the matrices of unknown vectors `[k, unknowns]`, by label, in coordinates of the data."""
+        found, start = {}, 0
+        for label, size in self.sizes.items():
+            part = vectors[:, start : start + size**2].reshape(-1, size, size) / self.scales[label]
+            found[label] = self.frames[label] @ part @ np.linalg.inv(self.frames[label])
+            start += size**2
+        return found
+
+    def vectors(self, matrices: dict[str, Array]) -> Array:
+        """Return the unknown vectors of matrices, `[k, unknowns]`."""
+        parts = []
+        for label, matrix in matrices.items():
+            inside = np.linalg.inv(self.frames[label]) @ matrix @ self.frames[label]
+            parts.append(self.scales[label] * inside.reshape(len(matrix), -1))
+        return np.concatenate(parts, axis=1)
+
+
+def frame(what: str, arrays: list[tuple[Term, Array]], label: str) -> Array:
+    """Return W with x = W z and E[z zᵀ] = 1, from the axes with a label; duals move by the inverse transpose."""
+    moments = []
+    for term, array in arrays:
+        for place, each in enumerate(term.labels):
+            if base(each) == label:
+                flat = np.moveaxis(np.asarray(array, np.float64), 1 + place, 0)
+                flat = flat.reshape(len(flat), -1)
+                moment = flat @ flat.T / flat.shape[1]
+                moments.append((moment / max(np.trace(moment), 1e-300), each.endswith("*")))
+    plain = [moment for moment, star in moments if not star]
+    second = np.mean(plain or [moment for moment, _ in moments], axis=0)
+    values, vectors = np.linalg.eigh(second)
+    flat_directions = int(np.sum(values < FLAT * values.max()))
+    if flat_directions:
+        raise OptionError(
+            f"{what} lie in a subspace of the axis {label!r}",
+            got=f"{len(values) - flat_directions} of {len(values)} directions",
+            expected="vectors in all directions",
+            step="express them in a basis of their span, such as x = jnp.einsum('si...,ik->sk...', x, basis)",
+        )
+    scale = len(values) ** 0.5  # so that entries of z have size one
+    w: Array = vectors * np.sqrt(values) * scale
+    return w if plain else np.linalg.inv(w).T
+
+
+def constraints(model: Model, traceless: bool) -> Constraints:
+    """Return the constraints that every sample sets; `traceless` excludes scalings of the moved axis."""
+    roles = model.roles
+    inputs = [(term, np.asarray(model.data[term.name])) for term in roles.inputs]
+    outputs = [(term, model.values[term.name].astype(np.float64)) for term in model.outputs]
+    frames = {roles.label: frame("the data", inputs, roles.label)}
+    frames |= {label: frame("the outputs", outputs, label) for label in roles.others}
+    sizes = {label: len(w) for label, w in frames.items()}
+    width = sum(value[0].size for _, value in outputs)
+    unknowns = sum(size**2 for size in sizes.values())
+    _refuse_few(model.samples, width, unknowns)
+    refuse_if_more(
+        "the constraints would not fit in memory",
+        model.samples * width * unknowns,
+        MOST_ENTRIES,
+        "entries",
+        "pass fewer samples",
+    )
+    back = {label: np.linalg.inv(w) for label, w in frames.items()}
+
+    def flat(values: dict[str, Array]) -> Array:
+        """Outputs in coordinates of unit second moment, one row for each sample."""
+        turned = [acted(term, values[term.name], back, finite=True) for term, _ in outputs]
+        return np.concatenate(
+            [each.reshape(model.samples, -1) / max(s, 1e-300) for each, s in zip(turned, spreads, strict=True)], 1
+        )
+
+    spreads = [1.0] * len(outputs)
+    spreads = [_size(acted(term, value, back, finite=True)) for term, value in outputs]
+    columns, scales, slopes = [], {}, [0.0]
+    for label, size in sizes.items():
+        block = []
+        for place in range(size**2):
+            unit = np.zeros(size**2)
+            unit[place] = 1
+            matrix = frames[label] @ unit.reshape(size, size) @ back[label]
+            moved = {term.name: -acted(term, value, {label: matrix}) for term, value in outputs}
+            if label == roles.label:
+                derivative = model.along(matrix)
+                slopes.append(max(_size(flat(derivative)), 0.0))
+                moved = {name: moved[name] + derivative[name].reshape(moved[name].shape) for name in moved}
+            block.append(flat(moved))
+        part = np.stack(block, axis=-1)
+        scales[label] = _size(part)
+        columns.append(part / max(scales[label], 1e-300))
+    _refuse_constant(max(slopes), scales[roles.label], flat({term.name: value for term, value in outputs}), model)
+    scales = {label: scale / scales[roles.label] for label, scale in scales.items()}
+    rows = np.concatenate(columns, axis=-1)
+    norms = np.linalg.norm(rows, axis=(1, 2))
+    rows = rows / np.sqrt(norms**2 + np.median(norms) ** 2)[:, None, None]
+    return Constraints(rows, frames, sizes, scales, _allowed(sizes[roles.label], unknowns, traceless))
+
+
+def _allowed(size: int, unknowns: int, traceless: bool) -> Array:
+    """Return all unknowns, or those whose first matrix has trace zero."""
+    every = np.eye(unknowns)
+    if not traceless:
+        return every
+    trace = np.zeros(unknowns)
+    trace[: size**2] = np.eye(size).ravel() / size**0.5
+    return np.linalg.svd(every - np.outer(trace, trace))[2][:-1]
+
+
+def _size(array: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(array**2)))
+
+
+def _refuse_few(samples: int, width: int, unknowns: int) -> None:
+    needed = max(4 * FEWEST_HELD_OUT, -(-4 * FEWEST_ROWS * unknowns // (3 * width)))
+    if samples < needed:
+        raise OptionError(
+            f"there are too few samples for {unknowns} unknowns",
+            got=f"{samples} samples with {width} outputs",
+            expected=f"{needed} samples or more, a quarter of which are held out",
+            step="pass more samples",
+        )
+
+
+def _refuse_constant(slope: float, size: float, values: Array, model: Model) -> None:
+    """Raise `OptionError` if derivatives, or all constraints, are zero up to rounding."""
+    zero = 10 * model.precision * max(_size(values), 1e-300)
+    if max(slope, size) > zero and size > zero:
+        return
+    varies = float(np.max(np.std(values, axis=0), initial=0)) > 10 * zero
+    problem, step = "the function is constant", "pass a function of the data"
+    if slope > zero:
+        problem, step = f"the function commutes with every matrix on {model.roles.label!r}", "use ek.GL for this axis"
+    elif varies:
+        problem = "the derivatives of the function are zero but its values differ"
+        step = "pass a smooth function, such as the logits before a choice"
+    raise OptionError(
+        problem,
+        got=f"constraints of size {size:.1e}, derivatives of size {slope:.1e}",
+        expected="a differentiable function that only some matrices leave as it is",
+        step=step,
+    )
