@@ -93,8 +93,8 @@ class FoundGenerators:
                 expected=f"at most {tolerance:g}, as for generators of an orthogonal group O(p, q)",
                 step="train longer, or allow more noise by a larger tolerance=",
             )
-        best: Float[np.ndarray, "n n"] = np.tensordot(right[-1], forms, 1)
-        return best * np.sign(best.ravel()[np.argmax(np.abs(best))])
+        best = np.tensordot(right[-1], forms, 1)
+        return np.asarray(best * np.sign(best.ravel()[np.argmax(np.abs(best))]))
 
 
 @dataclass(frozen=True, slots=True)
