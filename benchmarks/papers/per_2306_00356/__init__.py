@@ -62,7 +62,7 @@ def limits(quick: bool) -> Budget:
     """Return the budget of every rival."""
     if quick:
         return Budget(250, 100, 50, 3e-3, (20, 20))
-    return Budget(1_000, 2_000, 250, 3e-3, (1_600, 600))
+    return Budget(1_000, 2_000, 250, 3e-3, (1_600, 400))
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -82,7 +82,7 @@ def model_of(function: Function, rival: str, rows: Rows, budget: Budget, seed: i
     if rival == EXACT:
         return ek.relax.restrict(network, x=function.candidates[function.true])
     return ek.relax.Regularized(
-        ek.relax.restrict(network, x=ek.Trivial(3)),
+        function.free(seed),
         loss=function.loss,
         weights=function.weight,
         adapt_after=budget.epochs(function.name) * (budget.train // budget.batch) // 2,

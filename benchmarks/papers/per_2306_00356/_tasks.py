@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ class Function:
         features: of the input, the hidden layers and the output.
         weight: of the penalties, at the beginning.
         normalize: whether hidden features are divided by their root mean square.
+        random: whether free weights are random at first, and not those of an equivariant network.
     """
 
     name: str
@@ -57,11 +59,25 @@ class Function:
     features: tuple[dict[str, int], ...]
     weight: float
     normalize: bool = False
+    random: bool = False
 
     def network(self, seed: int) -> nnx.Module:
         """Return an equivariant network for the first candidate, O(3) or SO(3)."""
         group = self.candidates[0]
         return ek.nn.Network(self.features, x=group, normalize_features=self.normalize, rngs=nnx.Rngs(seed))
+
+    def free(self, seed: int) -> nnx.Module:
+        """Return the same network with free linear layers."""
+        network = ek.relax.restrict(self.network(seed), x=ek.Trivial(3))
+        for _, layer in nnx.iter_modules(network):
+            if (
+                self.random
+                and isinstance(layer, ek.nn.Linear)
+                and isinstance(layer.signature.groups.get("x"), ek.Trivial)
+            ):
+                fresh = ek.nn.Linear(layer.space, *layer.channels, rngs=nnx.Rngs(seed))
+                nnx.update(layer, nnx.state(fresh))
+        return network
 
     def loss(self, model: Any, batch: Any) -> jax.Array:
         """Return the mean squared error."""
@@ -106,8 +122,8 @@ def cosines(generator: np.random.Generator, count: int, kept: str) -> Rows:
 
 
 HIDDEN = {"": 16, "x": 8, "x x": 4}
-PAIR = (ek.SO(3), SCALES)
 ROTATIONS, SCALED = "cosines, rotations kept", "cosines, scales kept"
+WIDE = {"": 32, "x": 16, "x x": 8}
 FUNCTIONS = {
     one.name: one
     for one in (
@@ -116,14 +132,21 @@ FUNCTIONS = {
             modified_inertia,
             (ek.O(3), about(0), about(1), about(2)),
             3,
-            ({"": 5, "x": 5}, {"": 32, "x": 16, "x x": 8}, {"": 32, "x": 16, "x x": 8}, {"x x": 1}),
-            0.3,
+            ({"": 5, "x": 5}, WIDE, WIDE, {"x x": 1}),
+            3.0,
         ),
-        Function(
-            ROTATIONS, lambda g, n: cosines(g, n, "rotations"), PAIR, 0, ({"x": 3}, HIDDEN, HIDDEN, {"": 1}), 0.01, True
-        ),
-        Function(
-            SCALED, lambda g, n: cosines(g, n, "scales"), PAIR, 1, ({"x": 3}, HIDDEN, HIDDEN, {"": 1}), 0.01, True
+        *(
+            Function(
+                name,
+                functools.partial(cosines, kept=kept),
+                (ek.SO(3), SCALES),
+                true,
+                ({"x": 3}, HIDDEN, HIDDEN, {"": 1}),
+                0.01,
+                normalize=True,
+                random=True,
+            )
+            for name, kept, true in ((ROTATIONS, "rotations", 0), (SCALED, "scales", 1))
         ),
     )
 }
