@@ -17,11 +17,8 @@ from equikit._errors import GroupError, ShapeError, SignatureError
 from equikit.diagrams import HomSpace, hom
 from equikit.groups import Fixed, Group, common_null_space
 from equikit.relax._containment import refuse_outside
-from equikit.relax._spaces import maps, pair_spaces
+from equikit.relax._spaces import maps, pair_spaces, shape_of
 from equikit.signatures import Signature, normalized
-
-MOST_ENTRIES = 2**25
-"""The most entries of the maps of one space, as a dense array."""
 
 Summands = tuple[np.ndarray, ...]
 """For every step of a chain, an orthonormal basis of the maps that it breaks, `[maps, diagrams of the last group]`."""
@@ -100,7 +97,7 @@ class Chain:
             ([[2.0, 0.0], [0.0, 2.0]], [[1.0, 1.0], [0.0, -1.0]])
         """
         last = self.spaces[-1]
-        found = _checks.shaped("matrix", np.asarray(matrix), _shape_of(last))
+        found = _checks.shaped("matrix", np.asarray(matrix), shape_of(last))
         _checks.finite("the entries of matrix=", found, step="replace infinite entries and NaNs")
         parts = [np.zeros(found.shape)]
         parts += [_reynolds(space, found) for space in self.spaces[:-1]]
@@ -230,30 +227,13 @@ def _broken(chain: Chain, bias: bool) -> Mapping[str, Summands]:
 @functools.lru_cache(maxsize=256)
 def _summands(spaces: tuple[HomSpace, ...]) -> Summands:
     found = []
-    last = _maps(spaces[-1])
+    last = maps(spaces[-1])
     for before, after in itertools.pairwise(spaces):
-        own = last if after == spaces[-1] else _maps(after)
+        own = last if after == spaces[-1] else maps(after)
         basis = _orthonormal(_kernel(before, own) @ own)
         assert len(basis) == after.dim - before.dim, "the summands of a chain have the counted dimensions"
         found.append(_coordinates(last, basis))
     return tuple(found)
-
-
-def _shape_of(space: HomSpace) -> list[int]:
-    """Return the numbers of rows and columns of the maps of a space."""
-    sizes = space.sizes()
-    sides = space.signature.outputs, space.signature.inputs
-    return [sum(math.prod(sizes[x] for x in term.labels) for term in side) for side in sides]
-
-
-def _maps(space: HomSpace) -> np.ndarray:
-    """Return the maps of a space as rows, or raise `TooLargeError`."""
-    entries = math.prod(_shape_of(space))
-    step = "use fewer axes, or a last group with fewer maps than ek.Trivial"
-    _checks.refuse_if_more(
-        f"the maps of {space} would not fit in memory", space.dim * entries, MOST_ENTRIES, "entries", step
-    )
-    return maps(space)
 
 
 def _dual(space: HomSpace) -> np.ndarray:
@@ -285,7 +265,7 @@ def _pairing(space: HomSpace, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _kernel(before: HomSpace, own: np.ndarray) -> np.ndarray:
     """Return a basis of the combinations of maps that the Reynolds operator of the group before sends to zero."""
-    dual, _ = _pairing(before, _maps(before))
+    dual, _ = _pairing(before, maps(before))
     constraints = dual @ own.T
     if not len(constraints):
         return np.eye(len(own))

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit.nn import Features, Layer, Linear as Equivariant
+from equikit.nn import Features, Layer, Linear as Equivariant, checked_dtypes
 from equikit.nn.initializers import filled, unit_normal
 from equikit.plans import Arrays, Channels, Masks, Plan, Widths, applied, plan, weight_shapes
 from equikit.relax._chain import Chain
@@ -87,9 +87,11 @@ class Linear(Layer):
             self.kept = channels
         else:
             self.kept = Kept(chain.spaces[0], channels, out_channels, rngs=rngs, **options)
-        self._add_broken(rngs, gates, broken_init)
+        stored = checked_dtypes(None, options.get("param_dtype"), complex_group=self.signature.is_complex)[1]
+        given = [*self.kept.kernel.values(), *self.kept.bias.values()]
+        self._add_broken(rngs, gates, broken_init, given[0][...].dtype if given else stored)
 
-    def _add_broken(self, rngs: nnx.Rngs, gates: float | Sequence[float], init: nnx.Initializer) -> None:
+    def _add_broken(self, rngs: nnx.Rngs, gates: float | Sequence[float], init: nnx.Initializer, dtype: Any) -> None:
         """Make the parameters of the broken parts."""
         steps = self.chain.steps
         given = (gates,) * steps if isinstance(gates, int | float) else gates
@@ -97,7 +99,6 @@ class Linear(Layer):
         _checks.count("the number of gates", len(values), least=steps, most=steps, step=f"write gates={(0.0,) * steps}")
         _checks.rngs(rngs)
         bases, scales = self.chain.broken(bias=self.kept.use_bias), self._scales()
-        dtype = next((jnp.dtype(leaf.dtype) for leaf in jax.tree.leaves(nnx.state(self.kept, nnx.Param))), jnp.float32)
         parts = []
         for step in range(steps):
             shapes = {n: (len(bases[n][step]), *shape[1:]) for n, shape in self._shapes.items() if len(bases[n][step])}

@@ -14,7 +14,7 @@ from equikit import _checks
 from equikit._errors import SignatureError
 from equikit.diagrams import HomSpace
 from equikit.groups import Fixed, Group
-from equikit.nn import Linear as Equivariant
+from equikit.nn import Bilinear, Linear as Equivariant
 from equikit.plans import Normalize
 from equikit.relax._chain import chain_of, checked_groups, steps_of
 from equikit.relax._containment import refuse_outside
@@ -34,7 +34,7 @@ def restrict(model: Model, *, groups: Mapping[str, object] | None = None, **bind
 
     Args:
         model: an `ek.nn.Linear`, or a module that contains some. In a network other layers, such as nonlinearities and
-            products, are copied as they are, with the larger group.
+            products (`ek.nn.Bilinear`), are copied as they are, with the larger group.
         groups: the new group of each label, as a dictionary.
         **bindings: the same as keywords, `x=ek.O(2) + ek.O(1)`.
 
@@ -74,7 +74,7 @@ def soften(
     The chain of a layer starts with the group of its label. With gates of zero the copy computes the same.
 
     Args:
-        model: a module that contains `ek.nn.Linear` layers; all other layers are copied as they are.
+        model: a module that contains `ek.nn.Linear` layers; all other layers are copied as they are, products too.
         rngs: random keys for the broken parts.
         gates: the first value of the gates: one number, or one for each step.
         groups: the smaller groups of each label, as a dictionary.
@@ -120,7 +120,13 @@ def _given(groups: Mapping[str, object] | None, bindings: Mapping[str, object]) 
 def _replaced(model: Model, labels: set[str], make: Callable[[Equivariant], nnx.Module]) -> Model:
     """Return a copy of a model with each linear layer that has one of these labels replaced."""
     _checks.instance("model", model, nnx.Module, 'ek.nn.Linear("x -> x", 1, 1, x=ek.O(3), rngs=nnx.Rngs(0))')
-    layers = {path: part for path, part in nnx.iter_modules(model) if isinstance(part, Equivariant)}
+    parts = [*nnx.iter_modules(model)]
+    products = [path for path, part in parts if isinstance(part, Bilinear)]
+    layers = {
+        path: part
+        for path, part in parts
+        if isinstance(part, Equivariant) and not any(path[: len(before)] == before for before in products)
+    }
     found = {x for layer in layers.values() for x, what in layer.signature.bindings if isinstance(what, Group)}
     if not labels <= found:
         raise SignatureError(

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from equikit import _checks
 from equikit.diagrams import Diagram, HomSpace
 from equikit.plans import Normalize, weight_name
 from equikit.signatures import Signature, Term, base, is_axis, without_mark
+
+MOST_ENTRIES = 2**25
+"""The most entries of the maps of one space, as a dense array."""
 
 
 def acted_term(signature: Signature, term: Term) -> Term:
@@ -34,16 +38,33 @@ def pair_spaces(signature: Signature, *, bias: bool) -> dict[str, HomSpace]:
     return found
 
 
+def _sides(space: HomSpace) -> tuple[tuple[Term, ...], ...]:
+    return space.signature.outputs, space.signature.inputs
+
+
+def shape_of(space: HomSpace) -> list[int]:
+    """Return the numbers of rows and columns of the maps of a space of bound groups."""
+    sizes = space.sizes()
+    return [sum(math.prod(sizes[x] for x in term.labels) for term in side) for side in _sides(space)]
+
+
 def maps(space: HomSpace, sizes: Mapping[str, int] | None = None, normalize: Normalize = "sum") -> np.ndarray:
     """Return the maps of a space as a layer applies them, one in each row, `[diagrams, rows * columns]`.
 
     With `normalize="mean"` every sum over an input axis is divided by its number of terms, as in layers.
+
+    Raises:
+        TooLargeError: if there are too many entries.
     """
+    known = space.sizes(dict(sizes) if sizes else None)
+    entries = math.prod(sum(math.prod(known[x] for x in term.labels) for term in side) for side in _sides(space))
+    step = "use fewer axes, or a group with fewer maps than ek.Trivial"
+    problem = f"the maps of {space} would not fit in memory"
+    _checks.refuse_if_more(problem, space.dim * entries, MOST_ENTRIES, "entries", step)
     matrices = space.matrices(dict(sizes) if sizes else None)
     found = matrices.reshape(len(matrices), math.prod(matrices.shape[1:]))
     if normalize == "sum":
         return found
-    known = space.sizes(dict(sizes) if sizes else None)
     scales = np.array([_mean_scale(diagram, known) for diagram in space.diagrams]).reshape(-1, 1)
     return np.asarray(found * scales)
 

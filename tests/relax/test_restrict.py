@@ -1,0 +1,71 @@
+"""Restricted layers and networks compute the same, and their maps are those of the smaller group."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import assert_error
+from in_numpy import by_numpy
+
+import equikit as ek
+from equikit import SO, A, D, Fixed, H, O, S, Trivial, Z
+from equikit.relax import restrict
+
+CASES = {
+    "axis": ("x x -> x x", {"x": O(3)}, {"x": O(2) + O(1)}, (3, 3)),
+    "free group": ("p p -> p", {"p": S}, {"p": Z(5)}, (5, 5)),
+    "dependent": ("p p -> p p", {"p": S(3)}, {"p": D(3)}, (3, 3)),
+    "head": ("x x -> x", {"x": SO(3)}, {"x": SO(2) + Trivial(1)}, (3, 3)),
+    "free label": ("p x x -> p x", {"p": S, "x": SO(3)}, {"x": SO(2) + Trivial(1)}, (6, 3, 3)),
+    "plain axis": ("p x f -> p x", {"p": S, "x": O(3), "f": Fixed(2)}, {"p": A(4), "x": Trivial(3)}, (4, 3, 2)),
+    "form": ("x -> x", {"x": O(1, 3)}, {"x": O(1) + O(3)}, (4,)),
+    "signs": ("x x -> x x", {"x": O(3)}, {"x": H(3)}, (3, 3)),
+}
+
+
+@pytest.mark.parametrize("normalize", ["mean", "sum"])
+@pytest.mark.parametrize("name", CASES)
+def test_it_computes_the_same(x64, name, normalize):
+    signature, before, after, shape = CASES[name]
+    options = {"normalize": normalize, "param_dtype": jnp.float64, "bias_init": jax.nn.initializers.normal(1.0)}
+    layer = ek.nn.Linear(signature, 2, 3, **before, **options, rngs=nnx.Rngs(0))
+    smaller = restrict(layer, **after)
+    x = np.random.default_rng(0).normal(size=(2, *shape, 2))
+    np.testing.assert_allclose(by_numpy(smaller)(x), by_numpy(layer)(x), atol=1e-12)
+    assert dict(smaller.signature.bindings) == {**dict(layer.signature.bindings), **after}
+    assert smaller.space == ek.hom(signature, **{**before, **after})
+    assert (smaller.normalize, smaller.kernel[signature].dtype) == (normalize, jnp.float64)
+
+
+def test_networks_are_restricted(x64):
+    features = [{"": 2, "x": 2}, {"": 4, "x": 3, "x x": 2}, {"x x": 1}]
+    net = ek.nn.Network(features, x=O(3), rngs=nnx.Rngs(0), products=2, param_dtype=jnp.float64)
+    free, rng = restrict(net, x=Trivial(3)), np.random.default_rng(0)
+    x = {"": rng.normal(size=(2, 2)), "x": rng.normal(size=(2, 3, 2))}
+    np.testing.assert_allclose(by_numpy(free)(x)["x x"], by_numpy(net)(x)["x x"], atol=1e-12)
+    assert free.head.kernel["x x -> x x"].shape == (81, 2, 1)
+    assert free.nonlinear[0] is not net.nonlinear[0]
+    assert net.head.kernel["x x -> x x"].shape == (3, 2, 1)
+
+
+def test_bad_groups():
+    layer = ek.nn.Linear("x -> x", 1, 1, x=O(3), rngs=nnx.Rngs(0))
+    assert_error(
+        ek.GroupError, lambda: restrict(layer, x=O(1, 2)), "does not contain", "O(3), then O(1, 2)", "desc", "larger"
+    )
+    assert_error(
+        ek.GroupError, lambda: restrict(layer, x=O(2)), "different sizes", "O(2) of size 2", "one size", "ek.O(2)"
+    )
+    assert_error(ek.GroupError, lambda: restrict(layer, x=O), "needs groups with a size", "O", "bound", "ek.O(3)")
+    assert_error(ek.SignatureError, lambda: restrict(layer, y=O(2)), "label 'y'", "labels x", "labels of", "name one")
+    assert_error(
+        ek.OptionError, lambda: restrict(layer), "no smaller groups", "no label", "one or more", "ek.Trivial(3)"
+    )
+    assert_error(ek.OptionError, lambda: restrict("x", x=O(2)), "model= must be", "'x'", "Module", "ek.nn.Linear")
+    dense = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    assert_error(
+        ek.SignatureError, lambda: restrict(dense, x=O(2)), "label 'x'", "of no group in Linear", "ek.nn", "name"
+    )
+    wide = ek.nn.Linear("x x -> x x", 1, 1, x=O(20), rngs=nnx.Rngs(0))
+    assert_error(ek.TooLargeError, lambda: restrict(wide, x=Trivial(20)), "Trivial(20)", "entries", "most", "fewer")
