@@ -31,6 +31,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         draw(samples, curve(of[0], "end"), color, marker=marker, markersize=4)
     overlap.legend(frameon=False, fontsize=8)
     samples.set_xscale("log")
+    samples.set_ylim(0, 1.05)
     for axes, title, below, beside in (
         (squares, "power sums", "k", "mean square of p_k; gray: theory"),
         (overlap, "gradient flow", "time", "overlap; gray: theory"),
