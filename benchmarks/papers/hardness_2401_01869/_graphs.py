@@ -20,17 +20,18 @@ def graphs(n: int, count: int, seed: int) -> np.ndarray:
 
 
 def labels(kind: str, adjacency: np.ndarray, seed: int) -> np.ndarray:
-    r"""Label graphs by the number of nodes whose degree is in a hidden set S, int32 `[count]`.
+    """Label graphs by the number of nodes whose degree is in a hidden set S, int32 `[count]`.
 
-    *parity*: whether the number is odd. *threshold*: whether it is above the middle of its distribution.
-    S has each degree with probability one half, and at least one of the two most frequent degrees but not both.
+    *parity*: whether the number is odd. *threshold*: whether it is above its median.
+    S has each degree with probability one half. It is drawn again until both parities have at least a third of the
+    graphs: some sets have a parity that is known beforehand, since the number of nodes of odd degree is even.
     """
     n, random = adjacency.shape[1], np.random.default_rng(seed + 10_000)
-    hidden = random.random(n) < 0.5
-    middle = (n - 1) // 2
-    hidden[[middle, middle + 1]] = random.permutation([True, False])
-    number = hidden[adjacency.sum(-1).astype(int)].sum(-1)
-    return (number % 2 if kind == "parity" else number > np.median(number)).astype(np.int32)
+    degrees, odd = adjacency.sum(-1).astype(int), np.zeros(len(adjacency))
+    while not 1 / 3 <= np.mean(odd) <= 2 / 3:
+        number = (random.random(n) < 0.5)[degrees].sum(-1)
+        odd = number % 2
+    return (odd if kind == "parity" else number > np.median(number)).astype(np.int32)
 
 
 class MessagePassing(nnx.Module):
