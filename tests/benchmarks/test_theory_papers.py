@@ -47,7 +47,7 @@ def test_curves_are_read_back() -> None:
 
 
 def of_permutations(n: int) -> np.ndarray:
-    r"""Neurons of \(\rho_{ij}, \pm\rho_{jk}, \pm\rho_{ik}\): they sum to \(4 \sum_\rho d_\rho \chi_\rho(c^{-1} a b)\)."""
+    r"""Products of three entries of irreps, which add up to \(4 \sum_\rho d_\rho \chi_\rho(c^{-1} a b)\)."""
     elements = S(n).elements()
     columns = []
     for irrep in irreps(S(n))[1:]:
