@@ -58,7 +58,7 @@ def limits(quick: bool) -> Budget:
         recipes = Recipe(4, 128, 3e-3), Recipe(4, 128, 3e-3), Recipe(5, 64, 2e-3)
         return Budget((128,), 64, 60, 4000, 4000, (200, 10), *recipes)
     recipes = Recipe(20, 128, 3e-3), Recipe(20, 128, 3e-3), Recipe(20, 64, 2e-3)
-    return Budget((128, 512, 2048), 512, 320, 10_000, 8000, (500, 50), *recipes)
+    return Budget((128, 512, 1024), 512, 320, 10_000, 8000, (500, 50), *recipes)
 
 
 def named(statistic: str, bags: int) -> str:

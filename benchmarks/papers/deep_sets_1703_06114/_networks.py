@@ -120,10 +120,13 @@ class KernelMean:
         some = train[:: max(1, len(train) // 32), ::16].reshape(-1, train.shape[-1])
         width = float(np.median(pdist(some)))
         best, found = np.inf, np.zeros(len(test))
-        directions = self.random.normal(size=(train.shape[-1], self.features))
-        shifts = self.random.uniform(0, 2 * np.pi, self.features)
+        directions = self.random.normal(size=(train.shape[-1], self.features)).astype(np.float32)
+        shifts = self.random.uniform(0, 2 * np.pi, self.features).astype(np.float32)
         for factor in (0.5, 1.0, 2.0):
-            means = [np.cos(bags @ (directions / (factor * width)) + shifts).mean(1) for bags in (train, held[0], test)]
+            means = [
+                np.cos(bags @ (directions / np.float32(factor * width)) + shifts).mean(1, dtype=np.float64)
+                for bags in (train, held[0], test)
+            ]
             apart = [cdist(each, means[0], "sqeuclidean") for each in means]
             for scale in (1.0, 10.0, 100.0):
                 own, of_held, of_test = (np.exp(-each / (scale * np.median(apart[0]))) for each in apart)
