@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,8 @@ class Report:
         samples: the number of samples.
         error: the mean normalized error, over output terms, samples and elements.
         interval: bounds on the mean over all elements, for these samples; equal to the error if every element was used.
-        relative: the mean of the norm of the difference over the norm of g f(x).
+        relative: the mean norm of the difference over the mean norm of g f(x); infinite if f(x) is zero, but f(g x) is
+            not.
         worst: the largest normalized error of a single sample, element and term.
         worst_element: the element with the largest mean error over the samples that a search has found.
         rounding: the mean normalized error that rounding explains.
@@ -121,8 +123,9 @@ class Report:
                 "high": self.interval.high,
                 "confidence": self.interval.confidence,
                 "draws": self.interval.draws,
+                "elements": self.interval.elements,
             },
-            "relative": self.relative,
+            "relative": self.relative if math.isfinite(self.relative) else None,
             "rounding": self.rounding,
             "worst": self.worst,
             "worst_element": {
