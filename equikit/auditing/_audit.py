@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from equikit.auditing._measure import Measurement, measured, special_elements
 from equikit.auditing._probe import Comparison, Probe, groups_of, probed
 from equikit.auditing._reading import read_question, seeds_of
 from equikit.auditing._worst import worst_element
+from equikit.auditing.modules import located, study
 from equikit.auditing.reports._report import Report
 from equikit.auditing.subgroups import kept
 from equikit.nn import Features
@@ -117,7 +119,12 @@ def audit(
     measurement = measured(probe, drawn, draws, confidence)
     special = [] if measurement.exact else [probe.compare(element) for element in special_elements(probe)]
     passed = probe.explains(*measurement.comparisons) and all(probe.explains(c) for c in special)
-    return _report(probe, measurement, special, passed=passed)
+    report = _report(probe, measurement, special, passed=passed)
+    if at is None and (passed or called.framework == "numpy"):
+        return report
+    asked = study(evaluation, question.arrays, seeds)
+    modules = located(asked, at=at, elements=report.worst_element.elements)
+    return replace(report, first_broken=modules.first_broken, modules=modules)
 
 
 def _report(probe: Probe, measurement: Measurement, special: Sequence[Comparison], *, passed: bool) -> Report:

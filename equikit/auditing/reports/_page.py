@@ -27,6 +27,7 @@ def report_html(
     by_sample: np.ndarray,
     limit: float,
     worst: Mapping[str, np.ndarray],
+    modules: str,
 ) -> str:
     """Return a report as a `<div>` element, without scripts or references to anything outside it.
 
@@ -36,7 +37,8 @@ def report_html(
         by_element: descriptions of elements with their errors, the largest first.
         by_sample: the error of each sample.
         limit: the error that rounding explains.
-        worst: the permutations of the worst element, which are drawn as matrices.
+        worst: matrices of the worst element with integer entries, which are drawn.
+        modules: the table of modules, or nothing.
     """
     cell = "padding:2px 14px 2px 0;vertical-align:top;text-align:left"
     table = "".join(
@@ -58,10 +60,11 @@ def report_html(
         f"{picture}</figure>"
         for title, picture in pictures
     )
+    listing = f'<pre style="{MONO};font-size:12px;margin-top:14px">{xml_text(modules)}</pre>' if modules else ""
     return (
         '<div class="equikit-report" style="font-family:system-ui,sans-serif;font-size:14px;line-height:1.4">'
         f'<div><b>{xml_text(verdict)}</b></div><table style="border-collapse:collapse;{MONO};font-size:13px;'
-        f'margin-top:6px">{table}</table>{body}</div>'
+        f'margin-top:6px">{table}</table>{body}{listing}</div>'
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from equikit._errors import OptionError
 from equikit.auditing._bounds import Interval
 from equikit.auditing._worst import WorstElement
+from equikit.auditing.modules import ModuleReport
 from equikit.auditing.reports._page import integer_matrices, page, report_html
 from equikit.auditing.subgroups import Kept
 from equikit.groups import Group
@@ -66,7 +67,7 @@ class Report:
     by_term: Mapping[str, float] = field(repr=False)
     by_element: tuple[tuple[str, float], ...] = field(repr=False)
     mixes: bool = False
-    modules: Any = field(default=None, repr=False, compare=False)
+    modules: ModuleReport | None = field(default=None, repr=False, compare=False)
     groups: Mapping[str, Group] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -94,7 +95,11 @@ class Report:
         ]
         if len(self.by_term) > 1:
             rows += [(f"error of {name or '()'}", f"{error:.3g}") for name, error in self.by_term.items()]
-        return [*rows, ("first broken", self.first_broken)] if self.first_broken is not None else rows
+        if self.first_broken is None:
+            return rows
+        known = None if self.modules is None else self.modules.place
+        place = "" if known in (None, self.first_broken) else f", at {known}"
+        return [*rows, ("first broken", f"{self.first_broken}{place}")]
 
     def __str__(self) -> str:
         width = max(len(name) for name, _ in self.rows) + 2
@@ -127,6 +132,7 @@ class Report:
             },
             "kept": {label: str(group) for label, group in self.kept.items()},
             "first_broken": self.first_broken,
+            "place": None if self.modules is None else self.modules.place,
             "mixes": self.mixes,
             "by_term": dict(self.by_term),
             "by_sample": self.by_sample.tolist(),
@@ -145,6 +151,7 @@ class Report:
             by_sample=self.by_sample,
             limit=self.rounding,
             worst=integer_matrices(self.groups, self.worst_element.elements),
+            modules="" if self.modules is None else str(self.modules),
         )
 
     def save(self, path: str | Path) -> None:
