@@ -41,7 +41,7 @@ class Adapted:
     def rounded(self, array: np.ndarray) -> np.ndarray:
         """Return an array rounded to the dtype of the function's inputs, as the function receives it."""
         with np.errstate(over="ignore"):
-            rounded: np.ndarray = np.asarray(array).astype(self.dtype)
+            rounded: np.ndarray = host(array).astype(self.dtype)
         return rounded
 
     def __call__(self, arrays: Mapping[str, np.ndarray], **keywords: Any) -> Any:

@@ -24,8 +24,14 @@ def perturbed(array: np.ndarray, dtype: Any, seeds: np.random.Generator) -> np.n
     """Return an array in double precision plus uniform errors of at most one spacing of a dtype.
 
     After rounding to the same dtype, half of the entries have moved to a neighbor. The mean square of the errors is one
-    half or one third of the square of the spacing; that of a rounding error is one twelfth.
+    half or one third of the square of the spacing; that of a rounding error is one twelfth. Equal numbers get equal
+    errors: permutations are exact, so rounding does not break ties, and must not excuse functions that depend on their
+    order.
     """
     parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
-    moved = [part + spacing(part, dtype) * seeds.uniform(-1, 1, part.shape) for part in parts]
+    moved = []
+    for part in parts:
+        values, places = np.unique(part, return_inverse=True)
+        errors = spacing(values, dtype) * seeds.uniform(-1, 1, values.shape)
+        moved.append((values + errors)[places].reshape(part.shape))
     return moved[0] + 1j * moved[1] if len(moved) == 2 else moved[0]

@@ -15,6 +15,7 @@ from equikit.auditing._callables import Adapted, adapted, host, raised
 from equikit.auditing._reading import seeds_of
 from equikit.auditing._rounding import epsilon
 from equikit.auditing.checks._estimate import MARGIN, Estimate
+from equikit.auditing.modules._derivatives import extrapolated
 from equikit.auditing.modules.recording._recorder import recorder
 
 WAYS = ("both", "automatic", "differences")
@@ -118,10 +119,10 @@ def _by_gradients(function: Adapted, at: np.ndarray, directions: list[Any]) -> E
 
 
 def _by_differences(function: Adapted, at: np.ndarray, directions: list[Any]) -> Estimate:
-    """Use two step lengths; their difference is the error of the longer one."""
+    """Extrapolate from two step lengths."""
     eps = epsilon(function.dtype)
     rows, size = [], 0.0
-    for step in (2 * eps ** (1 / 3), eps ** (1 / 3)):
+    for step in (eps ** (1 / 3), eps ** (1 / 3) / 2):
         row = []
         for u, v in directions:
             # J v by central differences along the numbers that the function gets after rounding.
@@ -130,6 +131,6 @@ def _by_differences(function: Adapted, at: np.ndarray, directions: list[Any]) ->
             row.append([np.sum(u * slopes[0]), np.sum(v * slopes[1])])
             size = max(size, *(float(np.linalg.norm(a * _called(function, at))) for a in (u, v)))
         rows.append(np.array(row))
-    floor = eps * size / eps ** (1 / 3)
-    noise = float(np.sqrt(np.mean((rows[0] - rows[1]) ** 2))) + floor
-    return _estimate(rows[1], noise)
+    best = extrapolated(*rows)
+    noise = float(np.sqrt(np.mean((best - rows[1]) ** 2))) + 2 * eps ** (2 / 3) * size
+    return _estimate(best, noise)

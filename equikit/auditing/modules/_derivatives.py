@@ -61,6 +61,12 @@ class DerivativeReport:
     errors: Mapping[str, float]
     rounding: Mapping[str, float]
 
+    @property
+    def whole(self) -> tuple[float, float]:
+        """The error of the whole function, and the part of it that finite differences explain."""
+        name = [*self.errors][-1]
+        return self.errors[name], self.rounding[name]
+
     def __str__(self) -> str:
         """A table of all calls, and the first fault."""
         width = max(map(len, self.errors), default=0)
@@ -117,19 +123,24 @@ class Slopes:
             )
             for place in range(2)
         ]
-        size = max(float(np.linalg.norm(exact)), float(np.linalg.norm(both[1])))
-        step = self.steps[0][1][2]
+        best, step = extrapolated(*both), self.steps[0][1][2]
+        size = max(float(np.linalg.norm(exact)), float(np.linalg.norm(best)))
         floor = self.eps * float(np.linalg.norm(cotangent * wide(first))) / step
-        noise = float(np.linalg.norm(both[0] - both[1])) + floor
+        noise = float(np.linalg.norm(best - both[1])) + floor
         if size <= MARGIN * noise:
             return Slope(0.0, 0.0)
-        return Slope(float(np.linalg.norm(exact - both[1])) / size, noise / size)
+        return Slope(float(np.linalg.norm(exact - best)) / size, noise / size)
 
     def side(self, call: int, side: str) -> Slope:
         """Return the worst of the arrays of one side of a call."""
         arrays = getattr(self.base.calls[call], side)
         found = [self.slope(("calls", call, side, place)) for place in range(len(arrays))]
         return max(found, key=lambda one: one.error, default=Slope(0.0, 0.0))
+
+
+def extrapolated(longer: np.ndarray, shorter: np.ndarray) -> np.ndarray:
+    """Return Richardson's extrapolation of central differences with a step and with half of it."""
+    return (4 * shorter - longer) / 3
 
 
 def _array(recording: Recording, key: Key) -> np.ndarray:
@@ -185,6 +196,6 @@ def _slopes(run: Recorder, arrays: Arrays, seeds: np.random.Generator, *, equati
         plus, minus = (run(side, equations=equations) for side in sides)
         return plus, minus, step
 
-    longest = 2 * eps ** (1 / 3)
+    longest = eps ** (1 / 3)
     steps = [[pair(direction, longest), pair(direction, longest / 2)] for direction in directions]
     return Slopes(run(arrays, equations=equations), steps, pull, directions, eps, seeds)

@@ -65,7 +65,9 @@ class Study:
 
         base = run(self.arrays)
         precision = max([self.evaluation.function.dtype, *(a.dtype for a in base.calls[-1].outputs)], key=epsilon)
-        near = tuple(run(nearby(self.arrays, precision, self.seeds)) for _ in range(PERTURBED))
+        near = tuple(
+            run({n: perturbed(a, precision, self.seeds) for n, a in self.arrays.items()}) for _ in range(PERTURBED)
+        )
         return Experiment(self.evaluation.signature, self.batch, precision, base, near, make(run, base, only))
 
     def report(self, make: Make, declared: Mapping[str, Declared] | None = None) -> ModuleReport:
@@ -88,15 +90,6 @@ def study(
         some = {name: a.reshape(-1, *a.shape[skip:])[:MOST_SAMPLES] for name, a in some.items()}
         batch = (MOST_SAMPLES,)
     return Study(evaluation, some, batch, recorder(evaluation.function), seeds, keywords or {})
-
-
-def nearby(arrays: Arrays, dtype: Any, seeds: np.random.Generator) -> dict[str, np.ndarray]:
-    """Perturb arrays by rounding errors; equal numbers get equal errors, so that ties stay ties."""
-    found = {}
-    for name, array in arrays.items():
-        values, places = np.unique(array, return_inverse=True)
-        found[name] = perturbed(values, dtype, seeds)[places].reshape(array.shape)
-    return found
 
 
 def moved_by(
