@@ -20,7 +20,7 @@ from equikit.auditing.subgroups import Kept
 from equikit.groups import Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Report:
     r"""How well a function keeps a symmetry.
 
@@ -65,12 +65,12 @@ class Report:
     passed: bool
     kept: Kept
     first_broken: str | None
-    by_sample: np.ndarray = field(repr=False, compare=False)
+    by_sample: np.ndarray = field(repr=False)
     by_term: Mapping[str, float] = field(repr=False)
     by_element: tuple[tuple[str, float], ...] = field(repr=False)
     mixes: bool = False
-    modules: ModuleReport | None = field(default=None, repr=False, compare=False)
-    groups: Mapping[str, Group] = field(default_factory=dict, repr=False, compare=False)
+    modules: ModuleReport | None = field(default=None, repr=False)
+    groups: Mapping[str, Group] = field(default_factory=dict, repr=False)
 
     @property
     def verdict(self) -> str:

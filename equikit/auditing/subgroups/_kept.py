@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from equikit._progress import progress
-from equikit.auditing._elements import algebra, identity, listed
+from equikit.auditing._elements import algebra, identity, is_wide, listed
 from equikit.auditing._probe import Probe, groups_of
-from equikit.auditing.subgroups._connected import kept_of_lie_group
-from equikit.auditing.subgroups._kept_group import Kept, KeptGroup, whole
+from equikit.auditing.subgroups._connected import TRIALS, kept_of_lie_group
+from equikit.auditing.subgroups._kept_group import Kept, KeptGroup, nothing, whole
 from equikit.auditing.subgroups._permutations import kept_of_large, kept_of_list
 from equikit.auditing.subgroups._single import Single
 
@@ -41,6 +41,9 @@ def _kept_of(single: Single) -> KeptGroup:
     group = single.group
     if algebra(group):
         return kept_of_lie_group(single)
+    if is_wide(group):
+        drawn = [group.random_element(single.probe.seeds) for _ in range(TRIALS)]
+        return whole(group) if all(map(single.keeps, (*group.generators(), *drawn))) else nothing(group, largest=False)
     if all(single.keeps(generator) for generator in group.generators()):
         return whole(group)
     elements = listed(group)
