@@ -3,11 +3,12 @@
 import pickle
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit import spherical, symmetrization, testing, weightspace
+from equikit import auditing, spherical, symmetrization, testing, weightspace
 from equikit._keywords import call_of
 from equikit.nn import Linear
 from equikit.weightspace import asymmetric, graphs, optimizers, teleportation
@@ -23,6 +24,7 @@ DOORS = (
     teleportation,
     spherical,
     testing,
+    auditing,
 )
 PUBLIC = {
     f"{door.__name__.removeprefix('equikit.')}.{name}": value
@@ -37,6 +39,7 @@ SPEC = weightspace.trace(lambda p, x: x @ p["a"], {"a": jnp.ones((3, 2))}, jnp.o
 RNGS = {"rngs": nnx.Rngs(0)}
 WRAPPED = (jnp.tanh, "x -> x"), {"x": ek.O(3), "how": ek.frames.QR()}
 TESTED = WRAPPED[0], {"x": ek.O(3), "channels": 1, "key": None}
+AUDITED = WRAPPED[0], {"x": ek.O(3), "data": np.ones((2, 3, 1))}
 PASSING_ON = {
     symmetrization.symmetrize: (*WRAPPED, ()),
     symmetrization.piecewise: (*WRAPPED, (symmetrization.symmetrize,)),
@@ -44,6 +47,11 @@ PASSING_ON = {
     symmetrization.MatrixNetwork: (({"x": 1}, "x"), {"x": ek.O(3)} | RNGS, (ek.nn.Network, Linear)),
     symmetrization.canonicalization.VectorNeurons: (({"x": 1}, 3), {"x": ek.O(3)} | RNGS, (Linear,)),
     testing.equivariance_error: (*TESTED, ()),
+    auditing.audit: (*AUDITED, ()),
+    auditing.locate: (*AUDITED, ()),
+    auditing.padding_error: (AUDITED[0], AUDITED[1] | {"along": "x"}, ()),
+    auditing.translation_error: (AUDITED[0], AUDITED[1] | {"along": "x"}, ()),
+    auditing.Monitor: (("x -> x",), AUDITED[1], ()),
     testing.assert_equivariant: (*TESTED, (testing.equivariance_error,)),
     **dict.fromkeys(
         [weightspace.Functional, weightspace.UNF, weightspace.NFN, weightspace.DWSNet],

@@ -446,7 +446,7 @@ def correct(dtype: Any = jnp.float32) -> dict[str, Suspect]:
     x, points = vectors(1), scalars(1)
     few = np.random.default_rng(2).normal(size=(SAMPLES, 3, 4)).astype(np.float32)
     edges = np.random.default_rng(3).normal(size=(SAMPLES, N, N, 1)).astype(np.float32)
-    options: dict[str, Any] = {"rngs": rngs, "p": ek.S}
+    matrices = ek.nn.Network([{"p p": 1}, {"p p": 4}, {"p": 1}], rngs=rngs, p=ek.S)
     hidden = [{"p": 2, "p x": 2}, {"p": 4, "p x": 4}, {"p x": 1}]
     network = ek.nn.Network(hidden, rngs=rngs, p=ek.S, x=ek.O(3))
     one = {"p": points[..., :2], "p x": x}
@@ -454,9 +454,7 @@ def correct(dtype: Any = jnp.float32) -> dict[str, Suspect]:
     given = {
         "Deep Sets": Suspect(ek.nn.DeepSets(3, [8], 1, rngs=rngs), "p -> ()", points, p),
         "network of S x O(3)": Suspect(network, "p + p x -> p x", one, both),
-        "matrices (IGN)": Suspect(
-            ek.nn.Network([{"p p": 1}, {"p p": 4}, {"p": 1}], **options), "p p -> p", {"p p": edges}, p
-        ),
+        "matrices (IGN)": Suspect(matrices, "p p -> p", {"p p": edges}, p),
         "EGNN": Suspect(Egnn(rngs), "p + p x -> p + p x", {"p": points, "p x": x[..., :1]}, both),
         "transformer": Suspect(Transformer(rngs), "p -> p", points, p),
         "invariants": Suspect(Invariants(rngs), "x -> ()", few, {"x": ek.O(3)}),

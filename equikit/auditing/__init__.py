@@ -1,5 +1,6 @@
 """Measure how well any function keeps a symmetry: the error, the worst element, the subgroup that is kept."""
 
+from equikit import _keywords
 from equikit.auditing import explanations
 from equikit.auditing._action import Elements as Elements, act as act, act_each as act_each, stretch as stretch
 from equikit.auditing._audit import audit
@@ -48,3 +49,5 @@ __all__ = [
     "padding_error",
     "translation_error",
 ]
+
+_keywords.answer_misspelled(__name__)

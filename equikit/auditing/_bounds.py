@@ -19,16 +19,18 @@ class Interval:
         low, high: the ends.
         confidence: the probability that such intervals contain the mean; one for an exact value.
         draws: the number of independent numbers; 0 for an exact value.
+        elements: the number of elements of the group, if all were used; otherwise 0.
     """
 
     low: float
     high: float
     confidence: float = 1.0
     draws: int = 0
+    elements: int = 0
 
     def __str__(self) -> str:
         if not self.draws:
-            return "exact"
+            return f"exact, {self.elements} element{'s' * (self.elements != 1)}"
         return f"{self.low:.2g} to {self.high:.2g} at {100 * self.confidence:g} %, {self.draws} draws"
 
 

@@ -11,6 +11,9 @@ import numpy as np
 from equikit._errors import GroupError, TooLargeError
 from equikit.groups import Group
 
+MOST_ROWS = 24
+"""The largest number of rows of matrices whose Lie algebra is searched."""
+
 MOST_LISTED = 200
 """The largest number of elements that are all tried."""
 
@@ -58,12 +61,18 @@ def listed_products(groups: Mapping[str, Group], most: int = MOST_LISTED) -> lis
     return [dict(zip(groups, element, strict=True)) for element in itertools.product(*known)]
 
 
+def is_wide(group: Group) -> bool:
+    """Whether a matrix group is too large for a search in its Lie algebra."""
+    return group.elements_are == "matrices" and (group.n or 0) > MOST_ROWS
+
+
 def algebra(group: Group) -> list[np.ndarray]:
     """Return a basis of the Lie algebra of a bound group in float64, scaled to norm √2; empty for finite groups.
 
-    A rotation in a plane has norm √2, so that a coefficient of one is a rotation by one radian.
+    A rotation in a plane has norm √2, so that a coefficient of one is a rotation by one radian. For groups on more than
+    `MOST_ROWS` entries, whose algebras have hundreds of dimensions, it is empty too.
     """
-    lie_algebra = getattr(group, "lie_algebra", None)
+    lie_algebra = None if is_wide(group) else getattr(group, "lie_algebra", None)
     basis = [] if lie_algebra is None else [np.asarray(matrix, complex) for matrix in lie_algebra()]
     scaled = [math.sqrt(2) * matrix / np.linalg.norm(matrix) for matrix in basis if np.any(matrix)]
     return [matrix if np.any(matrix.imag) else matrix.real for matrix in scaled]

@@ -46,8 +46,13 @@ class Measurement:
 
     @property
     def relative(self) -> float:
-        """The mean norm of the difference over the norm of g f(x), over terms, samples and elements."""
-        return float(np.mean([value for c in self.comparisons for value in c.relative.values()]))
+        """The mean norm of the difference over the mean norm of g f(x), the mean over terms."""
+        parts = []
+        for name in self.comparisons[0].differences:
+            difference = float(np.sum([c.differences[name] for c in self.comparisons]))
+            size = float(np.sum([c.moved_last[name] for c in self.comparisons]))
+            parts.append(0.0 if difference == 0 else difference / size if size > 0 else np.inf)
+        return float(np.mean(parts))
 
     def candidates(self, most: int) -> list[Elements]:
         """Return the elements with the largest errors, the largest first."""
@@ -86,7 +91,7 @@ def measured(probe: Probe, drawn: Sequence[Comparison], draws: int, confidence: 
                 comparisons.append(probe.compare(element))
                 advance("")
         error = float(np.mean([c.error for c in comparisons]))
-        return Measurement(tuple(comparisons), Interval(error, error), True)
+        return Measurement(tuple(comparisons), Interval(error, error, elements=len(all_elements)), True)
     each = 1 if probe.mixes else probe.samples
     missing = max(-(-draws // each) - len(drawn), 0)
     refuse_few(each * (len(drawn) + missing), confidence)

@@ -67,11 +67,6 @@ class Comparison:
         return {name: _ratio(d, self.moved_first[name] + self.moved_last[name]) for name, d in self.differences.items()}
 
     @property
-    def relative(self) -> Norms:
-        """The norm of the difference over the norm of g f(x); zero where the difference is zero."""
-        return {name: _ratio(d, self.moved_last[name]) for name, d in self.differences.items()}
-
-    @property
     def by_sample(self) -> np.ndarray:
         """The normalized error of each sample, the mean over the terms."""
         return np.mean([*self.normalized.values()], axis=0)
@@ -173,7 +168,8 @@ class Probe:
             noise, half = self.noise[name], epsilon(self.dtypes[name]) / 2
             here = noise if self.keeps_norms else np.maximum(comparison.changes[name], noise)
             own = np.linalg.norm(self.y[name].reshape(self.samples, -1), axis=1)
-            found[name] = np.minimum(_ratio(here + factor * noise + half * (first + factor * own), first + last), 1.0)
+            errors = here + factor * noise + half * (first + factor * own)
+            found[name] = np.where(first + last > 0, np.minimum(_ratio(errors, first + last), 1.0), 0.0)
         return found
 
     def explains(self, *comparisons: Comparison) -> bool:

@@ -34,7 +34,7 @@ NEARLY = 0.98
 """A simpler element whose error is at least this part of the largest error replaces the worst element."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WorstElement:
     """The element with the largest error that was found.
 

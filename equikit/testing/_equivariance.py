@@ -40,8 +40,8 @@ def equivariance_error(
     r"""Return the largest error \(\lVert f(g x) - g f(x) \rVert_\infty\), relative to the largest entry.
 
     Args:
-        function: takes an array, or a dictionary of arrays if there are several inputs or they are given as a
-            dictionary.
+        function: a function or module of JAX, NumPy or PyTorch. It takes an array, or a dictionary of arrays if there
+            are several inputs or they are given as a dictionary.
         signature, outputs: as for `equikit.nn.Linear`; channels of outputs are not needed.
         key: a JAX random key.
         channels: channels of the inputs, with a signature in text.
@@ -167,6 +167,8 @@ def assert_equivariant(
     **options: Any,
 ) -> None:
     """Raise unless a function commutes with the group up to rounding.
+
+    `equikit.audit` tells where and how a function fails.
 
     Args:
         function, signature, outputs, key, dtype, **options: as for `equivariance_error`.

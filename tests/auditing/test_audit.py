@@ -40,13 +40,14 @@ def test_the_error_over_a_finite_group_is_the_mean_over_its_elements():
         for sample in x:
             one, two = ramp((matrix @ sample)[None])[0], matrix @ ramp(sample[None])[0]
             errors.append(normalized(one, two))
-            relative.append(np.linalg.norm(one - two) / np.linalg.norm(two))
+            relative.append([np.linalg.norm(one - two), np.linalg.norm(two)])
     assert report.error == pytest.approx(np.mean(errors))
-    assert report.relative == pytest.approx(np.mean(relative))
+    difference, size = np.sum(relative, 0)
+    assert report.relative == pytest.approx(difference / size)
     assert report.worst == pytest.approx(np.max(errors))
     np.testing.assert_allclose(report.by_sample, np.reshape(errors, (6, 5)).mean(0))
     assert report.interval.low == report.interval.high == pytest.approx(report.error)
-    assert str(report.interval) == "exact"
+    assert str(report.interval) == "exact, 6 elements"
     assert report.worst_element.error == pytest.approx(np.reshape(errors, (6, 5)).mean(1).max())
     assert not report.passed
 
@@ -116,6 +117,16 @@ def test_a_sample_that_depends_on_others_moves_with_them():
     assert report.interval.draws == 40
     assert "samples are mixed" in str(report)
     assert not ek.audit(shrunk, "x -> x", x=ek.O(3), channels=2, draws=40).mixes
+
+
+def test_outputs_that_vanish():
+    """The relative error of a function that is zero on the data is infinite, and no number of JSON."""
+    data = -np.ones((3, 2, 1))
+    report = ek.audit(lambda x: np.maximum(x, 0), "x -> x", x=ek.SO(2), data=data, draws=40)
+    assert (report.relative, report.as_dict()["relative"]) == (np.inf, None)
+    assert report.worst == 1
+    zero = ek.audit(lambda x: 0 * x, "x -> x", x=ek.SO(2), data=data, draws=40)
+    assert (zero.error, zero.relative, zero.passed) == (0, 0, True)
 
 
 def test_terms_in_dictionaries():

@@ -36,7 +36,7 @@ def locate(
     The activations of all modules are compared at x and at g x, for elements of one group at a time. The action on an
     activation is either declared, or it is the first of these that fits: none; the group on some axes, also inside of
     flattened ones; a permutation of one axis; a matrix on some axes, \(h(gx) = M_g h(x)\), fitted by least squares on
-    half of the samples. All are verified on samples that were not used. A module is blamed if its inputs have an action
+    two thirds of the samples. Fits are verified on the other samples. A module is blamed if its inputs have an action
     and its outputs have none, and if the function as a whole fails. Modules of which an activation is unknown are not
     blamed, and faults hide those behind them.
 
@@ -46,8 +46,8 @@ def locate(
     Args:
         function: as for `audit`.
         signature, outputs: as for `audit`.
-        data: an array, or a dictionary with an array for each input, `[*batch, *axes, channels]`. Some more samples
-            than channels make fits of matrices possible; 256 are used at most.
+        data: an array, or a dictionary with an array for each input, `[*batch, *axes, channels]`. Fits of matrices
+            take twice as many samples as a module has features; 256 are used at most.
         at: declared actions, from paths of modules to terms, such as `{"blocks.1": "p x"}` for the output, or
             `{"blocks.1": "p x -> p"}` for inputs and outputs. The second call of a module is `"blocks.1#2"`.
         key: a JAX random key; by default always the same.

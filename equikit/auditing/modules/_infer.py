@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from equikit.auditing._action import wide
-from equikit.auditing.modules._match import is_determined, matrix_error, permutation_error, subsets
+from equikit.auditing.modules._match import MOST_ROWS, is_determined, matrix_error, permutation_error, subsets
 from equikit.groups import Group
 
 State = Literal["kept", "broken", "unknown"]
@@ -79,8 +79,8 @@ class Moved:
 
     @property
     def permutes(self) -> bool:
-        """A group of permutations may permute other sets, such as edges."""
-        return self.group.permutes
+        """Every group may permute other sets, such as edges, or its own elements in a regular representation."""
+        return True
 
     def trials(self, shape: tuple[int, ...]) -> Iterator[Trial]:
         """Yield the identity, then the group on every set of axes of its size, also inside of flattened axes."""
@@ -200,7 +200,9 @@ def infer(
         if error <= MARGIN * noise:
             return Found("kept", trial.text, error / scale, noise / scale)
     if change.permutes:
-        for axis in range(1, base.ndim):
+        for axis in range(1, base.ndim if base.size else 0):
+            if not 1 < base.shape[axis] <= MOST_ROWS:
+                continue
             error = max(permutation_error(base, array, axis) for array in moved)
             best = min(best, error)
             if error <= MARGIN * noise:

@@ -12,25 +12,25 @@ MOST_ROWS = 4096
 """The largest axis on which a permutation is sought."""
 MOST_ENTRIES = 384
 """The largest number of features on which a matrix is fitted."""
-SPARE = 2
-"""Equations for each unknown of a row of the matrix, at least."""
+SPARE = 1.25
+"""Equations for each unknown of a row of the matrix, at least. The samples of the check are others."""
 
 
-def halves(samples: int) -> tuple[slice, slice]:
-    """Return the samples for the fit and those for the check; one sample is used for both."""
-    middle = (samples + 1) // 2
+def divided(samples: int) -> tuple[slice, slice]:
+    """Return two thirds of the samples for a fit, and the others for its check; one sample is used for both."""
+    middle = samples - samples // 3 if samples > 2 else 1
     return slice(0, middle), slice(middle if samples > 1 else 0, samples)
 
 
 def permutation_error(first: np.ndarray, second: np.ndarray, axis: int) -> float:
-    """Return the largest difference after the best permutation of one axis that half of the samples show.
+    """Return the largest difference after the best permutation of one axis that two thirds of the samples show.
 
     Args:
         first, second: an activation at x and at g x, `[samples, ...]`.
         axis: the axis, not the first one.
     """
     size = first.shape[axis]
-    fit, check = halves(len(first))
+    fit, check = divided(len(first))
     rows = [np.moveaxis(a, axis, 0).reshape(size, -1) for a in (first[fit], second[fit])]
     weights = np.random.default_rng(0).normal(size=(rows[0].shape[1], 1))
     order = [np.argsort((a @ weights).ravel().real, kind="stable") for a in rows]
@@ -48,13 +48,13 @@ def subsets(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
 def is_determined(shape: Sequence[int], axes: Sequence[int]) -> bool:
     """Whether there are enough samples to fit a matrix on these axes, and to check it."""
     size = math.prod(shape[axis] for axis in axes)
-    fit = (shape[0] + 1) // 2
+    fit = len(range(shape[0])[divided(shape[0])[0]])
     rest = math.prod(shape[1:]) // size
     return shape[0] > 1 and size <= MOST_ENTRIES and fit * rest >= SPARE * size
 
 
 def matrix_error(first: np.ndarray, second: np.ndarray, axes: Sequence[int], noise: float) -> tuple[float, float]:
-    r"""Fit \\(h(g x) = M h(x)\\) by least squares on half of the samples, and check it on the others.
+    r"""Fit \\(h(g x) = M h(x)\\) by least squares on two thirds of the samples, and check it on the others.
 
     Args:
         first, second: an activation at x and at g x, `[samples, ...]`.
@@ -65,7 +65,7 @@ def matrix_error(first: np.ndarray, second: np.ndarray, axes: Sequence[int], noi
         The largest error on the held-out samples, and the norm of the matrix.
     """
     size = math.prod(first.shape[axis] for axis in axes)
-    fit, check = halves(len(first))
+    fit, check = divided(len(first))
 
     def columns(array: np.ndarray) -> np.ndarray:
         return np.moveaxis(array, axes, range(-len(axes), 0)).reshape(-1, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from equikit.auditing.subgroups import Kept
 from equikit.groups import Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Report:
     r"""How well a function keeps a symmetry.
 
@@ -33,7 +34,8 @@ class Report:
         samples: the number of samples.
         error: the mean normalized error, over output terms, samples and elements.
         interval: bounds on the mean over all elements, for these samples; equal to the error if every element was used.
-        relative: the mean of the norm of the difference over the norm of g f(x).
+        relative: the mean norm of the difference over the mean norm of g f(x); infinite if f(x) is zero, but f(g x) is
+            not.
         worst: the largest normalized error of a single sample, element and term.
         worst_element: the element with the largest mean error over the samples that a search has found.
         rounding: the mean normalized error that rounding explains.
@@ -63,12 +65,12 @@ class Report:
     passed: bool
     kept: Kept
     first_broken: str | None
-    by_sample: np.ndarray = field(repr=False, compare=False)
+    by_sample: np.ndarray = field(repr=False)
     by_term: Mapping[str, float] = field(repr=False)
     by_element: tuple[tuple[str, float], ...] = field(repr=False)
     mixes: bool = False
-    modules: ModuleReport | None = field(default=None, repr=False, compare=False)
-    groups: Mapping[str, Group] = field(default_factory=dict, repr=False, compare=False)
+    modules: ModuleReport | None = field(default=None, repr=False)
+    groups: Mapping[str, Group] = field(default_factory=dict, repr=False)
 
     @property
     def verdict(self) -> str:
@@ -121,8 +123,9 @@ class Report:
                 "high": self.interval.high,
                 "confidence": self.interval.confidence,
                 "draws": self.interval.draws,
+                "elements": self.interval.elements,
             },
-            "relative": self.relative,
+            "relative": self.relative if math.isfinite(self.relative) else None,
             "rounding": self.rounding,
             "worst": self.worst,
             "worst_element": {

@@ -11,7 +11,7 @@ from equikit.auditing._elements import algebra
 from equikit.groups import Group, MatrixGroup
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeptGroup:
     """The subgroup of the group of one label that a function keeps.
 
@@ -55,7 +55,7 @@ class KeptGroup:
         return self.name if self.largest or trivial else f"at least {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kept(Mapping[str, KeptGroup]):
     """A product of subgroups, one for each label; as text, their names.
 

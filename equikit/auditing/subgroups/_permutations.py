@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from equikit.auditing._elements import product, same, transposition
-from equikit.auditing.subgroups._kept_group import KeptGroup, nothing, whole
+from equikit.auditing._elements import product, transposition
+from equikit.auditing.subgroups._kept_group import KeptGroup, nothing
 from equikit.auditing.subgroups._single import Single
 from equikit.groups import A, D, Group, Z, subgroup
 
@@ -24,8 +24,6 @@ def kept_of_list(single: Single, elements: Sequence[np.ndarray]) -> KeptGroup:
     """
     group = single.group
     places = [0, *(place for place in range(1, len(elements)) if single.keeps(elements[place]))]
-    if len(places) == len(elements):
-        return whole(group)
     places = kept_places(group, elements, places)
     if len(places) == 1:
         return nothing(group)
@@ -41,12 +39,14 @@ def kept_places(group: Group, elements: Sequence[np.ndarray], places: list[int])
     subgroup themselves, it contains all. It is smaller only if rounding has misjudged an element.
     """
     chosen = [elements[place] for place in places]
+    keys = {_key(element) for element in chosen}
+    return [p for p in places if all(_key(product(group, elements[p], other)) in keys for other in chosen)]
 
-    def inside(one: np.ndarray) -> bool:
-        moved = [product(group, one, other) for other in chosen]
-        return all(any(same(group, element, other) for other in chosen) for element in moved)
 
-    return [place for place in places if inside(elements[place])]
+def _key(element: np.ndarray) -> bytes:
+    """Return the same bytes for equal elements, up to rounding for matrices."""
+    rounded: np.ndarray = np.round(element, 6) + 0.0  # no negative zeros
+    return rounded.tobytes()
 
 
 def _young_name(group: Group, elements: Sequence[np.ndarray]) -> str | None:
@@ -97,8 +97,6 @@ def kept_of_large(single: Single) -> KeptGroup:
     if group.family == "hyperoctahedral":
         return _of_signed(single)
     generators = tuple(element for element in group.generators() if single.keeps(element))
-    if len(generators) == len(group.generators()):
-        return whole(group)
     if not generators:
         return nothing(group, largest=False)
     count = f"{len(generators)} generator{'s' * (len(generators) > 1)}"
@@ -108,8 +106,6 @@ def kept_of_large(single: Single) -> KeptGroup:
 def _of_symmetric(single: Single) -> KeptGroup:
     group, n = single.group, single.group.n or 0
     blocks = _joined(n, lambda i, j: single.keeps(transposition(n, i, j)))
-    if len(blocks) == 1:
-        return whole(group)
     moves = [transposition(n, *pair) for block in blocks for pair in itertools.pairwise(block)]
     if not moves:
         return _of_cycles(single) or _of_shifts(single) or nothing(group, largest=False)
@@ -131,8 +127,6 @@ def _of_signed(single: Single) -> KeptGroup:
     flips = [np.where(points == point, -point, points) for point in points]
     changed = [place for place in range(min(n, MOST_TESTS)) if single.keeps(flips[place])]
     blocks = _joined(n, lambda i, j: single.keeps(transposition(n, i, j) + 1))
-    if len(changed) == n and len(blocks) == 1:
-        return whole(group)
     moves = [transposition(n, *pair) + 1 for block in blocks for pair in itertools.pairwise(block)]
     if not changed and not moves:
         return nothing(group, largest=False)
@@ -174,8 +168,7 @@ def _of_cycles(single: Single) -> KeptGroup | None:
         return None
     generators = tuple(_cycle(n, *triple) for triple in cycles)
     if len(cycles) == len(triples):
-        is_group = group.family == "alternating"
-        return whole(group) if is_group else KeptGroup(f"A({n})", group, generators, largest=True, family=A(n))
+        return KeptGroup(f"A({n})", group, generators, largest=True, family=A(n))
     blocks = _blocks(n, (pair for triple in cycles for pair in itertools.pairwise(triple)))
     return KeptGroup(blocks_name("A", blocks), group, generators, largest=False)
 
@@ -197,8 +190,6 @@ def _of_shifts(single: Single) -> KeptGroup | None:
         return None
     full: Group = Z(n) if mirror is None else D(n)
     if turns == n:
-        same_group = type(full) is type(group)
-        largest = group.family in ("cyclic", "dihedral")
-        return whole(group) if same_group else KeptGroup(str(full), group, tuple(generators), (), largest, full)
+        return KeptGroup(str(full), group, tuple(generators), (), group.family == "dihedral", full)
     name = f"{'Z' if mirror is None else 'D'}({turns})" + (f" of shifts by {step}" if turns > 1 else "")
     return KeptGroup(name, group, tuple(generators), largest=group.family in ("cyclic", "dihedral"))
