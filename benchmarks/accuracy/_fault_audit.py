@@ -34,5 +34,4 @@ def asked(suspect: Any) -> Answer:
         report = ek.auditing.derivative_errors(suspect.model, suspect.data)
         return Answer(report.first_wrong is not None, report.first_wrong, *report.whole)
     report = ek.audit(suspect.model, suspect.signature, **options)
-    modules = ek.auditing.locate(suspect.model, suspect.signature, **options)
-    return Answer(not report.passed, modules.first_broken, report.error, report.rounding)
+    return Answer(not report.passed, report.first_broken, report.error, report.rounding)

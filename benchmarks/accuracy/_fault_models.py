@@ -335,14 +335,14 @@ class FramedEnergy(nnx.Module):
         return self.out(jnp.tanh(self.hidden(inner)).sum(1))
 
 
-def faults() -> dict[str, Suspect]:
+def faults(seed: int = 0) -> dict[str, Suspect]:
     """The ten planted faults."""
-    rngs, x, points, both = nnx.Rngs(0), vectors(), scalars(), groups()
+    rngs, x, points, both = nnx.Rngs(seed), vectors(seed), scalars(seed), groups()
     tied = points.copy()
     tied[..., 0] = np.round(tied[..., 0])
-    matrices = np.random.default_rng(0).normal(size=(SAMPLES, 5, 5, 1)).astype(np.float32)
+    matrices = np.random.default_rng(seed).normal(size=(SAMPLES, 5, 5, 1)).astype(np.float32)
     p, q = {"p": ek.S(N)}, {"p": ek.S(5), "q": ek.S(5)}
-    positions = vectors(channels=1)
+    positions = vectors(seed, channels=1)
     return {
         "layer norm on vectors": Suspect(VectorNetwork(rngs, "norm"), "p x -> p x", x, both, fault="blocks.1.norm"),
         "wrong nonlinearity": Suspect(VectorNetwork(rngs, "gate", 0), "p x -> p x", x, both, fault="blocks.0.gate"),
@@ -440,12 +440,11 @@ def in_dtype(module: nnx.Module, dtype: Any) -> nnx.Module:
     return module
 
 
-def correct(dtype: Any = jnp.float32) -> dict[str, Suspect]:
+def correct(dtype: Any = jnp.float32, seed: int = 0) -> dict[str, Suspect]:
     """Ten correct models, with parameters and inputs of a dtype."""
-    rngs, both, p = nnx.Rngs(1), groups(), {"p": ek.S(N)}
-    x, points = vectors(1), scalars(1)
-    few = np.random.default_rng(2).normal(size=(SAMPLES, 3, 4)).astype(np.float32)
-    edges = np.random.default_rng(3).normal(size=(SAMPLES, N, N, 1)).astype(np.float32)
+    rngs, both, p = nnx.Rngs(seed), groups(), {"p": ek.S(N)}
+    x, points, generator = vectors(seed), scalars(seed), np.random.default_rng(seed)
+    few, edges = (generator.normal(size=(SAMPLES, *shape)).astype(np.float32) for shape in ((3, 4), (N, N, 1)))
     matrices = ek.nn.Network([{"p p": 1}, {"p p": 4}, {"p": 1}], rngs=rngs, p=ek.S)
     hidden = [{"p": 2, "p x": 2}, {"p": 4, "p x": 4}, {"p x": 1}]
     network = ek.nn.Network(hidden, rngs=rngs, p=ek.S, x=ek.O(3))

@@ -277,14 +277,15 @@ class FramedEnergy(nn.Module):
         return self.out(torch.tanh(self.hidden(inner)).sum(1))
 
 
-def faults() -> dict[str, Suspect]:
+def faults(seed: int = 0) -> dict[str, Suspect]:
     """The ten planted faults."""
-    torch.manual_seed(0)
-    x, points, positions = (torch.tensor(array) for array in (vectors(), scalars(), vectors(channels=1)))
+    torch.manual_seed(seed)
+    arrays = vectors(seed), scalars(seed), vectors(seed, channels=1)
+    x, points, positions = (torch.tensor(array) for array in arrays)
     both = groups()
     tied = points.clone()
     tied[..., 0] = torch.round(tied[..., 0])
-    matrices = torch.tensor(np.random.default_rng(0).normal(size=(SAMPLES, 5, 5, 1)), dtype=torch.float32)
+    matrices = torch.tensor(np.random.default_rng(seed).normal(size=(SAMPLES, 5, 5, 1)), dtype=torch.float32)
     p, q = {"p": ek.S(N)}, {"p": ek.S(5), "q": ek.S(5)}
     return {
         "layer norm on vectors": Suspect(VectorNetwork("norm"), "p x -> p x", x, both, fault="blocks.1.norm.norm"),
@@ -380,13 +381,12 @@ class SortedFeatures(nn.Module):
         return self.out(torch.tanh(self.hidden(x.sort(1).values.flatten(1))))
 
 
-def correct(dtype: Any = torch.float32) -> dict[str, Suspect]:
+def correct(dtype: Any = torch.float32, seed: int = 0) -> dict[str, Suspect]:
     """Ten correct models, with parameters and inputs of a dtype."""
-    torch.manual_seed(1)
-    both, p = groups(), {"p": ek.S(N)}
-    x, points = torch.tensor(vectors(1)), torch.tensor(scalars(1))
-    few = torch.tensor(np.random.default_rng(2).normal(size=(SAMPLES, 3, 4)))
-    edges = torch.tensor(np.random.default_rng(3).normal(size=(SAMPLES, N, N, 1)))
+    torch.manual_seed(seed)
+    both, p, generator = groups(), {"p": ek.S(N)}, np.random.default_rng(seed)
+    x, points = torch.tensor(vectors(seed)), torch.tensor(scalars(seed))
+    few, edges = (torch.tensor(generator.normal(size=(SAMPLES, *shape))) for shape in ((3, 4), (N, N, 1)))
     features = {"p": points, "p x": x[..., :1]}
     given = {
         "Deep Sets": Suspect(Sets(), "p -> ()", points, p),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks, _keywords
+from equikit.auditing._action import wide
 from equikit.auditing._callables import Adapted, Framework, adapted, is_torch
 from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._reading import Question, read_question, seeds_of
@@ -81,6 +82,8 @@ def torch_tensor(array: np.ndarray) -> Any:
 def estimated(asked: Study, make: Make, label: str) -> Estimate:
     """Measure the error of one change of the input; if rounding does not explain it, look for the module at fault."""
     experiment = asked.experiment(make)
+    outputs = [a for one in (experiment.base, *experiment.changes[label].recordings) for a in one.calls[-1].outputs]
+    _checks.finite("the outputs", *map(wide, outputs), step="look at the function on these data")
     error, rounding = _errors(experiment, label)
     passed = error <= MARGIN * rounding
     return Estimate(error, rounding, None if passed else asked.report(make))

@@ -48,7 +48,7 @@ def curl_error(
         The error and the part that rounding explains. The error is 0 if the force is constant.
 
     Raises:
-        OptionError: if the function raises an exception.
+        OptionError: if the function raises an exception or returns NaN.
         ShapeError: if the force does not have the shape of its input.
 
     Cost: a gradient for each direction, and four calls for each direction that is differenced.
@@ -73,6 +73,7 @@ def curl_error(
             expected=f"shape {list(at.shape)}",
             step="give a function that returns one force for each entry of x",
         )
+    _checks.finite("the forces", value, step="look at the function on this input")
     scale = float(np.std(at)) or 1.0
     directions = [(scale * seeds.normal(size=at.shape), scale * seeds.normal(size=at.shape)) for _ in range(pairs)]
     exact = None if how == "differences" or function.framework == "numpy" else _by_gradients(function, at, directions)

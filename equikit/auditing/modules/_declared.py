@@ -66,7 +66,7 @@ def refuse_unknown(at: Collection[str], called: Collection[str], never: Collecti
         raise OptionError(
             f"the model has no module {name!r}",
             got=f"at= with {name!r}",
-            expected=_checks.shown(", ".join(called), 300)[1:-1],
+            expected=_checks.shown(", ".join(called), 300)[1:-1] or "no declared modules: the function has none",
             step=f"leave {name!r} out of at=" if near is None else f"use {near!r} in at=",
         )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Literal
 
 CALLS = {
@@ -85,13 +87,20 @@ def _results(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list
 
 def _scanned(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list[Any]:
     """Evaluate a scan step by step."""
-    body, params = equation.params["jaxpr"], equation.params
-    constants, carried = params["num_consts"], params["num_carry"]
-    fixed, state, rows = given[:constants], given[constants:][:carried], given[constants + carried :]
+    inner, params = equation.params["jaxpr"], equation.params
+    body, own = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+
+    def kept(outer: Sequence[Any], within: Sequence[Any]) -> int:
+        """Count arrays that keep their axes; scanned rows, which come last, lose one."""
+        return sum(len(o.aval.shape) == len(i.aval.shape) for o, i in zip(outer, within, strict=True))
+
+    # The parameters that count constants and the carry have other names in other releases of JAX.
+    end, carried = kept(equation.invars, body.invars), kept(equation.outvars, body.outvars)
+    fixed, state, rows = given[: end - carried], given[end - carried : end], given[end:]
     outputs: list[list[Any]] = []
     steps = range(params["length"])
     for step in reversed(steps) if params["reverse"] else steps:
-        found = evaluate(body.jaxpr, body.consts, [*fixed, *state, *(row[step] for row in rows)], watch, rules)
+        found = evaluate(body, own, [*fixed, *state, *(row[step] for row in rows)], watch, rules)
         state = found[:carried]
         outputs.append(found[carried:])
     if params["reverse"]:
@@ -115,7 +124,15 @@ def _frame(equation: Any) -> Any:
 Function = Callable[..., Any]
 
 
+_TRACES = itertools.count()
+
+
 def traced(function: Function, arguments: Any) -> tuple[Any, Any]:
-    """Return the closed jaxpr of a function, and the structure of its results."""
-    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    """Return the closed jaxpr of a function, and the structure of its results.
+
+    JAX keeps the programs of `jit` and `checkpoint` that it has traced before, without marks. Metadata that no other
+    trace has make it trace them again.
+    """
+    with set_xla_metadata(equikit_trace=str(next(_TRACES))):
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
     return closed, jax.tree.structure(shapes)
