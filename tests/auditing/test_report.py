@@ -26,6 +26,15 @@ def test_the_text_is_one_screen(report):
     assert str(passed).splitlines()[0] == "equivariant up to rounding in float64"
 
 
+def test_the_verdict_says_what_rounding_explains():
+    data = np.random.default_rng(0).normal(size=(64, 3, 2)).astype(np.float32)
+    signs = ek.audit(lambda x: np.sign(x).astype(int), "x -> x", x=ek.SO(2), data=data[:, :2], draws=40)
+    assert signs.verdict == "not equivariant: the error is no rounding"
+    data[17] *= 10
+    rare = ek.audit(lambda x: x * (1 + 1e-5 * (x > 12)), "x -> x", x=ek.SO(3), data=data, draws=640, dtype=np.float32)
+    assert "rounding explains the mean error, but not the error of some samples or elements" in rare.verdict
+
+
 def test_json_holds_everything(report):
     value = json.loads(report.to_json())
     assert value == report.as_dict()
