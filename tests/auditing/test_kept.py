@@ -133,6 +133,14 @@ def test_what_is_kept_is_a_group_for_layers():
     assert ek.hom("x -> ()", x=blocks.group).dim == 3
 
 
+def test_elements_outside_of_the_group_are_not_kept():
+    """Rotations about one axis, a group of matrices: a half turn about another axis is no element of it."""
+    turns = ek.MatrixGroup(lie_algebra=[[[0, -1, 0], [1, 0, 0], [0, 0, 0]]], name="turns")
+    found = kept(lambda x: x * [[1.0], [2.0], [3.0]], turns)
+    assert (str(found), found.generators) == ("the trivial group", ())
+    assert kept(lambda x: x * [[2.0], [2.0], [3.0]], turns).is_whole
+
+
 def test_functions_with_jumps_have_no_derivative():
     """Rotations about an axis are found although the derivative of the function is zero or infinite."""
     steps = lambda x: x * (1 + (x[:, :1] > 0))  # noqa: E731
