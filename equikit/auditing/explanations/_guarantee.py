@@ -11,8 +11,9 @@ import jax
 import numpy as np
 
 from equikit import _checks, _keywords
-from equikit.auditing._action import Elements, act
+from equikit.auditing._action import Elements, act, wide
 from equikit.auditing._elements import identity
+from equikit.auditing._rounding import epsilon, perturbed
 from equikit.auditing.explanations._explainer import Explainer, filled
 from equikit.auditing.explanations._moved import Moves, moves
 from equikit.plans import Inputs
@@ -120,8 +121,7 @@ def guarantee(
           yes  the baseline is invariant, largest relative deviation 0
 
     Source:
-        Crabbé and van der Schaar, arXiv:2304.06715, section 2.3 and table 1. We state which group actions each of the
-        proofs needs.
+        Crabbé and van der Schaar, arXiv:2304.06715, section 2. We state which actions of groups each proof needs.
     """
     _checks.instance("explainer", explainer, Explainer, 'explainer("gradient", model)')
     call = _keywords.call_of(guarantee)
@@ -137,9 +137,7 @@ def guarantee(
     )
     tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True, traced=False)
     if tolerance is None:
-        tolerance = 64 * float(
-            np.finfo(np.result_type(*(np.asarray(a).dtype for a in given.question.arrays.values()))).eps
-        )
+        tolerance = 64 * max(epsilon(array.dtype) for array in given.question.arrays.values())
     parts = explainer.parts
 
     def invariant(part: str) -> Met:
@@ -178,14 +176,10 @@ def _deviation(function: Callable[[Any], Any], given: Moves) -> float:
 
 def _differentiable(explainer: Explainer, given: Moves) -> Met:
     """Compare attributions of the inputs, and of inputs that change by rounding."""
-    random, x = np.random.default_rng(0), jax.tree.map(np.asarray, given.inputs())
-    eps = max(float(np.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(x))
-
-    def rounded(leaf: np.ndarray) -> np.ndarray:
-        signs = random.choice([-1, 1], leaf.shape)
-        return np.asarray(leaf + signs * eps * np.max(np.abs(leaf)), leaf.dtype)
-
-    pairs = [jax.tree.leaves(explainer(each)) for each in (x, jax.tree.map(rounded, x))]
+    random, x = np.random.default_rng(0), given.inputs()
+    eps = max(epsilon(leaf.dtype) for leaf in jax.tree.leaves(x))
+    moved = jax.tree.map(lambda leaf: perturbed(wide(leaf), leaf.dtype, random).astype(leaf.dtype), x)
+    pairs = [jax.tree.leaves(explainer(each)) for each in (x, moved)]
     one, other = (np.concatenate([np.reshape(leaf, (given.samples, -1)) for leaf in each], axis=1) for each in pairs)
     lengths = np.maximum(np.linalg.norm(one, axis=1), np.finfo(float).tiny)
     error = float(np.max(np.linalg.norm(one - other, axis=1) / lengths))
