@@ -25,10 +25,11 @@ RIVALS: dict[str, str] = {
     "told": "a network with the true group",
     "found": "the same network with the discovered group",
 }
-NOISE = 0.05
+NOISE = 0.03
 """Gaussian noise in repeats, relative to the root mean square of the constraints."""
 
-CONNECTED = {"least_gap": 4.0, "most_defect": 0.15, "confidence": 0.95}
+OPTIONS: Any = {"least_gap": 5.0, "most_defect": 0.1, "confidence": 0.95}
+"""The defaults."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def discovered(system: System, budget: Budget, seed: int) -> Found:
     asked = single(rows_of(data.train[0], budget.asked))
     options: Any = {"traceless": system.traceless}
     try:
-        algebra = discover.lie_algebra(model, asked, system.signature, **options, **CONNECTED, seed=seed)
+        algebra = discover.lie_algebra(model, asked, system.signature, **options, **OPTIONS, seed=seed)
     except ek.GroupError:
         algebra = None
     return Found(data, model.error, discover.prepared(model, asked, system.signature, **options), algebra)
@@ -134,7 +135,7 @@ def repeats(system: System, found: Found, count: int, seed: int) -> tuple[int, i
         rows = given.rows[random.permutation(len(given.rows))[: len(given.rows) // 2]]
         noisy = replace(given, rows=rows + size * random.normal(size=rows.shape))
         try:
-            algebra, _ = discover.found_in(noisy, model, **CONNECTED, seed=repeat)
+            algebra, _ = discover.found_in(noisy, model, **OPTIONS, seed=repeat)
         except ek.GroupError:
             refused += 1
         else:

@@ -94,8 +94,8 @@ def lie_algebra(
     *,
     unknown: str | None = None,
     traceless: bool = False,
-    least_gap: float = 4.0,
-    most_defect: float = 0.15,
+    least_gap: float = 5.0,
+    most_defect: float = 0.1,
     confidence: float = 0.95,
     test_reflections: bool = True,
     seed: int = 0,
@@ -104,8 +104,9 @@ def lie_algebra(
 
     An invariant function has \(\nabla f(x) \cdot L x = 0\), an equivariant one \(J_f(x) L x = M f(x)\), for all x.
     These constraints are linear in L and M; three quarters of the samples set them, and their null space is the
-    algebra. The data are turned so that vectors have unit second moment, which makes the singular values independent
-    of linear coordinates. The algebra is recognized, and for SO(n) and SO+(p, q) reflections are tested.
+    algebra. The data are turned so that vectors have unit second moment, and directions in which the function changes
+    little are stretched, so that singular values do not depend on linear coordinates. The algebra is recognized, and
+    for SO(n) and SO+(p, q) reflections are tested, unless outputs move by an unknown representation.
 
     Args:
         function: maps arrays `[samples, *axes, channels]` to arrays, sample by sample: of JAX, or of NumPy, whose
@@ -146,8 +147,8 @@ def lie_algebra(
         Otto, Zolman, Kutz and Brunton, A unified framework to enforce, discover, and promote symmetry in machine
         learning, arXiv:2311.00212, section 4, on symmetries as null spaces.
     """
-    _checks.number("least_gap", least_gap, above=1, example=4.0)
-    _checks.number("most_defect", most_defect, above=0, below=1, example=0.15)
+    _checks.number("least_gap", least_gap, above=1, example=5.0)
+    _checks.number("most_defect", most_defect, above=0, below=1, example=0.1)
     _checks.number("confidence", confidence, above=0, below=1, example=0.95)
     _checks.flag("test_reflections", test_reflections)
     _checks.count("seed", seed)
@@ -230,7 +231,7 @@ def _recognized(given: Constraints, space: NullSpace, label: str) -> Recognized 
     """
     frame = given.frames[label]
     size = given.sizes[label] ** 2
-    inside = (space.vectors[:, :size] / given.scales[label]).reshape(-1, given.sizes[label], given.sizes[label])
+    inside = given.slopes[label] @ space.vectors[:, :size].reshape(-1, *frame.shape)
     most = min(MOST_TOLERANCE, max(space.worst, 10 * space.noise))
     tolerance, found = max(space.noise, 1e-10), None
     while tolerance <= MOST_TOLERANCE:
@@ -252,7 +253,7 @@ def _clean(given: Constraints, space: NullSpace, recognized: Recognized, label: 
     """Return unknown vectors of the recognized algebra, orthonormal on the moved axis; other labels follow linearly."""
     frame = given.frames[label]
     algebra = np.array([[[float(x) for x in row] for row in matrix] for matrix in recognized.matrices])
-    inside = (np.linalg.inv(frame) @ algebra @ frame).reshape(len(algebra), -1)
+    inside = (np.linalg.inv(frame @ given.slopes[label]) @ algebra @ frame).reshape(len(algebra), -1)
     inside = np.linalg.qr(inside.T)[0].T
     raw = space.vectors[:, : inside.shape[1]]
     found = (inside @ np.linalg.pinv(raw)) @ space.vectors
