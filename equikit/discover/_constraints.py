@@ -15,7 +15,7 @@ from equikit.signatures import Term, base
 MOST_ENTRIES = 2**26
 """The largest number of entries of the constraints."""
 
-FLAT = 1e-6
+FLAT = 1e-10
 """Directions with a smaller part of the second moment are not in the data."""
 
 UNUSED = 0.02

@@ -272,6 +272,9 @@ def _defects(rows: Array, vectors: Array) -> Array:
 def _with_reflections(found: LieAlgebra, model: Model, held: Array) -> LieAlgebra:
     """Test the reflections of every block with a metric, against elements of the connected group."""
     rows, known = np.flatnonzero(held), found.recognized
+    several = sum(block.signature is not None for block in known.blocks) > 1
+    if all(block.signature is None for block in known.blocks):
+        return found
     random = np.random.default_rng(0)
     turning = np.linalg.norm(known.standard + known.standard.swapaxes(1, 2), axis=(1, 2)) < 1e-9
     sizes = np.where(turning, FAR, NEAR)
@@ -284,10 +287,10 @@ def _with_reflections(found: LieAlgebra, model: Model, held: Array) -> LieAlgebr
         kept.append([])
         names = ["positive", "negative", "both"] if block.signature and all(block.signature) else ["positive"]
         for which in names if block.signature else ():
-            element = known.reflection(place, which)
-            errors = _errors(model, element, rows)
+            errors = _errors(model, known.reflection(place, which), rows)
             mean, bound = float(np.mean(errors)), upper_bound(errors, found.confidence)
-            tested[f"reflection {which}" if len(names) > 1 else "reflection"] = (mean, bound, float(np.mean(usual)))
+            words = ["reflection", *([which] if len(names) > 1 else []), *([f"of {block}"] if several else [])]
+            tested[" ".join(words)] = (mean, bound, float(np.mean(usual)))
             if mean <= WORSE * np.mean(usual) + 10 * model.precision:
                 kept[-1].append(which)
     recognized = known.with_reflections(kept) if any(kept) else known
