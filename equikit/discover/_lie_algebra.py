@@ -17,7 +17,7 @@ from equikit.discover._constraints import Constraints, constraints
 from equikit.discover._motions import Array, Model, Roles, acted, read_data
 from equikit.discover._spectrum import NullSpace, no_gap, null_spaces
 from equikit.groups import MatrixGroup
-from equikit.groups.lie import Recognized, recognize
+from equikit.groups.lie import Recognized, moved, recognize
 
 MOST_TOLERANCE = 0.09
 """The largest tolerance of recognition."""
@@ -242,11 +242,11 @@ def _recognized(given: Constraints, space: NullSpace, label: str) -> Recognized 
         if tried is not None and tried.dimension == len(inside):
             found = tried if found is None or tried.known else found
             if found.known:
-                return found.moved(frame, min(most, 3 * tolerance))
+                return moved(found, frame, min(most, 3 * tolerance))
         if tolerance >= most:
             break
         tolerance = min(2 * tolerance, most)
-    return None if found is None else found.moved(frame, most)
+    return None if found is None else moved(found, frame, most)
 
 
 def _clean(given: Constraints, space: NullSpace, recognized: Recognized, label: str) -> Array:
