@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import steps_of_relaxing
 import steps_of_training
 from flax import nnx
 from next_steps import code_steps, matches
@@ -816,6 +817,7 @@ CALL = {
         None,
     ),
 } | steps_of_training.CALL
+CALL |= steps_of_relaxing.CALL
 
 
 @pytest.mark.parametrize("name", CALL)
