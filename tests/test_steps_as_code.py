@@ -2,11 +2,13 @@
 
 `test_next_steps.py` follows steps that change the keywords of the call. Here a row has a call that fails, the code that
 its next step has to contain, and either nothing, where the code is keywords that let the call succeed, or the names
-with which the code can be evaluated.
+with which the code can be evaluated. Packages have files of rows of their own, `steps_of_*.py`.
 """
 
 import functools
+import importlib
 import json
+from pathlib import Path
 
 import flax.linen as linen
 import jax
@@ -14,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import steps_of_relaxing
-import steps_of_training
 from flax import nnx
 from next_steps import code_steps, matches
 from test_next_steps import BUILDS, CASES, COMMANDS, TEXTS
@@ -816,8 +816,9 @@ CALL = {
         "param_dtype=jnp.complex64",
         None,
     ),
-} | steps_of_training.CALL
-CALL |= steps_of_relaxing.CALL
+}
+for path in sorted(Path(__file__).parent.glob("steps_of_*.py")):
+    CALL |= importlib.import_module(path.stem).CALL
 
 
 @pytest.mark.parametrize("name", CALL)

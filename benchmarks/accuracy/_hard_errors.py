@@ -132,9 +132,9 @@ def slopes(program: Program, copies: Copies, found: Results, seed: int = 0) -> n
     both = v + w
     steps = np.stack([v, -v, w, -w, both, -both, both / 2, -both / 2, 0 * both])
     arrays = (first + STEP * steps * scale[:, None, None]).reshape(-1, *first.shape[1:])
-    others = (np.concatenate([array] * len(steps)) for array in (there, order, scale))
+    present, rank, sizes = (np.concatenate([array] * len(steps)) for array in (there, order, scale))
     with precise("float64"):
-        energy = program.rows(arrays, *others, "float64")[0].reshape(len(steps), len(chosen))
+        energy = program.rows(arrays, present, rank, sizes, "float64")[0].reshape(len(steps), len(chosen))
     size = 1 + largest(force)
     with np.errstate(invalid="ignore"):
         along_v, along_w, along_both, half = (energy[0:8:2] - energy[1:8:2]) / (2 * STEP)

@@ -53,7 +53,7 @@ def _network(x: jax.Array, scale: jax.Array, mask: Any, shifts: np.ndarray) -> d
     return {"energy": 1 + pooled[..., 0] ** 2 + pooled[..., 1], "vector": y[..., :d]}
 
 
-def of_points(x: Any.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
+def of_points(x: jax.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
     """An energy, and a vector of each point, by a network that permutes with the points."""
     return _network(x, scale, mask, SHIFTS[0])
 

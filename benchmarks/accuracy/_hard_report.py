@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,8 @@ def _doubts(records: Iterable[Record]) -> tuple[list[str], list[list[str]]]:
     return ["method", "drawn", "covered", "infinite", "median of doubt over error"], body
 
 
-TABLES = {
+Rows = tuple[list[str], list[list[str]]]
+TABLES: dict[str, Callable[[list[Record], Iterable[str]], Rows]] = {
     "Hard inputs": _counts,
     "Random inputs": lambda records, rivals: _parts(records),
     "Doubts": lambda records, rivals: _doubts(records),
@@ -175,13 +176,14 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _color(scores: Mapping[str, float]) -> tuple[float, ...]:
+def _color(scores: Mapping[str, float]) -> tuple[float, float, float]:
     """Return the mean color of the kinds, with small undesired fractions enlarged by a square root."""
     parts = {kind: scores[kind] / max(scores["inputs"], 1) for kind in KINDS}
     weights = {kind: part**0.5 if kind in ("silent", "needless") else part for kind, part in parts.items()}
     weights["silent"] = min(1.0, weights["silent"])
     rest = sum(weights.values()) or 1.0
-    return tuple(sum(weights[kind] / rest * COLORS[kind][i] for kind in KINDS) for i in range(3))
+    red, green, blue = (sum(weights[kind] / rest * COLORS[kind][i] for kind in KINDS) for i in range(3))
+    return red, green, blue
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
@@ -199,7 +201,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         for r in records:
             if (r["case"]["dtype"], r["direction"]) == (dtype, way):
                 row, column, scores = names.index(r["rival"]), families.index(r["case"]["family"]), r["scores"]
-                colors[row][column] = _color(scores)  # type: ignore[call-overload]
+                colors[row][column] = _color(scores)
                 if part := scores["silent"] / scores["inputs"]:
                     style = {"ha": "center", "va": "center", "fontsize": 6, "fontweight": "bold"}
                     axes.text(column, row, f"{part:.0%}" if part >= 0.005 else "<1%", **style)

@@ -40,8 +40,7 @@ def errors(rival: str, seed: int, epochs: int) -> tuple[int, np.ndarray, np.ndar
         return 2, found, found
     (contestant,) = (one for one in demo.CONTESTANTS if one.name == rival)
     model = contestant.make(nnx.Rngs(seed))
-    options = {"epochs": epochs, "rate": contestant.rate, "seed": seed, "relabel": contestant.relabel}
-    trained = demo.train(model, data, **options)
+    trained = demo.train(model, data, epochs=epochs, rate=contestant.rate, seed=seed, relabel=contestant.relabel)
     drawn = demo.score(trained.predict(data.test), data.test.targets)
     return (
         demo.parameter_count(model),

@@ -64,8 +64,8 @@ def molecules(count: int = 40, seed: int = 0) -> Molecules:
 
 
 def outputs(rival: str, rows: ign.Rows) -> np.ndarray:
-    make, apply = NETWORKS[rival]
-    return np.asarray(ign.outputs_of(apply, make(nnx.Rngs(0)), rows))
+    make, _ = NETWORKS[rival]
+    return np.asarray(ign.compiled(rival)(make(nnx.Rngs(0)), rows))
 
 
 def test_the_tables_are_read(tmp_path: Path) -> None:
@@ -217,12 +217,12 @@ def test_both_choices_of_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimpleNamespace(model=NETWORKS[rival][0](nnx.Rngs(0)), losses=losses, seconds=np.ones(3))
 
     # Outputs that say the first class for the first fold, and what is right for the second.
-    def outputs_of(apply: Any, model: Any, test: ign.Rows) -> np.ndarray:
+    def outputs(model: Any, test: ign.Rows) -> np.ndarray:
         first = np.array_equal(test["nodes"], rows["nodes"][folds == 0])
         return np.eye(2)[np.zeros_like(test["labels"]) if first else test["labels"]]
 
     monkeypatch.setattr(ign, "trained", trained)
-    monkeypatch.setattr(ign, "outputs_of", outputs_of)
+    monkeypatch.setattr(ign, "compiled", lambda rival: outputs)
     scores = ign.network_scores("Deep Sets of nodes", rows, folds, QUICK, 3, lambda text: None)
     assert scores[ON_TEST] == pytest.approx(87.5)
     assert scores[SD[ON_TEST]] == pytest.approx(12.5)

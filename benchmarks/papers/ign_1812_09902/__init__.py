@@ -152,10 +152,11 @@ def trained(rival: str, rows: Rows, of: Split, budget: Limits, seed: int, judge:
     )
 
 
-@functools.partial(nnx.jit, static_argnums=0)
-def outputs_of(apply: Apply, module: nnx.Module, rows: Rows) -> jax.Array:
-    """Apply a network; all folds of one size share the program."""
-    return apply(module, rows)
+@functools.cache
+def compiled(rival: str) -> Apply:
+    """A network as one program, which all folds of one size share."""
+    program: Apply = nnx.jit(NETWORKS[rival][1])
+    return program
 
 
 def network_scores(
@@ -168,7 +169,7 @@ def network_scores(
         of, start = split(folds, number), FOLDS * seed + number
         found = trained(rival, rows, of, budget, start, cross_entropy)
         test = {name: array[of.test] for name, array in rows.items()}
-        chosen.append(100 * (1 - float(error(outputs_of(NETWORKS[rival][1], found.model, test), test["labels"]))))
+        chosen.append(100 * (1 - float(error(compiled(rival)(found.model, test), test["labels"]))))
         again = trained(rival, rows, split(folds, number, on_test=True), budget, start, error)
         curves.append(100 * (1 - again.losses[:, 1]))
         seconds += float(found.seconds.sum() + again.seconds.sum())

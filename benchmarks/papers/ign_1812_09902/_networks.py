@@ -11,7 +11,7 @@ from flax import nnx
 
 import equikit as ek
 
-Apply = Callable[[Any, Mapping[str, jax.Array]], jax.Array]
+Apply = Callable[[Any, Mapping[str, Any]], jax.Array]
 ATOMS, CLASSES = 7, 2
 
 

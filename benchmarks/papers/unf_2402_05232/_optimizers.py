@@ -78,7 +78,8 @@ def transformer(params: Any, tokens: jax.Array) -> jax.Array:
     mixed = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), v)
     h = h + jnp.einsum("bqhd,hdo->bqo", mixed, params["out"])
     h = h + jax.nn.relu(_norm(h) @ params["up"]) @ params["down"]
-    return _norm(h) @ params["scores"]
+    scores_of_tokens: jax.Array = _norm(h) @ params["scores"]
+    return scores_of_tokens
 
 
 def _norm(h: jax.Array) -> jax.Array:
