@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
+from scipy.linalg import sqrtm
 
 import equikit as ek
 from benchmarks.data import emlp
-from equikit.groups.lie import recognize
+from equikit.groups.lie import Recognized, recognize
 
 Arrays = Any
 """An array, or a dictionary of arrays by the name of a term."""
@@ -73,12 +74,21 @@ class System:
             found[term] = array
         return found
 
-    def told(self, change: np.ndarray) -> ek.MatrixGroup:
-        """The true group in hidden coordinates, for a network that is told."""
-        found = recognize(change @ self.algebra @ np.linalg.inv(change), 1e-9)
-        if self.reflections:
-            found = found.with_reflections([self.reflections] * len(found.blocks))
-        return found.group
+    def told(self, change: np.ndarray, near: Recognized | None = None) -> ek.MatrixGroup:
+        """The true group in hidden coordinates, for a network that is told.
+
+        Args:
+            change: the hidden coordinates.
+            near: the group that was found. Among all standard bases of the true group the nearest one to its basis is
+                chosen, so that both networks have nearly the same parameters and start from the same ones.
+        """
+        true = recognize(change @ self.algebra @ np.linalg.inv(change), 1e-9)
+        if near is not None and near.standard.shape == true.standard.shape:
+            basis = true.change_of_basis @ _nearest(np.linalg.inv(true.change_of_basis) @ near.change_of_basis, near)
+            true = replace(
+                true, change_of_basis=basis, matrices=basis @ true.standard @ np.linalg.inv(basis), exact=False
+            )
+        return (true.with_reflections([self.reflections]) if self.reflections else true).group
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,26 @@ class Data:
     train: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
     test: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
     change: np.ndarray
+
+
+def _nearest(matrix: np.ndarray, near: Recognized) -> np.ndarray:
+    """The element of O(p, q) or U(m) that is nearest to a matrix, up to a factor."""
+    n = len(matrix)
+    if near.blocks[0].signature is None:
+        half = n // 2
+        parts = []
+        for sign in (1, -1):  # linear, or antilinear: complex conjugation maps the group to itself
+            one, other = (
+                matrix[:half, :half] + sign * matrix[half:, half:],
+                matrix[half:, :half] - sign * matrix[:half, half:],
+            )
+            left, size, right = np.linalg.svd(one + 1j * other)
+            u = left @ right
+            parts.append((size.sum(), np.block([[u.real, -sign * u.imag], [u.imag, sign * u.real]])))
+        return max(parts, key=lambda part: part[0])[1]
+    metric = np.diag(np.repeat([1.0, -1.0], near.blocks[0].signature))
+    scaled = matrix / abs(np.linalg.det(matrix)) ** (1 / n)
+    return np.real(scaled @ np.linalg.inv(sqrtm(metric @ scaled.T @ metric @ scaled)))
 
 
 def hide(n: int, generator: np.random.Generator) -> np.ndarray:
@@ -142,7 +172,7 @@ def _two_bodies(generator: np.random.Generator, count: int) -> tuple[dict[str, n
     def rate(_: float, flat: np.ndarray) -> np.ndarray:
         s = flat.reshape(count, 2, 4)
         apart = s[..., 1] - s[..., 0]
-        force = 3 * apart / (np.sum(apart**2, axis=1, keepdims=True) + 0.3) ** 1.5
+        force = 3 * apart / (np.sum(apart**2, axis=1, keepdims=True) + 1) ** 1.5
         return np.stack([s[..., 2], s[..., 3], force, -force], axis=-1).ravel()
 
     after = solve_ivp(rate, (0, 0.5), state.ravel(), rtol=1e-6, atol=1e-6).y[:, -1].reshape(count, 2, 4)
@@ -173,13 +203,13 @@ def _ring(generator: np.random.Generator, count: int) -> tuple[dict[str, np.ndar
 
 
 def _scatterer(generator: np.random.Generator, count: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The four-force on a charge that a moving charge scatters: the field \\(r \\wedge v\\) times the momentum, bounded.
+    """The four-force on a charge that a moving charge scatters: the field \\(r \\wedge v\\) times the momentum.
 
     Channels are the separation r, the velocity v of the source, and the momentum u.
     """
-    r, v, u = vectors = generator.normal(size=(3, count, 4)) / 2
+    r, v, _ = vectors = generator.normal(size=(3, count, 4)) / 2
     dots = np.einsum("anj,j,bnj->abn", vectors, emlp.METRIC, vectors)
-    force = (r * dots[1, 2, :, None] - v * dots[0, 2, :, None]) / (1 + dots[0, 1, :, None] ** 2)
+    force = r * dots[1, 2, :, None] - v * dots[0, 2, :, None]
     return {"x": vectors.transpose(1, 2, 0)}, {"x": force[..., None]}
 
 
@@ -235,6 +265,8 @@ SYSTEMS = {
             *("two bodies", "x -> x", "x", 2, _algebra(ek.SO(2)), "SO(2)", "O(2)", _two_bodies),
             reflections=("positive",),
             features=({"x": 4}, {"x": 4}),
+            rows=12000,
+            epochs=80,
         ),
         System(
             *("oscillator", "s -> s + ()", "s", 4, _unitary(), "U(2)", "U(2)", _oscillator),
@@ -245,6 +277,8 @@ SYSTEMS = {
             *("Lorentz scatterer", "x -> x", "x", 4, _algebra(ek.SO(1, 3)), "SO+(1, 3)", "O(1, 3)", _scatterer),
             reflections=BOTH,
             features=({"x": 3}, {"x": 1}),
+            rows=16000,
+            epochs=100,
         ),
         System("reaction and diffusion", "p -> p", "p", 6, NOTHING, None, "D(6)", _ring),
         System("double pendulum", "s -> s", "s", 4, NOTHING, None, None, _pendulum),

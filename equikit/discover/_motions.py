@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import TraceContextError
 from numpy.typing import NDArray
 
 from equikit import _checks
@@ -122,13 +123,14 @@ class Model:
         _checks.function("function", function, example="lambda x: x")
         self.function, self.roles = function, roles
         self.data = data
+        self.values = self(data)
+        self._refuse_state()  # before anything is traced
         self.exact = _is_traceable(self._called, {name: jnp.asarray(array[:1]) for name, array in data.items()})
         if self.exact:
             self.data = {name: jnp.asarray(array) for name, array in data.items()}
         else:
             self.data = {name: np.asarray(array, np.float64) for name, array in data.items()}
         self.values = self(self.data)
-        self._refuse_state()
         kinds = [np.asarray(value).dtype for value in self.values.values()]
         self.precision = 20 * max(float(np.finfo(kind).eps) for kind in kinds) if self.exact else 1e-9
         self._along = jax.jit(self._derivative) if self.exact else self._difference
@@ -186,12 +188,7 @@ class Model:
         for name, value in again.items():
             first = self.values[name][:half]
             if not np.allclose(first, value, rtol=1e-3, atol=1e-3 * float(np.std(first)) + 1e-30):
-                raise OptionError(
-                    "the function gives other outputs for the same samples in a second call",
-                    got=f"a difference of {float(np.max(abs(first - value))):.1e}",
-                    expected="a function without state and noise, of each sample alone",
-                    step="pass a model after model.eval()",
-                )
+                raise _has_state(f"a difference of {float(np.max(abs(first - value))):.1e}")
 
     def _derivative(self, arrays: Arrays, matrix: Any) -> dict[str, Any]:
         tangents = {t.name: acted(t, arrays[t.name], {self.roles.label: matrix}) for t in self.roles.inputs}
@@ -228,10 +225,21 @@ class Model:
         return {name: np.asarray(value, np.float64) for name, value in self(arrays).items()}
 
 
+def _has_state(got: str) -> OptionError:
+    return OptionError(
+        "the function gives other outputs for the same samples in a second call",
+        got=got,
+        expected="a function without state and noise, of each sample alone",
+        step="pass a model after model.eval()",
+    )
+
+
 def _is_traceable(function: Callable[..., Any], arrays: Arrays) -> bool:
     """Whether JAX can trace a function; NumPy functions refuse tracers."""
     try:
         jax.eval_shape(function, arrays)
     except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
         return False
+    except TraceContextError as error:
+        raise _has_state("a module that changes its variables") from error
     return True
