@@ -29,7 +29,7 @@ POINTS = 12
 
 def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
-    return Budget(600, repeats=1) if quick else Budget()
+    return Budget(600) if quick else Budget()
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -59,16 +59,14 @@ def one(task: Task, rival: str, budget: Budget, seed: int) -> dict[str, float]:
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
-    """Return the function that searches designs."""
+    """Return the function that searches one design."""
     budget = limits(quick)
 
     def measure(cell: Cell) -> list[Measurement]:
         task, (rival,) = cell.given, cell.rivals
         tell(f"{task.name}: {rival}")
         began = time.perf_counter()
-        seeds = [budget.repeats * seed + repeat for repeat in range(budget.repeats)]
-        found = [one(task, rival, budget, each) for each in seeds]
-        scores = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+        scores = one(task, rival, budget, seed)
         scores["seconds"] = time.perf_counter() - began
         return [Measurement(dict(cell.case), cell.direction, rival, scores=scores)]
 
