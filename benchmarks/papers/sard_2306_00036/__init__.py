@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.task_report import STEP, TRAINED
+from benchmarks.core.plot import STYLES, new_figure, tidy
+from benchmarks.core.task_report import STEP, TRAINED, by_task
 from benchmarks.papers.sard_2306_00036._robots import Task, lattice, tasks
 from benchmarks.papers.sard_2306_00036._search import Budget, Choose, anywhere, neighbors, search, stay
 from equikit.groups import Subgroup
@@ -73,6 +77,25 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Plot costs over evaluations, a panel for each task; what costs more than one is left out."""
+    every = by_task(result["measurements"])
+    figure = new_figure(1.2 + 2.6 * len(every), 3.2)
+    panels = figure.subplots(1, max(len(every), 1), squeeze=False, sharey=True)[0]
+    drawn: dict[str, Any] = {}
+    for axes, (task, records) in zip(panels, every.items(), strict=False):
+        for record in records:
+            scores, place = record.get("scores") or {}, list(rivals).index(record["rival"])
+            costs = {int(name.removeprefix(STEP)): cost for name, cost in scores.items() if name.startswith(STEP)}
+            if costs and max(costs.values()) < 1:
+                (drawn[record["rival"]],) = axes.plot([*costs], [*costs.values()], color=STYLES[place][0])
+        tidy(axes, task)
+        axes.set_xlabel("evaluations")
+    panels[0].set_ylabel("cost")
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=5, frameon=False)
+    figure.savefig(path)
+
+
 BENCHMARK = Benchmark(
     title="SARD",
     summary="design of robots for tasks with a hidden symmetry, by search on the lattice of subgroups",
@@ -80,7 +103,7 @@ BENCHMARK = Benchmark(
     cells=cells,
     start=start,
     limits=limits,
-    style=TRAINED,
+    style=replace(TRAINED, plot=plot),
     seeds=5,
     timed=False,
     paper=PAPER,
