@@ -79,11 +79,11 @@ def normal(*shape):
 # %%
 def energy(x):
     """The energy `[samples, 1]` of balls `[samples, balls, 3, 1]`: of their springs, and of their weight."""
-    stretched = np.sum((x[:, :, None] - x[:, None]) ** 2, axis=(1, 2, 3)) / 4
-    return stretched + 0.5 * np.sum(x[:, :, 2], axis=1)
+    stretched = jnp.sum((x[:, :, None] - x[:, None]) ** 2, axis=(1, 2, 3)) / 4
+    return stretched + 0.5 * jnp.sum(x[:, :, 2], axis=1)
 
 
-balls = np.asarray(normal(32, 5, 3, 1))
+balls = normal(32, 5, 3, 1)
 report = ek.audit(energy, "p x -> ", p=ek.S(5), x=ek.O(3), data=balls)
 report
 
@@ -192,9 +192,7 @@ assert half.error > 1000 * report.error
 # %%
 class Perceptron(nnx.Module):
     def __init__(self, widths, *, rngs):
-        self.layers = nnx.List(
-            [nnx.Linear(a, b, rngs=rngs) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        self.layers = nnx.List([nnx.Linear(a, b, rngs=rngs) for a, b in zip(widths[:-1], widths[1:], strict=True)])
 
     def __call__(self, x):
         h = x.reshape(*x.shape[:-2], -1)
@@ -345,7 +343,7 @@ assert spectrum[10] < 1e-5  # six directions
 # the evidence. `ek.discover.lie_algebra` solves the same equations, and adds what a result needs to be trusted:
 #
 # - A quarter of the samples is held out. On them the **defect** of every generator is measured, with an upper bound
-#   that holds with 95 % confidence.
+#   that holds with 95 % confidence. For an exact symmetry it is here 13 over the number of held-out samples.
 # - The algebra is **recognized** by its structure constants and its invariant forms. The result is a name and a change
 #   of basis to the standard matrices, rational if possible.
 # - Linear equations see only the connected part of a group. **Reflections** are tested one by one.
@@ -356,7 +354,7 @@ print(found)
 assert found.dimension == 6
 assert found.gap > 1000
 assert str(found.recognized) == "O(1, 3)"
-assert found.certificate.max() < 0.1
+assert np.allclose(found.certificate, 13 / found.held_out, rtol=0.05)
 assert found.recognized.exact
 
 # %% [markdown]
@@ -407,7 +405,7 @@ assert informed < 0.3 * ignorant
 
 # %%
 def faulty(x):
-    return detector(x) + 0.5 * jnp.sin(2 * x[:, 0] + x[:, 3] ** 2)
+    return detector(x) + 0.5 * jnp.sin(x[:, 0] + x[:, 1] * x[:, 2] + x[:, 3] ** 2)
 
 
 show_spectra(the_detector=(detector, particles), the_faulty_detector=(faulty, particles))
@@ -421,7 +419,8 @@ assert "no Lie algebra stands out" in refusal
 # %% [markdown]
 # Between the two is the approximate symmetry. Take the balls of section 1 and change their weight. Of the three
 # directions of O(3), one is exact at any weight, the rotation about the vertical axis. The singular values of the other
-# two are proportional to the weight. There are two gaps, and the largest one decides.
+# two are proportional to the weight. So there are two gaps: above all three values, and above the smallest one. The
+# larger ratio decides, where values below $2 \cdot 10^{-6}$ count as rounding errors.
 
 
 # %%
@@ -445,13 +444,15 @@ ax.set(xlabel="weight of the balls", ylabel="singular values", ylim=(3e-9, 10))
 plt.show()
 names = [str(result.recognized) for result in results]
 print(names)
-assert names[0] == "O(3)"
+assert names[:3] == ["O(3)"] * 3
 assert names[-1] == "O(2) x Trivial(1)"
+assert 1e-6 < results[2].defects.max() < 1e-3
 
 # %% [markdown]
-# Gray is the smallest value of a direction that is no symmetry, and blue are the three small ones. For a weight of
-# $10^{-5}$, O(3) is the right answer to any question that tolerates an error of $10^{-5}$. Whether a small value is
-# zero is a question about the accuracy of the function. Section 10 treats symmetries that hold only approximately.
+# Gray is the fourth smallest value, of a direction that is no symmetry. Blue are the three smallest, and two of them are
+# almost equal. For a weight of $10^{-3}$, O(3) is a good answer to any question that tolerates an error of $10^{-4}$,
+# and the defects in the report say so. Whether a small value counts as zero depends on the accuracy that you need, not
+# on mathematics. Section 10 treats symmetries that hold only approximately.
 
 # %% [markdown]
 # ## 7. What if there are only data?
@@ -521,38 +522,33 @@ masses = normal(500, 6)
 symmetry = ek.discover.permutations(ring, masses)
 print(symmetry)
 assert symmetry.name == "D(6)"
-
-first, second = symmetry.generators[:2]
-elements = [np.arange(6)]
-for element in elements:  # grows until products give nothing new
-    for generator in symmetry.generators:
-        if not any(np.array_equal(element[generator], other) for other in elements):
-            elements.append(element[generator])
-assert len(elements) == symmetry.order == 12
+assert symmetry.order == 12
 
 # %% [markdown]
-# An element of order six is a rotation of the ring, so its cycle is the order of the masses. Second derivatives show
-# it: in the order of the recording they look random, and along the cycle neighbors are next to each other.
+# D(6) has 12 elements: 6 rotations of the ring and 6 reflections. Only the rotation by one place and its inverse move
+# all masses in one cycle of length six. This cycle is the order of the masses, in one of the two directions. Mixed
+# second derivatives confirm it. As recorded they look random, and along the cycle neighbors are next to each other.
+
 
 # %%
-cycles = [[0, g[0], g[g[0]], g[g[g[0]]], g[g[g[g[0]]]], g[g[g[g[g[0]]]]]] for g in elements]
-candidates = [cycle for cycle in cycles if len(set(cycle)) == 6]
-second_derivatives = jnp.abs(jax.vmap(jax.hessian(lambda x: ring(x[None])[0]))(masses[:100])).mean(0)
+def cycle_of(matrix):
+    """The masses that a permutation visits, from the mass 0."""
+    images, found = np.argmax(matrix, axis=0), [0]
+    while images[found[-1]] != 0:
+        found.append(int(images[found[-1]]))
+    return found
 
 
-def joined(cycle):
-    """The number of neighbors along a cycle that are joined by a spring."""
-    return sum(float(second_derivatives[a, b]) > 0.1 for a, b in zip(cycle, cycle[1:] + cycle[:1], strict=True))
-
-
-cycle = max(candidates, key=joined)
+cycle = next(one for one in map(cycle_of, symmetry.group.elements()) if len(one) == 6)
+hessian = jax.vmap(jax.hessian(lambda one: ring(one[None])[0]))(masses[:100])
+mixed = jnp.abs(hessian).mean(0) * (1 - jnp.eye(6))
 fig, axes = plt.subplots(1, 2, figsize=(5.4, 2.6))
-for ax, places, title in zip(axes, (range(6), cycle), ("as recorded", "along the cycle"), strict=True):
-    places = np.array(places)
-    ax.imshow(second_derivatives[places][:, places], cmap="Blues")
+for ax, places, title in zip(axes, (np.arange(6), np.array(cycle)), ("as recorded", "along the cycle"), strict=True):
+    ax.imshow(mixed[places][:, places], cmap="Blues")
     ax.set(title=title, xticks=range(6), yticks=range(6), xticklabels=places, yticklabels=places)
 plt.show()
-assert joined(cycle) == 6
+print("found:", cycle, "hidden:", order.tolist())
+assert np.all(mixed[np.array(cycle), np.roll(cycle, -1)] > 0.5)
 
 # %% [markdown]
 # ## 9. What is left of a group when it is broken?
@@ -648,7 +644,7 @@ assert counts["-> p x"] == [0, 1, 2]  # biases
 # stiffer vertically, weight, and noise.
 
 # %%
-stiffness = jnp.array([1.0, 1.0, 1.5])[:, None]
+stiffness = jnp.array([1.0, 1.0, 2.0])[:, None]
 x = normal(128, 5, 3, 1)
 y = stiffness * (jnp.mean(x, axis=1, keepdims=True) - x) - 0.5 * jnp.array([0.0, 0.0, 1.0])[:, None]
 y += 0.1 * normal(*x.shape)
@@ -656,7 +652,7 @@ y += 0.1 * normal(*x.shape)
 
 def sizes(layer):
     """The norm of the maps that each step adds."""
-    return jnp.sqrt(2 * layer.penalty() + 1e-12)
+    return jnp.sqrt(2 * layer.penalty() + 1e-6)
 
 
 def with_penalty(layer, batch):
@@ -664,13 +660,13 @@ def with_penalty(layer, batch):
 
 
 history = []
-layer = ek.relax.Linear(chain, 1, 1, gates=1.0, rngs=nnx.Rngs(0))
+layer = ek.relax.Linear(chain, 1, 1, gates=1.0, rngs=nnx.Rngs(1))
 relaxed = ek.train.fit(
     layer,
     with_penalty,
     (x, y),
     epochs=500,
-    optimizer=1e-2,
+    optimizer=2e-2,
     key=jax.random.key(0),
     callback=lambda epoch, training, validation, *, model: history.append(np.asarray(sizes(model))),
 )
@@ -683,7 +679,7 @@ ax.legend(frameon=False)
 plt.show()
 stiff, weight, nothing = history[-1]
 print(f"norms: stiffness {stiff:.2f}, weight {weight:.2f}, nothing {nothing:.3f}")
-assert min(stiff, weight) > 5 * nothing
+assert min(stiff, weight) > 50 * nothing
 
 # %% [markdown]
 # The training has chosen the group: the data need O(2) + 1, the group that section 1 found for the energy. A penalty on
@@ -725,9 +721,7 @@ def multipliers(broken):
     """γ after each epoch, for a target whose part `broken` is not invariant."""
     x = jax.random.normal(jax.random.key(1), (512, 2))
     y = (1 - broken) * jnp.sum(x**2, 1, keepdims=True) / 2 + broken * x[:, :1]
-    model = ek.relax.Augmentation(
-        Perceptron((2, 32, 1), rngs=nnx.Rngs(0)), turned, loss=by_row, epsilon=0.1, rate=1e-2
-    )
+    model = ek.relax.Augmentation(Perceptron((2, 32, 1), rngs=nnx.Rngs(0)), turned, loss=by_row, epsilon=0.1, rate=1e-2)
     found = []
     ek.train.fit(
         model,
@@ -784,7 +778,7 @@ for function, expected in ((jnp.tanh, 8), (jax.nn.relu, 2)):
 volumes = ek.discover.lie_algebra(lambda x: jnp.linalg.det(x), normal(500, 3, 3))
 print(volumes)
 assert volumes.dimension == 8  # matrices with trace zero
-assert volumes.recognized.name == "SL(3, R)"
+assert volumes.recognized.name == "SL(3)"
 assert ek.hom("x x x -> ", x=volumes.group).dim == 1  # among trilinear functions there is no other one
 
 # %% [markdown]
