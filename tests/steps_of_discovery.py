@@ -28,6 +28,13 @@ def in_the_span(code: str) -> Any:
     return ek.discover.lie_algebra(lambda x: jnp.sum(x**2, axis=(1, 2)), np.asarray(scope["x"]))
 
 
+def dropped(code: str) -> Any:
+    """Ask a model with dropout, after the code of a step."""
+    model = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    eval(code, {"model": model})
+    return ek.discover.lie_algebra(lambda x: jnp.sum(model(jnp.asarray(x)) ** 2, axis=(1, 2)), X.astype(np.float32))
+
+
 def two_terms(data: Any) -> Any:
     return ek.discover.lie_algebra(lambda x: jnp.sum(x["a"] * x["b"], axis=(1, 2)), data, "a: x + b: x -> ()")
 
@@ -67,9 +74,9 @@ CALL = {
         in_the_span,
     ),
     "a-model-in-training-mode": (
-        lambda: ek.discover.lie_algebra(lambda x: np.random.default_rng().normal(size=len(x)), X),
+        lambda: dropped("None"),
         "model.eval()",
-        {"model": ek.nn.DeepSets(2, [4], 1, rngs=nnx.Rngs(0))},
+        dropped,
     ),
     "data-by-name": (
         lambda: two_terms(X),

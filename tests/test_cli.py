@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import equikit as ek
 from equikit.cli import app, parse_channels, parse_groups, parse_sizes
 
-COMMANDS = ("basis", "plan", "draw", "demo")
+COMMANDS = ("basis", "plan", "draw", "audit", "demo")
 GRAPH = ("p p -> p p", "-g")
 
 

@@ -172,7 +172,7 @@ def _two_bodies(generator: np.random.Generator, count: int) -> tuple[dict[str, n
     def rate(_: float, flat: np.ndarray) -> np.ndarray:
         s = flat.reshape(count, 2, 4)
         apart = s[..., 1] - s[..., 0]
-        force = 3 * apart / (np.sum(apart**2, axis=1, keepdims=True) + 0.3) ** 1.5
+        force = 3 * apart / (np.sum(apart**2, axis=1, keepdims=True) + 1) ** 1.5
         return np.stack([s[..., 2], s[..., 3], force, -force], axis=-1).ravel()
 
     after = solve_ivp(rate, (0, 0.5), state.ravel(), rtol=1e-6, atol=1e-6).y[:, -1].reshape(count, 2, 4)
@@ -265,6 +265,8 @@ SYSTEMS = {
             *("two bodies", "x -> x", "x", 2, _algebra(ek.SO(2)), "SO(2)", "O(2)", _two_bodies),
             reflections=("positive",),
             features=({"x": 4}, {"x": 4}),
+            rows=12000,
+            epochs=80,
         ),
         System(
             *("oscillator", "s -> s + ()", "s", 4, _unitary(), "U(2)", "U(2)", _oscillator),

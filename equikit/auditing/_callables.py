@@ -91,7 +91,7 @@ def adapted(
 
     Raises:
         OptionError: if the function is not callable.
-        Exception: what the function raises with an array of JAX, if it raises something with arrays of each framework.
+        Exception: what the function raises, if it raises something with arrays of each framework.
         MissingPackageError: for a module of PyTorch where PyTorch is not installed.
 
     Cost: at most one call for each framework.
@@ -119,7 +119,8 @@ def adapted(
         if kind == "jax" and any(isinstance(array, np.ndarray) for array in jax.tree.leaves(result)):
             return Adapted(function, "numpy", _dtype_of(function, example.values(), "numpy", dtype), as_dict)
         return trial
-    raise failures[0]
+    # Arrays of the wrong framework raise errors of types and attributes.
+    raise next((error for error in failures if not isinstance(error, TypeError | AttributeError)), failures[0])
 
 
 def raised(error: Exception) -> Exception:
@@ -150,9 +151,10 @@ def _framework_of(function: object, arrays: Iterable[object]) -> Framework | Non
     """Return the framework that a module or the data belong to, or `None` if neither tells."""
     if is_torch(function) or any(is_torch(array) for array in arrays):
         return "torch"
-    if any(isinstance(array, jax.Array) for array in arrays) or _classes(function) & {"flax", "equinox", "jax"}:
+    kinds = _classes(function)
+    if any(isinstance(array, jax.Array) for array in arrays) or kinds & {"flax", "equinox", "jax", "jaxlib"}:
         return "jax"
-    return None
+    return "numpy" if "numpy" in kinds else None
 
 
 def _dtype_of(function: object, arrays: Iterable[Any], framework: Framework, wanted: Any) -> Any:

@@ -14,6 +14,9 @@ from equikit.groups import Group
 MOST_ROWS = 24
 """The largest number of rows of matrices whose Lie algebra is searched."""
 
+TERMS = 16
+"""The number of terms of the series of an exponential: those of a norm of one half reach double precision."""
+
 MOST_LISTED = 200
 """The largest number of elements that are all tried."""
 
@@ -79,10 +82,19 @@ def algebra(group: Group) -> list[np.ndarray]:
 
 
 def exponential(basis: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Return the exponential of a linear combination of matrices."""
-    from scipy.linalg import expm  # takes a tenth of a second to import
+    """Return the exponential of a linear combination of matrices, by its series and repeated squares.
 
-    return np.asarray(expm(np.tensordot(weights, np.stack(basis), 1)))
+    SciPy's function starts threads for matrices of five rows, which takes milliseconds on a busy machine.
+    """
+    generator = np.tensordot(weights, np.stack(basis), 1)
+    squares = max(0, math.frexp(float(np.linalg.norm(generator)))[1] + 1)
+    term = found = np.eye(len(generator))
+    for place in range(1, TERMS):
+        term = term @ (generator / 2**squares) / place
+        found = found + term
+    for _ in range(squares):
+        found = found @ found
+    return np.asarray(found)
 
 
 def transposition(n: int, i: int, j: int) -> np.ndarray:

@@ -82,7 +82,8 @@ class Linear(Layer):
         _checks.instance("chain", chain, Chain, 'ek.relax.chain("x -> x", x=[ek.O(3), ek.Trivial(3)])')
         self.chain = chain
         if isinstance(channels, Equivariant):
-            step = f"make it with this space: ek.nn.Linear(chain.spaces[0], {channels.channels[0]}, ...)"
+            wide, narrow = channels.channels
+            step = f"make it by ek.nn.Linear(chain.spaces[0], {wide}, {narrow}, rngs=rngs)"
             _checks.same("the space of the layer", channels.space, chain.spaces[0], step=step)
             self.kept = channels
         else:

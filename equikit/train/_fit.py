@@ -172,7 +172,7 @@ def fit(
     keyed = _takes_key("loss", loss, 2, optional=True)
     if augment is not None:
         _takes_key("augment", augment, 1)
-    with_model = callback is not None and _checks.takes(callback, 3, "model")
+    with_model = callable(callback) and _checks.takes(callback, 3, "model")
     if callback is not None and not with_model:
         _checks.function("callback", callback, example="lambda epoch, training, validation: ...", arguments=3)
     if patience is not None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import expm
 
 import equikit as ek
 from equikit.auditing import act, act_each, stretch
@@ -79,7 +80,10 @@ def test_products_are_those_of_matrices(group, rng):
 def test_exponentials_of_the_algebra_are_in_the_group(group, rng):
     basis = algebra(group)
     assert all(np.linalg.norm(matrix) == pytest.approx(2**0.5) for matrix in basis)
-    element = exponential(basis, rng.normal(size=len(basis)))
+    weights = 3 * rng.normal(size=len(basis))
+    element = exponential(basis, weights)
+    exact = expm(np.tensordot(weights, np.stack(basis), 1))
+    np.testing.assert_allclose(element, exact, atol=1e-13 * np.max(np.abs(exact)))
     if group.keeps_norm:
         np.testing.assert_allclose(element @ element.conj().T, np.eye(group.n), atol=1e-12)
     elif group.form is not None:

@@ -31,6 +31,7 @@ def written(x):
         (jnp.sin, X, "jax", np.float32),
         (jnp.sin, X.astype(np.float16), "jax", np.float16),
         (jnp.sin, jnp.ones((2, 3), jnp.bfloat16), "jax", jnp.bfloat16),
+        (jax.jit(lambda x: x), X, "jax", np.float32),
         (np.sin, X, "numpy", np.float64),
         (np.sin, X.astype(np.float32), "numpy", np.float32),
         (written, X, "numpy", np.float64),
@@ -69,12 +70,16 @@ def test_dictionaries_and_keywords():
     np.testing.assert_allclose(result["y"], X * (X > 0), rtol=1e-6)
 
 
-def test_the_first_exception_is_raised():
+def test_the_exception_of_the_function_is_raised():
     def fails(x):
-        raise KeyError(type(x).__module__.split(".")[0])
+        if isinstance(x, jax.Array):
+            raise TypeError("not for JAX")
+        raise KeyError("axis")
 
-    with pytest.raises(KeyError, match="jax"):
+    with pytest.raises(KeyError, match="axis"):
         of(fails)
+    with pytest.raises(TypeError, match="JAX"):
+        of(lambda x: fails(jnp.asarray(x)))
     with pytest.raises(ek.OptionError, match="this cannot be called"):
         of(3)
 

@@ -133,6 +133,14 @@ def test_what_is_kept_is_a_group_for_layers():
     assert ek.hom("x -> ()", x=blocks.group).dim == 3
 
 
+def test_elements_outside_of_the_group_are_not_kept():
+    """Rotations about one axis, a group of matrices: a half turn about another axis is no element of it."""
+    turns = ek.MatrixGroup(lie_algebra=[[[0, -1, 0], [1, 0, 0], [0, 0, 0]]], name="turns")
+    found = kept(lambda x: x * [[1.0], [2.0], [3.0]], turns)
+    assert (str(found), found.generators) == ("the trivial group", ())
+    assert kept(lambda x: x * [[2.0], [2.0], [3.0]], turns).is_whole
+
+
 def test_functions_with_jumps_have_no_derivative():
     """Rotations about an axis are found although the derivative of the function is zero or infinite."""
     steps = lambda x: x * (1 + (x[:, :1] > 0))  # noqa: E731
@@ -155,3 +163,18 @@ def test_labels_are_kept_one_by_one():
 
 def test_blocks_are_written_shortly():
     assert blocks_name("S", [[0, 2, 4, 6], [1, 3], [5]]) == "S({0, 2, 4, 6}) × S({1, 3})"
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
+def test_subgroups_in_hidden_coordinates_in_single_precision(seed):
+    rng = np.random.default_rng(seed)
+    frame = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    plane, axis = (frame[:, :2] @ frame[:, :2].T).astype(np.float32), frame[:, :1].astype(np.float32)
+    data = rng.normal(size=(8, 5, 2)).astype(np.float32)
+    options = {"data": data, "dtype": None}
+    split = kept(lambda x: np.asarray(x) + np.einsum("ij,bjc->bic", plane, x), ek.SO(5), **options)
+    assert (str(split), split.dimension) == ("SO(3) × SO(2)", 4)
+    assert all(np.allclose(matrix @ plane, plane @ matrix, atol=1e-3) for matrix in split.lie_algebra)
+    fixed = kept(lambda x: np.asarray(x) + axis, ek.SO(5), **options)
+    assert str(fixed).startswith("SO(4) that fixes (")
+    assert all(np.allclose(matrix @ axis, 0, atol=1e-3) for matrix in fixed.lie_algebra)

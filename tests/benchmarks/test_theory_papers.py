@@ -248,3 +248,15 @@ def test_kernel_means_estimate_an_entropy() -> None:
     train, held, test = (sets.bags("entropy", 40, 200, seed) for seed in range(3))
     found = KernelMean(0).fit_and_predict(train.points, train.targets, (held.points, held.targets), test.points)
     assert np.mean((found - test.targets) ** 2) < 0.05 * np.var(test.targets)
+
+
+def test_a_cell_of_power_sums_tells_unitaries_from_independent_points() -> None:
+    benchmark = catalog.load("single_index_2310_02117")
+    measure = benchmark.start(True, 0, lambda text: None)
+    errors = {}
+    for cell in benchmark.cells(True):
+        if cell.case["task"] == "power sums, 3 points":
+            (found,) = measure(cell)
+            assert found.scores is not None
+            errors[found.rival] = found.scores["largest error of a squared norm"]
+    assert errors["Haar unitary"] < 0.2 < 5 < errors["independent points"]

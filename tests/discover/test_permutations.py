@@ -103,6 +103,14 @@ def test_the_group_goes_into_a_layer():
     assert ek.hom("x -> x", x=found.group).dim == 3  # itself, its partner, the others
 
 
+def test_a_group_that_pairs_of_points_do_not_show_is_found():
+    """The seven lines of the Fano plane: pairs of points are all alike, triples are not."""
+    lines = [(0, 1, 2), (0, 3, 4), (0, 5, 6), (1, 3, 5), (1, 4, 6), (2, 3, 6), (2, 4, 5)]
+    found = permutations(lambda x: sum(x[:, a] * x[:, b] * x[:, c] for a, b, c in lines), drawn(7), samples=4096)
+    assert (found.order, found.name) == (168, "PSL(2,7)")
+    assert {frozenset(int(g[i]) for i in line) for g in found.generators for line in lines} == {*map(frozenset, lines)}
+
+
 def test_equivariant_functions_and_points_with_channels():
     def smooth(x):
         return np.roll(x, 1, axis=1) * 2 + x**2

@@ -107,7 +107,7 @@ def test_batches_of_elements():
 
 
 def test_bad_input():
-    for shape in ((1, 2), (2, 0), (1.5,), "21", 3, None):
+    for shape in ((1, 2), (2, 0), (1.5,), "21", b"21", 3, None):
         assert_error(GroupError, lambda shape=shape: Irrep(shape), "not a partition", repr(shape), "descending", "sort")
     irrep = Irrep((2, 1))
     assert_error(

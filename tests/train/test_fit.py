@@ -180,6 +180,18 @@ def test_a_number_is_a_rate_of_adam_that_falls_to_zero():
     np.testing.assert_array_equal(numbers(one.model), numbers(other.model))
 
 
+def test_a_callback_with_a_keyword_has_the_model():
+    told = []
+
+    def callback(epoch, training, validation, *, model):
+        told.append(numbers(model))
+
+    fitted = trained(callback=callback)
+    assert len(told) == 5
+    assert np.all(np.diff([one[0] for one in told]) > 0)
+    np.testing.assert_array_equal(told[-1], numbers(fitted.model))
+
+
 def test_the_callback_has_epoch_and_measures():
     told = []
     fitted = trained(callback=lambda *seen: told.append(seen))

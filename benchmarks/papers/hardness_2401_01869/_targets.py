@@ -35,8 +35,8 @@ def hard(inputs: int, seed: int) -> Callable[[jax.Array], jax.Array]:
     All its correlations with polynomials of degree below k are zero.
 
     Source:
-        Diakonikolas et al., Algorithms and SQ lower bounds for PAC learning one-hidden-layer ReLU networks,
-        arXiv:2006.12476; Goel et al., arXiv:2006.12011.
+        Goel et al., Superpolynomial lower bounds for learning one-layer neural networks using gradient descent,
+        arXiv:2006.12011.
     """
     signs = np.array(list(itertools.product((-1, 1), repeat=inputs)), np.float32)
     weights, product = jnp.asarray(signs.T / np.sqrt(inputs)), jnp.asarray(signs.prod(1))

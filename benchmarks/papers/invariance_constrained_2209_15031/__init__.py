@@ -71,7 +71,8 @@ def rotated(x: jax.Array, *, key: jax.Array) -> jax.Array:
     row, column = jnp.mgrid[:SIZE, :SIZE] - center
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     places = jnp.stack([cos * row + sin * column, cos * column - sin * row], 1) + center
-    return jax.vmap(lambda image, at: jax.scipy.ndimage.map_coordinates(image, [*at], 1))(x, places)
+    found: jax.Array = jax.vmap(lambda image, at: jax.scipy.ndimage.map_coordinates(image, [*at], 1))(x, places)
+    return found
 
 
 class Classifier(nnx.Module):
@@ -87,7 +88,8 @@ class Classifier(nnx.Module):
 
 def entropies(model: Any, batch: Any) -> jax.Array:
     """Return the cross-entropy of each image."""
-    return optax.softmax_cross_entropy_with_integer_labels(model(batch[0]), batch[1])
+    found: jax.Array = optax.softmax_cross_entropy_with_integer_labels(model(batch[0]), batch[1])
+    return found
 
 
 def mean_entropy(model: Any, batch: Any) -> jax.Array:
@@ -105,8 +107,7 @@ def scores(rival: str, train: Rows, test: Rows, budget: Budget, seed: int) -> di
     model: nnx.Module = Classifier(seed)
     loss: Callable[..., Any] = mean_entropy
     if rival == CONSTRAINED:
-        options = {"epsilon": budget.epsilon, "rate": budget.dual}
-        model = ek.relax.Augmentation(model, rotated, loss=entropies, **options)
+        model = ek.relax.Augmentation(model, rotated, loss=entropies, epsilon=budget.epsilon, rate=budget.dual)
         loss = ek.relax.Augmentation.objective
     fitted = ek.train.fit(
         model,

@@ -25,13 +25,11 @@ RIVALS = {
 }
 POINTS = 12
 """Points of the curve of each search."""
-REPEATS = 5
-"""Searches of a seed, whose means are recorded: single searches differ much."""
 
 
 def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
-    return Budget(evaluations=600 if quick else 6000)
+    return Budget(600, repeats=1) if quick else Budget()
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -68,17 +66,9 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
         task, (rival,) = cell.given, cell.rivals
         tell(f"{task.name}: {rival}")
         began = time.perf_counter()
-        _, kept, curve = search(task, *begin(task, rival), budget, seed)
-        used, rewards = (np.array(column) for column in zip(*curve, strict=True))
-        scores = {"cost": -float(rewards[-1])}
-        if rival in ("structured", "unstructured"):
-            scores |= {
-                "order of its symmetry": float(kept.order),
-                "is one of the task": float(task.hidden.contains(kept)),
-            }
-        for share in np.linspace(1 / POINTS, 1, POINTS):
-            place = int(np.searchsorted(used, share * used[-1]))
-            scores[f"{STEP}{round(share * budget.evaluations)}"] = -float(rewards[min(place, len(rewards) - 1)])
+        seeds = [budget.repeats * seed + repeat for repeat in range(budget.repeats)]
+        found = [one(task, rival, budget, each) for each in seeds]
+        scores = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
         scores["seconds"] = time.perf_counter() - began
         return [Measurement(dict(cell.case), cell.direction, rival, scores=scores)]
 

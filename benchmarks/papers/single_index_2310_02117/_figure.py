@@ -23,13 +23,11 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         found = curve(record, "square")
         squares.plot(found[0], np.minimum(found[0], len(found[0]) / 2), color="#bbbbbb", linewidth=4)
         draw(squares, found, color, marker=marker, markersize=4, label=record["rival"])
-    squares.legend(frameon=False, fontsize=8)
     for number, (name, of) in enumerate((name, of) for name, of in tasks.items() if name.startswith("exponent")):
         color, marker = STYLES[2 * number]
         draw(overlap, curve(of[0], "theory"), "#bbbbbb", linewidth=4)
         draw(overlap, curve(of[0], "overlap"), color, label=name)
         draw(samples, curve(of[0], "end"), color, marker=marker, markersize=4)
-    overlap.legend(frameon=False, fontsize=8)
     samples.set_xscale("log")
     samples.set_ylim(0, 1.05)
     for axes, title, below, beside in (
@@ -40,4 +38,6 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         tidy(axes, title)
         axes.set_xlabel(below)
         axes.set_ylabel(beside)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
     figure.savefig(path)

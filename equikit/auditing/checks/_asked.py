@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks, _keywords
+from equikit._errors import EquikitError
 from equikit.auditing._action import wide
-from equikit.auditing._callables import Adapted, Framework, adapted, is_torch
+from equikit.auditing._callables import Adapted, adapted, raised
 from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._reading import Question, read_question, seeds_of
 from equikit.auditing.checks._estimate import MARGIN, Estimate
 from equikit.auditing.modules._experiment import Experiment
 from equikit.auditing.modules._locate import Make, Study, study
-from equikit.auditing.modules.recording._calls import arrays_in, map_arrays
-from equikit.auditing.modules.recording._roots import kind_of
 from equikit.nn import Features
 
 
@@ -53,30 +49,21 @@ def asked_about(
         bindings=bindings,
         call=call,
     )
-    if mask_of is None:
-        called = adapted(function, question.arrays, as_dict=question.as_dict)
-    else:
-        called = _with_mask(function, question.arrays, mask_of(question), question.as_dict)
+    keywords = {} if mask_of is None else {"mask": mask_of(question)}
+    called = read_function(function, question.arrays, as_dict=question.as_dict, keywords=keywords)
     return study(Evaluation(called, question.signature, question.batch, question.sizes), question.arrays, seeds)
 
 
-def _with_mask(function: Callable[..., Any], arrays: Mapping[str, Any], mask: Any, as_dict: bool) -> Adapted:
-    """Find the framework of a function that takes a mask."""
-    frameworks: dict[str | None, Framework] = {"torch": "torch", "nnx": "jax", "equinox": "jax"}
-    known = frameworks.get(kind_of(function))
-
-    def trial(given: Any) -> Any:
-        one = next(arrays_in(given))
-        like = torch_tensor if is_torch(one) else jnp.asarray if isinstance(one, jax.Array) else np.asarray
-        return function(given, mask=map_arrays(like, mask))
-
-    found = adapted(function if known else trial, arrays, as_dict=as_dict, framework=known)
-    return replace(found, function=function)
-
-
-def torch_tensor(array: np.ndarray) -> Any:
-    """Return an array as a tensor of PyTorch."""
-    return _checks.package("torch", "torch").as_tensor(array)
+def read_function(
+    function: Callable[..., Any], arrays: Mapping[str, Any], *, as_dict: bool, keywords: Any = None
+) -> Adapted:
+    """Find the framework of a function, or raise `OptionError` if it raises an exception."""
+    try:
+        return adapted(function, arrays, as_dict=as_dict, keywords=keywords)
+    except EquikitError:
+        raise
+    except Exception as error:  # whatever the function raises
+        raise raised(error) from error
 
 
 def estimated(asked: Study, make: Make, label: str) -> Estimate:

@@ -11,9 +11,10 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import EquikitError, OptionError, ShapeError
 from equikit.auditing._action import wide
-from equikit.auditing._callables import Adapted, adapted, host, raised
+from equikit.auditing._callables import Adapted, host, raised
 from equikit.auditing._reading import seeds_of
 from equikit.auditing._rounding import epsilon
+from equikit.auditing.checks._asked import read_function
 from equikit.auditing.checks._estimate import MARGIN, Estimate
 from equikit.auditing.modules._derivatives import extrapolated
 from equikit.auditing.modules.recording._recorder import recorder
@@ -63,7 +64,7 @@ def curl_error(
     pairs = _checks.count("pairs", pairs, least=1, example=8)
     _checks.choice("how", how, WAYS)
     seeds = seeds_of(key)
-    function = adapted(force, {"x": x}, as_dict=False)
+    function = read_function(force, {"x": x}, as_dict=False)
     at = wide(function.rounded(host(x)))
     value = _called(function, at)
     if value.shape != at.shape:

@@ -10,9 +10,9 @@ import jax
 from equikit import _keywords
 from equikit._errors import OptionError
 from equikit.auditing._action import wide
-from equikit.auditing._callables import adapted, host
+from equikit.auditing._callables import host
 from equikit.auditing._reading import seeds_of
-from equikit.auditing.checks._asked import asked_about
+from equikit.auditing.checks._asked import asked_about, read_function
 from equikit.auditing.modules._derivatives import DerivativeReport, checked_derivatives
 from equikit.auditing.modules._locate import located
 from equikit.auditing.modules._report import ModuleReport
@@ -111,7 +111,7 @@ def derivative_errors(function: Callable[..., Any], data: Any, /, *, key: jax.Ar
     """
     seeds = seeds_of(key)
     arrays = dict(data) if isinstance(data, Mapping) else {"x": data}
-    called = adapted(function, arrays, as_dict=isinstance(data, Mapping))
+    called = read_function(function, arrays, as_dict=isinstance(data, Mapping))
     if called.framework == "numpy":
         raise OptionError(
             "a function of NumPy has no derivatives to check",

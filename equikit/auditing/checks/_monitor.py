@@ -13,10 +13,10 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks, _keywords
-from equikit.auditing._callables import adapted
 from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._probe import probed
 from equikit.auditing._reading import read_question, seeds_of
+from equikit.auditing.checks._asked import read_function
 from equikit.nn import Features
 
 COLOR, QUIET = "#1579bb", "#888888"
@@ -118,7 +118,7 @@ class Monitor:
         if step % self.every:
             return
         question = self._question
-        called = adapted(self._compiled(model), question.arrays, as_dict=question.as_dict)
+        called = read_function(self._compiled(model), question.arrays, as_dict=question.as_dict)
         evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
         probe, drawn = probed(evaluation, question.arrays, seeds_of(self.key))
         error = float(np.mean([comparison.error for comparison in drawn]))

@@ -57,7 +57,7 @@ def averaged(
         [1.0, 2.0, 3.0]
 
     Source:
-        Crabbé and van der Schaar, arXiv:2304.06715, section 2.3, on the enforcement of invariance.
+        Crabbé and van der Schaar, arXiv:2304.06715, section 2, on the enforcement of invariance.
     """
     call = _keywords.call_of(averaged)
     kind = parse_signature(signature, groups=groups, keywords=bindings, call=call)

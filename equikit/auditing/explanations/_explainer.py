@@ -21,7 +21,9 @@ Model = Callable[[Any], jax.Array]
 Scalar = Callable[[Any], jax.Array]
 """A model and a class: maps one input to a number."""
 Symmetry = Literal["equivariance", "invariance"]
-Condition = Literal["model", "layer", "permutations", "norm", "baseline", "noise", "regions", "orders"]
+Condition = Literal[
+    "model", "differentiable", "layer", "permutations", "norm", "baseline", "noise", "regions", "orders"
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)  # jax.jit needs weak references

@@ -13,14 +13,15 @@ from equikit import _checks
 from equikit.auditing.explanations._explainer import Condition, Explainer, Model, Scalar, attribution, filled
 from equikit.plans import Inputs
 
-PERMUTED: tuple[Condition, ...] = ("model", "permutations", "baseline")
+PERMUTED: tuple[Condition, ...] = ("model", "differentiable", "permutations", "baseline")
 
 
 def gradient(model: Model, target: int | ArrayLike | None = None) -> Explainer:
     r"""Attribute a score by its gradient, \(\nabla f_c(x)\).
 
     If \(f(gx) = f(x)\), then \(\nabla f(gx) = g^{-T} \nabla f(x)\): attributions are equivariant if the group acts by
-    orthogonal matrices, such as permutations.
+    orthogonal matrices, such as permutations. Where the model is not differentiable, such as at ties of a maximum,
+    rounding decides, and attributions are not equivariant; symmetric inputs, such as graphs, have ties.
 
     Args:
         model: maps one input `[*axes, channels]`, or a dictionary of them, to scores `[classes]` or a number. It must
@@ -43,7 +44,7 @@ def gradient(model: Model, target: int | ArrayLike | None = None) -> Explainer:
     Source:
         Simonyan et al., Deep inside convolutional networks, arXiv:1312.6034, section 3, without the absolute value.
     """
-    return attribution("gradient", model, target, lambda f, x: jax.grad(f)(x), ("model", "norm"))
+    return attribution("gradient", model, target, lambda f, x: jax.grad(f)(x), ("model", "differentiable", "norm"))
 
 
 def input_times_gradient(model: Model, target: int | ArrayLike | None = None) -> Explainer:
@@ -73,7 +74,7 @@ def input_times_gradient(model: Model, target: int | ArrayLike | None = None) ->
     def one(f: Scalar, x: Any) -> Any:
         return jax.tree.map(jnp.multiply, x, jax.grad(f)(x))
 
-    return attribution("input_times_gradient", model, target, one, ("model", "permutations"))
+    return attribution("input_times_gradient", model, target, one, ("model", "differentiable", "permutations"))
 
 
 def integrated_gradients(

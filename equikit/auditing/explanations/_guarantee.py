@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,9 @@ import jax
 import numpy as np
 
 from equikit import _checks, _keywords
-from equikit.auditing._action import Elements, act
+from equikit.auditing._action import Elements, act, wide
 from equikit.auditing._elements import identity
+from equikit.auditing._rounding import epsilon, perturbed
 from equikit.auditing.explanations._explainer import Explainer, filled
 from equikit.auditing.explanations._moved import Moves, moves
 from equikit.plans import Inputs
@@ -77,16 +79,17 @@ def guarantee(
 
     | method | conditions, besides the invariance of the model |
     | --- | --- |
-    | gradient | the groups keep norms |
-    | input times gradient | the groups permute entries |
-    | integrated gradients, gradient SHAP | the groups permute entries, the baseline is invariant, there is no noise |
+    | gradient | the model is differentiable at the inputs, the groups keep norms |
+    | input times gradient | the model is differentiable at the inputs, the groups permute entries |
+    | integrated gradients, gradient SHAP | the same, the baseline is invariant, there is no noise |
     | occlusion | the groups permute entries and the set of regions, the baseline is invariant |
     | Shapley values | the same, and the groups permute the set of orders |
     | examples and concepts | the layer is invariant, in place of the model |
 
     The conditions are sufficient, not necessary: an explainer without a guarantee may still have a score of one.
     Conditions on models and layers are tested at the inputs: a deviation disproves invariance, and no deviation does
-    not prove it for other inputs. The other conditions are decided by the generators of the groups.
+    not prove it for other inputs. A model counts as differentiable if attributions change little when the inputs change
+    by rounding; they change much at ties of a maximum. The generators of the groups decide the other conditions.
 
     Args:
         explainer: a method of this package.
@@ -113,12 +116,12 @@ def guarantee(
         >>> print(guarantee(e, x, "p -> ()", p=ek.S(5)))                  # doctest: +ELLIPSIS
         equivariance of integrated_gradients: guaranteed
           yes  the model is invariant at the inputs, largest relative deviation ...
+          yes  the model is differentiable at the inputs, largest relative deviation ...
           yes  the groups permute entries
           yes  the baseline is invariant, largest relative deviation 0
 
     Source:
-        Crabbé and van der Schaar, arXiv:2304.06715, section 2.3 and table 1. We state which group actions each of the
-        proofs needs.
+        Crabbé and van der Schaar, arXiv:2304.06715, section 2. We state which actions of groups each proof needs.
     """
     _checks.instance("explainer", explainer, Explainer, 'explainer("gradient", model)')
     call = _keywords.call_of(guarantee)
@@ -134,9 +137,7 @@ def guarantee(
     )
     tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True, traced=False)
     if tolerance is None:
-        tolerance = 64 * float(
-            np.finfo(np.result_type(*(np.asarray(a).dtype for a in given.question.arrays.values()))).eps
-        )
+        tolerance = 64 * max(epsilon(array.dtype) for array in given.question.arrays.values())
     parts = explainer.parts
 
     def invariant(part: str) -> Met:
@@ -146,6 +147,7 @@ def guarantee(
     tests: dict[str, Callable[[], Met]] = {
         "model": lambda: invariant("model"),
         "layer": lambda: invariant("layer"),
+        "differentiable": lambda: _differentiable(explainer, given),
         "norm": lambda: Met("the groups keep norms", all(group.keeps_norm for group in given.groups.values())),
         "permutations": lambda: Met("the groups permute entries", _permute(given)),
         "noise": lambda: Met("there is no noise", parts["noise"] == 0),
@@ -170,6 +172,18 @@ def _deviation(function: Callable[[Any], Any], given: Moves) -> float:
         gaps = [np.max(np.abs(np.asarray(a) - b), initial=0) for a, b in zip(found, first, strict=True)]
         worst = float(np.maximum(worst, np.max(gaps, initial=0.0)))
     return worst / scale
+
+
+def _differentiable(explainer: Explainer, given: Moves) -> Met:
+    """Compare attributions of the inputs, and of inputs that change by rounding."""
+    random, x = np.random.default_rng(0), given.inputs()
+    eps = max(epsilon(leaf.dtype) for leaf in jax.tree.leaves(x))
+    moved = jax.tree.map(lambda leaf: perturbed(wide(leaf), leaf.dtype, random).astype(leaf.dtype), x)
+    pairs = [jax.tree.leaves(explainer(each)) for each in (x, moved)]
+    one, other = (np.concatenate([np.reshape(leaf, (given.samples, -1)) for leaf in each], axis=1) for each in pairs)
+    lengths = np.maximum(np.linalg.norm(one, axis=1), np.finfo(float).tiny)
+    error = float(np.max(np.linalg.norm(one - other, axis=1) / lengths))
+    return Met("the model is differentiable at the inputs", error <= math.sqrt(eps), error)
 
 
 def _permute(given: Moves) -> bool:

@@ -109,8 +109,8 @@ def equivariance(
         1.0000, exact over 5 elements
 
     Source:
-        Crabbé and van der Schaar, arXiv:2304.06715, section 2.2, definitions of the explanation invariance and
-        equivariance scores; the offset is in the authors' code.
+        Crabbé and van der Schaar, arXiv:2304.06715, section 2; the offset is in the authors' code,
+        `interpretability/robustness.py`.
     """
     given = _moves(equivariance, signature, x, groups, bindings, most, samples, seed)
     return _score(explainer, given, given.signature.outputs, similarity, offset, confidence)
@@ -154,7 +154,7 @@ def invariance(
         False
 
     Source:
-        Crabbé and van der Schaar, arXiv:2304.06715, section 2.2.
+        Crabbé and van der Schaar, arXiv:2304.06715, section 2.
     """
     given = _moves(invariance, signature, x, groups, bindings, most, samples, seed)
     return _score(explainer, given, None, similarity, offset, confidence)

@@ -140,7 +140,7 @@ class Slopes:
 
 def extrapolated(longer: np.ndarray, shorter: np.ndarray) -> np.ndarray:
     """Return Richardson's extrapolation of central differences with a step and with half of it."""
-    return (4 * shorter - longer) / 3
+    return np.asarray((4 * shorter - longer) / 3)
 
 
 def _array(recording: Recording, key: Key) -> np.ndarray:

@@ -132,7 +132,7 @@ class Experiment:
             start = batch_first(wide(first), self.batch)
             wanted = [predicted(self.signature, term, label, e, start) for e in change.change.elements]
             noise = self.noise("calls", call, side, place, *known)
-            found.append(compared(term.name, wanted, [batch_first(a, self.batch) for a in known], noise))
+            found.append(compared(str(term), wanted, [batch_first(a, self.batch) for a in known], noise))
         return worst(found)
 
     def _whole(self, label: str) -> Found:

@@ -13,6 +13,7 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit.auditing._bounds import Interval
+from equikit.auditing._probe import MEAN
 from equikit.auditing._worst import WorstElement
 from equikit.auditing.modules import ModuleReport
 from equikit.auditing.reports._page import integer_matrices, page, report_html
@@ -77,9 +78,12 @@ class Report:
         """One sentence: whether the function is equivariant."""
         if self.passed:
             return f"equivariant up to rounding in {self.precision}"
-        return (
-            f"not equivariant: the error is {self.error / max(self.rounding, 1e-300):.2g} times what rounding explains"
-        )
+        if self.rounding == 0:
+            return "not equivariant: the error is no rounding"
+        factor = self.error / self.rounding
+        if factor <= MEAN:
+            return "not equivariant: rounding explains the mean error, but not the error of some samples or elements"
+        return f"not equivariant: the error is {factor:.2g} times what rounding explains"
 
     @property
     def rows(self) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ def kept_components(single: Single, algebra: Sequence[np.ndarray], *, connected:
         connected: whether it is the whole Lie algebra of the group.
     """
     group, label = single.group, single.label
-    definite = group.form is None and group.keeps_norm and not group.is_complex
+    definite = group.form is None and group.has_pseudotensors  # O(n) and SO(n), which have these elements
     if not algebra and definite and (group.n or 0) <= MOST_AXES:
         return _of_axes(single)
     generators = group.generators()
@@ -109,8 +109,7 @@ def _connected_name(group: Group, algebra: Sequence[np.ndarray], fixed: np.ndarr
         form = group.form
         if form is not None and form.kind == "metric":
             return f"SO+({form.positive}, {form.negative})"
-        plain = group.form is None and group.keeps_norm and not group.is_complex and group.has_pseudotensors
-        return f"SO({n})" if plain else f"the connected part of {group}"
+        return f"SO({n})" if form is None and group.has_pseudotensors else f"the connected part of {group}"
     turns = all(np.allclose(matrix, -matrix.T, atol=1e-3) for matrix in algebra)
     if turns and len(algebra) == k * (k - 1) // 2:
         name = f"SO({k})"

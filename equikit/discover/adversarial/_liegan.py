@@ -19,6 +19,8 @@ from equikit.discover.adversarial._game import Discriminator, Rules, epoch
 from equikit.groups import MatrixGroup
 from equikit.groups.lie import Recognized, recognize
 
+STILL = 0.95
+"""Elements with a larger mean cosine between moved and unmoved inputs are near the identity."""
 LOOSE = 0.08
 """The noise of generators that were learned, as the sine of an angle."""
 
@@ -97,6 +99,12 @@ class FoundGenerators:
         return np.asarray(best * np.sign(best.ravel()[np.argmax(np.abs(best))]))
 
 
+def _rank(found: FoundGenerators) -> tuple[bool, float]:
+    """Rank games: those that move the data first, then by the loss of the discriminator at the end."""
+    _, cosine, judge = np.mean(found.losses[-max(len(found.losses) // 10, 1) :], axis=0)
+    return bool(cosine < STILL), float(judge)
+
+
 @dataclass(frozen=True, slots=True)
 class LieGAN:
     r"""Find generators of a group by a game: moved data should look like data.
@@ -169,7 +177,7 @@ class LieGAN:
                 step="write rates=(1e-3, 2e-4)",
             )
 
-    def fit(self, x: Any, y: Any = None, *, epochs: int = 100, key: jax.Array) -> FoundGenerators:
+    def fit(self, x: Any, y: Any = None, *, epochs: int = 100, starts: int = 1, key: jax.Array) -> FoundGenerators:
         """Train on data.
 
         Args:
@@ -177,32 +185,66 @@ class LieGAN:
             y: outputs: `[samples]`, `[samples, k]` or `[samples, copies, k]`, real numbers, or classes as integers
                 `[samples]`, which are invariant. Without outputs the symmetry of the distribution of x is sought.
             epochs: the number of passes over the data.
+            starts: the number of games, from different generators. With integer coefficients most of them end at an
+                angle whose multiples come close to the right ones.
             key: JAX key for initial values, batches and coefficients.
 
         Returns:
-            The generators in the coordinates of x.
+            The generators in the coordinates of x, of the game whose discriminator has the largest loss in the last
+            tenth of the epochs; games that end at the identity come last.
 
         Raises:
             ShapeError: if arrays or the mask have the wrong shape.
             OptionError: if data are constant, not finite or fewer than a batch, or training diverges.
 
-        Cost: per step an exponential for each sample of a batch, and three passes through the discriminator with their
-            gradients.
+        Cost: per start and step an exponential for each sample of a batch, and three passes through the discriminator
+            with their gradients.
         """
         count = _checks.count("epochs", epochs, least=1, example=100)
+        games = _checks.count("starts", starts, least=1)
         _checks.key(key)
-        inputs, outputs, classes = self._read(x, y)
+        data = self._read(x, y)
+        with progress("playing", games * count) as advance:
+            played = [
+                self._play(data, count, jax.random.fold_in(jnp.asarray(key), game), advance) for game in range(games)
+            ]
+        return max(played, key=lambda found: float(np.mean(found.losses[-max(count // 10, 1) :, 2])))
+
+    def _play(
+        self, data: tuple[jax.Array, jax.Array, int | None], epochs: int, key: jax.Array, advance: Callable[[str], None]
+    ) -> FoundGenerators:
+        """Play one game."""
+        inputs, outputs, classes = data
         n = inputs.shape[-1]
         mask = jnp.ones((n, n)) if self.mask is None else self._read_mask(n)
-        raw_key, judge_key, key = jax.random.split(jnp.asarray(key), 3)
+        raw_key, judge_key, key = jax.random.split(key, 3)
         width = inputs[0].size + (outputs[0].size if classes is None else 0)
         judge = nnx.split(Discriminator(width, classes, tuple(self.hidden), rngs=nnx.Rngs(judge_key)))
-        raw = jax.random.normal(raw_key, (self.generators, n, n)) / np.sqrt(n)
+        raw, rules = jax.random.normal(raw_key, (self.generators, n, n)) / np.sqrt(n), self._rules()
+        one, other = rules.optimizers()
+        state = raw, judge[1], one.init(raw), other.init(judge[1])
+        losses = []
+        for number in range(epochs):
+            draw = jax.random.fold_in(key, number)
+            state, played = epoch(rules, judge[0], state, inputs, outputs, mask, draw)
+            losses.append(np.asarray(played, np.float64))
+            if not np.all(np.isfinite(losses[-1])):
+                raise OptionError(
+                    f"training diverged in epoch {number}",
+                    got=f"losses {losses[-1]}",
+                    expected="finite losses",
+                    step="write rates=(1e-4, 2e-4), or a smaller most=",
+                )
+            advance(f"cosine {losses[-1][1]:.2f}")
+        return FoundGenerators(
+            np.asarray(state[0] * mask, np.float64), self.coefficients == "integers", np.array(losses)
+        )
+
+    def _rules(self) -> Rules:
         integers = self.coefficients == "integers"
-        most = float(self.most if self.most is not None else 10 if integers else 1)
-        rules = Rules(
+        return Rules(
             self.coefficients,
-            most,
+            float(self.most if self.most is not None else 10 if integers else 1),
             self.outputs,
             float(self.similarity),
             float(self.overlap),
@@ -210,24 +252,6 @@ class LieGAN:
             int(self.batch),
             (float(self.rates[0]), float(self.rates[1])),
         )
-        one, other = rules.optimizers()
-        state = raw, judge[1], one.init(raw), other.init(judge[1])
-        losses = []
-        with progress("playing", count) as advance:
-            for number in range(count):
-                draw = jax.random.fold_in(key, number)
-                state, played = epoch(rules, judge[0], state, inputs, outputs, mask, draw)
-                losses.append(np.asarray(played, np.float64))
-                if not np.all(np.isfinite(losses[-1])):
-                    raise OptionError(
-                        f"training diverged in epoch {number}",
-                        got=f"losses {losses[-1]}",
-                        expected="finite losses",
-                        step="write rates=(1e-4, 2e-4), or a smaller most=",
-                    )
-                advance(f"cosine {losses[-1][1]:.2f}")
-        basis = np.asarray(state[0] * mask, np.float64)
-        return FoundGenerators(basis, integers, np.array(losses))
 
     def _read(self, x: Any, y: Any) -> tuple[jax.Array, jax.Array, int | None]:
         """Return inputs and outputs with unit second moment, and the number of classes."""

@@ -12,7 +12,11 @@ from equikit.groups._branching import Shape
 
 def checked_partition(what: str, value: object) -> Shape:
     """Return a partition as a tuple of Python integers, or raise `GroupError`."""
-    found = tuple(integer(row) for row in value) if isinstance(value, Sequence) and not isinstance(value, str) else None
+    found = (
+        tuple(integer(row) for row in value)
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        else None
+    )
     rows = [] if found is None else [row for row in found if row is not None and row > 0]
     if found is None or len(rows) < len(found) or rows != sorted(rows, reverse=True):
         raise GroupError(

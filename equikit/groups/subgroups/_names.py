@@ -13,9 +13,12 @@ from equikit.groups.subgroups._table import Table, extended, generated, mask_of
 MOST_LETTERS = 7
 """Symmetric and alternating groups of fewer letters are recognized: larger ones have no table."""
 
+SIMPLE = {168: "PSL(2,7)", 504: "PSL(2,8)", 660: "PSL(2,11)"}
+"""The simple groups of at most 1000 elements, besides Z and A, by their order."""
+
 
 def name_of(table: Table) -> str:
-    """Name a group: Z, S, A, D, Q(8), a direct product, a semidirect product with a cyclic group, or its order.
+    """Name a group: Z, S, A, D, Q(8), PSL(2,q), a direct product, a semidirect one with a cyclic group, or its order.
 
     Abelian groups are products of cyclic groups, each of which divides the next. The names of symmetric and alternating
     groups follow from the number of elements of each order, which determines these groups among all of their order.
@@ -109,6 +112,8 @@ def normal_subgroups(table: Table) -> list[np.ndarray]:
 def _product(table: Table) -> str | None:
     """Name a group that is a direct product, or a semidirect product with a cyclic group; `None` for others."""
     order, normal = len(table), normal_subgroups(table)
+    if not normal:
+        return SIMPLE[order]
     for one, other in combinations(normal, 2):
         if len(one) * len(other) == order and len(np.intersect1d(one, other)) == 1:
             names = [(len(part), name_of(table.restricted(part))) for part in (one, other)]

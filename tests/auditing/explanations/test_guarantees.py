@@ -215,3 +215,18 @@ def test_a_majority_of_half_does_not_depend_on_rounding():
         x = np.where(half, 1, -1).astype(dtype)[..., None]
         assert np.all(restored(x))
         assert not np.any(restored(-np.abs(x)))
+
+
+def test_ties_of_a_maximum_are_reported():
+    x = inputs(4, 2)
+    x[1] = x[1, 0]  # all entries are equal
+
+    def highest(x):
+        return jax.numpy.max(of_points(x), axis=0).sum()
+
+    for method in (gradient, integrated_gradients):
+        told = guarantee(method(highest), x, "p -> p", **S4)
+        assert [one.condition for one in told.conditions if not one.holds] == [
+            "the model is differentiable at the inputs"
+        ]
+        assert guarantee(method(highest), x[[0, 2]], "p -> p", **S4).holds

@@ -1,0 +1,94 @@
+"""Wrong derivatives are found where they are, and right ones are not blamed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit.auditing import derivative_errors
+
+X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+
+
+@jax.custom_vjp
+def cube(x):
+    return x**3
+
+
+cube.defvjp(lambda x: (x**3, x), lambda x, g: (2 * x**2 * g,))  # should be 3
+
+
+class Part(nnx.Module):
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, x):
+        return self.function(x)
+
+
+class Energy(nnx.Module):
+    def __init__(self, *functions):
+        self.parts = nnx.List([Part(function) for function in functions])
+
+    def __call__(self, x):
+        for part in self.parts:
+            x = part(x)
+        return jnp.sum(x, -1)
+
+
+def detached(x):
+    return x - jax.lax.stop_gradient(x.mean(-1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("functions", "first", "place"),
+    [
+        ((jnp.sin, detached, jnp.tanh), "parts.1", "stop_gradient (test_derivatives.py:"),
+        ((cube, detached), "parts.0", "custom_vjp_call (test_derivatives.py:"),
+        ((jnp.sin, jax.nn.softmax, jnp.tanh), None, None),  # softmax detaches its maximum, which does not matter
+        ((lambda x: jnp.round(x) * 1.0, jnp.tanh), None, None),  # differences are zero too
+    ],
+)
+def test_the_first_wrong_module(functions, first, place):
+    report = derivative_errors(Energy(*functions), X)
+    assert report.first_wrong == first
+    assert place is None if report.place is None else report.place.startswith(place)
+    assert (report.whole[0] > 0.05) is (first is not None)
+    assert ("first wrong" in str(report)) is (first is not None)
+    assert list(report.errors) == [f"parts.{i}" for i in range(len(functions))] + ["output"]
+
+
+def test_several_inputs_and_plain_functions():
+    report = derivative_errors(lambda given: jnp.sum(cube(given["a"]) * given["b"]), {"a": X, "b": X + 1})
+    assert report.first_wrong.startswith("custom_vjp_call")
+
+
+def test_integers_have_no_derivative():
+    report = derivative_errors(lambda x: jnp.take(x, jnp.argmax(x, 1), axis=0).sum(), X)
+    assert report.first_wrong is None
+
+
+@pytest.mark.parametrize("function", [lambda x: np.sin(np.asarray(x)), lambda x: np.linalg.norm(np.array(x))])
+def test_functions_without_derivatives(function):
+    with pytest.raises(ek.OptionError, match="derivatives"):
+        derivative_errors(function, X)
+
+
+def test_a_module_of_flax_that_reads_numbers():
+    with pytest.raises(ek.OptionError, match="no derivatives to check"):
+        derivative_errors(Energy(lambda x: x * float(x[0, 0])), X)
+
+
+def test_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra")
+
+    class Detached(torch.nn.Module):
+        def forward(self, x):
+            return x - x.mean(-1, keepdim=True).detach()
+
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), Detached(), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    assert derivative_errors(net, torch.tensor(X)).first_wrong == "1"
+    net[1] = torch.nn.Identity()
+    assert derivative_errors(net, torch.tensor(X)).first_wrong is None
