@@ -178,7 +178,7 @@ def _differentiable(explainer: Explainer, given: Moves) -> Condition:
     """Compare attributions of the inputs, and of inputs that change by rounding."""
     random, x = np.random.default_rng(0), given.inputs()
     eps = max(epsilon(leaf.dtype) for leaf in jax.tree.leaves(x))
-    moved = jax.tree.map(lambda leaf: perturbed(wide(leaf), leaf.dtype, random).astype(leaf.dtype), x)
+    moved = jax.tree.map(lambda leaf: perturbed(wide(leaf), leaf.dtype, random, ties=False).astype(leaf.dtype), x)
     pairs = [jax.tree.leaves(explainer(each)) for each in (x, moved)]
     one, other = (np.concatenate([np.reshape(leaf, (given.samples, -1)) for leaf in each], axis=1) for each in pairs)
     lengths = np.maximum(np.linalg.norm(one, axis=1), np.finfo(float).tiny)
