@@ -270,3 +270,10 @@ def test_bad_input_is_refused(call, text):
     with pytest.raises(ek.EquikitError, match=text) as caught:
         call()
     assert caught.value.step
+
+
+def test_hidden_rotations_are_not_rounded_by_chance():
+    random, exact = np.random.default_rng(0), 0
+    for _ in range(100):
+        exact += recognize(hidden(so(2), random, 1e-3)[0], 4e-3).exact
+    assert exact <= 1
