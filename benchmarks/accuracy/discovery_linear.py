@@ -51,7 +51,7 @@ class Budget:
     epochs: int
 
 
-EASY = ("O(5) invariant", "inertia", "oscillator", "double pendulum")
+EASY = ("O(5) invariant", "oscillator", "double pendulum")
 """Systems of a quick run, which a quarter of the rows and epochs fit well enough."""
 
 QUICK, FULL = Budget(0.25, 1000, 4, 300, 200, 4), Budget(1.0, 3000, 40, 1500, 1000, 25)
