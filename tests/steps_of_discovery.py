@@ -1,4 +1,4 @@
-"""Next steps of `ek.discover` and `equikit.groups.lie` that are code, in the form of `CALL` in `test_steps_as_code.py`."""
+"""Next steps of `ek.discover` and `equikit.groups.lie` that are code, as in `CALL` of `test_steps_as_code.py`."""
 
 import functools
 from typing import Any
@@ -28,8 +28,19 @@ def in_the_span(code: str) -> Any:
     return ek.discover.lie_algebra(lambda x: jnp.sum(x**2, axis=(1, 2)), np.asarray(scope["x"]))
 
 
+def dropped(code: str) -> Any:
+    """Ask a model with dropout, after the code of a step."""
+    model = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    eval(code, {"model": model})
+    return ek.discover.lie_algebra(lambda x: jnp.sum(model(jnp.asarray(x)) ** 2, axis=(1, 2)), X.astype(np.float32))
+
+
 def two_terms(data: Any) -> Any:
     return ek.discover.lie_algebra(lambda x: jnp.sum(x["a"] * x["b"], axis=(1, 2)), data, "a: x + b: x -> ()")
+
+
+def size(x):
+    return np.sum(x**2, axis=(1, 2), keepdims=True)
 
 
 def two_outputs(function: Any) -> Any:
@@ -63,9 +74,9 @@ CALL = {
         in_the_span,
     ),
     "a-model-in-training-mode": (
-        lambda: ek.discover.lie_algebra(lambda x: np.random.default_rng().normal(size=len(x)), X),
+        lambda: dropped("None"),
         "model.eval()",
-        {"model": ek.nn.DeepSets(2, [4], 1, rngs=nnx.Rngs(0))},
+        dropped,
     ),
     "data-by-name": (
         lambda: two_terms(X),
@@ -75,11 +86,7 @@ CALL = {
     "outputs-by-name": (
         lambda: two_outputs(lambda x: x),
         "{'y': ..., 'z': ...}",
-        lambda code: two_outputs(
-            lambda x: dict(
-                zip(eval(code), (x * np.sum(x[:, :, :1] ** 2, 1, keepdims=True), np.sum(x**2, 1)), strict=True)
-            )
-        ),
+        lambda code: two_outputs(lambda x: dict(zip(eval(code), (x * size(x), size(x)[:, :, 0]), strict=True))),
     ),
     "no-axis": (signature, '"x -> x"', signature),
     "no-arrays": (

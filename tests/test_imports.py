@@ -28,6 +28,7 @@ PACKAGES = [
             "weightspace",
         )
     ),
+    "equikit.groups.lie",
     "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",
     "equikit.weightspace.asymmetric",

@@ -110,10 +110,16 @@ def _nearest(matrix: np.ndarray, near: Recognized) -> np.ndarray:
     n = len(matrix)
     if near.blocks[0].signature is None:
         half = n // 2
-        inner = matrix[:half, :half] + matrix[half:, half:] + 1j * (matrix[half:, :half] - matrix[:half, half:])
-        left, _, right = np.linalg.svd(inner)
-        unitary = left @ right
-        return np.block([[unitary.real, -unitary.imag], [unitary.imag, unitary.real]])
+        parts = []
+        for sign in (1, -1):  # linear, or antilinear: complex conjugation maps the group to itself
+            one, other = (
+                matrix[:half, :half] + sign * matrix[half:, half:],
+                matrix[half:, :half] - sign * matrix[:half, half:],
+            )
+            left, size, right = np.linalg.svd(one + 1j * other)
+            u = left @ right
+            parts.append((size.sum(), np.block([[u.real, -sign * u.imag], [u.imag, sign * u.real]])))
+        return max(parts, key=lambda part: part[0])[1]
     metric = np.diag(np.repeat([1.0, -1.0], near.blocks[0].signature))
     scaled = matrix / abs(np.linalg.det(matrix)) ** (1 / n)
     return np.real(scaled @ np.linalg.inv(sqrtm(metric @ scaled.T @ metric @ scaled)))
@@ -166,7 +172,7 @@ def _two_bodies(generator: np.random.Generator, count: int) -> tuple[dict[str, n
     def rate(_: float, flat: np.ndarray) -> np.ndarray:
         s = flat.reshape(count, 2, 4)
         apart = s[..., 1] - s[..., 0]
-        force = 3 * apart / (np.sum(apart**2, axis=1, keepdims=True) + 0.3) ** 1.5
+        force = 3 * apart / (np.sum(apart**2, axis=1, keepdims=True) + 1) ** 1.5
         return np.stack([s[..., 2], s[..., 3], force, -force], axis=-1).ravel()
 
     after = solve_ivp(rate, (0, 0.5), state.ravel(), rtol=1e-6, atol=1e-6).y[:, -1].reshape(count, 2, 4)
@@ -259,6 +265,8 @@ SYSTEMS = {
             *("two bodies", "x -> x", "x", 2, _algebra(ek.SO(2)), "SO(2)", "O(2)", _two_bodies),
             reflections=("positive",),
             features=({"x": 4}, {"x": 4}),
+            rows=12000,
+            epochs=80,
         ),
         System(
             *("oscillator", "s -> s + ()", "s", 4, _unitary(), "U(2)", "U(2)", _oscillator),

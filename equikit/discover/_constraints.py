@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 
 from equikit._checks import refuse_if_more
 from equikit._errors import OptionError
+from equikit._progress import progress
 from equikit.discover._motions import Array, Model, acted
 from equikit.signatures import Term, base
 
 MOST_ENTRIES = 2**26
 """The largest number of entries of the constraints."""
 
-FLAT = 1e-6
+FLAT = 1e-10
 """Directions with a smaller part of the second moment are not in the data."""
+
+UNUSED = 0.02
+"""A direction along which the function changes less than by this part of the largest change is hardly used."""
 
 FEWEST_HELD_OUT = 20
 FEWEST_ROWS = 4
@@ -30,6 +34,8 @@ class Constraints:
     Attributes:
         rows: `[samples, outputs, unknowns]`; each sample divided by its size, so that large gradients count no more.
         frames: for each label the matrix W with x = W z where z has unit second moment.
+        slopes: for each label the matrix V with L = W V K W^{-1} for unknowns K: directions in which the function
+            changes little are stretched, because maps into them would look like symmetries.
         sizes: the size of each label, the input label first.
         scales: what matrices of each label are divided by in the unknowns.
         allowed: orthonormal rows that span the unknowns to search, `[k, unknowns]`.
@@ -37,6 +43,7 @@ class Constraints:
 
     rows: Array
     frames: dict[str, Array]
+    slopes: dict[str, Array]
     sizes: dict[str, int]
     scales: dict[str, float]
     allowed: Array
@@ -46,17 +53,9 @@ class Constraints:
         found, start = {}, 0
         for label, size in self.sizes.items():
             part = vectors[:, start : start + size**2].reshape(-1, size, size) / self.scales[label]
-            found[label] = self.frames[label] @ part @ np.linalg.inv(self.frames[label])
+            found[label] = self.frames[label] @ self.slopes[label] @ part @ np.linalg.inv(self.frames[label])
             start += size**2
         return found
-
-    def vectors(self, matrices: dict[str, Array]) -> Array:
-        """Return the unknown vectors of matrices, `[k, unknowns]`."""
-        parts = []
-        for label, matrix in matrices.items():
-            inside = np.linalg.inv(self.frames[label]) @ matrix @ self.frames[label]
-            parts.append(self.scales[label] * inside.reshape(len(matrix), -1))
-        return np.concatenate(parts, axis=1)
 
 
 def frame(what: str, arrays: list[tuple[Term, Array]], label: str) -> Array:
@@ -114,37 +113,51 @@ def constraints(model: Model, traceless: bool) -> Constraints:
 
     spreads = [1.0] * len(outputs)
     spreads = [_size(acted(term, value, back, finite=True)) for term, value in outputs]
-    columns, scales, slopes = [], {}, [0.0]
-    for label, size in sizes.items():
-        block = []
-        for place in range(size**2):
-            unit = np.zeros(size**2)
-            unit[place] = 1
-            matrix = frames[label] @ unit.reshape(size, size) @ back[label]
-            moved = {term.name: -acted(term, value, {label: matrix}) for term, value in outputs}
-            if label == roles.label:
-                derivative = model.along(matrix)
-                slopes.append(max(_size(flat(derivative)), 0.0))
-                moved = {name: moved[name] + derivative[name].reshape(moved[name].shape) for name in moved}
-            block.append(flat(moved))
-        part = np.stack(block, axis=-1)
-        scales[label] = _size(part)
-        columns.append(part / max(scales[label], 1e-300))
-    _refuse_constant(max(slopes), scales[roles.label], flat({term.name: value for term, value in outputs}), model)
+    columns, scales, slopes = [], {}, {label: np.eye(size) for label, size in sizes.items()}
+    with progress("derivatives", unknowns) as advance:
+        for label, size in sizes.items():
+            block, raw = [], []
+            for unit in np.eye(size**2).reshape(-1, size, size):
+                matrix = frames[label] @ unit @ back[label]
+                moved = {term.name: -acted(term, value, {label: matrix}) for term, value in outputs}
+                if label == roles.label:
+                    derivative = model.along(matrix)
+                    raw.append(flat(derivative))
+                    moved = {name: moved[name] + derivative[name].reshape(moved[name].shape) for name in moved}
+                block.append(flat(moved))
+                advance("")
+            part = np.stack(block, axis=-1)
+            if raw:
+                slopes[label] = _stretch(np.stack(raw, axis=-1).reshape(-1, size, size))
+                values = flat({term.name: value for term, value in outputs})
+                _refuse_constant(max(map(_size, raw)), _size(part), values, model)
+                square = part.reshape(*part.shape[:2], size, size)
+                part = np.einsum("...ab,ac->...cb", square, slopes[label]).reshape(part.shape)
+            scales[label] = _size(part)
+            columns.append(part / max(scales[label], 1e-300))
     scales = {label: scale / scales[roles.label] for label, scale in scales.items()}
     rows = np.concatenate(columns, axis=-1)
     norms = np.linalg.norm(rows, axis=(1, 2))
     rows = rows / np.sqrt(norms**2 + np.median(norms) ** 2)[:, None, None]
-    return Constraints(rows, frames, sizes, scales, _allowed(sizes[roles.label], unknowns, traceless))
+    return Constraints(rows, frames, slopes, sizes, scales, _allowed(slopes[roles.label], unknowns, traceless))
 
 
-def _allowed(size: int, unknowns: int, traceless: bool) -> Array:
+def _stretch(derivatives: Array) -> Array:
+    """Return V for derivatives `[rows, a, b]` along the matrices with one entry, at (a, b)."""
+    moment = np.einsum("rab,rcb->ac", derivatives, derivatives)
+    values, vectors = np.linalg.eigh(moment)
+    values = np.sqrt(np.maximum(values, 0))
+    stretched: Array = (vectors / np.maximum(values / max(float(values.max()), 1e-300), UNUSED)) @ vectors.T
+    return stretched
+
+
+def _allowed(slope: Array, unknowns: int, traceless: bool) -> Array:
     """Return all unknowns, or those whose first matrix has trace zero."""
     every = np.eye(unknowns)
     if not traceless:
         return every
     trace = np.zeros(unknowns)
-    trace[: size**2] = np.eye(size).ravel() / size**0.5
+    trace[: slope.size] = slope.T.ravel() / np.linalg.norm(slope)
     return np.linalg.svd(every - np.outer(trace, trace))[2][:-1]
 
 
@@ -165,7 +178,7 @@ def _refuse_few(samples: int, width: int, unknowns: int) -> None:
 
 def _refuse_constant(slope: float, size: float, values: Array, model: Model) -> None:
     """Raise `OptionError` if derivatives, or all constraints, are zero up to rounding."""
-    zero = 10 * model.precision * max(_size(values), 1e-300)
+    zero = 4 * model.precision * max(_size(values), 1e-300)
     if max(slope, size) > zero and size > zero:
         return
     varies = float(np.max(np.std(values, axis=0), initial=0)) > 10 * zero

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from equikit.discover._constraints import Constraints, constraints
 from equikit.discover._motions import Array, Model, Roles, acted, read_data
 from equikit.discover._spectrum import NullSpace, no_gap, null_spaces
 from equikit.groups import MatrixGroup
-from equikit.groups.lie import Recognized, recognize
+from equikit.groups.lie import Recognized, moved, recognize
 
 MOST_TOLERANCE = 0.09
 """The largest tolerance of recognition."""
@@ -94,8 +94,8 @@ def lie_algebra(
     *,
     unknown: str | None = None,
     traceless: bool = False,
-    least_gap: float = 4.0,
-    most_defect: float = 0.15,
+    least_gap: float = 5.0,
+    most_defect: float = 0.1,
     confidence: float = 0.95,
     test_reflections: bool = True,
     seed: int = 0,
@@ -104,14 +104,15 @@ def lie_algebra(
 
     An invariant function has \(\nabla f(x) \cdot L x = 0\), an equivariant one \(J_f(x) L x = M f(x)\), for all x.
     These constraints are linear in L and M; three quarters of the samples set them, and their null space is the
-    algebra. The data are turned so that vectors have unit second moment, which makes the singular values independent
-    of linear coordinates. The algebra is recognized, and for SO(n) and SO+(p, q) reflections are tested.
+    algebra. The data are turned so that vectors have unit second moment, and directions in which the function changes
+    little are stretched, so that singular values do not depend on linear coordinates. The algebra is recognized, and
+    for SO(n) and SO+(p, q) reflections are tested, unless outputs move by an unknown representation.
 
     Args:
         function: maps arrays `[samples, *axes, channels]` to arrays, sample by sample: of JAX, or of NumPy, whose
-            derivatives are finite differences in float64. With several input or output terms it maps dictionaries to
-            dictionaries, by name.
-        data: an array, or a dictionary of arrays.
+            derivatives are finite differences in float64. It takes a dictionary if the data are one, and returns one if
+            there are several output terms.
+        data: an array, or a dictionary of arrays by the names of input terms.
         signature: such as `"p x -> "` for an invariant function, `"x -> x x"` if the output moves with the same group,
             or `"x -> y"` if the group acts on y by an unknown representation. By default the last axis of the data
             moves, and the outputs are invariant.
@@ -144,10 +145,11 @@ def lie_algebra(
 
     Source:
         Otto, Zolman, Kutz and Brunton, A unified framework to enforce, discover, and promote symmetry in machine
-        learning, arXiv:2311.00212, section 4, on symmetries as null spaces.
+        learning, arXiv:2311.00212, on symmetries as null spaces; Hu, Li and Lin, Explicit discovery of nonlinear
+        symmetries from dynamic data, arXiv:2510.01855, on constraints from the Jacobian of a fitted network.
     """
-    _checks.number("least_gap", least_gap, above=1, example=4.0)
-    _checks.number("most_defect", most_defect, above=0, below=1, example=0.15)
+    _checks.number("least_gap", least_gap, above=1, example=5.0)
+    _checks.number("most_defect", most_defect, above=0, below=1, example=0.1)
     _checks.number("confidence", confidence, above=0, below=1, example=0.95)
     _checks.flag("test_reflections", test_reflections)
     _checks.count("seed", seed)
@@ -167,7 +169,7 @@ def prepared(
     """Return the function with its data, and the linear constraints; `lie_algebra` describes the arguments."""
     _checks.flag("traceless", traceless)
     roles = Roles.read(signature, unknown, getattr(data, "ndim", 3) - 2)
-    model = Model(function, read_data(data, roles), roles)
+    model = Model(function, read_data(data, roles), roles, by_name=isinstance(data, Mapping))
     return model, constraints(model, traceless)
 
 
@@ -230,7 +232,7 @@ def _recognized(given: Constraints, space: NullSpace, label: str) -> Recognized 
     """
     frame = given.frames[label]
     size = given.sizes[label] ** 2
-    inside = (space.vectors[:, :size] / given.scales[label]).reshape(-1, given.sizes[label], given.sizes[label])
+    inside = given.slopes[label] @ space.vectors[:, :size].reshape(-1, *frame.shape)
     most = min(MOST_TOLERANCE, max(space.worst, 10 * space.noise))
     tolerance, found = max(space.noise, 1e-10), None
     while tolerance <= MOST_TOLERANCE:
@@ -241,18 +243,18 @@ def _recognized(given: Constraints, space: NullSpace, label: str) -> Recognized 
         if tried is not None and tried.dimension == len(inside):
             found = tried if found is None or tried.known else found
             if found.known:
-                return found.moved(frame, min(most, 3 * tolerance))
+                return moved(found, frame, min(most, 3 * tolerance))
         if tolerance >= most:
             break
         tolerance = min(2 * tolerance, most)
-    return None if found is None else found.moved(frame, most)
+    return None if found is None else moved(found, frame, most)
 
 
 def _clean(given: Constraints, space: NullSpace, recognized: Recognized, label: str) -> Array:
     """Return unknown vectors of the recognized algebra, orthonormal on the moved axis; other labels follow linearly."""
     frame = given.frames[label]
     algebra = np.array([[[float(x) for x in row] for row in matrix] for matrix in recognized.matrices])
-    inside = (np.linalg.inv(frame) @ algebra @ frame).reshape(len(algebra), -1)
+    inside = (np.linalg.inv(frame @ given.slopes[label]) @ algebra @ frame).reshape(len(algebra), -1)
     inside = np.linalg.qr(inside.T)[0].T
     raw = space.vectors[:, : inside.shape[1]]
     found = (inside @ np.linalg.pinv(raw)) @ space.vectors
@@ -271,6 +273,9 @@ def _defects(rows: Array, vectors: Array) -> Array:
 def _with_reflections(found: LieAlgebra, model: Model, held: Array) -> LieAlgebra:
     """Test the reflections of every block with a metric, against elements of the connected group."""
     rows, known = np.flatnonzero(held), found.recognized
+    several = sum(block.signature is not None for block in known.blocks) > 1
+    if all(block.signature is None for block in known.blocks):
+        return found
     random = np.random.default_rng(0)
     turning = np.linalg.norm(known.standard + known.standard.swapaxes(1, 2), axis=(1, 2)) < 1e-9
     sizes = np.where(turning, FAR, NEAR)
@@ -283,10 +288,10 @@ def _with_reflections(found: LieAlgebra, model: Model, held: Array) -> LieAlgebr
         kept.append([])
         names = ["positive", "negative", "both"] if block.signature and all(block.signature) else ["positive"]
         for which in names if block.signature else ():
-            element = known.reflection(place, which)
-            errors = _errors(model, element, rows)
+            errors = _errors(model, known.reflection(place, which), rows)
             mean, bound = float(np.mean(errors)), upper_bound(errors, found.confidence)
-            tested[f"reflection {which}" if len(names) > 1 else "reflection"] = (mean, bound, float(np.mean(usual)))
+            words = ["reflection", *([which] if len(names) > 1 else []), *([f"of {block}"] if several else [])]
+            tested[" ".join(words)] = (mean, bound, float(np.mean(usual)))
             if mean <= WORSE * np.mean(usual) + 10 * model.precision:
                 kept[-1].append(which)
     recognized = known.with_reflections(kept) if any(kept) else known

@@ -115,13 +115,14 @@ class Model:
     """A function on arrays by name, with its derivatives along motions of the data.
 
     Attributes:
+        by_name: whether the function takes a dictionary.
         exact: whether derivatives come from JAX; finite differences otherwise.
         precision: the relative rounding error of derivatives.
     """
 
-    def __init__(self, function: Callable[..., Any], data: Arrays, roles: Roles) -> None:
+    def __init__(self, function: Callable[..., Any], data: Arrays, roles: Roles, *, by_name: bool) -> None:
         _checks.function("function", function, example="lambda x: x")
-        self.function, self.roles = function, roles
+        self.function, self.roles, self.by_name = function, roles, by_name
         self.data = data
         self.values = self(data)
         self._refuse_state()  # before anything is traced
@@ -130,8 +131,9 @@ class Model:
             self.data = {name: jnp.asarray(array) for name, array in data.items()}
         else:
             self.data = {name: np.asarray(array, np.float64) for name, array in data.items()}
+        self.values = self(self.data)
         kinds = [np.asarray(value).dtype for value in self.values.values()]
-        self.precision = 20 * max(float(np.finfo(kind).eps) for kind in kinds) if self.exact else 1e-9
+        self.precision = 4 * max(map(_rounding, kinds)) if self.exact else 1e-9
         self._along = jax.jit(self._derivative) if self.exact else self._difference
 
     @property
@@ -145,8 +147,7 @@ class Model:
         return self.roles.outputs or (Term.of(()),)
 
     def _called(self, arrays: Arrays) -> dict[str, Any]:
-        single = len(self.roles.inputs) == 1
-        found = self.function(next(iter(arrays.values())) if single else arrays)
+        found = self.function(arrays if self.by_name else next(iter(arrays.values())))
         names = [term.name for term in self.outputs]
         if len(names) == 1 and not isinstance(found, Mapping):
             return {names[0]: found}
@@ -222,6 +223,10 @@ class Model:
             for t in self.roles.inputs
         }
         return {name: np.asarray(value, np.float64) for name, value in self(arrays).items()}
+
+
+def _rounding(dtype: Any) -> float:
+    return float(jnp.finfo(dtype).eps)  # type: ignore[no-untyped-call]  # NumPy's finfo does not know bfloat16
 
 
 def _has_state(got: str) -> OptionError:

@@ -115,6 +115,13 @@ def test_several_terms_duals_and_derivatives_by_jax():
     assert found.exact_derivatives
 
 
+def test_a_network_of_equikit_has_its_group():
+    network = ek.nn.Network([{"x": 2}, {"": 4, "x": 4}, {"": 1}], x=ek.O(3), rngs=nnx.Rngs(0))
+    found = lie_algebra(network, {"x": X3.astype(np.float32)}, "x -> ()")
+    assert found.recognized.name == "O(3)"
+    assert found.exact_derivatives
+
+
 def test_unknown_names_the_axis():
     def energy(x):  # [samples, points, space, channels]
         return jnp.sum(jnp.linalg.norm(x[:, :1] - x[:, 1:], axis=2), axis=(1, 2))
@@ -139,6 +146,47 @@ def test_noise_in_the_function_gives_a_small_gap_and_a_refusal():
     with pytest.raises(ek.GroupError, match="no Lie algebra stands out") as caught:
         lie_algebra(functools.partial(function, amount=0.5), X3)
     assert caught.value.got.count(",") == 8  # the whole spectrum
+
+
+def test_random_functions_rarely_have_a_false_symmetry():
+    random, count = np.random.default_rng(0), 120
+    names = []
+    for repeat in range(count):
+        n, channels = (2, 3, 4)[repeat % 3], (1, 2)[repeat // 3 % 2]
+        inner, shift = random.normal(size=(8, n * channels)), random.normal(size=8)
+        outer, change = random.normal(size=8), random.normal(size=(n, n))
+        x = np.einsum("ij,sjc->sic", change, random.normal(size=(400, n, channels)))
+
+        def function(x, inner=inner, shift=shift, outer=outer):
+            return np.tanh(x.reshape(len(x), -1) @ inner.T + shift) @ outer
+
+        try:
+            names.append(lie_algebra(function, x, test_reflections=False).recognized.name)
+        except ek.GroupError:
+            continue
+    assert len(names) <= 0.05 * count
+
+
+def test_directions_that_are_hardly_used_are_no_symmetry():
+    def function(x, amount):
+        return np.sum(np.sin(x[:, 0] + 2 * x[:, 1] ** 3), axis=1) + amount * np.sum(x[:, 2] ** 3, axis=1)
+
+    assert lie_algebra(functools.partial(function, amount=0.0), X3).dimension == 3  # maps into the third direction
+    with pytest.raises(ek.GroupError, match="no Lie algebra stands out"):
+        lie_algebra(functools.partial(function, amount=0.1), X3)
+
+
+def test_reflections_of_several_blocks_are_told_apart():
+    x = np.random.default_rng(0).normal(size=(400, 5, 2))
+
+    def function(x):
+        area = x[:, 3, 0] * x[:, 4, 1] - x[:, 4, 0] * x[:, 3, 1]  # changes its sign under reflections
+        return np.sum(x[:, :3] ** 2, axis=(1, 2)) + area * np.exp(-np.sum(x[:, 3:] ** 2, axis=(1, 2)) / 4)
+
+    found = lie_algebra(function, x)
+    assert found.recognized.name == "O(3) x SO(2)"
+    assert {*found.reflections} == {"reflection of SO(3)", "reflection of SO(2)"}
+    assert ek.hom("x x -> ", x=found.group).dim == 3  # two metrics, and the area
 
 
 def test_the_certificate_is_an_upper_bound():
@@ -248,3 +296,9 @@ def test_a_data_set_alone_tells_its_group():
     assert found.group.exact
     layer = ek.nn.Linear("x x -> x x", 2, 2, x=found.group, rngs=nnx.Rngs(0))
     assert layer(jnp.ones((3, 3, 3, 2))).shape == (3, 3, 3, 2)
+
+
+def test_half_precision_is_the_unit_of_zero():
+    x = jnp.asarray(X4, jnp.bfloat16)
+    found = lie_algebra(lambda x: jnp.einsum("sic,ij,sjc->sc", x, jnp.asarray(METRIC, x.dtype), x), x)
+    assert found.recognized.name == "O(1, 3)"

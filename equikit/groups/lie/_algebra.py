@@ -177,5 +177,6 @@ def distance(one: Matrices, other: Matrices) -> float:
 
 def null_space(matrix: NDArray[Any], bound: float) -> NDArray[Any]:
     """Return the right singular vectors with singular values up to a bound, `[count, columns]`."""
-    _, singular, rows = np.linalg.svd(matrix)
+    tall = np.linalg.qr(matrix, mode="r") if len(matrix) > matrix.shape[1] else matrix
+    _, singular, rows = np.linalg.svd(tall)
     return rows[int(np.sum(singular > bound)) :].conj()
