@@ -144,12 +144,17 @@ def read_question(
         refuse_empty("input", shapes)
         dtype = complex if kind.is_complex else float
         return Question(kind, {n: normal(seeds, shape, dtype) for n, shape in shapes.items()}, batch, sizes, as_dict)
+    return _with_data(kind, data, sides.widths, as_dict=as_dict)
+
+
+def _with_data(kind: Signature, data: Any, given_widths: tuple[int, ...] | None, *, as_dict: bool) -> Question:
+    """Check the data against the signature, and give free groups their sizes."""
     names = [term.name for term in kind.inputs]
     given = by_name(names, data) if isinstance(data, Mapping) else {names[0]: data} if len(names) == 1 else data
     arrays = _checks.same_names("the data", given, names, step="give a dictionary with an array for each input")
     numbers, step = ("complex", "give complex numbers") if kind.is_complex else ("real or complex", "give floats")
     checked = [_checks.array(f"the data of {name!r}", host(arrays[name]), kind=numbers, step=step) for name in names]
-    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if sides.widths is None else sides.widths
+    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if given_widths is None else given_widths
     _refuse_free_outputs(kind)
     fixed = _with_sizes(kind, checked_shapes(kind, widths, checked, {}).sizes)
     shapes = {name: array.shape for name, array in zip(names, checked, strict=True)}

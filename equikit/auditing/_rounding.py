@@ -20,18 +20,18 @@ def spacing(array: np.ndarray, dtype: Any) -> np.ndarray:
     return np.where(array == 0, 0.0, np.ldexp(epsilon(dtype), exponent - 1))
 
 
-def perturbed(array: np.ndarray, dtype: Any, seeds: np.random.Generator) -> np.ndarray:
+def perturbed(array: np.ndarray, dtype: Any, seeds: np.random.Generator, *, ties: bool = True) -> np.ndarray:
     """Return an array in double precision plus uniform errors of at most one spacing of a dtype.
 
     After rounding to the same dtype, half of the entries have moved to a neighbor. The mean square of the errors is one
-    half or one third of the square of the spacing; that of a rounding error is one twelfth. Equal numbers get equal
-    errors: permutations are exact, so rounding does not break ties, and must not excuse functions that depend on their
-    order.
+    half or one third of the square of the spacing; that of a rounding error is one twelfth. With `ties` equal numbers
+    get equal errors: permutations are exact, so rounding does not break ties, and must not excuse functions that depend
+    on their order.
     """
     parts = [array.real, array.imag] if np.iscomplexobj(array) else [array]
     moved = []
     for part in parts:
-        values, places = np.unique(part, return_inverse=True)
+        values, places = np.unique(part, return_inverse=True) if ties else (part, ...)
         errors = spacing(values, dtype) * seeds.uniform(-1, 1, values.shape)
         moved.append((values + errors)[places].reshape(part.shape))
     return moved[0] + 1j * moved[1] if len(moved) == 2 else moved[0]

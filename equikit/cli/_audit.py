@@ -33,6 +33,12 @@ def audit(
         Path | None, typer.Option("--data", help="FILE.npy with the input, or FILE.npz with an array for each input.")
     ] = None,
     channels: Annotated[int | None, typer.Option("--channels", min=1, help="Channels of random inputs.")] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at", metavar="MODULE=AXES", help='Axes of an activation, as in blocks.1="p x", for the modules.'
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Number of random group elements, at least.")] = 256,
     confidence: Annotated[float, typer.Option("--confidence", help="Confidence of the interval of the error.")] = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random inputs and group elements.")] = 0,
@@ -51,12 +57,19 @@ def audit(
     function, groups = _function(target), parse_groups(group or (), imports or ())
     try:
         report = run(
-            function, signature, groups=groups, key=jax.random.key(seed), draws=draws, confidence=confidence, **given
+            function,
+            signature,
+            groups=groups,
+            key=jax.random.key(seed),
+            at=dict(_declared(text) for text in at) if at else None,
+            draws=draws,
+            confidence=confidence,
+            **given,
         )
     except EquikitError as error:
         # Steps name the options of the command.
         error.step = re.sub(r"^bind (\w+)=ek\.", r"write --group \1=", error.step or "")
-        error.step = error.step.replace("write draws=", "write --draws ")
+        error.step = error.step.replace("write draws=", "write --draws ").replace(" at=", " --at")
         raise
     if html is not None:
         report.save(html)
@@ -82,6 +95,19 @@ def _function(target: str) -> Any:
             expected="MODULE:FUNCTION, of a module in the working directory or an installed one",
             step="write for example numpy:sin",
         ) from error
+
+
+def _declared(text: str) -> tuple[str, str]:
+    """Return the path of a module and the axes of its activation, or raise `OptionError`."""
+    module, equals, axes = text.partition("=")
+    if not equals:
+        raise OptionError(
+            "the axes of a module cannot be read",
+            got=f"--at {text!r}",
+            expected="a path of a module, =, and axis labels",
+            step="write for example --at 'a.1=p x'",
+        )
+    return module.strip(), axes.strip()
 
 
 def _loaded(path: Path) -> Any:

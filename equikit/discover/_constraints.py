@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from equikit._checks import refuse_if_more
 from equikit._errors import OptionError
+from equikit._progress import progress
 from equikit.discover._motions import Array, Model, acted
 from equikit.signatures import Term, base
 
@@ -113,28 +114,27 @@ def constraints(model: Model, traceless: bool) -> Constraints:
     spreads = [1.0] * len(outputs)
     spreads = [_size(acted(term, value, back, finite=True)) for term, value in outputs]
     columns, scales, slopes = [], {}, {label: np.eye(size) for label, size in sizes.items()}
-    steepest = 0.0
-    for label, size in sizes.items():
-        block, raw = [], []
-        for place in range(size**2):
-            unit = np.zeros(size**2)
-            unit[place] = 1
-            matrix = frames[label] @ unit.reshape(size, size) @ back[label]
-            moved = {term.name: -acted(term, value, {label: matrix}) for term, value in outputs}
-            if label == roles.label:
-                derivative = model.along(matrix)
-                raw.append(flat(derivative))
-                moved = {name: moved[name] + derivative[name].reshape(moved[name].shape) for name in moved}
-            block.append(flat(moved))
-        part = np.stack(block, axis=-1)
-        if raw:
-            steepest = max(map(_size, raw))
-            slopes[label] = _stretch(np.stack(raw, axis=-1).reshape(-1, size, size))
-            _refuse_constant(steepest, _size(part), flat({term.name: value for term, value in outputs}), model)
-            part = np.einsum("...ab,ac->...cb", part.reshape(*part.shape[:2], size, size), slopes[label])
-            part = part.reshape(*part.shape[:2], size**2)
-        scales[label] = _size(part)
-        columns.append(part / max(scales[label], 1e-300))
+    with progress("derivatives", unknowns) as advance:
+        for label, size in sizes.items():
+            block, raw = [], []
+            for unit in np.eye(size**2).reshape(-1, size, size):
+                matrix = frames[label] @ unit @ back[label]
+                moved = {term.name: -acted(term, value, {label: matrix}) for term, value in outputs}
+                if label == roles.label:
+                    derivative = model.along(matrix)
+                    raw.append(flat(derivative))
+                    moved = {name: moved[name] + derivative[name].reshape(moved[name].shape) for name in moved}
+                block.append(flat(moved))
+                advance("")
+            part = np.stack(block, axis=-1)
+            if raw:
+                slopes[label] = _stretch(np.stack(raw, axis=-1).reshape(-1, size, size))
+                values = flat({term.name: value for term, value in outputs})
+                _refuse_constant(max(map(_size, raw)), _size(part), values, model)
+                square = part.reshape(*part.shape[:2], size, size)
+                part = np.einsum("...ab,ac->...cb", square, slopes[label]).reshape(part.shape)
+            scales[label] = _size(part)
+            columns.append(part / max(scales[label], 1e-300))
     scales = {label: scale / scales[roles.label] for label, scale in scales.items()}
     rows = np.concatenate(columns, axis=-1)
     norms = np.linalg.norm(rows, axis=(1, 2))
@@ -178,7 +178,7 @@ def _refuse_few(samples: int, width: int, unknowns: int) -> None:
 
 def _refuse_constant(slope: float, size: float, values: Array, model: Model) -> None:
     """Raise `OptionError` if derivatives, or all constraints, are zero up to rounding."""
-    zero = 10 * model.precision * max(_size(values), 1e-300)
+    zero = 4 * model.precision * max(_size(values), 1e-300)
     if max(slope, size) > zero and size > zero:
         return
     varies = float(np.max(np.std(values, axis=0), initial=0)) > 10 * zero

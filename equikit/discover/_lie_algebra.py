@@ -145,7 +145,8 @@ def lie_algebra(
 
     Source:
         Otto, Zolman, Kutz and Brunton, A unified framework to enforce, discover, and promote symmetry in machine
-        learning, arXiv:2311.00212, section 4, on symmetries as null spaces.
+        learning, arXiv:2311.00212, on symmetries as null spaces; Hu, Li and Lin, Explicit discovery of nonlinear
+        symmetries from dynamic data, arXiv:2510.01855, on constraints from the Jacobian of a fitted network.
     """
     _checks.number("least_gap", least_gap, above=1, example=5.0)
     _checks.number("most_defect", most_defect, above=0, below=1, example=0.1)

@@ -132,7 +132,7 @@ class Model:
             self.data = {name: np.asarray(array, np.float64) for name, array in data.items()}
         self.values = self(self.data)
         kinds = [np.asarray(value).dtype for value in self.values.values()]
-        self.precision = 20 * max(float(np.finfo(kind).eps) for kind in kinds) if self.exact else 1e-9
+        self.precision = 4 * max(map(_rounding, kinds)) if self.exact else 1e-9
         self._along = jax.jit(self._derivative) if self.exact else self._difference
 
     @property
@@ -223,6 +223,10 @@ class Model:
             for t in self.roles.inputs
         }
         return {name: np.asarray(value, np.float64) for name, value in self(arrays).items()}
+
+
+def _rounding(dtype: Any) -> float:
+    return float(jnp.finfo(dtype).eps)  # type: ignore[no-untyped-call]  # NumPy's finfo does not know bfloat16
 
 
 def _has_state(got: str) -> OptionError:

@@ -9,7 +9,7 @@ from equikit.groups import SubgroupLattice
 
 DOWN, GAP, BETWEEN = 62.0, 8.0, 22.0
 """Distances between rows, between the names of conjugate subgroups, and between classes."""
-MOST_SUBGROUPS = 400
+MOST_SUBGROUPS, MOST_STRETCH = 400, 60.0
 
 
 def lattice_svg(lattice: SubgroupLattice, *, scale: float = 1.0) -> str:
@@ -81,6 +81,11 @@ def _arranged(lattice: SubgroupLattice) -> tuple[list[complex], dict[int, float]
         wide = [max(0.62 * FONT * columns(one.name), 2 * RADIUS) + GAP for one in each]
         rows.setdefault(each[0].order, []).append(wide)
     widths = {order: sum(map(sum, kinds)) + BETWEEN * (len(kinds) - 1) for order, kinds in rows.items()}
+    for order, kinds in rows.items():  # short rows are stretched, so that fewer lines cross names
+        count = sum(map(len, kinds))
+        more = min(MOST_STRETCH, max(0.0, 0.8 * max(widths.values()) - widths[order]) / count)
+        rows[order] = [[width + more for width in wide] for wide in kinds]
+        widths[order] += more * count
     left = 2 * MARGIN + 0.62 * FONT * max(columns(str(order)) for order in rows)
     widest, top = max(widths.values()), MARGIN + RADIUS
     heights = {order: top + DOWN * place for place, order in enumerate(sorted(rows, reverse=True))}

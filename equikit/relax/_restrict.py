@@ -105,7 +105,9 @@ def soften(
         old = dict(layer.signature.bindings)
         own = {label: (_bound(label, old[label], found[0]), *found) for label, found in lists.items() if label in old}
         signatures = [_rebound(layer.signature, step) for step in steps_of(own)]
-        return Linear(chain_of(signatures, tuple(own)), nnx.clone(layer), rngs=rngs, gates=gates)
+        bound = layer.signature == signatures[0]
+        kept = nnx.clone(layer) if bound else _restricted(layer, steps_of(own)[0])
+        return Linear(chain_of(signatures, tuple(own)), kept, rngs=rngs, gates=gates)
 
     _checks.rngs(rngs)
     return _replaced(model, set(lists), softened)
@@ -121,11 +123,11 @@ def _replaced(model: Model, labels: set[str], make: Callable[[Equivariant], nnx.
     """Return a copy of a model with each linear layer that has one of these labels replaced."""
     _checks.instance("model", model, nnx.Module, 'ek.nn.Linear("x -> x", 1, 1, x=ek.O(3), rngs=nnx.Rngs(0))')
     parts = [*nnx.iter_modules(model)]
-    products = [path for path, part in parts if isinstance(part, Bilinear)]
+    kept = [path for path, part in parts if isinstance(part, Bilinear | Linear)]
     layers = {
         path: part
         for path, part in parts
-        if isinstance(part, Equivariant) and not any(path[: len(before)] == before for before in products)
+        if isinstance(part, Equivariant) and not any(path[: len(before)] == before for before in kept)
     }
     found = {x for layer in layers.values() for x, what in layer.signature.bindings if isinstance(what, Group)}
     if not labels <= found:

@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import equikit as ek
 from equikit.cli import app
+from pytest_equikit import assert_equivariant  # noqa: F401  # a fixture
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +67,8 @@ BOTH = ("--signature", "p -> p", "-g", "p=S(3)")
     [
         (("numpy:nothing", *BOTH), "the function 'numpy:nothing' cannot be imported", "write for example numpy:sin"),
         (("no_module:f", *BOTH), "the function 'no_module:f' cannot be imported", "write for example numpy:sin"),
+        (("numpy:sin", *BOTH, "--at", "a"), "the axes of a module cannot be read", "write for example --at 'a.1=p x'"),
+        (("numpy:sin", *BOTH, "--at", "a=p"), "the model has no module 'a'", "leave 'a' out of --at"),
         (("numpy", *BOTH), "the function 'numpy' cannot be imported", "write for example numpy:sin"),
         (("numpy:sin", *BOTH, "--data", "none.npy"), "the data cannot be read", "write the file with numpy.save"),
         (("numpy:sin", "-s", "p -> p", "-g", "p=S"), "label 'p' is bound to a free group", "write --group p=S(4)"),
@@ -80,24 +86,15 @@ def test_bad_words_are_refused(words, problem, step):
     assert result.stderr.rstrip().endswith(f"next step: {step}")
 
 
-PLUGIN = """
-import sys
-
-def test_nothing_is_imported_before():
-    assert not {"equikit", "jax"} & set(sys.modules)
-
-def test_a_function(assert_equivariant):
-    import numpy as np, equikit as ek, pytest
+def test_the_plugin_has_a_fixture(assert_equivariant):  # noqa: F811
     assert_equivariant(np.sin, "p -> p", p=ek.S(3), channels=1)
+    assert_equivariant(np.sin, "p -> p", p=ek.S(3), channels=1, key=jax.random.key(1))
     with pytest.raises(ek.EquivarianceError):
         assert_equivariant(lambda x: x[:, ::-1], "p -> p", p=ek.S(3), channels=1)
-"""
 
 
-def test_the_plugin_has_a_fixture(tmp_path):
-    (tmp_path / "test_plugin.py").write_text(PLUGIN)
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:equikit", "-p", "pytest_equikit", "-p", "no:cacheprovider"]
-    found = subprocess.run(
-        [*words, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
-    )
-    assert "2 passed" in found.stdout, found.stdout
+def test_the_plugin_imports_nothing_before_it_is_used():
+    code = "import sys, pytest_equikit; raise SystemExit(len({'equikit', 'jax'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["entry-points"]["pytest11"] == {"equikit": "pytest_equikit"}

@@ -178,3 +178,5 @@ def test_subgroups_in_hidden_coordinates_in_single_precision(seed):
     fixed = kept(lambda x: np.asarray(x) + axis, ek.SO(5), **options)
     assert str(fixed).startswith("SO(4) that fixes (")
     assert all(np.allclose(matrix @ axis, 0, atol=1e-3) for matrix in fixed.lie_algebra)
+    # As groups of layers: identities of both parts and the turn of the plane; projections on the axis and across it.
+    assert [ek.hom("x -> x", x=found.group).dim for found in (split, fixed)] == [3, 2]

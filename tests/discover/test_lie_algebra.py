@@ -289,3 +289,9 @@ def test_a_data_set_alone_tells_its_group():
     assert found.group.exact
     layer = ek.nn.Linear("x x -> x x", 2, 2, x=found.group, rngs=nnx.Rngs(0))
     assert layer(jnp.ones((3, 3, 3, 2))).shape == (3, 3, 3, 2)
+
+
+def test_half_precision_is_the_unit_of_zero():
+    x = jnp.asarray(X4, jnp.bfloat16)
+    found = lie_algebra(lambda x: jnp.einsum("sic,ij,sjc->sc", x, jnp.asarray(METRIC, x.dtype), x), x)
+    assert found.recognized.name == "O(1, 3)"

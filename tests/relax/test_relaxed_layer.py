@@ -118,6 +118,13 @@ def test_networks_are_softened(x64):
     np.testing.assert_allclose(penalty(open_gates), total, rtol=1e-9)
 
 
+def test_free_layers_are_softened_at_the_size_of_the_smaller_groups(x64):
+    layer = ek.nn.Linear("p p -> p", 2, 3, p=S, rngs=nnx.Rngs(0), **DOUBLE)
+    soft, x = soften(layer, p=[ek.Z(4)], rngs=nnx.Rngs(1)), np.random.default_rng(0).normal(size=(4, 4, 2))
+    np.testing.assert_allclose(by_numpy(soft)(x), by_numpy(layer)(x), atol=1e-12)
+    assert dict(soft.kept.signature.bindings) == {"p": S(4)}
+
+
 def test_residual_pathways_add():
     exact = ek.nn.Linear("x -> x", 1, 1, x=O(3), rngs=nnx.Rngs(0))
     free = ek.nn.Linear("x -> x", 1, 1, x=Trivial(3), use_bias=False, rngs=nnx.Rngs(1))

@@ -121,7 +121,7 @@ def cosines(generator: np.random.Generator, count: int, kept: str) -> Rows:
     return {"x": x.swapaxes(1, 2).astype(np.float32)}, (mean - term).astype(np.float32)
 
 
-HIDDEN = {"": 16, "x": 8, "x x": 4}
+HIDDEN = {"": 16, "x": 8}
 ROTATIONS, SCALED = "cosines, rotations kept", "cosines, scales kept"
 WIDE = {"": 32, "x": 16, "x x": 8}
 FUNCTIONS = {
@@ -142,7 +142,7 @@ FUNCTIONS = {
                 (ek.SO(3), SCALES),
                 true,
                 ({"x": 3}, HIDDEN, HIDDEN, {"": 1}),
-                0.01,
+                0.3,
                 normalize=True,
                 random=True,
             )

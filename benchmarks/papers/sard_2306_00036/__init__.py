@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.task_report import STEP, TRAINED
+from benchmarks.core.plot import STYLES, new_figure, tidy
+from benchmarks.core.task_report import STEP, TRAINED, by_task
 from benchmarks.papers.sard_2306_00036._robots import Task, lattice, tasks
 from benchmarks.papers.sard_2306_00036._search import Budget, Choose, anywhere, neighbors, search, stay
 from equikit.groups import Subgroup
@@ -29,7 +33,7 @@ POINTS = 12
 
 def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
-    return Budget(600, repeats=1) if quick else Budget()
+    return Budget(600) if quick else Budget()
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -59,20 +63,37 @@ def one(task: Task, rival: str, budget: Budget, seed: int) -> dict[str, float]:
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
-    """Return the function that searches designs."""
+    """Return the function that searches one design."""
     budget = limits(quick)
 
     def measure(cell: Cell) -> list[Measurement]:
         task, (rival,) = cell.given, cell.rivals
         tell(f"{task.name}: {rival}")
         began = time.perf_counter()
-        seeds = [budget.repeats * seed + repeat for repeat in range(budget.repeats)]
-        found = [one(task, rival, budget, each) for each in seeds]
-        scores = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+        scores = one(task, rival, budget, seed)
         scores["seconds"] = time.perf_counter() - began
         return [Measurement(dict(cell.case), cell.direction, rival, scores=scores)]
 
     return measure
+
+
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Plot costs over evaluations, a panel for each task; what costs more than one is left out."""
+    every = by_task(result["measurements"])
+    figure = new_figure(1.2 + 2.6 * len(every), 3.2)
+    panels = figure.subplots(1, max(len(every), 1), squeeze=False, sharey=True)[0]
+    drawn: dict[str, Any] = {}
+    for axes, (task, records) in zip(panels, every.items(), strict=False):
+        for record in records:
+            scores, place = record.get("scores") or {}, list(rivals).index(record["rival"])
+            costs = {int(name.removeprefix(STEP)): cost for name, cost in scores.items() if name.startswith(STEP)}
+            if costs and max(costs.values()) < 1:
+                (drawn[record["rival"]],) = axes.plot([*costs], [*costs.values()], color=STYLES[place][0])
+        tidy(axes, task)
+        axes.set_xlabel("evaluations")
+    panels[0].set_ylabel("cost")
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=5, frameon=False)
+    figure.savefig(path)
 
 
 BENCHMARK = Benchmark(
@@ -82,7 +103,7 @@ BENCHMARK = Benchmark(
     cells=cells,
     start=start,
     limits=limits,
-    style=TRAINED,
+    style=replace(TRAINED, plot=plot),
     seeds=5,
     timed=False,
     paper=PAPER,

@@ -23,7 +23,6 @@ class Budget:
         noise: standard deviation of the noise of a reward.
         every: steps between two moves on the lattice.
         tried: neighbors that are tried at once.
-        repeats: searches of a seed, whose means are recorded: single searches differ much.
     """
 
     evaluations: int = 6000
@@ -33,7 +32,6 @@ class Budget:
     noise: float = 0.2
     every: int = 4
     tried: int = 2
-    repeats: int = 3
 
 
 @dataclass

@@ -10,15 +10,15 @@ from equikit.auditing.explanations._gradients import (
     input_times_gradient,
     integrated_gradients,
 )
-from equikit.auditing.explanations._guarantee import Guarantee, Met, guarantee
+from equikit.auditing.explanations._guarantee import Condition, Guarantee, guarantee
 from equikit.auditing.explanations._named import explainer
 from equikit.auditing.explanations._perturbations import all_orders, occlusion, shapley
 from equikit.auditing.explanations._scores import Score, equivariance, invariance
 
 __all__ = [
+    "Condition",
     "Explainer",
     "Guarantee",
-    "Met",
     "Score",
     "all_orders",
     "averaged",

@@ -21,9 +21,7 @@ Model = Callable[[Any], jax.Array]
 Scalar = Callable[[Any], jax.Array]
 """A model and a class: maps one input to a number."""
 Symmetry = Literal["equivariance", "invariance"]
-Condition = Literal[
-    "model", "differentiable", "layer", "permutations", "norm", "baseline", "noise", "regions", "orders"
-]
+Need = Literal["model", "differentiable", "layer", "permutations", "norm", "baseline", "noise", "regions", "orders"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)  # jax.jit needs weak references
@@ -43,7 +41,7 @@ class Explainer:
     name: str
     function: Callable[[Any], Any]
     symmetry: Symmetry = "equivariance"
-    needs: tuple[Condition, ...] | None = None
+    needs: tuple[Need, ...] | None = None
     parts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __call__(self, x: Inputs) -> Inputs:
@@ -73,7 +71,7 @@ def attribution(
     model: Model,
     target: int | ArrayLike | None,
     one: Callable[[Scalar, Any], Any],
-    needs: tuple[Condition, ...],
+    needs: tuple[Need, ...],
     **parts: Any,
 ) -> Explainer:
     """Return a method that attributes the score of a class to the entries of the input.

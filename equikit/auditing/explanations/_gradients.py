@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from equikit import _checks
-from equikit.auditing.explanations._explainer import Condition, Explainer, Model, Scalar, attribution, filled
+from equikit.auditing.explanations._explainer import Explainer, Model, Need, Scalar, attribution, filled
 from equikit.plans import Inputs
 
-PERMUTED: tuple[Condition, ...] = ("model", "differentiable", "permutations", "baseline")
+PERMUTED: tuple[Need, ...] = ("model", "differentiable", "permutations", "baseline")
 
 
 def gradient(model: Model, target: int | ArrayLike | None = None) -> Explainer:

@@ -20,22 +20,22 @@ from equikit.plans import Inputs
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
+class Condition:
     """A condition of a guarantee.
 
     Attributes:
-        condition: in words.
+        text: in words.
         holds: whether it was found to hold.
         error: the largest relative deviation, for conditions that are measured; otherwise `None`.
     """
 
-    condition: str
+    text: str
     holds: bool
     error: float | None = None
 
     def __str__(self) -> str:
         measured = "" if self.error is None else f", largest relative deviation {self.error:.2g}"
-        return f"{'yes' if self.holds else 'no':<4} {self.condition}{measured}"
+        return f"{'yes' if self.holds else 'no':<4} {self.text}{measured}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Guarantee:
 
     method: str
     symmetry: str
-    conditions: tuple[Met, ...]
+    conditions: tuple[Condition, ...]
 
     @property
     def holds(self) -> bool:
@@ -140,23 +140,23 @@ def guarantee(
         tolerance = 64 * max(epsilon(array.dtype) for array in given.question.arrays.values())
     parts = explainer.parts
 
-    def invariant(part: str) -> Met:
+    def invariant(part: str) -> Condition:
         error = _deviation(parts[part], given)
-        return Met(f"the {part} is invariant at the inputs", error <= tolerance, error)
+        return Condition(f"the {part} is invariant at the inputs", error <= tolerance, error)
 
-    tests: dict[str, Callable[[], Met]] = {
+    tests: dict[str, Callable[[], Condition]] = {
         "model": lambda: invariant("model"),
         "layer": lambda: invariant("layer"),
         "differentiable": lambda: _differentiable(explainer, given),
-        "norm": lambda: Met("the groups keep norms", all(group.keeps_norm for group in given.groups.values())),
-        "permutations": lambda: Met("the groups permute entries", _permute(given)),
-        "noise": lambda: Met("there is no noise", parts["noise"] == 0),
+        "norm": lambda: Condition("the groups keep norms", all(group.keeps_norm for group in given.groups.values())),
+        "permutations": lambda: Condition("the groups permute entries", _permute(given)),
+        "noise": lambda: Condition("there is no noise", parts["noise"] == 0),
         "baseline": lambda: _baseline(given, parts["baseline"], tolerance),
-        "regions": lambda: Met("the groups permute the regions", _stable(given, parts["regions"])),
-        "orders": lambda: Met("the groups permute the orders", _stable(given, parts["regions"], parts["orders"])),
+        "regions": lambda: Condition("the groups permute the regions", _stable(given, parts["regions"])),
+        "orders": lambda: Condition("the groups permute the orders", _stable(given, parts["regions"], parts["orders"])),
     }
     needs = explainer.needs
-    unknown = (Met("the conditions of the method are known", False),)
+    unknown = (Condition("the conditions of the method are known", False),)
     met = unknown if needs is None else tuple(tests[need]() for need in needs)
     return Guarantee(explainer.name, explainer.symmetry, met)
 
@@ -174,16 +174,16 @@ def _deviation(function: Callable[[Any], Any], given: Moves) -> float:
     return worst / scale
 
 
-def _differentiable(explainer: Explainer, given: Moves) -> Met:
+def _differentiable(explainer: Explainer, given: Moves) -> Condition:
     """Compare attributions of the inputs, and of inputs that change by rounding."""
     random, x = np.random.default_rng(0), given.inputs()
     eps = max(epsilon(leaf.dtype) for leaf in jax.tree.leaves(x))
-    moved = jax.tree.map(lambda leaf: perturbed(wide(leaf), leaf.dtype, random).astype(leaf.dtype), x)
+    moved = jax.tree.map(lambda leaf: perturbed(wide(leaf), leaf.dtype, random, ties=False).astype(leaf.dtype), x)
     pairs = [jax.tree.leaves(explainer(each)) for each in (x, moved)]
     one, other = (np.concatenate([np.reshape(leaf, (given.samples, -1)) for leaf in each], axis=1) for each in pairs)
     lengths = np.maximum(np.linalg.norm(one, axis=1), np.finfo(float).tiny)
     error = float(np.max(np.linalg.norm(one - other, axis=1) / lengths))
-    return Met("the model is differentiable at the inputs", error <= math.sqrt(eps), error)
+    return Condition("the model is differentiable at the inputs", error <= math.sqrt(eps), error)
 
 
 def _permute(given: Moves) -> bool:
@@ -203,7 +203,7 @@ def _by_term(given: Moves, tree: Any) -> Mapping[str, Any]:
     return tree if given.question.as_dict else {given.signature.inputs[0].name: tree}
 
 
-def _baseline(given: Moves, baseline: Any, tolerance: float) -> Met:
+def _baseline(given: Moves, baseline: Any, tolerance: float) -> Condition:
     start = _by_term(given, filled(baseline, jax.tree.map(lambda leaf: leaf[0], given.inputs())))
     error = 0.0
     for element in _generators(given):
@@ -211,7 +211,7 @@ def _baseline(given: Moves, baseline: Any, tolerance: float) -> Met:
             array = np.asarray(start[term.name], np.float64)
             gap = np.max(np.abs(act(given.signature, term, element, array) - array), initial=0)
             error = max(error, float(gap / max(np.max(np.abs(array), initial=0), np.finfo(float).tiny)))
-    return Met("the baseline is invariant", error <= tolerance, error)
+    return Condition("the baseline is invariant", error <= tolerance, error)
 
 
 def _region_moves(given: Moves, regions: Any) -> list[np.ndarray] | None:

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Int
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.auditing.explanations._explainer import (
-    Condition,
     Explainer,
     Model,
+    Need,
     Scalar,
     attribution,
     checked_regions,
@@ -29,7 +29,7 @@ from equikit.plans import Inputs
 MOST_PLAYERS = 8
 """The largest number of players whose orders are listed: 40,320 orders."""
 
-STABLE: tuple[Condition, ...] = ("model", "permutations", "baseline", "regions")
+STABLE: tuple[Need, ...] = ("model", "permutations", "baseline", "regions")
 
 
 def occlusion(

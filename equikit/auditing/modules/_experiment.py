@@ -12,6 +12,7 @@ from equikit.auditing._action import wide
 from equikit.auditing._rounding import epsilon
 from equikit.auditing.modules._declared import Declared, predicted
 from equikit.auditing.modules._infer import MARGIN, Change, Found, Moved, batch_first, infer
+from equikit.auditing.modules._match import rms
 from equikit.auditing.modules.recording._calls import OUTPUT, Recording
 from equikit.signatures import Signature
 
@@ -56,17 +57,15 @@ class Experiment:
     found: dict[tuple[Any, ...], Found] = field(default_factory=dict)
 
     def noise(self, kind: str, call: int, side: str, place: int, *more: np.ndarray) -> float:
-        """Return the error of the entries of an array that rounding explains."""
+        """Return the root mean square of the errors of an array that rounding explains."""
         first = self._array(self.base, kind, call, side, place)
         assert first is not None, "arrays of the recording at x are known"
         others = [self._array(one, kind, call, side, place) for one in self.near]
         changes = [
-            float(np.max(np.abs(wide(other) - wide(first)), initial=0.0))
-            for other in others
-            if other is not None and other.shape == first.shape
+            rms(wide(other) - wide(first)) for other in others if other is not None and other.shape == first.shape
         ]
-        scale = max((float(np.max(np.abs(wide(a)), initial=0.0)) for a in (first, *more)), default=0.0)
-        noise = max([scale * epsilon(self.precision) / 2, *changes])
+        scale = max(rms(wide(array)) for array in (first, *more))
+        noise = max(scale * epsilon(self.precision) / 2, rms(np.array(changes)))
         return noise if np.isfinite(noise) else 0.0
 
     def array(self, label: str, kind: str, call: int, side: str, place: int) -> Found:
@@ -153,8 +152,8 @@ class Experiment:
 
 def compared(text: str, wanted: Sequence[np.ndarray], given: Sequence[np.ndarray], noise: float) -> Found:
     """Compare arrays with those that an action predicts."""
-    scale = max((float(np.max(np.abs(a), initial=0.0)) for a in wanted), default=0.0) or 1.0
-    error = max(float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(wanted, given, strict=True))
+    scale = max(map(rms, wanted), default=0.0) or 1.0
+    error = max(rms(a - b) for a, b in zip(wanted, given, strict=True))
     kept = error <= MARGIN * noise
     return Found("kept" if kept else "broken", text if kept else f"not {text}", error / scale, noise / scale)
 

@@ -11,14 +11,14 @@ from typing import Literal, Protocol
 import numpy as np
 
 from equikit.auditing._action import wide
-from equikit.auditing.modules._match import MOST_ROWS, is_determined, matrix_error, permutation_error, subsets
+from equikit.auditing.modules._match import MOST_ROWS, is_determined, matrix_error, permutation_error, rms, subsets
 from equikit.groups import Group
 
 State = Literal["kept", "broken", "unknown"]
 
-MARGIN = 16.0
+MARGIN = 6.0
 """How many times the rounding error of an activation an action may be missed."""
-MARGIN_OF_FITS = 64.0
+MARGIN_OF_FITS = 24.0
 """The same for fitted matrices, to which the rounding errors of both sides contribute."""
 MOST_AXES = 3
 
@@ -30,7 +30,7 @@ class Found:
     Attributes:
         state: `"kept"` if it changes by an action, `"broken"` if by none that was tried, otherwise `"unknown"`.
         text: the action, or why it is unknown.
-        error: the smallest error relative to the largest entry; of the first action if it is kept.
+        error: the smallest error, relative to the root mean square of the entries; of the first action if it is kept.
         rounding: the error that rounding explains, relative as well.
     """
 
@@ -175,7 +175,7 @@ def infer(
         change: the change of the input.
         first: the activation at x.
         seconds: the activations at every changed x.
-        noise: the error of entries that rounding explains.
+        noise: the root mean square of the errors that rounding explains.
         batch: the batch axes of the inputs, which tell those of the activation.
     """
     arrays = [batch_first(wide(array), batch) for array in (first, *seconds)]
@@ -188,14 +188,11 @@ def infer(
         return Found("unknown", "its shape changes", np.nan, np.nan)
     if not all(np.isfinite(array).all() for array in arrays):
         return Found("unknown", "not finite", np.nan, np.nan)
-    scale = float(np.max(np.abs(arrays[0]), initial=0.0)) or 1.0
+    scale = rms(arrays[0]) or 1.0
     base, moved = arrays[0], arrays[1:]
     best, text = np.inf, ""
     for trial in change.trials(base.shape):
-        error = max(
-            float(np.max(np.abs(trial.predict(base, i) - trial.compared(array)), initial=0.0))
-            for i, array in enumerate(moved)
-        )
+        error = max(rms(trial.predict(base, i) - trial.compared(array)) for i, array in enumerate(moved))
         best = min(best, error)
         if error <= MARGIN * noise:
             return Found("kept", trial.text, error / scale, noise / scale)

@@ -16,6 +16,14 @@ SPARE = 1.25
 """Equations for each unknown of a row of the matrix, at least. The samples of the check are others."""
 
 
+def rms(array: np.ndarray) -> float:
+    """Return the root mean square of the entries; zero if there are none.
+
+    Largest entries would not do: a sum in half precision rarely changes with its input, but then by much.
+    """
+    return float(np.sqrt(np.mean(np.abs(array) ** 2))) if array.size else 0.0
+
+
 def divided(samples: int) -> tuple[slice, slice]:
     """Return two thirds of the samples for a fit, and the others for its check; one sample is used for both."""
     middle = samples - samples // 3 if samples > 2 else 1
@@ -23,7 +31,7 @@ def divided(samples: int) -> tuple[slice, slice]:
 
 
 def permutation_error(first: np.ndarray, second: np.ndarray, axis: int) -> float:
-    """Return the largest difference after the best permutation of one axis that two thirds of the samples show.
+    """Return the difference after the best permutation of one axis that two thirds of the samples show.
 
     Args:
         first, second: an activation at x and at g x, `[samples, ...]`.
@@ -35,7 +43,7 @@ def permutation_error(first: np.ndarray, second: np.ndarray, axis: int) -> float
     weights = np.random.default_rng(0).normal(size=(rows[0].shape[1], 1))
     order = [np.argsort((a @ weights).ravel().real, kind="stable") for a in rows]
     held = [np.moveaxis(a[check], axis, 0)[places] for a, places in zip((first, second), order, strict=True)]
-    return float(np.max(np.abs(held[0] - held[1]), initial=0.0))
+    return rms(held[0] - held[1])
 
 
 def subsets(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -62,7 +70,7 @@ def matrix_error(first: np.ndarray, second: np.ndarray, axes: Sequence[int], noi
         noise: the rounding error of entries; directions of the activation that are smaller are left out.
 
     Returns:
-        The largest error on the held-out samples, and the norm of the matrix.
+        The error on the held-out samples, and the norm of the matrix.
     """
     size = math.prod(first.shape[axis] for axis in axes)
     fit, check = divided(len(first))
@@ -74,5 +82,5 @@ def matrix_error(first: np.ndarray, second: np.ndarray, axes: Sequence[int], noi
     u, s, v = np.linalg.svd(given, full_matrices=False)
     kept = s > max(4 * noise * math.sqrt(len(given)), 1e-12 * (s[0] if len(s) else 0.0))
     matrix = (v[kept].conj().T / s[kept]) @ (u[:, kept].conj().T @ wanted)
-    error = np.abs(columns(second[check]) - columns(first[check]) @ matrix)
-    return float(np.max(error, initial=0.0)), float(np.linalg.norm(matrix, 2)) if kept.any() else 0.0
+    error = rms(columns(second[check]) - columns(first[check]) @ matrix)
+    return error, float(np.linalg.norm(matrix, 2)) if kept.any() else 0.0

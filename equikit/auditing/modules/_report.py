@@ -18,7 +18,7 @@ class ModuleRow:
         inputs: for each change, `"kept"`, `"broken"` or `"unknown"`; kept if all arrays that come in are.
         outputs: the same for the arrays that come out.
         actions: for each change, how the outputs change, such as `"p on axis 1"`, or why that is unknown.
-        errors: for each change, the error of the outputs relative to their largest entry.
+        errors: for each change, the error of the outputs relative to the root mean square of their entries.
         rounding: for each change, the part of the error that rounding explains.
         declared: whether the action is declared by `at=`.
     """

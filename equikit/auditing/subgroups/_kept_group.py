@@ -23,6 +23,7 @@ class KeptGroup:
         largest: whether a larger subgroup is excluded: it is the whole group, all elements were tried, or the group is
             connected.
         family: the group of this package with this name, if there is one.
+        tolerance: the noise of the Lie algebra, which is found in the precision of the function.
     """
 
     name: str
@@ -31,6 +32,7 @@ class KeptGroup:
     lie_algebra: tuple[np.ndarray, ...] = field(default=(), repr=False)
     largest: bool = True
     family: Group | None = field(default=None, repr=False)
+    tolerance: float = field(default=1e-10, repr=False)
 
     @property
     def dimension(self) -> int:
@@ -48,7 +50,8 @@ class KeptGroup:
         if self.family is not None:
             return self.family
         matrices = [self.of.matrix(element) for element in self.generators]
-        return MatrixGroup(matrices, lie_algebra=self.lie_algebra, n=self.of.n, name=self.name)
+        algebra = self.lie_algebra
+        return MatrixGroup(matrices, lie_algebra=algebra, n=self.of.n, tolerance=self.tolerance, name=self.name)
 
     def __str__(self) -> str:
         trivial = not self.generators and not self.lie_algebra

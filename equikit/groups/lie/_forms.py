@@ -64,7 +64,7 @@ def invariant_forms(
         [1.0, -1.0, -1.0, -1.0]
 
     Source:
-        Yang et al., Generative adversarial symmetry discovery, arXiv:2302.00236, section 4.4.
+        Yang et al., Generative adversarial symmetry discovery, arXiv:2302.00236, on LieGNN.
     """
     _checks.choice("kind", kind, ("symmetric", "antisymmetric"))
     _checks.number("tolerance", tolerance, above=0, below=0.5, example=1e-6)

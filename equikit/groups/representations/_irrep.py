@@ -59,7 +59,7 @@ class Irrep:
         >>> standard.n, standard.dim, standard.character((2, 1, 1))
         (4, 3, 1)
         >>> standard.matrix([1, 0, 2, 3]).round(3).tolist()
-        [[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]
 
     Source:
         James and Kerber, The Representation Theory of the Symmetric Group, chapters 2 and 3.
@@ -152,7 +152,7 @@ class Irrep:
 
         Example:
             >>> Irrep((2, 1)).transpositions().round(3).tolist()
-            [[[-1.0, 0.0], [0.0, 1.0]], [[0.5, 0.866], [0.866, -0.5]]]
+            [[[1.0, 0.0], [0.0, -1.0]], [[-0.5, 0.866], [0.866, 0.5]]]
 
         Source:
             Young, On quantitative substitutional analysis VI, 1932; James and Kerber, section 3.4.
@@ -180,7 +180,7 @@ class Irrep:
         Example:
             >>> rotation = Irrep((2, 1)).matrix([1, 2, 0])
             >>> rotation.round(3).tolist()
-            [[-0.5, -0.866], [0.866, -0.5]]
+            [[-0.5, 0.866], [-0.866, -0.5]]
             >>> Irrep((2, 1)).matrix(S(3).elements()).shape
             (6, 2, 2)
         """
