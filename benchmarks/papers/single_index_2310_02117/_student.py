@@ -49,7 +49,8 @@ class Student(nnx.Module):
     def direction(self) -> jax.Array:
         """The direction w, of length one."""
         w = jnp.asarray(self.matrix) @ self.u[...]
-        return w / jnp.linalg.norm(w)
+        unit: jax.Array = w / jnp.linalg.norm(w)
+        return unit
 
     def __call__(self, features: jax.Array) -> jax.Array:
         """Map the first layer to outputs `[count]`."""
