@@ -31,7 +31,7 @@ def asked(suspect: Any) -> Answer:
         padded = ek.auditing.padding_error(suspect.model, suspect.signature, along="p", **options)
         return Answer(not padded.passed, padded.first_broken, padded.error, padded.rounding)
     if suspect.check == "derivative":
-        report = ek.auditing.derivative_errors(suspect.model, suspect.data)
-        return Answer(report.first_wrong is not None, report.first_wrong, *report.whole)
+        wrong = ek.auditing.derivative_errors(suspect.model, suspect.data)
+        return Answer(wrong.first_wrong is not None, wrong.first_wrong, *wrong.whole)
     report = ek.audit(suspect.model, suspect.signature, **options)
     return Answer(not report.passed, report.first_broken, report.error, report.rounding)

@@ -109,8 +109,10 @@ def noisy(planted: Planted, generator: np.random.Generator) -> Callable[[np.ndar
     weights = generator.normal(size=(planted.n, 16))
 
     def with_noise(x: np.ndarray) -> np.ndarray:
-        y, noise = planted.made(x), np.cos(x @ weights).sum(1)
-        return y + NOISE * np.std(y) * (noise - np.mean(noise)) / np.std(noise)
+        y: np.ndarray = planted.made(x)
+        noise = np.cos(x @ weights).sum(1)
+        noisy_y: np.ndarray = y + NOISE * np.std(y) * (noise - np.mean(noise)) / np.std(noise)
+        return noisy_y
 
     return with_noise
 

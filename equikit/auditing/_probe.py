@@ -286,13 +286,17 @@ def probed(
     count = max(3, -(-SCALARS // samples))
     drawn = [probe.compare(probe.random_elements(), rounding=True) for _ in range(count)]
     own, noise = norms(y), {}
+    lengths = np.sqrt(sum(norm**2 for norm in norms(x).values()))
+    typical = float(np.median(lengths)) or 1.0
     for name in y:
         squares = [(c.changes[name] / np.maximum(c.stretches[name], 1)) ** 2 for c in drawn]
         mean = np.sqrt(np.mean(squares, axis=0))
         # By chance, a few changes may all be small; then the changes of other samples count.
         present, usual = own[name] > 0, float(np.median(mean))
         share = float(np.median(mean[present] / own[name][present])) if np.any(present) else 0.0
-        noise[name] = np.maximum(mean, np.where(own[name] > WORST * usual, share * own[name], usual))
+        floor = np.where(own[name] > WORST * usual, share * own[name], usual)
+        # Where large numbers cancel, outputs are small and rounding errors are not, unless the input is small too.
+        noise[name] = np.maximum(mean, np.maximum(floor, usual * np.minimum(lengths / typical, 1.0) ** 2))
     found = Probe(evaluation, x, y, dtypes, coarsest, noise, mixes, seeds)
     return found, drawn
 

@@ -105,7 +105,7 @@ def _declared(text: str) -> tuple[str, str]:
             "the axes of a module cannot be read",
             got=f"--at {text!r}",
             expected="a path of a module, =, and axis labels",
-            step="write for example --at 'a.1=p x'",
+            step="write for example --at 'a = p x'",
         )
     return module.strip(), axes.strip()
 

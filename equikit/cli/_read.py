@@ -13,14 +13,15 @@ from typing import Any, cast
 from equikit import groups
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import HomSpace, MultilinearSpace, hom
-from equikit.groups import Fixed, Group, Lorentz
+from equikit.groups import DirectSum, Fixed, Group, Lorentz
 
 NUMBER = "[0-9]{1,9}"
-BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<family>[A-Za-z_]\w*)(?:\((?P<sizes>{NUMBER}(?:,{NUMBER})*)\))?")
+PART = rf"[A-Za-z_]\w*(?:\({NUMBER}(?:,{NUMBER})*\))?"
+BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<parts>{PART}(?:\+{PART})*)")
 Families = Mapping[str, type[Group] | type[Fixed] | Group]
 """Families by name, and groups that have a name."""
 
-NOT_FAMILIES = {"Dual", "Form", "Group", "MatrixGroup", "PermutationGroup", "Random"}
+NOT_FAMILIES = {"DirectSum", "Dual", "Form", "Group", "MatrixGroup", "PermutationGroup", "Random"}
 FAMILIES: Families = {name: getattr(groups, name) for name in sorted(groups.__all__) if name not in NOT_FAMILIES}
 
 
@@ -95,7 +96,7 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
     """Read the bindings of labels.
 
     Args:
-        bindings: texts such as `"p=S"`, `"p=S(5)"` and `"f=Fixed(3)"`.
+        bindings: texts such as `"p=S"`, `"p=S(5)"`, `"f=Fixed(3)"` and `"x=O(2)+O(1)"`.
         modules: names of modules that define more families.
 
     Returns:
@@ -103,6 +104,7 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
 
     Raises:
         SignatureError: if a text is none of these, or a label occurs twice.
+        GroupError: if a part of a sum has no size.
         OptionError: if a module cannot be imported, or defines no group.
 
     Example:
@@ -113,7 +115,8 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
     families = {**FAMILIES, **{name: family for module in modules for name, family in imported(module).items()}}
     for text in bindings:
         found = BINDING.fullmatch(_squeezed(text))
-        if found is None or found["family"] not in families or not found["label"].isidentifier():
+        parts = [part.rstrip(")").partition("(") for part in found["parts"].split("+")] if found else []
+        if found is None or any(p[0] not in families for p in parts) or not found["label"].isidentifier():
             raise SignatureError(
                 "the group of a label cannot be read",
                 got=f"--group {text!r}",
@@ -128,11 +131,12 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
                 expected="one --group for each label",
                 step="remove one of them",
             )
-        bound[label] = _group(text, families[found["family"]], found["sizes"])
+        read = [_group(text, families[name], sizes) for name, _, sizes in parts]
+        bound[label] = read[0] if len(read) == 1 else DirectSum(*cast(list[Group], read))
     return bound
 
 
-def _group(text: str, family: type[Group] | type[Fixed] | Group, sizes: str | None) -> Group | Fixed:
+def _group(text: str, family: type[Group] | type[Fixed] | Group, sizes: str) -> Group | Fixed:
     numbers = tuple(map(int, sizes.split(","))) if sizes else ()
     if isinstance(family, Group) and not numbers:
         return family

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,9 +110,9 @@ def lie_algebra(
 
     Args:
         function: maps arrays `[samples, *axes, channels]` to arrays, sample by sample: of JAX, or of NumPy, whose
-            derivatives are finite differences in float64. With several input or output terms it maps dictionaries to
-            dictionaries, by name.
-        data: an array, or a dictionary of arrays.
+            derivatives are finite differences in float64. It takes a dictionary if the data are one, and returns one if
+            there are several output terms.
+        data: an array, or a dictionary of arrays by the names of input terms.
         signature: such as `"p x -> "` for an invariant function, `"x -> x x"` if the output moves with the same group,
             or `"x -> y"` if the group acts on y by an unknown representation. By default the last axis of the data
             moves, and the outputs are invariant.
@@ -169,7 +169,7 @@ def prepared(
     """Return the function with its data, and the linear constraints; `lie_algebra` describes the arguments."""
     _checks.flag("traceless", traceless)
     roles = Roles.read(signature, unknown, getattr(data, "ndim", 3) - 2)
-    model = Model(function, read_data(data, roles), roles)
+    model = Model(function, read_data(data, roles), roles, by_name=isinstance(data, Mapping))
     return model, constraints(model, traceless)
 
 

@@ -115,13 +115,14 @@ class Model:
     """A function on arrays by name, with its derivatives along motions of the data.
 
     Attributes:
+        by_name: whether the function takes a dictionary.
         exact: whether derivatives come from JAX; finite differences otherwise.
         precision: the relative rounding error of derivatives.
     """
 
-    def __init__(self, function: Callable[..., Any], data: Arrays, roles: Roles) -> None:
+    def __init__(self, function: Callable[..., Any], data: Arrays, roles: Roles, *, by_name: bool) -> None:
         _checks.function("function", function, example="lambda x: x")
-        self.function, self.roles = function, roles
+        self.function, self.roles, self.by_name = function, roles, by_name
         self.data = data
         self.values = self(data)
         self._refuse_state()  # before anything is traced
@@ -146,8 +147,7 @@ class Model:
         return self.roles.outputs or (Term.of(()),)
 
     def _called(self, arrays: Arrays) -> dict[str, Any]:
-        single = len(self.roles.inputs) == 1
-        found = self.function(next(iter(arrays.values())) if single else arrays)
+        found = self.function(arrays if self.by_name else next(iter(arrays.values())))
         names = [term.name for term in self.outputs]
         if len(names) == 1 and not isinstance(found, Mapping):
             return {names[0]: found}

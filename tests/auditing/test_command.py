@@ -67,7 +67,7 @@ BOTH = ("--signature", "p -> p", "-g", "p=S(3)")
     [
         (("numpy:nothing", *BOTH), "the function 'numpy:nothing' cannot be imported", "write for example numpy:sin"),
         (("no_module:f", *BOTH), "the function 'no_module:f' cannot be imported", "write for example numpy:sin"),
-        (("numpy:sin", *BOTH, "--at", "a"), "the axes of a module cannot be read", "write for example --at 'a.1=p x'"),
+        (("numpy:sin", *BOTH, "--at", "a"), "the axes of a module cannot be read", "write for example --at 'a = p x'"),
         (("numpy:sin", *BOTH, "--at", "a=p"), "the model has no module 'a'", "leave 'a' out of --at"),
         (("numpy", *BOTH), "the function 'numpy' cannot be imported", "write for example numpy:sin"),
         (("numpy:sin", *BOTH, "--data", "none.npy"), "the data cannot be read", "write the file with numpy.save"),

@@ -115,6 +115,13 @@ def test_several_terms_duals_and_derivatives_by_jax():
     assert found.exact_derivatives
 
 
+def test_a_network_of_equikit_has_its_group():
+    network = ek.nn.Network([{"x": 2}, {"": 4, "x": 4}, {"": 1}], x=ek.O(3), rngs=nnx.Rngs(0))
+    found = lie_algebra(network, {"x": X3.astype(np.float32)}, "x -> ()")
+    assert found.recognized.name == "O(3)"
+    assert found.exact_derivatives
+
+
 def test_unknown_names_the_axis():
     def energy(x):  # [samples, points, space, channels]
         return jnp.sum(jnp.linalg.norm(x[:, :1] - x[:, 1:], axis=2), axis=(1, 2))

@@ -21,7 +21,7 @@ small = functools.partial(LieGAN, hidden=(8,))
 
 
 def rules(**options):
-    usual = {"coefficients": "normal", "most": 1.0, "outputs": "invariant", "similarity": 1.0, "overlap": 0.1}
+    usual = {"coefficients": "normal", "outputs": "invariant", "similarity": 1.0, "overlap": 0.1}
     return Rules(**usual | {"killing": False, "batch": 8, "rates": (1e-3, 2e-4)} | options)
 
 
@@ -51,18 +51,20 @@ def test_elements_act_on_inputs_and_outputs():
 
 
 def test_coefficients_have_their_distribution():
-    normal = np.asarray(rules(most=2.0).draw(KEY, 3, 4000))
+    normal = np.asarray(rules().draw(KEY, (4000, 3), jnp.float32(2)))
     assert normal.shape == (4000, 3)
     assert np.std(normal) == pytest.approx(2, rel=0.05)
-    assert np.unique(np.asarray(rules(coefficients="integers", most=2.0).draw(KEY, 1, 400))).tolist() == [
+    assert np.unique(np.asarray(rules(coefficients="integers").draw(KEY, (400, 1), jnp.float32(2)))).tolist() == [
         -2,
         -1,
         0,
         1,
         2,
     ]
-    uniform = np.asarray(rules(coefficients="uniform", most=3.0).draw(KEY, 1, 4000))
+    uniform = np.asarray(rules(coefficients="uniform").draw(KEY, (4000, 1), jnp.float32(3)))
     assert 2.9 < uniform.max() < 3
+    assert [float(small(coefficients="integers")._range(share)) for share in (0, 0.35, 0.7, 1)] == [1, 3, 10, 10]
+    assert float(small(most=2)._range(0.1)) == 2
     assert np.std(uniform) == pytest.approx(3 / np.sqrt(3), rel=0.05)
 
 

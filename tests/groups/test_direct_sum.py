@@ -13,6 +13,7 @@ from in_numpy import by_numpy
 
 import equikit as ek
 from equikit import GL, SO, A, D, Fixed, H, MatrixGroup, O, S, Sp, Trivial, U, Z, hom
+from equikit.cli import parse_groups
 from equikit.groups import DirectSum
 from equikit.symmetrization.finite._haar import draw_element
 
@@ -156,6 +157,22 @@ def test_a_sum_is_a_value():
     assert (O(1, 1) + O(1)).has_haar is False
     assert (U(1) + U(1)).is_complex
     assert eval(repr(DirectSum(O(2)))) == DirectSum(O(2))
+
+
+def test_the_command_line_reads_sums():
+    assert parse_groups(["x=O(2) + O(1)", "p=S", "y=Lorentz+Trivial(2)"]) == {
+        "x": O(2) + O(1),
+        "p": S(),
+        "y": O(1, 3) + Trivial(2),
+    }
+    assert_error(
+        ek.SignatureError, lambda: parse_groups(["x=O(2)+Nope(1)"]), "cannot be read", "Nope", "Trivial", "S(5)"
+    )
+    assert_error(ek.SignatureError, lambda: parse_groups(["x=O(2)+"]), "cannot be read", "O(2)+", "a label", "S(5)")
+    assert_error(ek.GroupError, lambda: parse_groups(["x=O(2)+O"]), "a direct sum needs", "O", "bound groups", "O(2)")
+    assert_error(
+        ek.GroupError, lambda: parse_groups(["x=O(2)+Fixed(1)"]), "a direct sum needs", "Fixed(1)", "bound", "Tr"
+    )
 
 
 def test_complex_parts():

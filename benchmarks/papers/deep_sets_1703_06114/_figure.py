@@ -33,7 +33,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         tidy(axes, task)
         axes.set_xlabel("digits; gray: in training")
         axes.set_ylabel("accuracy")
-    labelled = {}
+    labelled: dict[str, Any] = {}
     for axes in panels.flat:
         handles, names = axes.get_legend_handles_labels()
         labelled |= dict(zip(names, handles, strict=True))

@@ -70,7 +70,8 @@ class Recurrent(nnx.Module):
 
         points = jnp.tanh(self.features(x)).swapaxes(0, 1)
         carry, _ = jax.lax.scan(read, start, (jnp.arange(len(points)), points))
-        return self.head(carry[1] if self.cell == "LSTM" else carry)[..., 0]
+        state: Any = carry
+        return self.head(state[1] if self.cell == "LSTM" else state)[..., 0]
 
 
 class Alone(nnx.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
@@ -40,7 +42,7 @@ BY_LAYER = {
     }.items()
     for layer in ("invariant", "equivariant")
 }
-RELAXED, AVERAGED = "relaxed", "averaged"
+RELAXED, AVERAGED, NEW = "relaxed", "averaged", ", new points"
 RIVALS = ATTRIBUTIONS | BY_LAYER | MODELS
 EXAMPLES = 100
 
@@ -112,6 +114,7 @@ class Explained:
         present: their concepts.
         seed: of everything random.
         accuracy: of the network on test inputs.
+        programs: the compiled attributions of the data set.
     """
 
     data: Data
@@ -122,38 +125,41 @@ class Explained:
     present: np.ndarray
     seed: int
     accuracy: float
+    programs: dict[Any, Any]
 
     def explainer(self, name: str) -> Callable[[Any], Any]:
         """Return an explainer by its name in the tables."""
-        key, kind, _, layer = jax.random.key(self.seed), *name.rpartition(", ")
-        if layer.endswith(" layer"):
-            values = getattr(self.model, layer.removesuffix(" layer"))
-            if kind == "examples":
-                return explanations.similar_examples(values, self.known)
-            kernel: Any = {"CAV": "linear", "CAR": "gaussian"}[kind]
-            return explanations.concepts(values, self.known, self.present, kernel=kernel)
-        if name == "gradient SHAP, new points":
-            return self.redrawn(key)
+        kind, _, layer = name.rpartition(", ")
+        if name not in BY_LAYER:
+            return self.attributions(name.removesuffix(NEW), name.endswith(NEW))
+        values = getattr(self.model, layer.removesuffix(" layer"))
+        if kind == "examples":
+            return explanations.similar_examples(values, self.known)
+        kernel: Any = {"CAV": "linear", "CAR": "gaussian"}[kind]
+        return explanations.concepts(values, self.known, self.present, kernel=kernel)
+
+    def attributions(self, name: str, new: bool) -> Callable[[Any], Any]:
+        """Return attributions by programs that all networks of one shape share; `new` for new points in every call."""
+        graph, state = nnx.split(self.model)
+        if (name, graph) not in self.programs:
+            self.programs[name, graph] = jax.jit(
+                lambda state, key, x: self.method(name, nnx.merge(graph, state), key)(x)
+            )
+        program, key, calls = self.programs[name, graph], jax.random.key(self.seed), itertools.count()
+        return lambda x: program(state, jax.random.fold_in(key, next(calls)) if new else key, x)
+
+    def method(self, name: str, model: Any, key: jax.Array) -> Callable[[Any], Any]:
+        """Return the attributions of a network."""
         if name == "Shapley values":
-            return explanations.shapley(self.model, self.y, regions=self.data.regions[name], seed=self.seed, orders=10)
+            return explanations.shapley(model, self.y, regions=self.data.regions[name], seed=self.seed, orders=10)
         if name in self.data.regions:
-            return explanations.occlusion(self.model, self.y, regions=self.data.regions[name])
+            return explanations.occlusion(model, self.y, regions=self.data.regions[name])
         every: dict[str, dict[str, Any]] = {
             "integrated gradients": {"steps": 20},
             "gradient SHAP": {"key": key, "samples": 5},
         }
         how: Any = name.lower().replace(" ", "_")
-        return explanations.explainer(how, self.model, self.y, **every.get(name, {}))
-
-    def redrawn(self, key: jax.Array) -> Callable[[Any], Any]:
-        """Gradient SHAP as in captum: a random function, not the same one in every call."""
-        calls = iter(range(10**9))
-
-        @jax.jit
-        def explained(key: jax.Array, x: jax.Array) -> Any:
-            return explanations.gradient_shap(self.model, self.y, key=key, samples=5)(x)
-
-        return lambda x: explained(jax.random.fold_in(key, next(calls)), x)
+        return explanations.explainer(how, model, self.y, **every.get(name, {}))
 
     def equivariance(self, explainer: Callable[[Any], Any]) -> float:
         """The score of attributions."""
@@ -195,6 +201,10 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
         return DATA[name](seed, budget.train + 250)
 
     @functools.cache
+    def programs(name: str) -> dict[Any, Any]:
+        return {}
+
+    @functools.cache
     def explained(name: str, kind: str) -> Explained:
         tell(f"{name}: train, {kind}")
         found, train = data(name), slice(0, budget.train)
@@ -203,7 +213,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
         scores = np.asarray(jax.jit(lambda x: model(x))(x))
         accuracy, some = float(np.mean(scores.argmax(1) == y)), slice(budget.test)
         known, present = jnp.asarray(found.x[:EXAMPLES]), found.present[:EXAMPLES]
-        return Explained(found, model, jnp.asarray(x[some]), y[some], known, present, seed, accuracy)
+        return Explained(found, model, jnp.asarray(x[some]), y[some], known, present, seed, accuracy, programs(name))
 
     def measure(cell: Cell) -> list[Measurement]:
         name, kind = cell.given

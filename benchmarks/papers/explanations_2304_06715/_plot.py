@@ -53,7 +53,7 @@ def _draw_explainers(axes: Any, tasks: Mapping[str, Sequence[Mapping[str, Any]]]
             axes.errorbar(values, places, xerr=bars, fmt=marker, color=color, markersize=6, label=name)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
-    axes.set_xlabel("equivariance of attributions, invariance of examples and concepts")
+    axes.set_xlabel("equivariance, or invariance")
     tidy(axes, "explanations of invariant networks")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)

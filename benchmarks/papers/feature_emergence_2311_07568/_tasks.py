@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +107,7 @@ def parity(n: int, k: int) -> Task:
     return Task(f"parity of {k} in {n}", signs, labels, k, margin, {"support": feature, "others": others}, ("others",))
 
 
-TASKS = {
+TASKS: dict[str, tuple[Callable[..., Task], tuple[int, ...]]] = {
     **{f"Z_{p}": (addition, (p,)) for p in (23,)},
     **{f"S_{n}": (permutations, (n,)) for n in (3, 4)},
     "parity of 4 in 10": (parity, (10, 4)),

@@ -38,7 +38,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         tidy(axes, start)
         axes.set_xlabel(sizes + ("; hollow: threshold" if score == "accuracy" else ""))
         axes.set_ylabel(f"{score}; dashed: training")
-    labelled = {}
+    labelled: dict[str, Any] = {}
     for axes in figure.axes:
         handles, names = axes.get_legend_handles_labels()
         labelled |= dict(zip(names, handles, strict=True))

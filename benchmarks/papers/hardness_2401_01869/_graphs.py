@@ -29,9 +29,11 @@ def labels(kind: str, adjacency: np.ndarray, seed: int) -> np.ndarray:
     n, random = adjacency.shape[1], np.random.default_rng(seed + 10_000)
     degrees, odd = adjacency.sum(-1).astype(int), np.zeros(len(adjacency))
     while not 1 / 3 <= np.mean(odd) <= 2 / 3:
-        number = (random.random(n) < 0.5)[degrees].sum(-1)
+        chosen = np.less(random.random(n), 0.5)
+        number = chosen[degrees].sum(-1)
         odd = number % 2
-    return (odd if kind == "parity" else number > np.median(number)).astype(np.int32)
+    label: np.ndarray = np.asarray(odd if kind == "parity" else number > np.median(number), np.int32)
+    return label
 
 
 class MessagePassing(nnx.Module):

@@ -25,8 +25,9 @@ def distances(seed: int) -> np.ndarray:
         weights[node, (node + 1) % NODES] = random.random() + 0.5  # a cycle, so that all paths exist
         weights[node, random.choice(NODES, DEGREE, replace=False)] = random.random(DEGREE) + 0.1
     np.fill_diagonal(weights, 0)
-    found = shortest_path(weights)
-    return (found / found.max()).astype(np.float32)
+    found: np.ndarray = shortest_path(weights)
+    scaled: np.ndarray = (found / found.max()).astype(np.float32)
+    return scaled
 
 
 class Quasimetric(nnx.Module):

@@ -46,7 +46,8 @@ def _step(state: np.ndarray, time: float) -> np.ndarray:
     two = change(state + time / 2 * one)
     three = change(state + time / 2 * two)
     four = change(state + time * three)
-    return state + time / 6 * (one + 2 * two + 2 * three + four)
+    moved: np.ndarray = state + time / 6 * (one + 2 * two + 2 * three + four)
+    return moved
 
 
 def angle_in_steps(count: int, seed: int, k: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +85,8 @@ def momenta(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def rotation_of_blocks() -> np.ndarray:
     """The generator of rotations of all four vectors, with unit norm."""
-    return np.kron(np.eye(4), TURN) / np.sqrt(8)
+    generator: np.ndarray = np.kron(np.eye(4), TURN) / np.sqrt(8)
+    return generator
 
 
 def rotation_about_z() -> np.ndarray:
@@ -101,10 +103,12 @@ def lorentz() -> np.ndarray:
         found[axis, 0, 1 + axis] = found[axis, 1 + axis, 0] = 1
         one, other = (axis + 1) % 3 + 1, (axis + 2) % 3 + 1
         found[3 + axis, one, other], found[3 + axis, other, one] = -1, 1
-    return found / np.sqrt(2)
+    basis: np.ndarray = found / np.sqrt(2)
+    return basis
 
 
 def cosines(basis: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The cosine of each generator with its projection onto the true Lie algebra (an orthonormal basis)."""
     flat, true = basis.reshape(len(basis), -1), truth.reshape(len(truth), -1)
-    return np.linalg.norm(flat @ true.T, axis=1) / np.linalg.norm(flat, axis=1)
+    found: np.ndarray = np.linalg.norm(flat @ true.T, axis=1) / np.linalg.norm(flat, axis=1)
+    return found

@@ -30,7 +30,8 @@ def gram(x: np.ndarray, degree: int) -> np.ndarray:
     r"""Return the means of \(p_\lambda \bar p_\mu\) for the partitions of a degree, in the order of `irreps`."""
     sums = power_sums(x, degree)
     products = np.stack([np.prod(sums[:, np.array(irrep.shape) - 1], axis=1) for irrep in irreps(S(degree))])
-    return products @ products.conj().T / len(x)
+    means: np.ndarray = products @ products.conj().T / len(x)
+    return means
 
 
 def expected(n: int, degree: int) -> np.ndarray:

@@ -42,14 +42,15 @@ class Student(nnx.Module):
         """Map points `[count, n]` to the first layer, summed over points, `[count, support]`."""
         turned = x[..., None] * self.roots
         terms = [turned**k / math.sqrt(k) for k in range(1, SUPPORT + 1)]
-        summed: jax.Array = self.pool(sum(terms)) / math.sqrt(SUPPORT)
+        summed: jax.Array = self.pool(sum(terms, start=jnp.zeros_like(turned))) / math.sqrt(SUPPORT)
         return summed
 
     @property
     def direction(self) -> jax.Array:
         """The direction w, of length one."""
-        w = self.matrix @ self.u[...]
-        return w / jnp.linalg.norm(w)
+        w = jnp.asarray(self.matrix) @ self.u[...]
+        unit: jax.Array = w / jnp.linalg.norm(w)
+        return unit
 
     def __call__(self, features: jax.Array) -> jax.Array:
         """Map the first layer to outputs `[count]`."""

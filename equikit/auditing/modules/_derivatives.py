@@ -75,7 +75,8 @@ class DerivativeReport:
             for name, error in self.errors.items()
         ]
         if self.first_wrong is not None:
-            lines.append(f"first wrong: {self.first_wrong}" + ("" if self.place is None else f" at {self.place}"))
+            where = "" if self.place in (None, self.first_wrong) else f" at {self.place}"
+            lines.append(f"first wrong: {self.first_wrong}{where}")
         return "\n".join(lines)
 
 

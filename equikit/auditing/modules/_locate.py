@@ -29,7 +29,9 @@ PERTURBED = 3
 RANDOM = 2
 """The number of random elements of each group."""
 MOST_SAMPLES = 256
-"""The number of samples that are used."""
+"""The largest number of samples that are used."""
+MOST_ENTRIES = 2**20
+"""The largest number of entries of an input; fewer samples are used if each has many entries, but not less than 8."""
 
 Run = Callable[..., Recording]
 """Records the function at changed inputs, with keyword arguments if they are given."""
@@ -83,12 +85,13 @@ def study(
     seeds: np.random.Generator,
     keywords: Mapping[str, Any] | None = None,
 ) -> Study:
-    """Prepare a study with at most `MOST_SAMPLES` samples."""
+    """Prepare a study; some of the samples are enough."""
     batch, skip = evaluation.batch, len(evaluation.batch)
     some = {name: wide(evaluation.function.rounded(host(array))) for name, array in arrays.items()}
-    if math.prod(batch) > MOST_SAMPLES:
-        some = {name: a.reshape(-1, *a.shape[skip:])[:MOST_SAMPLES] for name, a in some.items()}
-        batch = (MOST_SAMPLES,)
+    largest = max((math.prod(array.shape[skip:]) for array in some.values()), default=0)
+    most = min(MOST_SAMPLES, max(8, MOST_ENTRIES // max(largest, 1)))
+    if math.prod(batch) > most:
+        some, batch = {name: a.reshape(-1, *a.shape[skip:])[:most] for name, a in some.items()}, (most,)
     return Study(evaluation, some, batch, recorder(evaluation.function), seeds, keywords or {})
 
 

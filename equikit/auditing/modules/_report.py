@@ -73,7 +73,7 @@ class ModuleReport:
             "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in body
         ]
         if self.first_broken is not None:
-            where = "" if self.place is None else f" at {self.place}"
+            where = "" if self.place in (None, self.first_broken) else f" at {self.place}"
             lines.append(f"first broken: {self.first_broken}, for {self.label}{where}")
         if self.never:
             lines.append(f"never called: {', '.join(self.never)}")

@@ -57,7 +57,6 @@ class Rules:
 
     Attributes:
         coefficients: the distribution of the coefficients: normal, uniform or integers.
-        most: the standard deviation or the bound of the coefficients.
         outputs: how the group acts on outputs: invariant, vector or dual, or a function of the matrix.
         similarity, overlap: weights of the two penalties.
         killing: whether generators are compared by the Killing form of gl(n) instead of cosines.
@@ -65,7 +64,6 @@ class Rules:
     """
 
     coefficients: str
-    most: float
     outputs: str | Callable[[Any], Any]
     similarity: float
     overlap: float
@@ -79,14 +77,14 @@ class Rules:
         clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(self.rates[0], b1=0.5))
         return clipped, optax.adam(self.rates[1])
 
-    def draw(self, key: Array, count: int, batch: int) -> Array:
-        """Sample coefficients `[batch, count]`."""
-        shape = (batch, count)
+    def draw(self, key: Array, shape: tuple[int, int], most: Array) -> Array:
+        """Sample coefficients `[batch, generators]`; `most` is their standard deviation or bound."""
         if self.coefficients == "normal":
-            return self.most * jax.random.normal(key, shape)
+            return most * jax.random.normal(key, shape)
         if self.coefficients == "uniform":
-            return jax.random.uniform(key, shape, minval=-self.most, maxval=self.most)
-        return jax.random.randint(key, shape, -int(self.most), int(self.most) + 1).astype(jnp.float32)
+            return most * jax.random.uniform(key, shape, minval=-1, maxval=1)
+        bound = most.astype(jnp.int32)
+        return jax.random.randint(key, shape, -bound, bound + 1).astype(jnp.float32)
 
     def move(self, elements: Array, x: Array, y: Array) -> tuple[Array, Array]:
         """Move inputs `[batch, copies, n]` by matrices `[batch, n, n]`, and outputs by their representation."""
@@ -119,7 +117,7 @@ def cosine(one: Array, other: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames=("rules", "graph"))
 def epoch(
-    rules: Rules, graph: Any, state: Any, x: Array, y: Array, mask: Array, key: Array
+    rules: Rules, graph: Any, state: Any, x: Array, y: Array, mask: Array, most: Array, key: Array
 ) -> tuple[Any, Float[Array, " 3"]]:
     """Train for one epoch; returns the state, and the mean losses: adversarial, similarity, of the discriminator."""
     steps = len(x) // rules.batch
@@ -129,7 +127,7 @@ def epoch(
 
     def loss_of_generators(raw: Array, judge: Any, batch: tuple[Array, Array], key: Array) -> tuple[Array, Any]:
         matrices = raw * mask
-        weights = rules.draw(key, len(raw), len(batch[0]))
+        weights = rules.draw(key, (len(batch[0]), len(raw)), most)
         moved = rules.move(exponential(jnp.einsum("bc,cij->bij", weights, matrices)), *batch)
         fooled = jnp.mean(jax.nn.softplus(-nnx.merge(graph, judge)(*moved)))
         same = jnp.abs(cosine(moved[0], batch[0]))

@@ -19,6 +19,8 @@ from equikit.discover.adversarial._game import Discriminator, Rules, epoch
 from equikit.groups import MatrixGroup
 from equikit.groups.lie import Recognized, recognize
 
+GROWN = 0.7
+"""The share of the epochs after which integer coefficients have their full range."""
 STILL = 0.95
 """Elements with a larger mean cosine between moved and unmoved inputs are near the identity."""
 LOOSE = 0.08
@@ -119,7 +121,8 @@ class LieGAN:
         outputs: how the group acts on y: `"invariant"`, `"vector"` like on x, `"dual"` by the inverse transpose, or a
             function from the matrix of an element `[n, n]` to that on the last axis of y, in JAX.
         mask: boolean `[n, n]`; entries of the generators outside are zero.
-        coefficients: the distribution of w: `"normal"`, `"uniform"`, or `"integers"` for discrete groups.
+        coefficients: the distribution of w: `"normal"`, `"uniform"`, or `"integers"` for discrete groups. The range of
+            integers grows from one during training: high powers of an element fit only near the right one.
         most: the standard deviation of normal coefficients, or the bound of the others; by default 1, for integers 10.
         similarity: the weight of the cosine between moved and unmoved inputs.
         overlap: the weight of the overlaps of generators.
@@ -185,8 +188,7 @@ class LieGAN:
             y: outputs: `[samples]`, `[samples, k]` or `[samples, copies, k]`, real numbers, or classes as integers
                 `[samples]`, which are invariant. Without outputs the symmetry of the distribution of x is sought.
             epochs: the number of passes over the data.
-            starts: the number of games, from different generators. With integer coefficients most of them end at an
-                angle whose multiples come close to the right ones.
+            starts: the number of games, from different generators; with integer coefficients some end at the identity.
             key: JAX key for initial values, batches and coefficients.
 
         Returns:
@@ -221,12 +223,15 @@ class LieGAN:
         width = inputs[0].size + (outputs[0].size if classes is None else 0)
         judge = nnx.split(Discriminator(width, classes, tuple(self.hidden), rngs=nnx.Rngs(judge_key)))
         raw, rules = jax.random.normal(raw_key, (self.generators, n, n)) / np.sqrt(n), self._rules()
+        if self.coefficients == "integers":  # all powers of an element of a finite group are bounded
+            raw = (raw - jnp.swapaxes(raw, 1, 2)) / np.sqrt(2)
         one, other = rules.optimizers()
         state = raw, judge[1], one.init(raw), other.init(judge[1])
         losses = []
         for number in range(epochs):
             draw = jax.random.fold_in(key, number)
-            state, played = epoch(rules, judge[0], state, inputs, outputs, mask, draw)
+            most = self._range(number / epochs)
+            state, played = epoch(rules, judge[0], state, inputs, outputs, mask, most, draw)
             losses.append(np.asarray(played, np.float64))
             if not np.all(np.isfinite(losses[-1])):
                 raise OptionError(
@@ -240,11 +245,15 @@ class LieGAN:
             np.asarray(state[0] * mask, np.float64), self.coefficients == "integers", np.array(losses)
         )
 
+    def _range(self, share: float) -> jax.Array:
+        """Return the spread of coefficients after a share of the epochs; that of integers grows from one."""
+        if self.coefficients != "integers":
+            return jnp.float32(1 if self.most is None else self.most)
+        return jnp.float32(round((10 if self.most is None else self.most) ** min(1.0, share / GROWN)))
+
     def _rules(self) -> Rules:
-        integers = self.coefficients == "integers"
         return Rules(
             self.coefficients,
-            float(self.most if self.most is not None else 10 if integers else 1),
             self.outputs,
             float(self.similarity),
             float(self.overlap),

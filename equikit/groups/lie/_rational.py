@@ -53,7 +53,7 @@ def rational(basis: Matrices, tolerance: float) -> list[list[list[Fraction]]] | 
 def _rounded(basis: Matrices, noise: float) -> list[list[list[Fraction]]] | None:
     n = basis.shape[-1]
     rows, growth = reduced(basis)
-    free = min(len(rows) * (n * n - len(rows)), n * n - 1)
+    free = min(len(rows) * (n * n - len(rows)), n * (n + 1) // 2 - 1)  # as many as a metric has up to scale
     bound = 3 * growth * noise
     for denominator in DENOMINATORS:
         if min(1.0, bound * denominator**2) ** free > MOST_LUCK and free:

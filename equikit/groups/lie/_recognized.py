@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,8 +13,14 @@ from numpy.typing import NDArray
 
 from equikit import _checks
 from equikit._errors import GroupError
+from equikit.groups._group import Group
 from equikit.groups.families._matrix import MatrixGroup
+from equikit.groups.families._orthogonal import SO, O
+from equikit.groups.families._symplectic import Sp
 from equikit.groups.lie._algebra import Kind, Matrices
+
+FAMILY = re.compile(r"(O|SO|Sp)\((\d+(?:, \d+)?)\)")
+"""Names of groups that are families of equikit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +100,19 @@ class Recognized:
             )
         n = self.half or len(self.change_of_basis)
         return MatrixGroup(generators, algebra, n=n, name=self.name if self.known else None)
+
+    @property
+    def standard_group(self) -> Group | None:
+        """The family of equikit whose matrices are the standard ones, or `None` if there is none.
+
+        Its layers have diagrams, which are faster than null spaces; they act on data in standard coordinates
+        \\(z = P^{-1} x\\).
+        """
+        if len(self.blocks) != 1 or self.blocks[0].copies != 1:
+            return None
+        found = FAMILY.fullmatch("Sp(2)" if self.name == "SL(2)" else self.name)
+        families = {"O": O, "SO": SO, "Sp": Sp}
+        return None if found is None else families[found[1]](*map(int, found[2].split(", ")))
 
     @property
     def metric(self) -> NDArray[np.float64] | None:

@@ -270,3 +270,33 @@ def test_bad_input_is_refused(call, text):
     with pytest.raises(ek.EquikitError, match=text) as caught:
         call()
     assert caught.value.step
+
+
+def test_hidden_rotations_are_not_rounded_by_chance():
+    random, exact = np.random.default_rng(0), 0
+    for _ in range(100):
+        exact += recognize(hidden(so(2), random, 1e-3)[0], 4e-3).exact
+    assert exact <= 1
+
+
+@pytest.mark.parametrize(
+    ("algebra", "group"),
+    [
+        (so(3), ek.SO(3)),
+        (algebra_of(ek.Sp(4)), ek.Sp(4)),
+        (linear(2, special=True), ek.Sp(2)),
+        (so(1, 3), None),
+        (direct_sum(so(3), trivial(1)), None),
+        (np.kron(np.eye(2), so(3)), None),
+    ],
+)
+def test_families_of_equikit_act_in_standard_coordinates(algebra, group):
+    moved, _ = hidden(algebra, np.random.default_rng(3))
+    found = recognize(moved)
+    assert found.standard_group == group
+    if group is not None:
+        assert distance(algebra_of(group), found.standard) < 1e-12
+        assert ek.hom("x x -> x", x=found.group).dim == ek.hom("x x -> x", x=group).dim
+    if found.name == "SO+(1, 3)":
+        assert found.with_reflections([("positive", "negative", "both")]).standard_group == ek.O(1, 3)
+        assert found.with_reflections([("both",)]).standard_group == ek.SO(1, 3)
