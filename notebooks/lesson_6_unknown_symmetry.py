@@ -307,7 +307,8 @@ for explainer in (explanations.integrated_gradients(pooled), skewed, restored):
     assert (score.value > 0.9999) == (explainer is not skewed)
 why = explanations.guarantee(skewed, sets, "p -> ()", p=ek.S(4))
 print(why)
-assert [one.condition for one in why.conditions if not one.holds] == ["the baseline is invariant"]
+assert not why.holds
+assert "no   the baseline is invariant" in str(why)
 
 # %% [markdown]
 # ## 5. Can the group be found?
@@ -361,6 +362,7 @@ assert spectrum[10] < 1e-5  # six directions
 # Ten singular values are large and six are rounding errors: the algebra has dimension six. The **gap** between them is
 # the evidence. `ek.discover.lie_algebra` solves the same equations, and adds what a result needs to be trusted:
 #
+# - Coordinates are **rescaled** first, so that the singular values do not depend on the units of the data.
 # - A quarter of the samples is held out. On them the **defect** of every generator is measured, with an upper bound
 #   that holds with 95 % confidence. For an exact symmetry it is here 13 over the number of held-out samples.
 # - The algebra is **recognized** by its structure constants and its invariant forms. The result is a name and a change
@@ -439,7 +441,7 @@ assert "no Lie algebra stands out" in refusal
 # Between the two is the approximate symmetry. Take the balls of section 1 and change their weight. Of the three
 # directions of O(3), one is exact at any weight, the rotation about the vertical axis. The singular values of the other
 # two are proportional to the weight. So there are two gaps: above all three values, and above the smallest one. The
-# larger ratio decides, where values below $2 \cdot 10^{-6}$ count as rounding errors.
+# larger ratio decides, where all values at the level of rounding count as equal.
 
 
 # %%
@@ -496,7 +498,7 @@ fitted = ek.discover.surrogate(
 )
 by_algebra = ek.discover.lie_algebra(fitted, inputs[:, :, None])
 print(by_algebra)
-gan = ek.discover.LieGAN(hidden=(64, 64), rates=(3e-3, 1e-3))
+gan = ek.discover.LieGAN(hidden=(32, 32), rates=(1e-2, 2e-3), similarity=0.3)
 by_game = gan.fit(inputs, outputs[:, 0], epochs=20, key=jax.random.key(0))
 
 
@@ -514,7 +516,7 @@ for ax, generator, title in zip(axes, (by_algebra.basis[0], by_game.basis[0]), t
     ax.quiver(*inputs[:60].T, *(inputs[:60] @ generator.T).T, color=ORANGE, angles="xy", width=0.004)
     ax.set(title=f"{title}: cosine {cosine:.4f}", xlim=(-4, 4), ylim=(-2.5, 2.5))
     ax.set_aspect("equal")
-    assert cosine > 0.97
+    assert cosine > 0.98
 plt.show()
 assert by_algebra.recognized.name == "O(2)"
 
@@ -524,7 +526,7 @@ assert by_algebra.recognized.name == "O(2)"
 # %% [markdown]
 # ## 8. Can permutations be found?
 #
-# The Lie algebra of a finite group is zero, so it tells nothing. For permutations, the question is one about graphs. Six
+# The Lie algebra of a finite group is zero, so it tells nothing. For permutations, the question is about graphs. Six
 # masses stand on a ring, and springs join neighbors. The recording numbers the masses in an unknown order.
 # `ek.discover.permutations` measures for each pair of entries how they act together, searches the automorphisms of this
 # weighted graph, and tests each candidate on held-out samples.
