@@ -366,7 +366,7 @@ assert spectrum[10] < 1e-5  # six directions
 # - A quarter of the samples is held out. On them the **defect** of every generator is measured, with an upper bound
 #   that holds with 95 % confidence. For an exact symmetry it is here 13 over the number of held-out samples.
 # - The algebra is **recognized** by its structure constants and its invariant forms. The result is a name and a change
-#   of basis to the standard matrices, rational if possible.
+#   of basis to the standard matrices. Generators are rounded to rational matrices if they allow it.
 # - Linear equations see only the connected part of a group. **Reflections** are tested one by one.
 
 # %%
@@ -817,7 +817,7 @@ assert ek.hom("x x x -> ", x=volumes.group).dim == 1  # among trilinear function
 
 # %% tags=["solution"]
 around = ek.relax.chain("p -> p", p=[ek.S(6), ek.D(6), ek.Z(6), ek.Trivial(6)])
-print(around)
+print(repr(around))
 assert around.dims == (2, 2, 2, 30)
 shift = np.roll(np.eye(6), 1, axis=0)
 parts = around.split(shift)
