@@ -54,7 +54,7 @@ class Budget:
 EASY = ("O(5) invariant", "oscillator", "double pendulum")
 """Systems of a quick run, which a quarter of the rows and epochs fit well enough."""
 
-QUICK, FULL = Budget(0.25, 1000, 4, 300, 200, 4), Budget(1.0, 3000, 40, 1500, 1000, 25)
+QUICK, FULL = Budget(0.25, 1000, 4, 300, 200, 4), Budget(1.0, 3000, 40, 1500, 1000, 40)
 TARGETS = (
     *(Bound("linear algebra", {"task": name}, "wrong", 0.0) for name in SYSTEMS),
     *(Bound("linear algebra", {"task": name}, "false discoveries", 0.05) for name in SYSTEMS),
@@ -165,12 +165,15 @@ def discovery(system: System, found: Found, budget: Budget, seed: int) -> dict[s
 def network(system: System, group: ek.MatrixGroup, seed: int) -> nnx.Module:
     """A network with gates and products."""
     assert system.features is not None
-    label = system.label
+    label, inputs, outputs = system.label, *system.features
+    matrices = f"{label} {label}" in outputs
     hidden = (
-        {"": 16, label: 8, f"{label} {label}": 2} if f"{label} {label}" in system.features[1] else {"": 32, label: 16}
+        {"": 16, f"{label} {label}": 10} if matrices else {"": 32, label: 16}
+    )  # a matrix for each of five bodies, twice
+    products = (16, 0) if matrices else (8, 8)
+    return ek.nn.Network(
+        [inputs, hidden, hidden, outputs], groups={label: group}, products=products, rngs=nnx.Rngs(seed)
     )
-    widths = [system.features[0], hidden, hidden, system.features[1]]
-    return ek.nn.Network(widths, groups={label: group}, rngs=nnx.Rngs(seed))
 
 
 def loss(model: Any, batch: Any) -> jax.Array:
@@ -188,7 +191,7 @@ def trained(system: System, group: ek.MatrixGroup, found: Found, budget: Budget,
         train,
         epochs=budget.epochs,
         batch=100,
-        optimizer=5e-3,
+        optimizer=system.rate,
         key=jax.random.key(seed),
     )
     return float(loss(fitted.model, found.data.test))

@@ -37,6 +37,7 @@ class System:
         reflections: which reflections belong to the group.
         traceless: whether scalings are excluded, under which the target is homogeneous.
         features: channels of input terms and output terms for networks; `None` if no network is trained.
+        rate: the learning rate of networks.
         rows: samples of the fit.
         epochs: of the fit.
     """
@@ -52,6 +53,7 @@ class System:
     reflections: tuple[str, ...] = ()
     traceless: bool = False
     features: tuple[dict[str, int], dict[str, int]] | None = None
+    rate: float = 5e-3
     rows: int = 8000
     epochs: int = 60
 
@@ -253,6 +255,7 @@ SYSTEMS = {
             reflections=("positive",),
             traceless=True,
             features=({"": 5, "x": 5}, {"x x": 1}),
+            rate=2e-2,
         ),
         System(
             *("scattering", "x -> ()", "x", 4, _algebra(ek.SO(1, 3)), "SO+(1, 3)", "O(1, 3)", _of_emlp("scattering")),
