@@ -10,6 +10,9 @@ from equikit.groups.lie._part import Part, verified
 MOST_SPEED = 12
 """The largest integer among commensurate speeds of rotations, or weights of scalings."""
 
+MOST_BOUND = 0.1
+"""The largest number that counts as zero for a matrix of norm one, with any tolerance."""
+
 
 def one_parameter(matrix: NDArray[np.float64], tolerance: float) -> Part | None:
     """Return the name of the group of exponentials of a matrix, with its standard basis, or `None`.
@@ -19,11 +22,11 @@ def one_parameter(matrix: NDArray[np.float64], tolerance: float) -> Part | None:
     """
     n = len(matrix)
     matrix = matrix / np.linalg.norm(matrix)
-    bound = 10 * max(tolerance, 1e-12)
+    bound = min(10 * max(tolerance, 1e-12), MOST_BOUND)
     values, vectors = np.linalg.eig(matrix)
     if np.linalg.norm(matrix @ matrix) < bound:
         return _shear(matrix, bound)
-    if abs(values).max() < max(bound, 1e-12) ** (1 / n):
+    if abs(values).max() < bound ** (1 / n):
         return None
     if np.all(abs(values.imag) < bound):
         order = np.argsort(-values.real, kind="stable")

@@ -30,6 +30,9 @@ from equikit.groups.lie._rational import rational
 from equikit.groups.lie._recognized import Block, Recognized
 from equikit.groups.lie._simple import abstract_name
 
+ACCEPTED = 3.0
+"""A name is given to an algebra whose distance from the named one is at most this multiple of the tolerance."""
+
 
 def recognize(basis: Any, tolerance: float = 1e-6) -> Recognized:
     r"""Name the connected group of a Lie algebra of matrices, and find a basis in which its matrices are standard.
@@ -139,7 +142,9 @@ def _recognized(algebra: Matrices, tolerance: float) -> Recognized:
                 wide[start:end, start:end] = np.kron(np.eye(copies), matrix)
                 standard.append(wide)
             start += part.size * copies
-        whole = verified("", change @ columns, np.array(standard).reshape(-1, n, n), basis, 20 * max(noise, 1e-9))
+        # The coordinates enlarge the noise of the computation, but not the distance from a named algebra.
+        bound = min(20 * max(noise, 1e-9), max(ACCEPTED * tolerance, 1e-7))
+        whole = verified("", change @ columns, np.array(standard).reshape(-1, n, n), basis, bound)
         if whole is not None:
             name = _product_name(blocks)
             return Recognized(
