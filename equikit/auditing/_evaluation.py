@@ -48,7 +48,9 @@ class Evaluation:
                     "the function does not have the outputs of its signature",
                     got={name: type(result[name]) if s is None else list(s) for name, s in found.items()},
                     expected=f"{term.name!r} with shape {[*wanted, 'channels']}",
-                    step="check the signature, or the function",
+                    step="add an axis of channels to the output, the last one"
+                    if shape == wanted
+                    else "check the signature, or the function",
                 )
         refuse_empty("output", {name: array.shape for name, array in result.items()})
         return {term.name: result[term.name] for term in outputs}

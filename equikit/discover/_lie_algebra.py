@@ -74,7 +74,7 @@ class LieAlgebra:
     def __str__(self) -> str:
         tail = ", ".join(f"{value:.2g}" for value in self.spectrum[max(0, len(self.spectrum) - self.dimension - 3) :])
         lines = [
-            f"{self.recognized} of dimension {self.dimension}",
+            f"{self.recognized} of dimension {self.dimension}" if self.recognized.known else str(self.recognized),
             f"  singular values  ... {tail} (gap {self.gap:.1f})",
             f"  defects          at most {self.certificate.max():.2g} with {self.confidence:.0%} confidence "
             f"(mean {self.defects.max():.2g}, {self.held_out} held-out samples)",

@@ -86,7 +86,7 @@ def test_the_order_of_the_points_is_the_given_one():
     places = np.array([3, 0, 4, 1, 2])
     found = permutations(lambda x: ring(x[:, places]), drawn(5))
     assert found.name == "Z(5)"
-    assert str(found.group) == "Z(5)"
+    assert str(found.group) == "Z(5) in another order of the points"
     assert isinstance(found.group, ek.MatrixGroup)  # the shift of Z(5) is another permutation
     assert isinstance(permutations(ring, drawn(5)).group, ek.Z)
     assert permutations(two_parts, drawn(5)).orbits == ((0, 1, 2), (3, 4))

@@ -196,7 +196,8 @@ def _group(elements: np.ndarray, order: int, n: int, name: str, *, signs: bool) 
         ):
             return family
     acts = H(n) if signs else S(n)
-    return MatrixGroup([acts.matrix(g) for g in elements], n=n, name=name)
+    shown = f"{name} in another order of the points" if name in map(str, families) else name
+    return MatrixGroup([acts.matrix(g) for g in elements], n=n, name=shown)
 
 
 def _vectors(what: str, value: Any) -> tuple[np.ndarray, bool]:
