@@ -55,8 +55,8 @@ class Linear(Layer):
         OptionError: if `chain` is not a chain, or the gates do not fit its steps.
         ShapeError, DTypeError, SignatureError: as `ek.nn.Linear`.
 
-    A gate and its weights multiply each other, so a gate that reaches zero under a penalty on both may stay there; start
-    from gates that are not zero, and let the penalty act on `penalty()` alone. Broken biases start at zero.
+    A gate and its weights multiply each other, so a gate that reaches zero under a penalty on both may stay there.
+    Broken biases start at zero.
 
     Cost: the layers of the largest and of the smallest group, and a product with the bases of the broken parts.
 
