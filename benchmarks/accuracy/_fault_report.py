@@ -55,7 +55,7 @@ def judged(records: Iterable[Record]) -> list[Record]:
 
 
 def check_targets(targets: Iterable[Count], records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Count faults found and located, and false alarms; the smallest count over the seeds decides."""
+    """Count the faults that are found and located in every seed, and the correct models that are blamed in any."""
     checked = []
     for target in targets:
         mine = [
@@ -67,9 +67,9 @@ def check_targets(targets: Iterable[Count], records: Sequence[Record]) -> list[d
         ]
         counts: dict[Any, list[int]] = {}
         for record in mine:
-            scores, key = record["scores"], (record.get("seed"), record["case"]["dtype"])
-            good = scores["located"] if target.direction == "fault" else scores["found"]
-            counts.setdefault(key, []).append(int(good))
+            scores = record["scores"]  # shares of the seeds
+            counted = scores["located"] == 1 if target.direction == "fault" else scores["found"] > 0
+            counts.setdefault(record["case"]["dtype"], []).append(int(counted))
         if counts:
             sums = [sum(found) for found in counts.values()]
             value = min(sums) if target.direction == "fault" else max(sums)
@@ -104,10 +104,11 @@ def _body(records: Sequence[Record]) -> list[list[str]]:
         groups.setdefault((case["model"], case["framework"], case["dtype"]), []).append(record)
     body = []
     for key, mine in groups.items():
-        found = sum(int(r["scores"]["found"]) for r in mine)
+        seeds = [r.get("seeds", 1) for r in mine]
+        found = sum(round(r["scores"]["found"] * count) for r, count in zip(mine, seeds, strict=True))
         blamed = ", ".join(dict.fromkeys(r.get("blamed") or "–" for r in mine))
         means = [number(float(np.mean([r["scores"][name] for r in mine]))) for name in ("error", "rounding")]
-        body.append([*key, f"{found} of {len(mine)}", blamed, mine[0].get("fault") or "–", *means])
+        body.append([*key, f"{found} of {sum(seeds)}", blamed, mine[0].get("fault") or "–", *means])
     return body
 
 
