@@ -25,7 +25,7 @@ def record(model: str, direction: str, found: float, located: float, seed: int =
 
 def test_targets_count_faults_that_are_located_in_every_seed() -> None:
     """Records are joined over seeds, so that scores are shares."""
-    records = [record(model, "fault", 1, share) for model, share in zip("abc", (0.8, 1, 1), strict=True)]
+    records = [record(model, "fault", 1, share, seeds=2) for model, share in zip("abc", (0.8, 1, 1), strict=True)]
     records += [record("right", "correct", 0, 0), record("other", "correct", 1, 0, blamed="part")]
     found = check_targets([Count("fault", "Flax", least=3), Count("correct", "Flax", most=1)], records)
     assert [(one["value"], one["of"], one["met"]) for one in found] == [(2, 3, False), (1, 2, True)]
