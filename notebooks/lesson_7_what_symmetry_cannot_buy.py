@@ -208,9 +208,9 @@ assert np.abs(measured[1] - np.eye(5)).max() > 1
 
 # %% [markdown]
 # With an orthogonal basis, learning can be computed. A teacher depends on a set through one direction $w^*$ in the
-# space of power sums: $f(\langle w^*, z\rangle)$ with $z_k = p_k / \sqrt k$ and $f(u) = u^s / \sqrt{s!}$. A student has the
-# same form and learns $w$. Both are exactly invariant. For infinitely many samples, the loss is $2 - 2 m^s$, where $m$
-# is the overlap of $w$ and $w^*$, and gradient flow gives
+# space of power sums: $f(\langle w^*, z\rangle)$ with $z_k = p_k / \sqrt k$ and $f(u) = u^s / \sqrt{s!}$. A student has
+# the same form and learns $w$. Both are exactly invariant. For infinitely many samples, the loss is $2 - 2 m^s$, where
+# $m$ is the overlap of $w$ and $w^*$, and gradient flow gives
 #
 # $$\dot m = 2 s\, m^{s-1} (1 - m^2).$$
 #
@@ -309,7 +309,7 @@ class Counts(Sets):
 
 
 def accuracy(model, x, label):
-    return float(np.mean(np.argmax(model(jnp.asarray(x)), axis=-1) == label))
+    return float(np.mean(np.asarray(model(jnp.asarray(x))).argmax(axis=-1) == label))
 
 
 def learned(kind, n, seed):
@@ -340,11 +340,12 @@ assert scores["parity", 15][:, 1].max() < 0.6
 
 # %% [markdown]
 # At 15 nodes the parity is not learned, from 4000 graphs and with the right symmetry. The threshold of the same number
-# is learned. So the network finds the number if the label leads there step by step: more nodes, more chance of a one.
-# The parity changes with every node, and any statistic that ignores one common degree says nothing about it. The paper
-# proves this for algorithms that see the data through correlations: their cost grows faster than any polynomial. Other
-# hidden sets at 15 nodes are learned, since 15 is near the transition. Symmetry has reduced the problem to a function of
-# 15 counts. It says nothing about which function.
+# is learned. For a threshold, each node in the hidden set makes the label 1 more probable, and training follows this
+# trend. For a parity, one more node flips the label, and there is no trend. The paper proves for graph networks that
+# algorithms that see data through correlations need exponentially many queries. Adam on cross-entropies is not strictly
+# such an algorithm, but here it fails too. Both hidden sets above are hard. Some others with 15 nodes are learned, since
+# 15 is near the transition (see the benchmark). Symmetry has reduced the problem to a function of 15 counts. It does not
+# say which function.
 
 # %% [markdown]
 # ## 4. What does the optimizer find?
@@ -558,8 +559,8 @@ assert np.array_equal(hidden[degrees].sum(1) % 2, other[degrees].sum(1) % 2)
 # ### Exercise 2
 #
 # How many functions on S(4), as a share of all, can be written by characters alone? Those are the functions that depend
-# on the cycle type only. Write the number of fixed points of a permutation as a sum of characters. Why are there only
-# two?
+# on the cycle type only. Write the number of fixed points of a permutation as a sum of characters. How does the result
+# explain that there are two equivariant linear maps `"p -> p"`?
 
 # %% [markdown]
 # ### Solution 2
@@ -579,21 +580,22 @@ assert len([part for part in parts.values() if part]) == ek.hom("p -> p", p=ek.S
 # %% [markdown]
 # ### Exercise 3
 #
-# Change the task of section 5 so that it has the symmetry. A 9 counts as a 6, and half of all displays are mounted
-# upside down, in training and in tests. There are only 60 displays for training. Which network do you expect to win?
+# Change the task of section 5 so that it has the symmetry. A 9 counts as a 6, and half of the displays are mounted
+# upside down, but only in tests. Which of the two networks do you expect to win, and which digits decide?
 
 # %% [markdown]
 # ### Solution 3
 
 # %% tags=["solution"]
-train, (x, digit) = displays(60, 2, turned=True), displays(2000, 3, turned=True)
+train, (x, digit) = displays(1000, 2), displays(2000, 3, turned=True)
 label = np.where(digit == 9, 6, digit)
 merged = {
     invariant: accuracy(reader(invariant, train, merge=True), copies(x, invariant), label)
     for invariant in (False, True)
 }
 print(f"without symmetry {merged[False]:.3f}, invariant {merged[True]:.3f}")
-assert merged[True] > merged[False] + 0.02
+assert merged[True] > 0.9 > merged[False]
+# The digits 1, 3, 4 and 7 decide: turned, they are patterns that training has not shown. The others turn into digits.
 
 # %% [markdown]
 # ## What to remember
