@@ -86,3 +86,26 @@ def test_a_small_fault_is_found_by_the_mean():
     odd[0] += 3e-6
     assert not ek.audit(lambda x: x * odd, "p -> p", p=ek.S(6), channels=4, dtype=np.float32).passed
     assert ek.audit(lambda x: x * odd.astype(x.dtype), "p -> p", p=ek.S(6), channels=4, dtype=np.float16).passed
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e155, 1e-165, 1e-200])
+def test_squares_that_leave_float64_do_not_hide_a_fault(scale):
+    data = scale * np.random.default_rng(0).normal(size=(8, 5, 1))
+    report = ek.audit(weighted, "p -> p", p=ek.S(5), data=data)
+    assert not report.passed
+    assert report.error > 0.1
+    assert 0 < report.rounding < 1e-14
+
+
+def test_large_samples_do_not_excuse_a_small_one():
+    def broken_if_small(x):
+        return np.where(np.sum(x**2, axis=(1, 2), keepdims=True) > 1e6, x, weighted(x))
+
+    sizes = np.array([1e9] * 7 + [1.0])[:, None, None]
+    data = (sizes * np.random.default_rng(0).normal(size=(8, 5, 1))).astype(np.float32)
+    assert not ek.audit(broken_if_small, "p -> p", p=ek.S(5), data=data).passed
+
+
+def weighted(x):
+    assert isinstance(x, np.ndarray)  # a function of NumPy
+    return x * np.arange(5.0, dtype=x.dtype)[:, None]

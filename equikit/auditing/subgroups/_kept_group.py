@@ -54,8 +54,10 @@ class KeptGroup:
         return MatrixGroup(matrices, lie_algebra=algebra, n=self.of.n, tolerance=self.tolerance, name=self.name)
 
     def __str__(self) -> str:
+        if self.largest:
+            return self.name
         trivial = not self.generators and not self.lie_algebra
-        return self.name if self.largest or trivial else f"at least {self.name}"
+        return f"{self.name}, as far as was tried" if trivial else f"at least {self.name}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
