@@ -11,12 +11,13 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
-from equikit._errors import EquikitError
+from equikit._errors import EquikitError, OptionError
+from equikit.auditing._action import act
 from equikit.auditing._callables import adapted, raised
 from equikit.auditing._describe import describe
 from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._measure import Measurement, measured, special_elements
-from equikit.auditing._probe import Comparison, Probe, groups_of, probed
+from equikit.auditing._probe import Comparison, Probe, groups_of, probed, random_element
 from equikit.auditing._reading import read_question, seeds_of
 from equikit.auditing._worst import worst_element
 from equikit.auditing.modules import located, study
@@ -27,6 +28,9 @@ from equikit.plans import Channels
 
 SHOWN = 40
 """The number of elements in the report."""
+
+FIXED = 5
+"""Random elements that are tried on data that no element may move."""
 
 
 def audit(
@@ -75,8 +79,8 @@ def audit(
         The report.
 
     Raises:
-        OptionError: if the function raises an exception, there are no data or entries, or there are too few draws for
-            the confidence.
+        OptionError: if the function raises an exception, there are no data or entries, no element moves the data, or
+            there are too few draws for the confidence.
         ShapeError, DTypeError: if the data do not fit the signature.
         GroupError: if a group is free and no data tell its size.
         EquivarianceError: if outputs do not have the shapes of the signature or are not finite, or if two calls with
@@ -118,6 +122,7 @@ def audit(
         raise raised(error) from error
     evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
     probe, drawn = probed(evaluation, question.arrays, seeds)
+    _refuse_fixed(probe)
     measurement = measured(probe, drawn, draws, confidence)
     special = [] if measurement.exact else [probe.compare(element) for element in special_elements(probe)]
     passed = probe.explains(*measurement.comparisons) and all(probe.explains(c) for c in special)
@@ -127,6 +132,25 @@ def audit(
     asked = study(evaluation, question.arrays, seeds)
     modules = located(asked, at=at, elements=report.worst_element.elements)
     return replace(report, first_broken=modules.first_broken, modules=modules)
+
+
+def _refuse_fixed(probe: Probe) -> None:
+    """Raise `OptionError` if elements that move other inputs leave all samples as they are."""
+    kind, random = probe.signature, np.random.default_rng(0)
+    others = {name: random.normal(size=array.shape).astype(array.dtype) for name, array in probe.x.items()}
+    elements = [random_element(kind, random) for _ in range(FIXED)]
+
+    def moved(arrays: Mapping[str, np.ndarray]) -> bool:
+        terms = [(term, arrays[term.name]) for term in kind.inputs]
+        return any(not np.array_equal(act(kind, term, g, array), array) for g in elements for term, array in terms)
+
+    if moved(others) and not moved(probe.x):
+        raise OptionError(
+            "the data do not show whether the function is equivariant",
+            got="samples that no group element moves, such as zeros",
+            expected="samples that the groups move",
+            step="give data that vary along the axes of the groups",
+        )
 
 
 def _report(probe: Probe, measurement: Measurement, special: Sequence[Comparison], *, passed: bool) -> Report:

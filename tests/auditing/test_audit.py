@@ -143,7 +143,7 @@ def test_terms_in_dictionaries():
 
 
 def test_without_batch_axes_and_without_groups():
-    assert ek.audit(np.sin, "p -> p", p=ek.S(3), data=np.ones((3, 2))).samples == 1
+    assert ek.audit(np.sin, "p -> p", p=ek.S(3), data=np.arange(6.0).reshape(3, 2)).samples == 1
     plain = ek.audit(ramp, "f -> f", f=ek.Fixed(3), channels=2)
     assert plain.passed
     assert str(plain.kept) == "no group acts"
@@ -355,3 +355,11 @@ def test_the_sample_and_the_exception_are_named():
 
 def test_a_report_is_returned():
     assert isinstance(ek.audit(np.sin, "p -> p", p=ek.S(2), channels=1), Report)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_data_that_no_element_moves_are_refused(value):
+    with pytest.raises(ek.OptionError) as caught:
+        ek.audit(lambda x: x * np.arange(4.0)[:, None], "p -> p", p=ek.S(4), data=np.full((8, 4, 1), value))
+    assert caught.value.problem == "the data do not show whether the function is equivariant"
+    assert caught.value.step == "give data that vary along the axes of the groups"
