@@ -115,11 +115,12 @@ def project_pair(pair: HomSpace, matrix: jax.Array) -> jax.Array:
     """Project a matrix `[rows, columns, features]` onto the maps of a pair of terms without plain axes."""
     if pair.dim == 0 or matrix.shape[-1] == 0:
         return jnp.zeros_like(matrix)
-    combine = functools.partial(_combined, pair, matrix.dtype)
-    shape = jax.ShapeDtypeStruct((pair.dim, matrix.shape[-1]), matrix.dtype)
-    (products,) = jax.linear_transpose(combine, shape)(jnp.conj(matrix))
-    inverse = jnp.asarray(_inverse_gram(pair), matrix.dtype)
-    return combine(jnp.matmul(inverse, jnp.conj(products), precision="highest"))
+    dtype = jnp.promote_types(matrix.dtype, jnp.float32)  # sums over all entries overflow in half precision
+    combine = functools.partial(_combined, pair, dtype)
+    shape = jax.ShapeDtypeStruct((pair.dim, matrix.shape[-1]), dtype)
+    (products,) = jax.linear_transpose(combine, shape)(jnp.conj(matrix).astype(dtype))
+    inverse = jnp.asarray(_inverse_gram(pair), dtype)
+    return combine(jnp.matmul(inverse, jnp.conj(products), precision="highest")).astype(matrix.dtype)
 
 
 def _combined(pair: HomSpace, dtype: Any, weights: jax.Array) -> jax.Array:

@@ -93,6 +93,19 @@ def test_maps_commute_with_random_elements(group):
                 np.testing.assert_allclose(above @ matrix, matrix @ below, atol=1e-9 * max(1, abs(above).max()) ** 2)
 
 
+@pytest.mark.parametrize(
+    ("group", "part"), [(Trivial(0) + O(2), O(2)), (S(0) + S(2), S(2)), (O(2) + Trivial(0), O(2))], ids=str
+)
+def test_a_part_of_size_zero_changes_nothing(group, part):
+    for signature in ("x -> x", "x x -> x", "x x -> x x"):
+        wanted = hom(signature, x=part).matrices()
+        whole = wanted.reshape(-1, wanted[0].size if len(wanted) else 1)
+        found = hom(signature, x=group).matrices()
+        assert len(found) == hom(signature, x=group).dim == np.linalg.matrix_rank(whole)
+        for matrix in found:
+            np.testing.assert_allclose(hom(signature, x=part).project(matrix), matrix, atol=1e-12)
+
+
 def test_dimensions_by_hand():
     # Each block has the maps of its part, and blocks of an even number of sign changes meet.
     assert hom("x -> x", x=O(2) + O(1)).dim == 2

@@ -58,6 +58,14 @@ def test_features_are_projected_each_by_itself(x64):
     np.testing.assert_allclose(found[..., 1, 2], space.project(matrix[..., 1, 2]), atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_sums_do_not_overflow_in_half_precision(dtype):
+    matrix = jnp.full((4, 4), 3e4, dtype)
+    found = project(hom("p -> p", p=S(4)), matrix)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.astype(jnp.float32), matrix.astype(jnp.float32), rtol=jnp.finfo(dtype).eps)
+
+
 def test_bad_matrices():
     space = hom("x -> x", x=O(3))
     assert_error(ek.ShapeError, lambda: project(space, np.ones((2, 3))), "matrix must have", "[2, 3]", "[3, 3", "pass")

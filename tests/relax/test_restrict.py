@@ -49,6 +49,24 @@ def test_networks_are_restricted(x64):
     assert net.head.kernel["x x -> x x"].shape == (3, 2, 1)
 
 
+@pytest.mark.parametrize("nonlinearity", ["gated", "norm"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(O(3), Trivial(3)), (O(3), S(3)), (SO(3), A(3)), (SO(3), Trivial(1) + Trivial(2))],
+    ids=str,
+)
+def test_networks_compute_the_same_where_the_smaller_group_fixes_a_vector(x64, before, after, nonlinearity):
+    # Linear maps of the smaller group then reach gates and invariants that only products of the larger group reach.
+    features = [{"x": 2}, {"": 2, "x": 4}, {"": 1, "x": 3}, {"": 1, "x": 1}]
+    options = {"nonlinearity": nonlinearity, "products": 2, "param_dtype": jnp.float64}
+    net = ek.nn.Network(features, x=before, rngs=nnx.Rngs(0), **options)
+    x = {"x": np.random.default_rng(0).normal(size=(2, 3, 2))}
+    found, wanted = by_numpy(restrict(net, x=after))(x), by_numpy(net)(x)
+    for name in ("", "x"):
+        assert np.abs(wanted[name]).max() > 1e-3
+        np.testing.assert_allclose(found[name], wanted[name], atol=1e-12)
+
+
 def test_bad_groups():
     layer = ek.nn.Linear("x -> x", 1, 1, x=O(3), rngs=nnx.Rngs(0))
     assert_error(

@@ -239,7 +239,7 @@ def _invariants(group: DirectSum, stars: tuple[bool, ...]) -> np.ndarray:
         for factor in factors:  # [count, ...] times [more, ...]: [count * more, ..., ...]
             outer = np.multiply.outer(product, factor)
             outer = np.moveaxis(outer, product.ndim, 1)
-            product = outer.reshape(-1, *outer.shape[2:])
+            product = outer.reshape(len(product) * len(factor), *outer.shape[2:])  # blocks can be empty
         places = [place for own in axes for place in own]
         block = product.transpose(0, *(1 + np.argsort(places)))
         where = {i: group.blocks_of_entries[p] for p, own in enumerate(axes) for i in own}

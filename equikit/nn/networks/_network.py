@@ -142,6 +142,7 @@ class Network(Layer):
         _checked_use("normalize_features", normalize_features, bool(norms), "a hidden layer with a term to normalize")
         self.linear = nnx.List(linear)
         self.bilinear = nnx.Dict(bilinear)
+        self.shared = tuple(_shared(one, bilinear.get(f"{i}")) for i, one in enumerate(linear))
         self.norms = nnx.Dict(norms)
         self.nonlinear = nnx.List(nonlinear)
         self.head = Linear(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
@@ -217,7 +218,7 @@ class Network(Layer):
                 x = self.norms[f"{i}"](x)
             y = linear(x, mask=masks)
             if f"{i}" in self.bilinear:
-                y = _scaled_sums(linear, y, self.bilinear[f"{i}"](x, mask=masks))
+                y = _scaled_sums(self.shared[i], y, self.bilinear[f"{i}"](x, mask=masks))
             x = self.nonlinear[i](y)
             if self.residual[i]:
                 names = {term.name: term for term in linear.signature.inputs}
@@ -228,10 +229,21 @@ class Network(Layer):
         return self.head(dict(x), mask=masks_for(self.head.signature, whole, mask))
 
 
-def _scaled_sums(linear: Linear, first: Mapping[str, Feature], second: Mapping[str, Feature]) -> dict[str, Feature]:
-    """Add linear maps and products, and scale the sum of outputs that have both."""
+def _shared(linear: Linear, bilinear: Bilinear | None) -> tuple[str, ...]:
+    """Return the names of the terms that linear maps and products reach.
+
+    The network stores them: layers of smaller groups reach more terms, and must not change the scales of their outputs.
+    """
     lost = {term.name for term in unreached(linear.signature, linear.channels)}
-    scale = {name: 1 if name in lost else math.sqrt(0.5) for name in second}
+    outputs = () if bilinear is None else bilinear.mix.signature.outputs
+    return tuple(term.name for term in outputs if term.name not in lost)
+
+
+def _scaled_sums(
+    shared: Sequence[str], first: Mapping[str, Feature], second: Mapping[str, Feature]
+) -> dict[str, Feature]:
+    """Add linear maps and products, and scale the sum of outputs that have both."""
+    scale = {name: math.sqrt(0.5) if name in shared else 1 for name in second}
     return {name: (one + second[name]) * scale[name] if name in second else one for name, one in first.items()}
 
 
