@@ -8,28 +8,19 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import expm
 
 from equikit import _checks
 from equikit._errors import GroupError
 from equikit.discover._bounds import upper_bound
 from equikit.discover._constraints import Constraints, constraints
-from equikit.discover._motions import Array, Model, Roles, acted, read_data
+from equikit.discover._elements import connected_errors, reflections
+from equikit.discover._motions import Array, Model, Roles, read_data
 from equikit.discover._spectrum import NullSpace, no_gap, null_spaces
 from equikit.groups import MatrixGroup
 from equikit.groups.lie import Recognized, moved, recognize
 
 MOST_TOLERANCE = 0.09
 """The largest tolerance of recognition."""
-
-ELEMENTS = 8
-"""Random elements of the connected group with which reflections are compared."""
-
-FAR, NEAR = 2.0, 0.3
-"""The scale of their angles of rotations, and of boosts, which leave the region of the data."""
-
-WORSE = 2.0
-"""A reflection may be less accurate than elements of the connected group by this factor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +38,9 @@ class LieAlgebra:
         defects: the mean defect of each generator on held-out samples: 0 for a symmetry, at most 1.
         certificate: an upper bound on each defect that holds for all of them together with the given confidence.
         confidence: of the certificate.
-        reflections: each tested reflection with its mean defect, its bound, and the mean of connected elements.
+        elements: the mean error of random finite elements of the connected group on held-out samples, and its bound:
+            relative to the distance of the outputs of two samples, and at most 1 for each sample.
+        reflections: each tested reflection with its mean error and its bound.
         held_out: the number of held-out samples.
         exact_derivatives: whether derivatives are by JAX; otherwise by finite differences in float64.
     """
@@ -62,7 +55,8 @@ class LieAlgebra:
     defects: Float[np.ndarray, " d"]
     certificate: Float[np.ndarray, " d"]
     confidence: float
-    reflections: dict[str, tuple[float, float, float]]
+    elements: tuple[float, float]
+    reflections: dict[str, tuple[float, float]]
     held_out: int
     exact_derivatives: bool
 
@@ -79,8 +73,8 @@ class LieAlgebra:
             f"  defects          at most {self.certificate.max():.2g} with {self.confidence:.0%} confidence "
             f"(mean {self.defects.max():.2g}, {self.held_out} held-out samples)",
         ]
-        for name, (mean, bound, usual) in self.reflections.items():
-            lines.append(f"  {name:<16} {mean:.2g}, at most {bound:.2g} ({usual:.2g} without it)")
+        for name, (mean, bound) in ({"finite elements": self.elements} | self.reflections).items():
+            lines.append(f"  {name:<16} at most {bound:.2g} (mean {mean:.2g})")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -106,7 +100,8 @@ def lie_algebra(
     These constraints are linear in L and M; three quarters of the samples set them, and their null space is the
     algebra. The data are turned so that vectors have unit second moment, and directions in which the function changes
     little are stretched, so that singular values do not depend on linear coordinates. The algebra is recognized, and
-    for SO(n) and SO+(p, q) reflections are tested, unless outputs move by an unknown representation.
+    random elements exp(L) are tested on the held-out samples. For SO(n) and SO+(p, q) reflections are tested, unless
+    outputs move by an unknown representation.
 
     Args:
         function: maps arrays `[samples, *axes, channels]` to arrays, sample by sample: of JAX, or of NumPy, whose
@@ -119,7 +114,8 @@ def lie_algebra(
         unknown: the label of input axes whose group is sought; by default that of the last axis.
         traceless: whether to exclude scalings, under which every homogeneous function is equivariant.
         least_gap: the smallest gap: a ratio of neighboring singular values.
-        most_defect: the largest relative singular value of a symmetry, and the largest mean defect of a generator.
+        most_defect: the largest relative singular value of a symmetry, the largest mean defect of a generator, and the
+            largest mean error of finite elements.
         confidence: of the certificate.
         test_reflections: whether to test reflections after SO(n) or SO+(p, q) has been recognized.
         seed: of the random choice of held-out samples.
@@ -155,7 +151,10 @@ def lie_algebra(
     _checks.count("seed", seed)
     model, given = prepared(function, data, signature, unknown=unknown, traceless=traceless)
     found, held = found_in(given, model, least_gap=least_gap, most_defect=most_defect, confidence=confidence, seed=seed)
-    return _with_reflections(found, model, held) if test_reflections and not model.roles.others else found
+    if not test_reflections or model.roles.others:
+        return found
+    recognized, tested = reflections(model, found.recognized, np.flatnonzero(held), found.elements[0], confidence)
+    return replace(found, recognized=recognized, reflections=tested)
 
 
 def prepared(
@@ -198,6 +197,10 @@ def found_in(
         raise no_gap(space.spectrum, least_gap, most_defect)
     matrices = given.matrices(vectors)
     basis = matrices.pop(label)
+    errors = connected_errors(model, recognized, basis, matrices, np.flatnonzero(held))
+    elements = float(np.mean(errors)), upper_bound(errors, confidence)
+    if elements[0] > most_defect:
+        raise _jumps(recognized, elements[0], most_defect)
     found = LieAlgebra(
         len(basis),
         basis,
@@ -209,11 +212,21 @@ def found_in(
         np.mean(defects, axis=1),
         certificate,
         confidence,
+        elements,
         {},
         int(np.sum(held)),
         model.exact,
     )
     return found, held
+
+
+def _jumps(recognized: Recognized, error: float, most: float) -> GroupError:
+    return GroupError(
+        "the derivative of the function has a symmetry that finite elements of the group do not have",
+        got=f"error {error:.2g} of random elements of {recognized.name} on held-out samples",
+        expected=f"at most {most:g}, as for a function without jumps and without detached parts",
+        step="remove jumps and jax.lax.stop_gradient from the function, or accept a larger error with most_defect=",
+    )
 
 
 def _open(space: NullSpace) -> GroupError:
@@ -268,48 +281,3 @@ def _defects(rows: Array, vectors: Array) -> Array:
     size = np.linalg.norm(rows, axis=(1, 2))
     defects: Array = np.linalg.norm(rows @ unit.T, axis=1).T / np.maximum(size, 1e-300)
     return np.minimum(defects, 1.0)
-
-
-def _with_reflections(found: LieAlgebra, model: Model, held: Array) -> LieAlgebra:
-    """Test the reflections of every block with a metric, against elements of the connected group."""
-    rows, known = np.flatnonzero(held), found.recognized
-    several = sum(block.signature is not None for block in known.blocks) > 1
-    if all(block.signature is None for block in known.blocks):
-        return found
-    random = np.random.default_rng(0)
-    turning = np.linalg.norm(known.standard + known.standard.swapaxes(1, 2), axis=(1, 2)) < 1e-9
-    sizes = np.where(turning, FAR, NEAR)
-    drawn = [np.tensordot(sizes * random.normal(size=len(sizes)), known.standard, 1) for _ in range(ELEMENTS)]
-    back = np.linalg.inv(known.change_of_basis)
-    usual = np.mean([_errors(model, known.change_of_basis @ expm(each) @ back, rows) for each in drawn], axis=0)
-    tested: dict[str, tuple[float, float, float]] = {}
-    kept: list[list[str]] = []
-    for place, block in enumerate(known.blocks):
-        kept.append([])
-        names = ["positive", "negative", "both"] if block.signature and all(block.signature) else ["positive"]
-        for which in names if block.signature else ():
-            errors = _errors(model, known.reflection(place, which), rows)
-            mean, bound = float(np.mean(errors)), upper_bound(errors, found.confidence)
-            words = ["reflection", *([which] if len(names) > 1 else []), *([f"of {block}"] if several else [])]
-            tested[" ".join(words)] = (mean, bound, float(np.mean(usual)))
-            if mean <= WORSE * np.mean(usual) + 10 * model.precision:
-                kept[-1].append(which)
-    recognized = known.with_reflections(kept) if any(kept) else known
-    return replace(found, recognized=recognized, reflections=tested)
-
-
-def _errors(model: Model, element: Array, rows: Any) -> Array:
-    """Return how far a function is from commuting with an element, for each sample, in [0, 1].
-
-    The unit is the root mean square distance of the outputs of two samples.
-    """
-    moved = model.moved(element, rows)
-    total, unit = np.zeros(len(rows)), 0.0
-    for term in model.outputs:
-        values = model.values[term.name].astype(np.float64)
-        expected = acted(term, values[rows], {model.roles.label: element}, finite=True).reshape(len(rows), -1)
-        flat = values.reshape(len(values), -1)
-        spread = 2 * float(np.sum(np.var(flat, axis=0)))
-        total += np.sum((moved[term.name].reshape(len(rows), -1) - expected) ** 2, axis=1) / max(spread, 1e-300)
-        unit += 1
-    return np.minimum(np.sqrt(total / unit), 1.0)

@@ -197,11 +197,49 @@ def test_the_certificate_is_an_upper_bound():
     assert upper_bound(np.zeros(1000), 0.95) < 0.01
 
 
+def squared(x):
+    return jnp.sum(x**2, axis=(1, 2))
+
+
+def jumping(x):
+    return x * squared(x)[:, None, None] + 10.0 * (x[:, :1] > 0) * jnp.ones((3, 1))
+
+
+JUMPS = {
+    "step": (lambda x: squared(x) + 10.0 * (x[:, 0, 0] > 0), None),
+    "stairs": (lambda x: squared(x) + jnp.floor(x[:, 0, 0]), None),
+    "detached": (lambda x: squared(x) + jax.lax.stop_gradient(jnp.sin(3 * x[:, 0, 0])), None),
+    "equivariant": (jumping, "x -> x"),
+    "unknown representation": (lambda x: jumping(x)[:, [2, 0, 1]], "x -> y"),
+}
+
+
+@pytest.mark.parametrize("name", JUMPS)
+def test_what_derivatives_do_not_see_is_refused(name):
+    function, signature = JUMPS[name]
+    with pytest.raises(ek.GroupError, match="that finite elements of the group do not have") as caught:
+        lie_algebra(function, X3[..., :1], signature)
+    assert caught.value.step.startswith("remove jumps")
+
+
+def test_finite_elements_are_in_the_evidence():
+    """A small jump is seen, although no derivative shows it."""
+    small = lie_algebra(lambda x: squared(x) + 0.3 * (x[:, 0, 0] > 0), X3)
+    assert small.defects.max() < 1e-6
+    assert 0.01 < small.elements[0] < small.elements[1]
+    assert f"finite elements  at most {small.elements[1]:.2g} (mean {small.elements[0]:.2g})" in str(small)
+    # Elements move outputs by the representation that was found: exactly, for symmetric matrices.
+    upper = np.triu_indices(3)
+    found = lie_algebra(lambda x: np.einsum("sic,sjc->sij", x, x)[:, *upper, None], X3, "x -> y")
+    assert found.elements[0] < 1e-6
+
+
 def test_the_text_tells_the_evidence():
     text = str(lie_algebra(minkowski, X4))
     assert text.splitlines()[0] == "O(1, 3) of dimension 6"
     assert "with 95% confidence" in text
     assert "reflection both" in text
+    assert "finite elements" in text
     assert repr(lie_algebra(minkowski, X4)).startswith("LieAlgebra('O(1, 3)', gap")
 
 

@@ -123,7 +123,8 @@ def subgroup_lattice(group: Group, *, most: int = 2000) -> SubgroupLattice:
         most: the largest allowed number of subgroups.
 
     Returns:
-        The lattice; \(D_n\) has \(\tau(n) + \sigma(n)\) subgroups, the number and the sum of the divisors of n.
+        The lattice; \(D_n\) for n ≥ 3 has \(\tau(n) + \sigma(n)\) subgroups, the number and the sum of the divisors
+        of n.
 
     Raises:
         GroupError: if the group is not finite, or has no size.
