@@ -71,6 +71,13 @@ def audit(
         error.step = re.sub(r"^bind (\w+)=ek\.", r"write --group \1=", error.step or "")
         error.step = error.step.replace("write draws=", "write --draws ").replace(" at=", " --at")
         raise
+    except SystemExit as error:  # its code would look like the result of the audit
+        raise OptionError(
+            f"the function {target!r} ends the program",
+            got=f"SystemExit: {error}",
+            expected="a function that returns arrays",
+            step="remove the call of sys.exit from the function",
+        ) from error
     if html is not None:
         report.save(html)
     if as_json:
@@ -84,11 +91,18 @@ def audit(
 def _function(target: str) -> Any:
     """Return the function of `module:name`, or raise `OptionError`; the module may be in the working directory."""
     module, _, name = target.partition(":")
+    if not module or not name:
+        raise OptionError(
+            f"the function {target!r} cannot be imported",
+            got="no function after a colon" if module else "no module",
+            expected="MODULE:FUNCTION, of a module in the working directory or an installed one",
+            step="write for example numpy:sin",
+        )
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         return functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    except Exception as error:  # whatever the module raises
+    except (Exception, SystemExit) as error:  # whatever the module raises
         raise OptionError(
             f"the function {target!r} cannot be imported",
             got=f"{type(error).__name__}: {error}",

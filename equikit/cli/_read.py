@@ -21,8 +21,18 @@ BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<parts>{PART}(?:\+{PART})*)")
 Families = Mapping[str, type[Group] | type[Fixed] | Group]
 """Families by name, and groups that have a name."""
 
-NOT_FAMILIES = {"DirectSum", "Dual", "Form", "Group", "MatrixGroup", "PermutationGroup", "Random"}
-FAMILIES: Families = {name: getattr(groups, name) for name in sorted(groups.__all__) if name not in NOT_FAMILIES}
+MADE_OF_OTHERS = {"DirectSum", "Dual", "MatrixGroup"}
+"""Groups that sizes do not settle."""
+
+
+def _is_family(value: Any) -> bool:
+    """Whether a value is a group, or a class of groups or of plain axes that is not abstract."""
+    is_class = isinstance(value, type) and issubclass(value, Group | Fixed)
+    return isinstance(value, Group) or (is_class and not inspect.isabstract(value))
+
+
+PUBLIC = {name: getattr(groups, name) for name in sorted(groups.__all__) if name not in MADE_OF_OTHERS}
+FAMILIES: Families = {name: value for name, value in PUBLIC.items() if _is_family(value)}
 
 
 def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace:
@@ -67,7 +77,7 @@ def imported(name: str) -> Families:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever the module raises
+    except (Exception, SystemExit) as error:  # whatever the module raises
         raise OptionError(
             f"the module {name!r} cannot be imported",
             got=f"--import {name}: {type(error).__name__}: {error}",
@@ -87,9 +97,8 @@ def imported(name: str) -> Families:
 
 def _is_new(value: Any) -> bool:
     """Whether a value in a module is a group or a family of groups that equikit does not define."""
-    if isinstance(value, type) and issubclass(value, Group):
-        return not inspect.isabstract(value) and not value.__module__.startswith("equikit.")
-    return isinstance(value, Group) and value is not Lorentz
+    known = value.__module__.startswith("equikit.") if isinstance(value, type) else value is Lorentz
+    return _is_family(value) and not known
 
 
 def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[str, Group | Fixed]:

@@ -53,6 +53,38 @@ def test_a_fault_is_the_exit_code(tmp_path, monkeypatch):
     assert run("faulty_model:net", *words, "--seed", "1").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("import sys; sys.exit(1)", "cannot be imported"),
+        ("import sys\ndef net(x):\n    sys.exit(1)", "ends the program"),
+    ],
+)
+def test_a_program_that_ends_is_no_result(tmp_path, monkeypatch, text, problem):
+    monkeypatch.chdir(tmp_path)
+    name = f"ending_{problem[:4]}"
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = run(f"{name}:net", "-s", "p -> p", "-g", "p=S(3)")
+    assert result.exit_code == 2
+    assert problem in result.stderr
+    assert "SystemExit: 1" in result.stderr
+
+
+@pytest.mark.parametrize("target", ["numpy", "numpy:", ":sin"])
+def test_a_module_without_a_function_is_refused(target):
+    result = run(target, "-s", "p -> p", "-g", "p=S(3)")
+    assert result.exit_code == 2
+    assert f"'{target}'" in result.stderr
+    assert "MODULE:FUNCTION" in result.stderr
+
+
+def test_only_groups_are_offered():
+    offered = run("numpy:sin", "-s", "p -> p", "-g", "p=S5").stderr.split("one of ")[1].split(" with")[0]
+    names = "A, Bistochastic, D, Fixed, GL, H, Lorentz, O, S, SO, Sp, Trivial, U, Z"
+    assert offered == names
+
+
 def test_archives_hold_several_inputs(tmp_path):
     np.savez(tmp_path / "x.npz", p=np.ones((2, 3, 1)), q=np.ones((2, 4, 1)))
     result = run("equikit:__version__", "-s", "p + q -> p", "-g", "p=S", "-g", "q=S", "--data", str(tmp_path / "x.npz"))

@@ -36,6 +36,10 @@ def asked_about(
     Args:
         function, signature, outputs, data, key, groups, bindings, call: as for `audit`.
         mask_of: makes the mask of the function from what was read, if it takes one.
+
+    Raises:
+        OptionError: if the function raises an exception.
+        EquivarianceError: if outputs do not have the shapes of the signature.
     """
     seeds = seeds_of(key)
     question = read_question(
@@ -51,7 +55,12 @@ def asked_about(
     )
     keywords = {} if mask_of is None else {"mask": mask_of(question)}
     called = read_function(function, question.arrays, as_dict=question.as_dict, keywords=keywords)
-    return study(Evaluation(called, question.signature, question.batch, question.sizes), question.arrays, seeds)
+    evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
+    try:
+        evaluation(question.arrays, **keywords)  # refuses outputs that do not fit
+    except Exception as error:  # whatever the function raises
+        raise raised(error) from error
+    return study(evaluation, question.arrays, seeds)
 
 
 def read_function(

@@ -49,7 +49,7 @@ def curl_error(
         The error and the part that rounding explains. The error is 0 if the force is constant.
 
     Raises:
-        OptionError: if the function raises an exception or returns NaN.
+        OptionError: if the input has no entries, or the function raises an exception or returns NaN.
         ShapeError: if the force does not have the shape of its input.
 
     Cost: a gradient for each direction, and four calls for each direction that is differenced.
@@ -66,6 +66,7 @@ def curl_error(
     seeds = seeds_of(key)
     function = read_function(force, {"x": x}, as_dict=False)
     at = wide(function.rounded(host(x)))
+    _checks.some("entries of x", range(at.size), got=f"shape {list(at.shape)}", step="give an input with entries")
     value = _called(function, at)
     if value.shape != at.shape:
         raise ShapeError(

@@ -98,7 +98,8 @@ def derivative_errors(function: Callable[..., Any], data: Any, /, *, key: jax.Ar
         of the maximum in a softmax, are not blamed.
 
     Raises:
-        OptionError: if the function cannot be differentiated, or raises an exception.
+        OptionError: if the function cannot be differentiated, raises an exception, or returns no numbers, or if these
+            or their derivatives are not finite.
 
     Cost: thirteen calls, and a gradient for each activation.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,10 +18,13 @@ from equikit.auditing.checks._estimate import Estimate
 from equikit.auditing.modules._experiment import Changed
 from equikit.auditing.modules._infer import Padded
 from equikit.auditing.modules._locate import Run, outputs_of
+from equikit.auditing.modules._match import rms
 from equikit.auditing.modules.recording._calls import Recording
 from equikit.nn import Features
 
 NAME = "padding"
+MOST_PADDED = 2**27
+"""The largest number of entries of all padded inputs: a gigabyte in double precision."""
 
 
 def padding_error(
@@ -56,10 +60,12 @@ def padding_error(
         output changes at present entries although its inputs do not.
 
     Raises:
-        OptionError: if no input has the label, or the function raises an exception, for example because it takes no
-            mask.
+        OptionError: if no input has the label, all data are zero, or the function raises an exception, for example
+            because it takes no mask.
+        TooLargeError: if the padded inputs have more than 2^27 entries.
+        EquivarianceError: if outputs do not have the shapes of the signature.
 
-    Cost: six calls; if rounding does not explain the error, some more for the modules.
+    Cost: seven calls; if rounding does not explain the error, some more for the modules.
 
     Example:
         >>> import equikit as ek, numpy as np
@@ -93,13 +99,24 @@ def padding_error(
     )
     n = asked.evaluation.sizes[along]
     asked = replace(asked, keywords={"mask": masked(asked.batch, n, 0)})
-    longer = {}
+    if not any(map(np.any, asked.arrays.values())):
+        raise OptionError(
+            "all data are zero, where most functions do not show what padding does",
+            got="data without a number that is not zero",
+            expected="data as the function has them in use",
+            step="give other data, such as Gaussian ones",
+        )
+    shapes = {}
     for term in asked.evaluation.signature.inputs:
         array = asked.arrays[term.name]
         places = [array.ndim - 1 - len(term.labels) + i for i, label in enumerate(term.labels) if label == along]
-        wide = [size + more * (axis in places) for axis, size in enumerate(array.shape)]
-        longer[term.name] = float(np.std(array)) * asked.seeds.normal(size=wide)
-        longer[term.name][tuple(map(slice, array.shape))] = array
+        shapes[term.name] = [size + more * (axis in places) for axis, size in enumerate(array.shape)]
+    size, step = sum(map(math.prod, shapes.values())), "append fewer entries"
+    _checks.refuse_if_more("the padded inputs are too large", size, MOST_PADDED, "entries", step)
+    longer = {}
+    for name, array in asked.arrays.items():
+        longer[name] = (rms(array) or 1.0) * asked.seeds.normal(size=shapes[name])
+        longer[name][tuple(map(slice, array.shape))] = array
 
     def make(run: Run, base: Recording, only: str | None) -> dict[str, Changed]:
         recording = run(longer, {"mask": masked(asked.batch, n, more)})

@@ -57,9 +57,11 @@ def translation_error(
         first module whose output is neither unchanged nor shifted by a constant although its inputs are.
 
     Raises:
-        OptionError: if no input has the label once, or the function raises an exception.
+        OptionError: if no input has the label once, there are no such positions, or the function raises an exception.
+        ShapeError: if `positions` is not a list.
+        EquivarianceError: if outputs do not have the shapes of the signature.
 
-    Cost: seven calls; if rounding does not explain the error, some more for the modules.
+    Cost: eight calls; if rounding does not explain the error, some more for the modules.
 
     Example:
         >>> import equikit as ek, numpy as np
@@ -70,6 +72,9 @@ def translation_error(
     """
     along = _checks.text("along", along)
     moves = _checks.flag("moves", moves)
+    if positions is not None:
+        _checks.shaped("positions", positions, ("channels",), step="list the channels that are positions")
+        _checks.some("positions", [*positions], got="no channels", step="leave the positions out for all channels")
     call = _keywords.call_of(translation_error)
     asked = asked_about(function, signature, outputs, data, key=key, groups=groups, bindings=bindings, call=call)
     kind = asked.evaluation.signature
@@ -89,8 +94,11 @@ def translation_error(
             array = wide(arrays[term.name]).copy()
             if term.labels.count(along) == 1:
                 place = array.ndim - 1 - len(term.labels) + term.labels.index(along)
-                chosen = slice(None) if positions is None else list(positions)
-                array[..., chosen] += shift.reshape([-1 if axis == place else 1 for axis in range(array.ndim)])
+                last = array.shape[-1] - 1
+                some = [_checks.count("each entry of positions=", a, most=last, example=0) for a in positions or ()]
+                array[..., slice(None) if positions is None else some] += shift.reshape(
+                    [-1 if axis == place else 1 for axis in range(array.ndim)]
+                )
             found[term.name] = array
         return found
 

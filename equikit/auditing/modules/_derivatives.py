@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.auditing._action import wide
 from equikit.auditing._callables import Adapted
@@ -22,6 +23,7 @@ WRONG = 0.03
 """The relative error of a derivative that is called wrong, if it is also larger than that of finite differences."""
 MARGIN = 8.0
 """How many times the error of finite differences a derivative may differ."""
+LOOK = "look at the function on these data"
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -103,7 +105,8 @@ class Slopes:
     def slope(self, key: Key) -> Slope:
         """Return how well the derivative of an array agrees with finite differences."""
         if key not in self.found:
-            self.found[key] = self._slope(key)
+            with np.errstate(invalid="ignore"):  # of infinite derivatives, the error is NaN
+                self.found[key] = self._slope(key)
         return self.found[key]
 
     def _slope(self, key: Key) -> Slope:
@@ -133,10 +136,10 @@ class Slopes:
         return Slope(float(np.linalg.norm(exact - best)) / size, noise / size)
 
     def side(self, call: int, side: str) -> Slope:
-        """Return the worst of the arrays of one side of a call."""
+        """Return the worst of the arrays of one side of a call; NaN is worst."""
         arrays = getattr(self.base.calls[call], side)
         found = [self.slope(("calls", call, side, place)) for place in range(len(arrays))]
-        return max(found, key=lambda one: one.error, default=Slope(0.0, 0.0))
+        return max(found, key=lambda one: np.nan_to_num(one.error, nan=np.inf), default=Slope(0.0, 0.0))
 
 
 def extrapolated(longer: np.ndarray, shorter: np.ndarray) -> np.ndarray:
@@ -154,12 +157,23 @@ def checked_derivatives(function: Adapted, arrays: Arrays, seeds: np.random.Gene
     """Compare the derivatives of all modules with finite differences.
 
     Raises:
-        OptionError: if the function has no derivatives: it is one of NumPy, or JAX cannot trace it.
+        OptionError: if the function has no derivatives: it is one of NumPy, JAX cannot trace it, or it returns no
+            numbers or numbers without finite derivatives.
     """
     run = recorder(function, rules=True)
     slopes = _slopes(run, arrays, seeds, equations=False)
     calls = slopes.base.calls
+    results = calls[-1].outputs
+    _checks.some("numbers that the function returns", [a for a in results if a.size], got="none", step=LOOK)
+    _checks.finite("the outputs", *map(wide, results), step=LOOK)
     after = [slopes.side(call, "outputs") for call in range(len(calls))]
+    if not np.isfinite(after[-1].error + after[-1].rounding):
+        raise OptionError(
+            "the derivatives are not finite",
+            got="NaN or infinity, such as from the square root at zero",
+            expected="finite derivatives in a neighborhood of the data",
+            step="give other data, or look at the function near these",
+        )
     errors = {one.name: slope.error for one, slope in zip(calls, after, strict=True)}
     rounding = {one.name: slope.rounding for one, slope in zip(calls, after, strict=True)}
     wrong = [

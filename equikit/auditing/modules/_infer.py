@@ -108,7 +108,8 @@ class Moved:
         self, split: tuple[int, ...], axes: Sequence[int], *, odd: bool, dual: bool = False
     ) -> Callable[[np.ndarray, int], np.ndarray]:
         def predict(array: np.ndarray, place: int) -> np.ndarray:
-            moved = array.reshape(split)
+            # A complex action on real numbers is one on complex numbers without imaginary parts.
+            moved = array.reshape(split).astype(np.result_type(array, self.elements[place]))
             for axis in axes:
                 if dual:
                     matrix = np.linalg.inv(self.group.matrix(self.elements[place])).T

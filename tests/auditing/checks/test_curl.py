@@ -66,3 +66,8 @@ def test_pytorch():
 
     passed = [curl_error(lambda x, d=d: force(x, d), torch.tensor(X)).passed for d in (False, True)]
     assert passed == [True, False]
+
+
+def test_an_input_without_entries_is_refused():
+    with pytest.raises(ek.OptionError, match="there are no entries of x"):
+        curl_error(lambda x: -x, X[:0])

@@ -76,6 +76,22 @@ def test_functions_without_derivatives(function):
         derivative_errors(function, X)
 
 
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda x: None, "there are no numbers that the function returns"),
+        (lambda x: x[:0], "there are no numbers that the function returns"),
+        (lambda x: x * jnp.nan, "the outputs are not finite"),
+        (lambda x: jnp.sum(jnp.sqrt(x - x[0])[:1]), "the derivatives are not finite"),
+        (lambda x: jnp.sum(jnp.sqrt(0 * x)), "the derivatives are not finite"),
+        (lambda x: jnp.sum(jnp.sqrt(jnp.abs(x - X))), "the derivatives are not finite"),
+    ],
+)
+def test_functions_without_finite_derivatives(function, text):
+    with pytest.raises(ek.OptionError, match=text):
+        derivative_errors(function, X)
+
+
 def test_a_module_of_flax_that_reads_numbers():
     with pytest.raises(ek.OptionError, match="no derivatives to check"):
         derivative_errors(Energy(lambda x: x * float(x[0, 0])), X)

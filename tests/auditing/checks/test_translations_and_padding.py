@@ -118,6 +118,45 @@ def test_refusals():
         translation_error(lambda x: jnp.log(x), "p x -> p x", data=jnp.asarray(abs(X)), along="x", **GROUPS)
 
 
+@pytest.mark.parametrize("result", [lambda x: None, lambda x: x[:, 0], lambda x: {"y": x}])
+def test_outputs_that_do_not_fit(result):
+    with pytest.raises(ek.EquivarianceError, match="the outputs of its signature"):
+        translation_error(lambda x: result(x), "p x -> p x", data=X, along="x", **GROUPS)
+    with pytest.raises(ek.EquivarianceError, match="the outputs of its signature"):
+        padding_error(lambda x, mask: result(x), "p x -> p x", data=X, along="p", **GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("positions", "error", "text"),
+    [
+        ([5], ek.OptionError, "each entry of positions= must be 0"),
+        ([-1], ek.OptionError, "each entry of positions="),
+        ([0.5], ek.OptionError, "each entry of positions="),
+        ([], ek.OptionError, "there are no positions"),
+        (0, ek.ShapeError, "positions must have shape"),
+    ],
+)
+def test_positions_that_are_no_channels(positions, error, text):
+    with pytest.raises(error, match=text):
+        translation_error(centered, "p x -> p x", data=X, along="x", positions=positions, **GROUPS)
+
+
+def leaking(x, mask):
+    return (x * mask[..., None]).mean(1)
+
+
+def test_padding_that_is_too_large():
+    with pytest.raises(ek.TooLargeError, match="the padded inputs are too large"):
+        padding_error(leaking, "p -> ()", data=POINTS, along="p", more=10**9, p=ek.S)
+
+
+def test_data_that_reveal_nothing():
+    with pytest.raises(ek.OptionError, match="all data are zero"):
+        padding_error(leaking, "p -> ()", data=0 * POINTS, along="p", p=ek.S)
+    # Appended entries are as large as the data, also where these are all equal.
+    assert not padding_error(lambda x, mask: x.sum(1), "p -> ()", data=0 * POINTS + 1, along="p", p=ek.S).passed
+
+
 def test_pytorch():
     torch = pytest.importorskip("torch", reason="PyTorch is an extra")
 

@@ -14,6 +14,9 @@ S4 = Moved("p", ek.S(4), tuple(ek.S(4).random_element(RANDOM) for _ in range(3))
 GL = Moved("x", ek.GL(2), tuple(ek.GL(2).random_element(RANDOM) for _ in range(2)))
 
 
+U2 = Moved("x", ek.U(2), tuple(ek.U(2).random_element(RANDOM) for _ in range(2)))
+
+
 def of(change, function, *shape, samples=SAMPLES, noise=NOISE, axis=1):
     """Infer the action of elements on the axis of x on a function of x `[samples, *shape]`."""
     x = RANDOM.normal(size=(samples, *shape))
@@ -69,6 +72,22 @@ def test_dual_vectors_of_a_group_that_stretches():
     assert (
         of(GL, lambda x: np.linalg.inv(x[..., :2]).transpose(0, 2, 1) @ inverse, 2, 3).text == "the dual of x on axis 1"
     )
+
+
+@pytest.mark.parametrize(
+    ("function", "state", "text"),
+    [
+        (lambda x: x * np.linalg.norm(x, axis=1, keepdims=True), "kept", "x on axis 1"),
+        (lambda x: np.linalg.norm(x, axis=1, keepdims=True), "kept", "invariant"),
+        (np.abs, "broken", "no action"),
+        (lambda x: x.real, "broken", "no action"),
+    ],
+)
+def test_real_activations_of_complex_inputs(function, state, text):
+    x = RANDOM.normal(size=(SAMPLES, 2, 2)) + 1j * RANDOM.normal(size=(SAMPLES, 2, 2))
+    moved = [function(ek.U(2).act(element, x, 1)) for element in U2.elements]
+    found = infer(U2, function(x), moved, NOISE, (SAMPLES,))
+    assert (found.state, found.text) == (state, text)
 
 
 @pytest.mark.parametrize(
