@@ -41,8 +41,11 @@ def _listed(words: Sequence[object]) -> str:
 
 
 def nearest(word: object, known: Collection[str]) -> str | None:
-    """Return the known word that is closest to a misspelled one, or `None` if none is close."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.65) if isinstance(word, str) else []
+    """Return the known word that a word abbreviates or misspells, or `None` if none is close."""
+    if not isinstance(word, str):
+        return None
+    longer = [one for one in known if len(word) > 2 and any(part.startswith(word) for part in one.split("_"))]
+    found = longer if len(longer) == 1 else difflib.get_close_matches(word, known, n=1, cutoff=0.65)
     return found[0] if found else None
 
 

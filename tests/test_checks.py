@@ -46,6 +46,12 @@ def test_valid_values_are_returned_in_normal_form(call, value):
 
 REFUSED = {
     "choice": (lambda: _checks.choice("how", "maen", ("sum", "mean")), "'maen'", '"sum" or "mean"', 'write how="mean"'),
+    "choice-start": (
+        lambda: _checks.choice("how", "aut", ("out", "auto")),
+        "'aut'",
+        '"out" or "auto"',
+        'write how="auto"',
+    ),
     "choice-far": (lambda: _checks.choice("how", 5, ("sum", "mean")), "5", '"sum" or "mean"', 'write how="sum"'),
     "choice-one": (lambda: _checks.choice("how", np.ones(2), ("sum",)), "array([1., 1.])", '"sum"', 'write how="sum"'),
     "choice-none": (lambda: _checks.choice("how", "x", (None, "sum")), "'x'", 'None or "sum"', "write how=None"),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit.nn import Features, Layer, Linear as Equivariant, checked_dtypes
 from equikit.nn.initializers import filled, unit_normal
 from equikit.plans import Arrays, Channels, Masks, Plan, Widths, applied, plan, weight_shapes
@@ -83,6 +83,7 @@ class Linear(Layer):
         **options: Any,
     ) -> None:
         _checks.instance("chain", chain, Chain, 'ek.relax.chain("x -> x", x=[ek.O(3), ek.Trivial(3)])')
+        _keywords.refuse_misspelled(_keywords.call_of(type(self), Equivariant), options, ())
         self.chain = chain
         if isinstance(channels, Equivariant):
             wide, narrow = channels.channels

@@ -120,6 +120,7 @@ def test_bad_arguments():
     )
     assert_error(ek.OptionError, lambda: augmentation(epsilon=-1.0), "epsilon=", "-1", "≥ 0", "epsilon=0.6")
     assert_error(ek.OptionError, lambda: augmentation(epsilon=float("nan")), "epsilon=", "nan", "≥ 0", "epsilon=0.6")
+    assert_error(ek.OptionError, lambda: augmentation(eps=1.0), "no option 'eps'", "eps=", "epsilon", "write epsilon=")
     assert_error(ek.OptionError, lambda: augmentation(rate=0.0), "rate=", "0", "> 0", "rate=0.0001")
     assert_error(ek.OptionError, lambda: augmentation(steps=0), "steps=", "0", "≥ 1", "steps=2")
     assert_error(

@@ -154,6 +154,17 @@ def test_bad_arguments():
     assert_error(ek.OptionError, lambda: Linear(good, 1, 1, rngs=rngs, gates=np.nan), "gates=", "nan", "number", "0")
     other = ek.nn.Linear("x -> x", 1, 1, x=O(2), rngs=rngs)
     assert_error(
+        ek.OptionError, lambda: Linear(good, 1, 1, rngs=rngs, gate=1.0), "no option 'gate'", "gate=", "gates", "gates="
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: Linear(good, 1, 1, rngs=rngs, bias=False),
+        "no option 'bias'",
+        "bias=",
+        "use_",
+        "use_bias=",
+    )
+    assert_error(
         ek.OptionError, lambda: Linear(good, other, rngs=rngs), "space of the layer", "O(2)", "O(3)", "chain.spaces[0]"
     )
     assert_error(
