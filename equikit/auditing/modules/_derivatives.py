@@ -21,6 +21,8 @@ DIRECTIONS = 3
 """The number of random directions."""
 WRONG = 0.03
 """The relative error of a derivative that is called wrong, if it is also larger than that of finite differences."""
+FOLLOWED = 0.1
+"""The part of the error of the whole function that is followed back to the module at fault."""
 MARGIN = 8.0
 """How many times the error of finite differences a derivative may differ."""
 LOOK = "look at the function on these data"
@@ -40,10 +42,9 @@ class Slope:
     error: float
     rounding: float
 
-    @property
-    def wrong(self) -> bool:
-        """Whether the derivative is wrong."""
-        return self.error > max(WRONG, MARGIN * self.rounding)
+    def exceeds(self, level: float) -> bool:
+        """Whether the error is larger than a level, and than that of finite differences."""
+        return self.error > max(level, MARGIN * self.rounding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +177,21 @@ def checked_derivatives(function: Adapted, arrays: Arrays, seeds: np.random.Gene
         )
     errors = {one.name: slope.error for one, slope in zip(calls, after, strict=True)}
     rounding = {one.name: slope.rounding for one, slope in zip(calls, after, strict=True)}
+    if not after[-1].exceeds(WRONG):
+        return DerivativeReport(None, None, errors, rounding)
+    # A sum with right derivatives makes the relative error smaller on its way, so that smaller ones are followed too.
+    level = min(WRONG, FOLLOWED * after[-1].error)
     wrong = [
         call
         for call, slope in enumerate(after)
-        if slope.wrong and (call == len(calls) - 1 or not slopes.side(call, "inputs").wrong)
+        if slope.exceeds(level) and (call == len(calls) - 1 or not slopes.side(call, "inputs").exceeds(level))
     ]
-    if not wrong or not after[-1].wrong:
-        return DerivativeReport(None, None, errors, rounding)
     name, place = calls[wrong[0]].name, None
     if function.framework == "jax":
         closer = slopes if slopes.base.equations else _slopes(run, arrays, seeds, equations=True)
-        culprit = broken_path(closer.base, wrong[0], lambda e, s, i: closer.slope(("equations", e, s, i)).wrong)[1]
+        culprit = broken_path(
+            closer.base, wrong[0], lambda e, s, i: closer.slope(("equations", e, s, i)).exceeds(level)
+        )[1]
         place = None if culprit is None else closer.base.equations[culprit].name
     return DerivativeReport(place if place and len(calls) == 1 else name, place, errors, rounding)
 

@@ -65,6 +65,13 @@ def test_several_inputs_and_plain_functions():
     assert report.first_wrong.startswith("custom_vjp_call")
 
 
+def test_a_small_fault_in_a_sum_is_followed_to_its_rule():
+    sine = jax.custom_jvp(jnp.sin)
+    sine.defjvp(lambda x, dx: (jnp.sin(x[0]), 1.07 * jnp.cos(x[0]) * dx[0]))
+    report = derivative_errors(lambda x: jnp.sum(sine(x) ** 2 + x), X)
+    assert report.first_wrong.startswith("custom_jvp_call")
+
+
 def test_integers_have_no_derivative():
     report = derivative_errors(lambda x: jnp.take(x, jnp.argmax(x, 1), axis=0).sum(), X)
     assert report.first_wrong is None
