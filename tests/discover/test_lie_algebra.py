@@ -222,6 +222,16 @@ def test_what_derivatives_do_not_see_is_refused(name):
     assert caught.value.step.startswith("remove jumps")
 
 
+def test_a_second_gap_is_in_the_text():
+    found = lie_algebra(lambda x: np.sum(x**2, axis=(1, 2)) + 1e-4 * x[:, 2, 0], X3)
+    assert found.recognized.name == "O(3)"
+    ((dimension, gap),) = found.other_gaps
+    assert dimension == 1
+    assert 5 < gap < found.gap
+    assert f"  smaller group    dimension 1 at gap {gap:.1f}" in str(found).splitlines()
+    assert lie_algebra(minkowski, X4).other_gaps == ()
+
+
 def test_finite_elements_are_in_the_evidence():
     """A small jump is seen, although no derivative shows it."""
     small = lie_algebra(lambda x: squared(x) + 0.3 * (x[:, 0, 0] > 0), X3)
