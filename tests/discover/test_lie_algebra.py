@@ -266,6 +266,10 @@ BAD = {
     "classes": (lambda: lie_algebra(lambda x: np.argmax(x[:, :, 0], 1), X3), "not real floating-point numbers"),
     "every matrix": (lambda: lie_algebra(lambda x: x, X3, "x -> x"), "commutes with every matrix"),
     "subspace": (lambda: lie_algebra(minkowski, np.concatenate([X3, X3[:, :1]], 1)), "the data lie in a subspace"),
+    "no entries": (lambda: lie_algebra(minkowski, np.zeros((400, 0, 1))), "no numbers in the data"),
+    "no samples": (lambda: lie_algebra(minkowski, X4[:0]), "no numbers in the data"),
+    "no channels": (lambda: lie_algebra(minkowski, X4[..., :0]), "no numbers in the data"),
+    "an exception": (lambda: lie_algebra(lambda x: 1 / 0, X3), "the function raises an exception"),
     "few": (lambda: lie_algebra(minkowski, X4[:40]), "too few samples for 16 unknowns"),
     "NaN in data": (lambda: lie_algebra(minkowski, np.where(X4 > 2, np.nan, X4)), "the data are not finite"),
     "NaN in outputs": (

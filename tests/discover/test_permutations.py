@@ -258,6 +258,14 @@ def test_wrong_input_is_refused():
             "finite",
             "pass",
         ),
+        (
+            OPTION,
+            lambda: permutations(lambda x: 1 / 0, x),
+            "raises an exception",
+            "ZeroDivisionError",
+            "arrays",
+            "traceback",
+        ),
         (SHAPE, lambda: permutations(np.sum, x), "outputs of the function", "shape []", "[samples]", "vmap"),
         (
             SHAPE,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from equikit._errors import ShapeError
+from equikit.auditing import raised
 from equikit.discover.finite._moments import Graph, entry_features, graph_of
 
 SURE_OF_DATA = 4.5
@@ -63,7 +64,10 @@ class OfFunction:
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs at samples: `[samples, outputs]`, or `[samples, n, channels]` for an equivariant map."""
-        y = np.asarray(self.function(x if self.channels else x[..., 0]), np.float64)
+        try:
+            y = np.asarray(self.function(x if self.channels else x[..., 0]), np.float64)
+        except Exception as error:
+            raise raised(error) from error
         wanted = "[samples, n] or [samples, n, channels]" if self.equivariant else "[samples] or [samples, outputs]"
         fits = y.shape[:1] == x.shape[:1] and y.ndim in ((2, 3) if self.equivariant else (1, 2))
         if not fits or (self.equivariant and y.shape[1] != x.shape[1]):
