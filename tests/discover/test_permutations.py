@@ -298,6 +298,24 @@ def test_wrong_input_is_refused():
             assert_error(kind, call, *texts)
 
 
+@pytest.mark.parametrize("weights", [(1, 1.1, 1.2, 1), tuple(np.linspace(1, 1.3, 8))])
+def test_products_of_generators_are_within_the_tolerance(weights):
+    """Neighboring weights differ by less than the tolerance, the first and the last one by more."""
+
+    def almost(x):
+        return x @ np.array(weights)
+
+    x = drawn(len(weights), 600)
+    with pytest.raises(ek.GroupError, match="do not form a group") as caught:
+        permutations(almost, x)
+    assert "of a product of generators" in caught.value.got
+    larger = permutations(almost, x, tolerance=0.25)
+    assert (larger.order, larger.name) == (math.factorial(len(weights)), f"S({len(weights)})")
+    assert 0.1 < larger.defect < 0.25
+    if len(weights) == 4:
+        assert permutations(almost, x, tolerance=0.02).order == 2
+
+
 def test_moments_that_tell_nothing_are_refused():
     """The sign of a product of six entries: every moment of two entries is zero, and a sum hides the order."""
 

@@ -16,6 +16,8 @@ SURE_OF_DATA = 4.5
 """Standard errors beyond which two means of the same distribution differ once in 150,000 comparisons."""
 MOST_HELD = 4096
 """Samples that a candidate is tested on, at most: it takes 512 sines and cosines of each."""
+CLOSED = 1.25
+"""Products of generators may have this many times the error that chance explains, since many are compared."""
 FUNCTIONS = 256
 """Random functions of a sample whose means are compared."""
 
@@ -58,7 +60,7 @@ class OfFunction:
         signs: bool,
     ) -> None:
         self.function, self.channels, self.equivariant, self.signs = function, channels, equivariant, signs
-        self.x, self.limit = x, limit
+        self.x, self.limit, self.closed = x, limit, limit
         self.y = self.outputs(x)
         self.scale = float(np.sqrt(np.mean((self.y - self.y.mean(0)) ** 2)))
 
@@ -99,6 +101,13 @@ class OfFunction:
         wanted = moved(self.y, images) if self.equivariant else self.y
         return float(np.sqrt(np.mean((self.outputs(moved(self.x, images)) - wanted) ** 2))) / self.scale
 
+    def step(self, defect: float) -> str:
+        """Return what to do if a product of generators has this error, and generators do not form a group."""
+        larger = min(0.99, 1.5 * max(defect, self.limit))
+        return (
+            f"accept such errors with tolerance={larger:.2g}, or find a smaller group with tolerance={larger / 10:.2g}"
+        )
+
 
 class OfData:
     """Evidence from held-out samples of a distribution."""
@@ -106,7 +115,7 @@ class OfData:
     def __init__(self, samples: Samples, *, signs: bool) -> None:
         held = min(len(samples) // 2, MOST_HELD)
         self.fitted, self.held, self.signs = samples.rows(slice(held, None)), samples.rows(slice(held)), signs
-        self.limit = 1.0
+        self.limit, self.closed = 1.0, CLOSED
         generator = np.random.default_rng(1)
         scale = [np.sqrt(np.mean(v**2)) or 1.0 for v in self.held.vectors]
         shapes = [v.shape[1:] for v in self.held.vectors]
@@ -139,6 +148,10 @@ class OfData:
         gap = self.own - self.waves(other)
         error = np.std(gap, axis=0) / np.sqrt(len(gap))
         return float(np.max(np.abs(np.mean(gap, axis=0)) / (SURE_OF_DATA * error + 1e-12)))
+
+    def step(self, _: float) -> str:
+        """Return what to do if generators do not form a group."""
+        return "pass more samples, at most 8192 of which are used for the test"
 
 
 def leading(outputs: np.ndarray) -> np.ndarray:
