@@ -13,6 +13,10 @@ KEY, X = jax.random.key(0), np.random.default_rng(0).normal(size=(64, 2))
 DISCRETE = ek.discover.FoundGenerators(np.pi / 2 * np.array([[[0.0, -1], [1, 0]]]), True, np.zeros((1, 3)))
 
 
+def nearly(x: Any) -> Any:
+    return x @ np.array([1, 1.1, 1.2, 1])
+
+
 def trained(x: Any = X, y: Any = None, **options: Any) -> Any:
     return ek.discover.LieGAN(**{"hidden": (4,)} | options).fit(x, y, epochs=1, key=KEY)
 
@@ -39,6 +43,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda code: ek.discover.permutations(
             lambda x: x.sum(1), **eval(f"dict({code})", {"x": np.random.default_rng(0).normal(size=(100, 3))})
         ),
+    ),
+    "products-beyond-the-tolerance": (
+        lambda **options: ek.discover.permutations(nearly, np.random.default_rng(0).normal(size=(600, 4)), **options),
+        "tolerance=0.23",
+        None,
     ),
     "a-function-of-one-sample": (
         lambda: ek.discover.permutations(np.sum, np.random.default_rng(0).normal(size=(100, 3))),

@@ -5,7 +5,13 @@ from equikit.auditing import explanations
 from equikit.auditing._action import Elements as Elements, act as act, act_each as act_each, stretch as stretch
 from equikit.auditing._audit import audit
 from equikit.auditing._bounds import Interval
-from equikit.auditing._callables import Adapted as Adapted, adapted as adapted, host as host, is_torch as is_torch
+from equikit.auditing._callables import (
+    Adapted as Adapted,
+    adapted as adapted,
+    host as host,
+    is_torch as is_torch,
+    raised as raised,
+)
 from equikit.auditing._evaluation import Evaluation as Evaluation
 from equikit.auditing._reading import (
     bound_sizes as bound_sizes,

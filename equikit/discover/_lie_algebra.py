@@ -34,6 +34,8 @@ class LieAlgebra:
         recognized: its name and standard basis.
         spectrum: singular values of the constraints, relative to the largest one.
         gap: the ratio of the two singular values next to the gap.
+        other_gaps: the dimension and the gap of null spaces at other gaps that are large enough: of smaller groups with
+            smaller defects, or of larger groups.
         noise: the estimated error of the null space, as the sine of an angle.
         defects: the mean defect of each generator on held-out samples: 0 for a symmetry, at most 1.
         certificate: an upper bound on each defect that holds for all of them together with the given confidence.
@@ -51,6 +53,7 @@ class LieAlgebra:
     recognized: Recognized
     spectrum: Float[np.ndarray, " unknowns"]
     gap: float
+    other_gaps: tuple[tuple[int, float], ...]
     noise: float
     defects: Float[np.ndarray, " d"]
     certificate: Float[np.ndarray, " d"]
@@ -73,6 +76,9 @@ class LieAlgebra:
             f"  defects          at most {self.certificate.max():.2g} with {self.confidence:.0%} confidence "
             f"(mean {self.defects.max():.2g}, {self.held_out} held-out samples)",
         ]
+        for dimension, gap in self.other_gaps:
+            size = "smaller" if dimension < self.dimension else "larger"
+            lines.insert(2, f"  {size} group{'':<{9 - len(size)}}  dimension {dimension} at gap {gap:.1f}")
         for name, (mean, bound) in ({"finite elements": self.elements} | self.reflections).items():
             lines.append(f"  {name:<16} at most {bound:.2g} (mean {mean:.2g})")
         return "\n".join(lines)
@@ -208,6 +214,7 @@ def found_in(
         recognized,
         space.spectrum,
         space.gap,
+        space.others,
         space.noise,
         np.mean(defects, axis=1),
         certificate,

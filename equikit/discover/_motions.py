@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError, SignatureError
+from equikit.auditing import raised
 from equikit.signatures import Term, base, parse_arrow
 
 Array = NDArray[np.float64]
@@ -99,6 +100,9 @@ def read_data(data: Any, roles: Roles) -> Arrays:
         array = given[term.name]
         axes = ["samples", *(base(label) for label in term.labels), "channels"]
         _checks.array("data", array, axes)
+        _checks.some(
+            "numbers in the data", range(array.size), got=f"shape {[*array.shape]}", step="pass data with entries"
+        )
         _checks.finite("the data", array, step="remove samples that are not finite")
         for label, size in zip(axes, array.shape, strict=True):
             if label != "channels" and sizes.setdefault(label, size) != size:
@@ -156,7 +160,11 @@ class Model:
 
     def __call__(self, arrays: Arrays) -> dict[str, Array]:
         """Return the outputs in float64 or in the dtype of the function, and check their shapes."""
-        found, samples = self._called(arrays), len(next(iter(arrays.values())))
+        try:
+            found = self._called(arrays)
+        except Exception as error:
+            raise raised(error) from error
+        samples = len(next(iter(arrays.values())))
         sizes = {
             base(x): s for t in self.roles.inputs for x, s in zip(t.labels, arrays[t.name].shape[1:], strict=False)
         }

@@ -21,6 +21,7 @@ class NullSpace:
         gap: the smallest singular value above the gap over the largest below it.
         noise: the error of the null space, as the sine of an angle: between halves of the samples.
         worst: an upper limit of it, one over the gap.
+        others: the dimension and the gap at each other gap, the largest gap first.
     """
 
     vectors: Array
@@ -28,6 +29,7 @@ class NullSpace:
     gap: float
     noise: float
     worst: float
+    others: tuple[tuple[int, float], ...]
 
 
 def null_spaces(rows: Array, allowed: Array, precision: float, least_gap: float, most: float) -> Iterator[NullSpace]:
@@ -54,10 +56,10 @@ def null_spaces(rows: Array, allowed: Array, precision: float, least_gap: float,
     for place in places:
         one, other = (half[place + 1 :] for half in halves)
         noise = float(np.linalg.norm(one - one @ other.T @ other, 2)) / 2
-        worst = 1 / float(ratios[place])
-        yield NullSpace(
-            vectors[place + 1 :] @ allowed, spectrum, float(ratios[place]), min(worst, max(noise, precision)), worst
-        )
+        gap = float(ratios[place])
+        others = tuple((len(spectrum) - i - 1, float(ratios[i])) for i in places if i != place)
+        error = min(1 / gap, max(noise, precision))
+        yield NullSpace(vectors[place + 1 :] @ allowed, spectrum, gap, error, 1 / gap, others)
 
 
 def no_gap(spectrum: Array, least_gap: float, most: float) -> GroupError:

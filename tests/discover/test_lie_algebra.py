@@ -222,6 +222,16 @@ def test_what_derivatives_do_not_see_is_refused(name):
     assert caught.value.step.startswith("remove jumps")
 
 
+def test_a_second_gap_is_in_the_text():
+    found = lie_algebra(lambda x: np.sum(x**2, axis=(1, 2)) + 1e-4 * x[:, 2, 0], X3)
+    assert found.recognized.name == "O(3)"
+    ((dimension, gap),) = found.other_gaps
+    assert dimension == 1
+    assert 5 < gap < found.gap
+    assert f"  smaller group    dimension 1 at gap {gap:.1f}" in str(found).splitlines()
+    assert lie_algebra(minkowski, X4).other_gaps == ()
+
+
 def test_finite_elements_are_in_the_evidence():
     """A small jump is seen, although no derivative shows it."""
     small = lie_algebra(lambda x: squared(x) + 0.3 * (x[:, 0, 0] > 0), X3)
@@ -256,6 +266,10 @@ BAD = {
     "classes": (lambda: lie_algebra(lambda x: np.argmax(x[:, :, 0], 1), X3), "not real floating-point numbers"),
     "every matrix": (lambda: lie_algebra(lambda x: x, X3, "x -> x"), "commutes with every matrix"),
     "subspace": (lambda: lie_algebra(minkowski, np.concatenate([X3, X3[:, :1]], 1)), "the data lie in a subspace"),
+    "no entries": (lambda: lie_algebra(minkowski, np.zeros((400, 0, 1))), "no numbers in the data"),
+    "no samples": (lambda: lie_algebra(minkowski, X4[:0]), "no numbers in the data"),
+    "no channels": (lambda: lie_algebra(minkowski, X4[..., :0]), "no numbers in the data"),
+    "an exception": (lambda: lie_algebra(lambda x: 1 / 0, X3), "the function raises an exception"),
     "few": (lambda: lie_algebra(minkowski, X4[:40]), "too few samples for 16 unknowns"),
     "NaN in data": (lambda: lie_algebra(minkowski, np.where(X4 > 2, np.nan, X4)), "the data are not finite"),
     "NaN in outputs": (

@@ -258,6 +258,14 @@ def test_wrong_input_is_refused():
             "finite",
             "pass",
         ),
+        (
+            OPTION,
+            lambda: permutations(lambda x: 1 / 0, x),
+            "raises an exception",
+            "ZeroDivisionError",
+            "arrays",
+            "traceback",
+        ),
         (SHAPE, lambda: permutations(np.sum, x), "outputs of the function", "shape []", "[samples]", "vmap"),
         (
             SHAPE,
@@ -288,6 +296,24 @@ def test_wrong_input_is_refused():
     for kind, call, *texts in errors:
         with np.errstate(all="ignore"):
             assert_error(kind, call, *texts)
+
+
+@pytest.mark.parametrize("weights", [(1, 1.1, 1.2, 1), tuple(np.linspace(1, 1.3, 8))])
+def test_products_of_generators_are_within_the_tolerance(weights):
+    """Neighboring weights differ by less than the tolerance, the first and the last one by more."""
+
+    def almost(x):
+        return x @ np.array(weights)
+
+    x = drawn(len(weights), 600)
+    with pytest.raises(ek.GroupError, match="do not form a group") as caught:
+        permutations(almost, x)
+    assert "of a product of generators" in caught.value.got
+    larger = permutations(almost, x, tolerance=0.25)
+    assert (larger.order, larger.name) == (math.factorial(len(weights)), f"S({len(weights)})")
+    assert 0.1 < larger.defect < 0.25
+    if len(weights) == 4:
+        assert permutations(almost, x, tolerance=0.02).order == 2
 
 
 def test_moments_that_tell_nothing_are_refused():

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from equikit._errors import ShapeError
+from equikit.auditing import raised
 from equikit.discover.finite._moments import Graph, entry_features, graph_of
 
 SURE_OF_DATA = 4.5
 """Standard errors beyond which two means of the same distribution differ once in 150,000 comparisons."""
 MOST_HELD = 4096
 """Samples that a candidate is tested on, at most: it takes 512 sines and cosines of each."""
+CLOSED = 1.25
+"""Products of generators may have this many times the error that chance explains, since many are compared."""
 FUNCTIONS = 256
 """Random functions of a sample whose means are compared."""
 
@@ -57,13 +60,16 @@ class OfFunction:
         signs: bool,
     ) -> None:
         self.function, self.channels, self.equivariant, self.signs = function, channels, equivariant, signs
-        self.x, self.limit = x, limit
+        self.x, self.limit, self.closed = x, limit, limit
         self.y = self.outputs(x)
         self.scale = float(np.sqrt(np.mean((self.y - self.y.mean(0)) ** 2)))
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs at samples: `[samples, outputs]`, or `[samples, n, channels]` for an equivariant map."""
-        y = np.asarray(self.function(x if self.channels else x[..., 0]), np.float64)
+        try:
+            y = np.asarray(self.function(x if self.channels else x[..., 0]), np.float64)
+        except Exception as error:
+            raise raised(error) from error
         wanted = "[samples, n] or [samples, n, channels]" if self.equivariant else "[samples] or [samples, outputs]"
         fits = y.shape[:1] == x.shape[:1] and y.ndim in ((2, 3) if self.equivariant else (1, 2))
         if not fits or (self.equivariant and y.shape[1] != x.shape[1]):
@@ -95,6 +101,13 @@ class OfFunction:
         wanted = moved(self.y, images) if self.equivariant else self.y
         return float(np.sqrt(np.mean((self.outputs(moved(self.x, images)) - wanted) ** 2))) / self.scale
 
+    def step(self, defect: float) -> str:
+        """Return what to do if a product of generators has this error, and generators do not form a group."""
+        larger = min(0.99, 1.5 * max(defect, self.limit))
+        return (
+            f"accept such errors with tolerance={larger:.2g}, or find a smaller group with tolerance={larger / 10:.2g}"
+        )
+
 
 class OfData:
     """Evidence from held-out samples of a distribution."""
@@ -102,7 +115,7 @@ class OfData:
     def __init__(self, samples: Samples, *, signs: bool) -> None:
         held = min(len(samples) // 2, MOST_HELD)
         self.fitted, self.held, self.signs = samples.rows(slice(held, None)), samples.rows(slice(held)), signs
-        self.limit = 1.0
+        self.limit, self.closed = 1.0, CLOSED
         generator = np.random.default_rng(1)
         scale = [np.sqrt(np.mean(v**2)) or 1.0 for v in self.held.vectors]
         shapes = [v.shape[1:] for v in self.held.vectors]
@@ -135,6 +148,10 @@ class OfData:
         gap = self.own - self.waves(other)
         error = np.std(gap, axis=0) / np.sqrt(len(gap))
         return float(np.max(np.abs(np.mean(gap, axis=0)) / (SURE_OF_DATA * error + 1e-12)))
+
+    def step(self, _: float) -> str:
+        """Return what to do if generators do not form a group."""
+        return "pass more samples, at most 8192 of which are used for the test"
 
 
 def leading(outputs: np.ndarray) -> np.ndarray:

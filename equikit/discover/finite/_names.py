@@ -37,6 +37,11 @@ def action_name(generators: list[np.ndarray], n: int) -> str:
     return " x ".join(_part_name(generators, part, n) for part in parts)
 
 
+def generated_order(generators: list[np.ndarray]) -> int:
+    """Return the order of the group that permutations generate."""
+    return int(_group(generators).order()) if generators else 1
+
+
 def _group(generators: list[np.ndarray]) -> Any:
     from sympy.combinatorics import Permutation, PermutationGroup  # takes a while to load
 
