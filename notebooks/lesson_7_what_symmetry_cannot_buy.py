@@ -58,9 +58,8 @@ plt.rcParams.update({"figure.dpi": 90, "font.size": 10, "axes.spines.top": False
 # $p_k = \sum_i x_i^k$. They determine the set: Newton's identities turn them into the coefficients of the polynomial
 # whose roots are the points.
 
+
 # %%
-
-
 def points_of(sums):
     """The n points whose first n power sums are given, in ascending order."""
     coefficients = [1.0]
