@@ -23,7 +23,7 @@ class Suspect:
 
     Attributes:
         model: the function or module.
-        signature: its signature; for a check of derivatives that of the energy.
+        signature: its signature, or the signature of the energy for a check of derivatives.
         data: its input.
         groups: the groups of the labels.
         check: `"audit"`, `"padding"` or `"derivative"`.
@@ -273,7 +273,7 @@ class MaskedSets(nnx.Module):
 
 @jax.custom_jvp
 def wrong_length(x: Any) -> Any:
-    """The length of vectors, with a derivative that is not that of the length."""
+    """The length of vectors, with a wrong derivative."""
     return jnp.sqrt(jnp.sum(x**2, -1) + 1e-3)
 
 

@@ -210,7 +210,7 @@ class MaskedSets(nn.Module):
 
 
 class WrongLength(torch.autograd.Function):
-    """The length of vectors, with a derivative that is not that of the length."""
+    """The length of vectors, with a wrong derivative."""
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:

@@ -43,7 +43,7 @@ class Planted:
 
 
 def _mixed(generator: np.random.Generator, count: int, n: int, shift: float, *, skewed: bool) -> np.ndarray:
-    """Noise on a ring, plus that of the neighbor on one side."""
+    """Noise on a ring, plus the noise of the neighbor on one side."""
     noise = generator.exponential(size=(count, n)) - 1 if skewed else generator.normal(size=(count, n))
     return noise + shift * np.roll(noise, 1, axis=1)
 

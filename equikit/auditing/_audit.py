@@ -69,7 +69,7 @@ def audit(
         key: a JAX random key; by default always the same.
         draws: the number of random elements, at least. Each sample is moved by its own elements.
         confidence: the confidence of the interval of the error.
-        dtype: dtype of the inputs; by default that of the data.
+        dtype: dtype of the inputs; by default the dtype of the data.
         at: terms of the activations of modules, such as `{"blocks.1": "p x"}`, which help to find the first broken one.
         groups: the group of each label, as a dictionary; labels may also be given as keywords. A free group takes its
             size from the data.

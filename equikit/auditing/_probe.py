@@ -30,7 +30,7 @@ SCALARS = 16
 """The number of changes under rounding that are averaged, at least: one could be small by chance."""
 
 NOISY = 0.1
-"""A sample of which rounding explains a larger normalized error has no part in the mean."""
+"""A sample has no part in the mean if rounding explains a normalized error above this."""
 
 TINY = 1e-300
 

@@ -23,7 +23,7 @@ class SumNetwork(nnx.Module):
 
     Args:
         phi, rho: widths of both perceptrons.
-        activation: after every layer of φ, and between those of ρ.
+        activation: after every layer of φ, and between the layers of ρ.
         how: `"sum"`, or `"mean"` for bags of one size.
         rngs: random keys.
     """
@@ -36,7 +36,7 @@ class SumNetwork(nnx.Module):
         self.activation = activation
 
     def __call__(self, x: jax.Array, lengths: jax.Array | None = None) -> jax.Array:
-        """Map sets `[batch, n, features]`, of which the first `lengths` points are there, to `[batch]`."""
+        """Map sets `[batch, n, features]` with `lengths` points each to `[batch]`."""
         mask = None if lengths is None else jnp.arange(x.shape[1]) < lengths[:, None]
         return self.rho(self.pool(self.activation(self.phi(x)), mask=mask))[..., 0]
 

@@ -94,7 +94,7 @@ def guarantee(
     Args:
         explainer: a method of this package.
         x: inputs `[samples, *axes, channels]`, or a dictionary of them.
-        signature: whose inputs are those of the model, such as `"p p -> ()"`.
+        signature: with the inputs of the model, such as `"p p -> ()"`.
         tolerance: the largest relative deviation of the model that counts as rounding; by default 64 times the spacing
             of the inputs' dtype at one.
         samples: the number of elements drawn for each sample, where the groups have more than `most` elements.

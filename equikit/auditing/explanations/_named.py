@@ -35,7 +35,7 @@ def explainer(how: Attribution, model: Model, target: int | ArrayLike | None = N
     Args:
         how: the name of the function of this package.
         model, target: as for `gradient`.
-        **options: those of the function.
+        **options: options of the function.
 
     Returns:
         An explainer, from `[samples, *axes, channels]` to attributions of the same shape.
@@ -43,7 +43,7 @@ def explainer(how: Attribution, model: Model, target: int | ArrayLike | None = N
     Raises:
         OptionError: if the name or an option is unknown or has no meaning.
 
-    Cost: that of the method.
+    Cost: as the method.
 
     Example:
         >>> explainer("integrated_gradients", lambda x: x.sum(), steps=10)

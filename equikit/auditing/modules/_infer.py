@@ -50,7 +50,7 @@ class Trial:
 
 
 class Change(Protocol):
-    """A change of the input of which several instances are made, such as elements of a group."""
+    """A change of the input with several instances, such as elements of a group."""
 
     def trials(self, shape: tuple[int, ...]) -> Iterator[Trial]:
         """Yield actions on an activation `[samples, ...]`, the simplest first."""
