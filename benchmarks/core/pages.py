@@ -128,7 +128,8 @@ def front() -> str:
         ]
         if not rows:
             held = sum(paper.holds(claim, ours) is True for claim in about.claims)
-            rows = [["comparisons between methods", "–", f"{held} of {len(about.claims)} hold", "–"]]
+            ours_of = f"{held} of {len(about.claims)} hold" if about.claims else "see the notes"
+            rows = [["comparisons between methods" if about.claims else "bounds, without numbers", "–", ours_of, "–"]]
         link = f"[{about.title}](https://arxiv.org/abs/{about.arxiv})"
         command = f"[`run paper:{about.arxiv}`]({page(name).relative_to(ROOT)})"
         rest = [["", *row, ""] for row in rows[1:]]
