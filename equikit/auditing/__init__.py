@@ -4,7 +4,7 @@ from equikit import _keywords
 from equikit.auditing import explanations
 from equikit.auditing._action import Elements as Elements, act as act, act_each as act_each, stretch as stretch
 from equikit.auditing._audit import audit
-from equikit.auditing._bounds import Interval
+from equikit.auditing._bounds import Interval, upper_bound as upper_bound
 from equikit.auditing._callables import (
     Adapted as Adapted,
     adapted as adapted,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from equikit._errors import OptionError
 
 UNSEEN = 0.1
@@ -51,6 +53,11 @@ def mean_interval(mean: float, draws: int, confidence: float) -> Interval:
     bound = math.log(2 / (1 - confidence)) / draws
     mean = min(max(mean, 0.0), 1.0)
     return Interval(_end(mean, 0.0, bound), _end(mean, 1.0, bound), confidence, draws)
+
+
+def upper_bound(values: np.ndarray, confidence: float) -> float:
+    """Return an upper bound on the expected mean of independent numbers in [0, 1], the end of `mean_interval`."""
+    return mean_interval(float(np.mean(values)), len(values), confidence).high
 
 
 def _end(mean: float, far: float, bound: float) -> float:

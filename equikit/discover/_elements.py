@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import expm
 
-from equikit.discover._bounds import upper_bound
+from equikit.auditing import upper_bound
 from equikit.discover._motions import Array, Model, acted
 from equikit.groups.lie import Recognized
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from equikit import _checks
 from equikit._errors import GroupError
-from equikit.discover._bounds import upper_bound
+from equikit.auditing import upper_bound
 from equikit.discover._constraints import Constraints, constraints
 from equikit.discover._elements import connected_errors, reflections
 from equikit.discover._motions import Array, Model, Roles, read_data

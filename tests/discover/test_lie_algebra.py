@@ -10,8 +10,8 @@ from flax import nnx
 from scipy.linalg import expm
 
 import equikit as ek
+from equikit.auditing import upper_bound
 from equikit.discover import lie_algebra
-from equikit.discover._bounds import upper_bound
 from equikit.groups.lie._algebra import distance
 
 METRIC = np.diag([1.0, -1, -1, -1])
