@@ -364,7 +364,7 @@ assert spectrum[10] < 1e-5  # six directions
 #
 # - Coordinates are **rescaled** first, so that the singular values do not depend on the units of the data.
 # - A quarter of the samples is held out. On them the **defect** of every generator is measured, with an upper bound
-#   that holds with 95 % confidence. For an exact symmetry it is here 13 over the number of held-out samples.
+#   that holds with 95 % confidence. For an exact symmetry it is here 5.5 over the number of held-out samples.
 # - The algebra is **recognized** by its structure constants and its invariant forms. The result is a name and a change
 #   of basis to the standard matrices. Generators are rounded to rational matrices if they allow it.
 # - Linear equations see only the connected part of a group. **Reflections** are tested one by one.
@@ -375,7 +375,7 @@ print(found)
 assert found.dimension == 6
 assert found.gap > 1000
 assert str(found.recognized) == "O(1, 3)"
-assert np.allclose(found.certificate, 13 / found.held_out, rtol=0.05)
+assert np.allclose(found.certificate, 5.5 / found.held_out, rtol=0.05)
 assert found.recognized.exact
 
 # %% [markdown]
