@@ -1,28 +1,20 @@
 """The README's examples run, and print what it says they print."""
 
-import doctest
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from documents import README, commands, run_command, run_examples
 
-from equikit.cli import app
-
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^\$ equikit (.+)\n((?:[^$`\n].*\n|\n)*)", README, re.MULTILINE)
+TEXT = README.read_text(encoding="utf-8")
+COMMANDS = commands(README)
 
 
 def test_python_examples() -> None:
-    # A fence closes a block of examples; doctest would take it for output.
-    examples = doctest.DocTestParser().get_doctest(README.replace("```", ""), {}, "README.md", "README.md", 0)
-    assert len(examples.examples) > 15
-    results = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(examples)
-    assert results.failed == 0
+    assert run_examples(README) > 15
 
 
 COUNTED = """
@@ -39,7 +31,7 @@ print(found["cache_hits"] > 0, found["cache_misses"] > 0)
 
 
 def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"^```python\n(import jax.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (recipe,) = re.findall(r"^```python\n(import jax.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     assert len(recipe.splitlines()) == 7
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
     shown = []
@@ -60,8 +52,4 @@ def test_every_command_is_shown() -> None:
 @pytest.mark.parametrize(("line", "output"), [pair for pair in COMMANDS if not pair[0].startswith("demo")])
 def test_commands(line: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(line, comments=True)
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.output
-    if output.strip():
-        assert [text.rstrip() for text in result.output.strip().splitlines()] == output.strip().splitlines()
+    run_command(line, output)
