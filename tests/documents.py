@@ -3,6 +3,7 @@
 import doctest
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -13,6 +14,27 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 CONCEPTS = sorted((ROOT / "docs" / "concepts").glob("*.md"))
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), *GUIDES, *CONCEPTS]
+REPOSITORY: str = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+
+
+def said() -> str:
+    """The text of all documents, with single spaces."""
+    return " ".join(" ".join(page.read_text(encoding="utf-8") for page in DOCUMENTS).split())
+
+
+def links(page: Path) -> list[Path]:
+    """The files of the repository to which a page links: by relative paths, or by addresses under `REPOSITORY`."""
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|^\[[^\]]+\]: ([^#\s]+)", text, re.MULTILINE)
+    found = []
+    for target in (inline or reference for inline, reference in targets):
+        base = re.match(rf"{re.escape(REPOSITORY)}/(blob|raw|tree)/main/", target)
+        if base:
+            found.append(ROOT / target[base.end() :])
+        elif "://" not in target and not target.startswith("mailto:"):
+            found.append(page.parent / target)
+    return found
 
 
 def commands(page: Path) -> list[tuple[str, str]]:

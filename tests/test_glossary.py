@@ -4,25 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+from documents import DOCUMENTS, ROOT, links
 
-ROOT = Path(__file__).parents[1]
 SECTIONS = re.split(r"^## ", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 ROWS = [re.findall(r"^\| ([^|]+) \| [^|]*\| ([^|]+) \|$", section, re.MULTILINE)[2:] for section in SECTIONS]
 TERMS = [[term for term, _ in rows] for rows in ROWS]
-DOCUMENTS = [
-    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/glossary.md"),
-    *(
-        path.relative_to(ROOT).as_posix()
-        for path in sorted(ROOT.glob("benchmarks/**/*.md"))
-        if "scratch" not in path.parts
-    ),
+PAGES = [
+    *DOCUMENTS,
+    *(ROOT / name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md")),
+    *(path for path in sorted(ROOT.glob("benchmarks/**/*.md")) if "scratch" not in path.parts),
 ]
-
-
-def links(document: str) -> list[str]:
-    """Targets of the Markdown links to files of the repository."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link]
 
 
 @pytest.mark.parametrize("terms", TERMS, ids=[section.split("\n")[0] for section in SECTIONS])
@@ -43,12 +34,11 @@ def test_each_term_has_one_sentence() -> None:
     assert [text for text in meanings if not text.endswith(".") or ". " in text] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_lead_to_files(document: str) -> None:
-    missing = [link for link in links(document) if not ((ROOT / document).parent / link).exists()]
-    assert missing == []
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_links_lead_to_files(page: Path) -> None:
+    assert [link for link in links(page) if not link.exists()] == []
 
 
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md"])
 def test_the_glossary_is_linked(document: str) -> None:
-    assert "docs/glossary.md" in links(document)
+    assert ROOT / "docs" / "glossary.md" in links(ROOT / document)

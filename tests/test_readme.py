@@ -1,16 +1,13 @@
-"""The README's examples run, and print what it says they print."""
+"""The README's examples print what it says, and the recipe for JAX's cache of programs works."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from documents import README, commands, run_command, run_examples
+from documents import README, ROOT, fences, run_examples
 
-TEXT = README.read_text(encoding="utf-8")
-COMMANDS = commands(README)
+EXPORT = ROOT / "docs" / "guides" / "export.md"
 
 
 def test_python_examples() -> None:
@@ -31,7 +28,7 @@ print(found["cache_hits"] > 0, found["cache_misses"] > 0)
 
 
 def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"^```python\n(import jax.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    (recipe,) = [code for language, code in fences(EXPORT) if not language and code.startswith("import jax")]
     assert len(recipe.splitlines()) == 7
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
     shown = []
@@ -43,13 +40,3 @@ def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> N
     assert first == ["(4, 9, 9, 32)", "False True"]
     assert second == ["(4, 9, 9, 32)", "True False"]
     assert any((tmp_path / "jax_cache").iterdir())
-
-
-def test_every_command_is_shown() -> None:
-    assert {line.split()[0] for line, _ in COMMANDS} == {"basis", "plan", "draw", "audit", "demo"}
-
-
-@pytest.mark.parametrize(("line", "output"), [pair for pair in COMMANDS if not pair[0].startswith("demo")])
-def test_commands(line: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    run_command(line, output)

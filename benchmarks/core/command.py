@@ -218,6 +218,7 @@ def write_overviews() -> None:
     """Write the index, and the table of papers on the front page."""
     pages.paste(README, "index", pages.index())
     pages.paste(pages.FRONT, "papers", pages.front())
+    pages.paste(pages.PAPERS, "papers", pages.papers())
 
 
 def report(names: Sequence[str], console: Console) -> int:

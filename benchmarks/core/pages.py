@@ -1,4 +1,4 @@
-"""The pages of the benchmarks: the table of each, the index, and the table of papers on the front page."""
+"""The pages of the benchmarks: the table of each, the index, and the two tables of papers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from benchmarks.core.report import grid
 from benchmarks.core.results import joined, result
 
 FRONT = ROOT / "README.md"
+PAPERS = ROOT / "docs" / "papers.md"
+REPOSITORY: str = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 ROOM_TITLES = {
     "speed": "Speed and memory",
     "accuracy": "Accuracy",
@@ -110,31 +113,51 @@ def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
 
 
 def front() -> str:
+    """Return the short table of papers: the first headline value of each or the number of claims that hold."""
+    body = []
+    for name, benchmark in _papers():
+        about = benchmark.paper
+        assert about is not None
+        metric, one, mean, verdict, _ = _headlines(name, about)[0]
+        theirs = "–" if one is None else with_spread(one.value, one.spread) + ("" if one.place else " (*recalled*)")
+        notes = f"{REPOSITORY}/blob/main/{page(name).relative_to(ROOT).as_posix()}"
+        body.append([f"[{about.title}]({notes})", metric, theirs, mean, verdict])
+    return "\n".join(grid(["paper", "metric", "paper's value", "ours", "verdict"], body, 5)) + "\n"
+
+
+def papers() -> str:
     """Return the table of papers: headline values or the number of claims that hold, ours, verdict and command."""
     body = []
     for name, benchmark in _papers():
         about = benchmark.paper
         assert about is not None
-        ours = paper.values(joined(stored(name)))
         rows = [
-            [
-                f"{one.label}: {one.metric}",
-                _theirs(one),
-                _ours(ours.get(one.key), one.data),
-                paper.verdict(one, about.claims, ours),
-            ]
-            for one in about.published
-            if one.headline
+            [metric, "–" if one is None else _theirs(one), whole, verdict]
+            for metric, one, _, verdict, whole in _headlines(name, about)
         ]
-        if not rows:
-            held = sum(paper.holds(claim, ours) is True for claim in about.claims)
-            ours_of = f"{held} of {len(about.claims)} hold" if about.claims else "see the notes"
-            rows = [["comparisons between methods" if about.claims else "bounds, without numbers", "–", ours_of, "–"]]
         link = f"[{about.title}](https://arxiv.org/abs/{about.arxiv})"
-        command = f"[`run paper:{about.arxiv}`]({page(name).relative_to(ROOT)})"
-        rest = [["", *row, ""] for row in rows[1:]]
-        body += [[link, *rows[0], command], *rest]
+        notes = Path(os.path.relpath(page(name), PAPERS.parent)).as_posix()
+        command = f"[`run paper:{about.arxiv}`]({notes})"
+        body += [[link, *rows[0], command], *(["", *row, ""] for row in rows[1:])]
     return "\n".join(grid(["paper", "metric", "paper's value", "ours", "verdict", "command"], body, 6)) + "\n"
+
+
+def _headlines(name: str, about: paper.Paper) -> list[tuple[str, Published | None, str, str, str]]:
+    """Return metric, published value, our mean, verdict, and our mean with seeds and data for each row of a paper."""
+    ours = paper.values(joined(stored(name)))
+    rows: list[tuple[str, Published | None, str, str, str]] = []
+    for one in about.published:
+        if one.headline:
+            found = ours.get(one.key)
+            mean = "–" if found is None else with_spread(found.mean, found.sd)
+            verdict = paper.verdict(one, about.claims, ours)
+            rows.append((f"{one.label}: {one.metric}", one, mean, verdict, _ours(found, one.data)))
+    if rows:
+        return rows
+    held = sum(paper.holds(claim, ours) is True for claim in about.claims)
+    result = f"{held} of {len(about.claims)} hold" if about.claims else "see the notes"
+    metric = "comparisons between methods" if about.claims else "bounds, without numbers"
+    return [(metric, None, result, "–", result)]
 
 
 def _papers() -> Iterator[tuple[str, Benchmark]]:

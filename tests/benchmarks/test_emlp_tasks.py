@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from documents import said
 from flax import nnx
 
 import equikit as ek
 from benchmarks.core import lines, paper
 from benchmarks.core.bounds import Bound, check_targets, number
 from benchmarks.core.fitting import Recipe
-from benchmarks.core.folders import RESULTS, ROOT
+from benchmarks.core.folders import RESULTS
 from benchmarks.core.results import joined
 from benchmarks.data.emlp import METRIC, TASKS, Task, make_data, random_elements, turns
 from benchmarks.models.perceptron import optimizer, perceptron
@@ -320,17 +321,17 @@ def test_stored_results_are_complete() -> None:
     assert not any(line["revision"].endswith("+") for line in stored)
 
 
-def test_the_readme_states_the_stored_errors() -> None:
+def test_the_page_states_the_stored_errors() -> None:
     ours = paper.values(joined(lines.read(RESULTS / "emlp_2104_09459.jsonl")))
     texts = {
         rival: "{}, {} and {}".format(*(f"{ours[task, rival, 'test_mse', 10_000].mean:.1e}" for task in TASKS))
         for rival in ("equikit", "scalars")
     }
     theirs = [f"{p.value:.1e}" for p in PAPER.published if p.headline]
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    text_of_pages = said()
     for text in (
         f"the mean squared errors over five seeds are {texts['equikit']}.",
         f"EMLP's authors report {theirs[0]}, {theirs[1]} and {theirs[2]}.",
         f"inner products reaches {texts['scalars']} after the same 3,000 steps",
     ):
-        assert text.replace("e-0", "e-") in readme
+        assert text.replace("e-0", "e-") in text_of_pages

@@ -1,4 +1,4 @@
-"""The benchmark of the graph atlas runs, and the README states its stored result."""
+"""The benchmark of the graph atlas runs, and its page states its stored result."""
 
 import re
 
@@ -34,14 +34,14 @@ def test_a_quick_run_has_errors_of_every_target():
     assert all(m.scores["error, moved"] != m.scores["error, as drawn"] > 0 for m in trained)
 
 
-def test_the_readme_states_the_stored_result():
+def test_the_page_states_the_stored_result():
     found = {}
     for line in lines.read(RESULTS / "graph_atlas.jsonl"):
         found.setdefault((line["rival"], line["case"]["task"]), {})[line["seed"]] = line["scores"]
     assert all(list(of) == list(range(graph_atlas.BENCHMARK.seeds)) for of in found.values())
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "demonstration.md").read_text(encoding="utf-8")
     for row, rival in ROWS.items():
-        (cells,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", readme, re.MULTILINE)
+        (cells,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", page, re.MULTILINE)
         parameters, *errors = cells.split(" | ")
         assert parameters == f"{found[rival, 'triangles'][0]['parameters']:,.0f}"
         wanted = []

@@ -1,4 +1,4 @@
-"""The benchmark of memory measures what the README says of it."""
+"""The benchmark of memory measures what the guide says of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.core import command, lines
 from benchmarks.core.folders import RESULTS
 from benchmarks.speed import memory
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs/guides/time_and_memory.md").read_text(encoding="utf-8")
 
 
 def test_chunks_need_less_than_the_whole_batch(tmp_path: Path) -> None:
@@ -29,14 +29,14 @@ def test_chunks_need_less_than_the_whole_batch(tmp_path: Path) -> None:
     assert (tmp_path / "memory.png").stat().st_size > 1000
 
 
-def test_the_readme_gives_the_stored_figures() -> None:
+def test_the_guide_gives_the_stored_figures() -> None:
     stored = lines.read(RESULTS / "memory.jsonl")
 
     def largest(rival: str, direction: str, **about: int) -> float:
         cases = (r for r in stored if (r["rival"], r["direction"]) == (rival, direction))
         return max(r["scores"]["value"] for r in cases if about.items() <= r["case"].items())
 
-    (text,) = re.findall(r"- A layer from two axes (.*?)\n- On a CPU", README, re.DOTALL)
+    (text,) = re.findall(r"- A layer from two axes (.*?)\n- On a CPU", GUIDE, re.DOTALL)
     figures = [float(figure) for figure in re.findall(r"\d+\.\d", text)]
     rows = [("whole", {"k": 2}), ("whole", {"k": 3, "l": 3, "n": 8}), ("whole", {}), ("four chunks", {})]
     expected = [largest(rival, way, **about) for rival, about in rows for way in ("forward", "training")]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from documents import said
 from rich.console import Console
 
 from benchmarks.accuracy import precision
@@ -79,7 +80,7 @@ def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "precision.png").stat().st_size > 1000
 
 
-def test_the_readme_gives_the_largest_error_of_bfloat16_over_one_rounding() -> None:
+def test_the_guide_gives_the_largest_error_of_bfloat16_over_one_rounding() -> None:
     stored = lines.read(RESULTS / "precision.jsonl")
     errors = {(str(r["case"]), r["direction"], r["rival"]): r["scores"]["rms"] for r in stored}
     ratios = [
@@ -87,5 +88,4 @@ def test_the_readme_gives_the_largest_error_of_bfloat16_over_one_rounding() -> N
         for (case, direction, rival), error in errors.items()
         if rival == "bfloat16"
     ]
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
-    assert f"errors in bfloat16 are at most {math.ceil(10 * max(ratios)) / 10} times the error of rounding" in readme
+    assert f"errors in bfloat16 are at most {math.ceil(10 * max(ratios)) / 10} times the error of rounding" in said()

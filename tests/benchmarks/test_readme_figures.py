@@ -1,4 +1,4 @@
-"""The README states stored figures."""
+"""The README and the pages of the documentation state stored figures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 import re
 from typing import Any
 
+from documents import README, said
+
 from benchmarks.core import lines
-from benchmarks.core.folders import RESULTS, ROOT
+from benchmarks.core.folders import RESULTS
 
 CASES = {"2 → 2, 8, 32": (2, 8, 32), "2 → 2, 64, 32": (2, 64, 32), "3 → 3, 16, 8": (3, 16, 8)}
 
@@ -28,7 +30,7 @@ def readme_cell(record: dict[str, Any] | None, base: float) -> str:
 def test_the_readme_states_the_stored_times() -> None:
     """IGN's own code stacks outputs at 2 → 2 alone, so that the README compares it there only."""
     stored = lines.read(RESULTS / "permutation_layers.jsonl")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
     for name, (k, n, batch) in CASES.items():
         for direction, head in (("forward", name), ("forward+backward", "")):
             found = {
@@ -46,7 +48,7 @@ def test_the_readme_states_the_stored_times() -> None:
             assert f"| {label} | {' | '.join(cells)} |" in readme
 
 
-README = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+SAID = said()
 Record = dict[str, Any]
 
 
@@ -69,7 +71,7 @@ def compile_seconds(record: Record) -> float:
 def test_the_readme_states_the_stored_choice_of_method() -> None:
     small = found("methods", "forward", layer="A(5) 3 → 3", batch=4096, width=1)
     taken = [f"{small[rival]['median'] * 1e3:.2g}" for rival in ("auto", "factored")]
-    assert f"runs 4,096 samples in {taken[0]} ms, not in {taken[1]}." in README
+    assert f"runs 4,096 samples in {taken[0]} ms, not in {taken[1]}." in SAID
 
 
 def test_the_readme_states_the_stored_cost_of_calls() -> None:
@@ -79,8 +81,8 @@ def test_the_readme_states_the_stored_cost_of_calls() -> None:
         more.append((eager - compiled) * 1e3)
         rivals = [found("dispatch", way, k=k, n=n) for way in ("forward", "training")]
         by_hand += [ratio(of, "equikit", "by hand, nnx") for of in rivals if "by hand, nnx" in of]
-    assert f"without it a layer call takes {min(more):.1f} to {max(more):.1f} ms longer" in README
-    assert f"a small layer takes at most {math.ceil(100 * max(by_hand)) / 100} times as long as the same" in README
+    assert f"without it a layer call takes {min(more):.1f} to {max(more):.1f} ms longer" in SAID
+    assert f"a small layer takes at most {math.ceil(100 * max(by_hand)) / 100} times as long as the same" in SAID
 
 
 def test_the_readme_states_the_stored_seconds_of_bases() -> None:
@@ -91,11 +93,11 @@ def test_the_readme_states_the_stored_seconds_of_bases() -> None:
         time = f"{two_digits(theirs['median'])} s" if "median" in theirs else f"more than {theirs['longer_than']:g} s"
         texts.append(f"{group}({n}) {k} → {k} in {two_digits(ours)} ms against {time}")
     for text in texts:
-        assert text in README
+        assert text in SAID
     rivals = found("basis_construction", "basis", group="SO", k=2, l=2, n=2)
     null_space, ours = (rivals[name]["median"] * 1e3 for name in ("NumPy", "equikit"))
     text = f"(up to {ours / null_space:.0f} times: SO(2) 2 → 2, {null_space:.2g} ms against {ours:.2g})"
-    assert text in README
+    assert text in SAID
     every = [found("basis_construction", "basis", **record["case"]) for record in all_bases()]
     assert max(ratio(of, "equikit", "NumPy") for of in every) == ratio(rivals, "equikit", "NumPy")
 
@@ -112,11 +114,11 @@ def test_the_readme_states_the_stored_ratios_to_peers() -> None:
     assert (
         f"O(3) 3 → 3 takes {e3nn[0]} times as long as e3nn-jax's `Linear` on the same irreps, with its gradient "
         f"{e3nn[1]} times, and {cue[0]} times as long as cuEquivariance, with its gradient {cue[1]} times."
-    ) in README
+    ) in SAID
     whole = [found("peers", way, layer="MLP, 692 terms") for way in ("forward", "forward+backward")]
     ours = [compile_seconds(of["equikit"]) for of in whole]
     faster = compile_seconds(whole[0]["one term at a time"]) / ours[0]
     assert (
         f"compiles {faster:.1f} times as fast as one term at a time: in {ours[0]:.1f} s, and with its gradient in "
         f"{ours[1]:.1f} s."
-    ) in README
+    ) in SAID

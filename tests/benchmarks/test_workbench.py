@@ -365,7 +365,8 @@ def test_all_that_a_paper_names_is_measured(name: str) -> None:
 
 
 def test_the_overviews_state_the_stored_lines() -> None:
-    for document, name, text in ((README, "index", pages.index()), (pages.FRONT, "papers", pages.front())):
+    overviews = [(README, "index", pages.index()), (pages.FRONT, "papers", pages.front())]
+    for document, name, text in [*overviews, (pages.PAPERS, "papers", pages.papers())]:
         assert f"<!-- begin {name} -->\n{text}<!-- end {name} -->" in document.read_text(encoding="utf-8")
 
 
