@@ -39,7 +39,8 @@ def pad(
 
     Returns:
         The features, `[batch, sizes, channels]`, and a mask `[batch, n]` for each label. Layers take both:
-        `layer(features, mask=masks)`.
+        `layer(features, mask=masks)`. If a label has a group that mixes entries, such as the axes of space in `"p x"`,
+        pass the other masks only: `mask={"p": masks["p"]}`.
 
     Raises:
         OptionError: if there is no example, examples have different features, or a size is too small.

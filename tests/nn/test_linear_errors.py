@@ -308,6 +308,14 @@ CALLS = {
         "a mask for p",
         "leave the mask out",
     ),
+    "mask-of-an-axis-that-is-mixed": (
+        ek.OptionError,
+        lambda: linear("p x -> p", groups={"p": ek.S, "x": ek.SO(1)})(ones((4, 1, 2)), mask={"x": ones(1, bool)}),
+        "entries of 'x' cannot be masked",
+        "a mask for an axis on which SO(1) acts",
+        "a group that permutes the entries",
+        "masks of permuted labels may stay",
+    ),
     "mask-as-a-list": (
         ek.DTypeError,
         lambda: linear()(ones((4, 4, 2)), mask=[True] * 4),
