@@ -21,7 +21,6 @@ version = release = equikit.__version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "docstrings",
     "mathml",
@@ -34,18 +33,12 @@ nitpicky = True
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 4
-myst_links_external_new_tab = False
+smartquotes = False  # they change the options of commands
 
 # Docstrings.
-napoleon_google_docstring = True
-napoleon_numpy_docstring = False
-napoleon_use_ivar = True
-napoleon_use_rtype = False
-napoleon_custom_sections = ["Source"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
-autodoc_warningiserror = False
 python_maximum_signature_line_length = 88
 add_function_parentheses = False
 toc_object_entries_show_parents = "hide"

@@ -10,6 +10,7 @@ from public_names import entries, resolve, short
 from reference import namespace_page, page_of
 from sphinx import addnodes
 from sphinx.domains.python import PyObject
+from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.typing import stringify_annotation
 
@@ -17,9 +18,22 @@ _CODE = re.compile(r"(?:(?:ek|equikit)\.)?[A-Za-z]\w*(?:\.[A-Za-z_]\w*)*(?=\(|$)
 _PLAIN_FUNCTIONS = {"hom", "symmetrize"}
 
 
+_SECTIONS = Config(
+    napoleon_use_ivar=True,
+    napoleon_use_rtype=False,
+    napoleon_attr_annotations=False,
+    napoleon_custom_sections=["Source"],
+)
+
+
 def convert(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
-    """Convert the marks of a docstring before napoleon reads its sections."""
-    lines[:] = markup.paragraphs(lines)
+    """Convert a docstring; napoleon reads its sections.
+
+    napoleon itself would take the words before a colon for a type in properties and in "Returns".
+    """
+    kind = "method" if what == "property" else what
+    text = markup.with_returns(markup.paragraphs(lines))
+    lines[:] = GoogleDocstring(text, _SECTIONS, None, kind, name, obj, options).lines()
 
 
 def signature(app: Any, what: str, name: str, obj: Any, options: Any, sig: str | None, result: Any) -> Any:
@@ -194,11 +208,11 @@ def shorten(app: Any, doctree: Any, docname: str) -> None:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Connect the hooks; `convert` runs before napoleon."""
+    """Connect the hooks."""
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"
-    app.connect("autodoc-process-docstring", convert, priority=400)
+    app.connect("autodoc-process-docstring", convert)
     app.connect("autodoc-process-signature", signature)
     app.connect("doctree-resolved", shorten)
     app.add_post_transform(CodeLinks)

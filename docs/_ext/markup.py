@@ -59,10 +59,27 @@ def _converted(text: str) -> str:
         formula = "\n".join(f"{indent}   {line.strip()}" for line in shown[2].strip().splitlines())
         parts = [text[: shown.start()].rstrip("\n"), f"{indent}.. math::\n\n{formula}", text[shown.end() :].strip("\n")]
         return "\n\n".join(_converted(part) if i != 1 else part for i, part in enumerate(parts) if part)
-    return inline(_LINE.sub(r"**\1.** ", text))
+    return inline(_LINE.sub(r"**\1:** ", text))
 
 
 def first_sentence(docstring: str | None) -> str:
     """Return the first paragraph of a docstring, converted, as one line."""
     paragraph = (docstring or "").strip().split("\n\n")[0]
     return inline(" ".join(paragraph.split()))
+
+
+def with_returns(lines: list[str]) -> list[str]:
+    """Make a field of the section "Returns", whose text does not begin with a type."""
+    out, inside = [], False
+    for line in lines:
+        if line in {"Returns:", "Yields:"}:
+            inside = True
+            out.append(f":{line.lower()} ".replace("yields", "returns"))
+        elif inside and line and not line.startswith(" "):
+            inside = False
+            out += [line]
+        elif inside and out[-1].endswith(": ") and line:
+            out[-1] += line.strip()
+        else:
+            out.append(line)
+    return out

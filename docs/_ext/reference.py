@@ -3,8 +3,9 @@
 import functools
 import importlib
 import inspect
+import re
 import types
-from typing import Any
+from typing import Any, TypeVar
 
 import markup
 import typer
@@ -119,8 +120,10 @@ def _grouped(namespace: str) -> dict[tuple[str, str], list[str]]:
         value = documented()[spelling].value
         home = value.__module__ if is_documented_alone(value) else ""
         found.setdefault(_group(namespace, home), []).append(spelling)
-    order = [*ROOT_GROUPS.values(), "Main"]
-    return dict(sorted(found.items(), key=lambda item: (item[0][0] not in order, *map(str, item[0]))))
+    order = ["Main", *ROOT_GROUPS.values()]
+    return dict(
+        sorted(found.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 99, item[0]))
+    )
 
 
 def _group(namespace: str, home: str) -> tuple[str, str]:
@@ -210,8 +213,9 @@ def _data(name: Name) -> list[str]:
 
 def _alias(name: Name) -> list[str]:
     """An entry for a type: its definition in place of a signature."""
-    text = str(name.value) if not inspect.isclass(name.value) else name.value.__name__
-    text = text.replace("typing.", "").replace("collections.abc.", "")
+    text = name.value.__name__ if inspect.isclass(name.value) else str(name.value)
+    text = re.sub(r"typing\.|collections\.abc\.|jax(?=[A-Z])", "", text)  # jaxtyping writes jaxFloat for Float
+    text = "a type variable" if isinstance(name.value, TypeVar) else text
     return [f".. py:data:: {name.path}", "", f"   ``{text}``", ""]
 
 

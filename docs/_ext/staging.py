@@ -174,9 +174,9 @@ def tutorials() -> str:
 def papers(table: str) -> str:
     """Return the page of reproduced papers: the table of the benchmarks, whose links start at the root."""
     about = (
-        "The values of papers, and ours by [the same rule](../../benchmarks/README.md#verdicts) for all; `recalled` marks a published\n"
-        "value that we have not found in the paper or in its authors' files. The commands link to notes with figures\n"
-        "and all claims."
+        "The values of papers, and ours by [the same rule](../../benchmarks/README.md#verdicts) for all; `recalled`\n"
+        "marks a published value that we have not found in the paper or in its authors' files. The commands link to\n"
+        "notes with figures and all claims."
     )
     return f"# Reproduced papers\n\n{about}\n\n{table.replace('](benchmarks/', '](')}"
 
