@@ -23,6 +23,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx_copybutton",
     "docstrings",
+    "links",
     "mathml",
     "pictures",
 ]

@@ -14,7 +14,8 @@ def inline(text: str) -> str:
     out = ""
     for i, piece in enumerate(pieces):
         if i % 2 == 0:
-            out += re.sub(r"([\\|]|\*|(?<=\w)_(?!\w))", r"\\\1", piece)
+            escaped = re.sub(r"([\\|]|\*|(?<=\w)_(?!\w))", r"\\\1", piece)
+            out += re.sub(r"\barXiv:(\d{4}\.\d{4,5})", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", escaped)
             continue
         if piece.startswith("*"):
             out += piece

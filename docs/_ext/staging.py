@@ -114,6 +114,8 @@ def rewritten(text: str, document: str) -> str:
         marks = re.match(r"\s*(```+|~~~+)", line)
         if fence or marks:
             closes = fence and marks and line.strip() == fence
+            while closes and not lines[-1].strip():  # separates output from the fence, for doctest
+                lines.pop()
             fence = "" if closes else fence or marks[1]
             lines.append(line)
         elif line.startswith("    "):

@@ -100,6 +100,7 @@ def test_code_is_resolved_to_an_entry(text, namespace, path):
     [
         ("the `n` of `p=S`", "the ``n`` of ``p=S``"),
         ("two `A`s", "two ``A``\\ s"),
+        ("arXiv:1812.09902.", "`arXiv:1812.09902 <https://arxiv.org/abs/1812.09902>`__."),
         (r"in \(n^k\)-space", r"in :math:`n^k`-space"),
         ("a |x| and x* and *free*", r"a \|x\| and x\* and *free*"),
         ("Cost: time `n`.", "**Cost:** time ``n``."),
