@@ -6,6 +6,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent / "_ext")]
 
+import outline
 import reference
 import staging
 
@@ -27,7 +28,7 @@ extensions = [
     "mathml",
     "pictures",
 ]
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", *staging.RAW]
 nitpicky = True
 
 # Markdown and notebooks. The lessons are committed with their outputs.
@@ -50,6 +51,7 @@ html_title = f"equikit {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
+html_extra_path = [name for name in staging.RAW if (staging.DOCS / name).exists()]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
@@ -79,7 +81,13 @@ def read(app: Any, name: str, source: list[str]) -> None:
         source[0] = staging.rewritten(staging.completed(source[0], name), name)
 
 
+def outdated(app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Read pages with lists of other pages again: they change without a change of their own file."""
+    return [name for name in (*outline.FOLDERS, *outline.BENCHMARKS) if name in env.found_docs]
+
+
 def setup(app: Any) -> None:
     """Connect what happens before and while pages are read."""
     app.connect("builder-inited", generate)
+    app.connect("env-get-outdated", outdated)
     app.connect("source-read", read)

@@ -19,6 +19,8 @@ ROOT = DOCS.parent
 PLACEHOLDER = "https://github.com/OWNER/equikit"
 GENERATED = ("benchmarks", "project", "reference", "tutorials")
 """Folders of `docs` with nothing but generated files; git ignores them."""
+RAW = ("SKILL.md", "llms.txt")
+"""Files for assistants, which the site offers as they are."""
 
 _LINK = re.compile(r"(?<!\\)(\]\()([^()\s]+)((?: \"[^\"]*\")?\))")
 _FENCE = re.compile(r"^(```+|~~~+|    \S).*$")
@@ -98,7 +100,7 @@ def rewritten(text: str, document: str) -> str:
             return match[0]
         path = os.path.normpath(os.path.join(os.path.dirname(source), target))
         place = pages.get(path, path.removeprefix("docs/") if path.startswith("docs/") else None)
-        if place is not None:
+        if place is not None and place not in RAW:
             return f"{match[1]}{os.path.relpath(place, here or '.')}{anchor}{match[3]}"
         if (ROOT / path).suffix == ".png" and path.startswith("benchmarks/results/"):
             return f"{match[1]}{os.path.relpath(path, here)}{match[3]}"
