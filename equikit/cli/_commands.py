@@ -10,7 +10,8 @@ from typer.core import TyperGroup
 
 from equikit import __version__
 from equikit._checks import choice, count_text
-from equikit._errors import EquikitError, OptionError, UnboundLabelError
+from equikit._errors import EquikitError, UnboundLabelError
+from equikit.cli._drawing import drawing, format_of, pictures, refuse_drawing
 from equikit.cli._read import (
     needed_sizes,
     parse_channels,
@@ -23,7 +24,6 @@ from equikit.cli._values import (
     diagram_count,
     number,
     numbered,
-    page,
     plan_value,
     print_json,
     space_value,
@@ -191,36 +191,41 @@ def draw(
     group: Groups = None,
     imports: Imports = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="FILE.svg for one diagram, FILE.html for a gallery.")
+        Path | None, typer.Option("--output", "-o", help="FILE.svg, FILE.tex, FILE.html or FILE.txt.")
     ] = None,
     index: Annotated[int | None, typer.Option("--index", "-i", help="Draw this diagram only; see basis.")] = None,
     limit: Limit = 60,
+    kind: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="svg, tikz, html or text; by default as FILE ends, else text."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option("--scale", help="Size of SVG (default 1.5) and TikZ (default 1) pictures.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw diagrams: as text, one of them as an SVG picture, or all next to their matrices as an HTML page.
+    """Draw diagrams: as text, one of them as an SVG picture, or all next to their matrices as HTML or TikZ.
+
+    The pictures are dedicated to the public domain, CC0 1.0: use them on slides and in papers as you like. TikZ needs
+    \\usepackage{tikz} in the preamble.
 
     Example: equikit draw "p p -> p p" -g "p=S(3)" --output diagrams.html
     """
-    from equikit.draw import diagram_svg, diagram_text, plural, space_html
+    from equikit.draw import diagram_text, plural
 
     space = parse_space(signature, parse_groups(group or (), imports or ()))
-    total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()
-    if kind == ".svg" and total == 1 and index is None:
+    total, kind = diagram_count(space), format_of(output, kind)
+    if kind == "svg" and total == 1 and index is None:
         index = 0
     one = index is not None
     chosen = list(numbered(space, index, limit))
-    if kind not in ("text", ".svg", ".html") or (kind == ".svg" and not one) or (kind == ".html" and one):
-        raise OptionError(
-            "the drawing does not fit the file",
-            got=f"--output {output}, {'one diagram' if one else plural(total, 'diagram')}",
-            expected="FILE.svg for one diagram, or FILE.html for a gallery of all",
-            step="add --index 0 for an SVG picture, or leave --index out for an HTML page",
-        )
+    refuse_drawing(kind, one, total, scale)
+    text = drawing(kind, space, chosen, one, limit, scale)
     if output is not None:
-        write(output, page(space, space_html(space, limit)) if kind == ".html" else diagram_svg(chosen[0][1]))
+        write(output, text)
     if as_json:
         drawings = [
-            {"index": i, "text": str(diagram), "drawing": diagram_text(diagram), "svg": diagram_svg(diagram)}
+            {"index": i, "text": str(diagram), "drawing": diagram_text(diagram), **pictures(diagram, scale)}
             for i, diagram in chosen
         ]
         print_json(
@@ -234,11 +239,10 @@ def draw(
     elif output is not None:
         typer.echo(f"wrote {output}: {len(chosen)} of {plural(total, 'diagram')}")
     else:
-        for i, diagram in chosen:
-            typer.echo(f"{i}  {diagram}\n\n{diagram_text(diagram)}\n")
-        if not one and total > len(chosen):
+        typer.echo(text, nl=bool(text))
+        if kind == "text" and not one and total > len(chosen):
             typer.echo(f"and {count_text(total - len(chosen))} more")
-        elif not total:
+        elif kind == "text" and not total:
             typer.echo("no diagrams: zero is the only map that commutes")
 
 

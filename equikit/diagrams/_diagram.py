@@ -330,10 +330,22 @@ class Diagram(Multipliable):
             return f'Diagram.parse("{self}", groups={{{groups}}})'
         return f'Diagram.parse("{self}"{"".join(f", {label}={what}" for label, what in sorted(bound.items()))})'
 
+    # draw is built on diagrams; only the pictures import it. Notebooks prefer HTML over LaTeX, and LaTeX over SVG:
+    # without the HTML they would show the text of the TikZ picture as a formula.
     def _repr_svg_(self) -> str:
-        from equikit.draw import diagram_svg  # draw is built on diagrams; only the picture imports it
+        from equikit.draw import diagram_svg
 
         return diagram_svg(self)
+
+    def _repr_html_(self) -> str:
+        from equikit.draw import image
+
+        return image(self._repr_svg_(), str(self))
+
+    def _repr_latex_(self) -> str:
+        from equikit.draw import diagram_tikz, latex
+
+        return latex(diagram_tikz(self), str(self))
 
     def matrix(self, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
         r"""Return the map as a dense integer matrix, rows and columns in row-major order of the indices.

@@ -54,6 +54,11 @@ class HomSpace:
 
         return space_html(self)
 
+    def _repr_latex_(self) -> str:
+        from equikit.draw import latex, space_tikz
+
+        return latex(space_tikz(self), str(self))
+
     @property
     def pairs(self) -> tuple[HomSpace, ...]:
         """The spaces between one input term and one output term: all inputs to the first output, and so on."""

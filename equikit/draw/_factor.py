@@ -1,34 +1,45 @@
-"""A factored diagram as HTML: three diagrams one above the other, and the steps of the product."""
+"""A factored diagram: its three stages in one picture, and the steps of the product as HTML."""
 
 from __future__ import annotations
 
+from equikit import _checks
 from equikit.diagrams import Factorization
-from equikit.draw._svg import diagram_svg, xml_text
+from equikit.draw._diagram import SCALE, stacked
+from equikit.draw._picture import Picture
+from equikit.draw.writers import svg, tikz, xml_text
 
 CELL = "text-align:left;padding:2px 12px 2px 0"
+STAGES = ("output permutation", "planar", "input permutation")
 
 
-def factorization_html(factored: Factorization) -> str:
-    """Draw a factored diagram, starting with the output permutation, and list the steps with their operations.
+def factorization_picture(factored: Factorization) -> Picture:
+    """Return the model of the picture of a factored diagram: its stages, with common rows."""
+    return stacked((factored.output, factored.planar, factored.input), str(factored), notes=STAGES)
+
+
+def factorization_html(factored: Factorization, *, scale: float = SCALE) -> str:
+    """Draw a factored diagram as a picture, starting with the output permutation, and list the steps of the product.
+
+    The stages stand below each other and share the rows between them, so that wires can be followed from the output
+    axes 1, 2 at the top to the input axes 1', 2' at the bottom.
 
     Args:
         factored: from `diagram.factor()`.
+        scale: the size of the picture; at 1 neighboring vertices are 36 pixels apart.
 
     Returns:
         The text of a `<div>` element, without scripts or references to anything outside it.
 
+    Raises:
+        OptionError: if `scale` is not positive.
+
     Example:
         >>> from equikit import Diagram
-        >>> factorization_html(Diagram.parse("p p -> p p: 1 2' | 2 1'").factor()).count("<svg")
-        3
+        >>> text = factorization_html(Diagram.parse("p p -> p p: 1 2' | 2 1'").factor())
+        >>> text.count("<svg"), text.count("<circle")
+        (1, 8)
     """
-    labels = tuple(sorted({*factored.planar.labels}))
-    names = ("output permutation", factored.output), ("planar", factored.planar), ("input permutation", factored.input)
-    pictures = "\n".join(
-        f'<div style="display:flex;align-items:center;gap:12px">{diagram_svg(diagram, labels=labels)}'
-        f'<span style="opacity:.7">{name}</span></div>'
-        for name, diagram in names
-    )
+    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
     rows = "\n".join(
         "<tr>"
         + "".join(
@@ -43,7 +54,29 @@ def factorization_html(factored: Factorization) -> str:
     _, fewer = factored.operations()
     return (
         '<div class="equikit-factors" style="font-family:system-ui,sans-serif;font-size:14px">'
-        f"{pictures}<table><tr>{head}</tr>{rows}</table>"
+        f"{svg(factorization_picture(factored), scale)}<table><tr>{head}</tr>{rows}</table>"
         f"<div>{xml_text(str(fewer))} additions; the dense matrix takes {xml_text(str(multiplications))} "
         f"multiplications and {xml_text(str(additions))} additions</div></div>"
     )
+
+
+def factorization_tikz(factored: Factorization, *, scale: float = 1.0) -> str:
+    r"""Draw the three stages of a factored diagram in TikZ; the picture is the same as in `factorization_html`.
+
+    Args:
+        factored: from `diagram.factor()`.
+        scale: the size of the picture with its text; at 1 neighboring vertices are 27 bp apart.
+
+    Returns:
+        The text of a `tikzpicture` environment; a document needs `\usepackage{tikz}` in its preamble.
+
+    Raises:
+        OptionError: if `scale` is not positive.
+
+    Example:
+        >>> from equikit import Diagram
+        >>> factorization_tikz(Diagram.parse("p p -> p p: 1 2' | 2 1'").factor()).count("circle[")
+        8
+    """
+    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    return tikz(factorization_picture(factored), scale)

@@ -1,14 +1,17 @@
-"""The graph of a network's parameters as an SVG picture: layers from left to right, an arc for each edge."""
+"""The graph of a network's parameters as a picture: layers from left to right, an arc for each edge."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from equikit import _checks
+from equikit.draw._curves import Curve
+from equikit.draw._diagram import RADIUS
 from equikit.draw._palette import HUES, NEGATIVE, POSITIVE, QUIET
-from equikit.draw._svg import FONT, MARGIN, RADIUS, columns, number, xml_text
+from equikit.draw._picture import FONT, LETTER, MARGIN, Boxes, Curves, Dot, Pen, Picture, Shape, Words, columns
+from equikit.draw.writers import svg, tikz
 
 if TYPE_CHECKING:
     from equikit.weightspace import ParameterGraph
@@ -16,6 +19,35 @@ if TYPE_CHECKING:
 ACROSS, DOWN, DENSE, BETWEEN = 150.0, 22.0, 8.0, 34.0
 """Distances between columns, between neurons of a layer, between parameters, and between layers of one column."""
 MOST_EDGES = 4000
+
+
+def parameter_graph_picture(graph: ParameterGraph, params: Any) -> Picture:
+    """Return the model of the picture of a graph; see `parameter_graph_svg`."""
+    step = "draw a narrower network of the same architecture"
+    _checks.refuse_if_more("the graph is too large for a picture", graph.num_edges, MOST_EDGES, "edges", step)
+    strength = _strength(graph, params)
+    points, names, (width, height) = _arranged(graph)
+    shapes: list[Shape] = []
+    met: dict[tuple[int, int], int] = {}
+    layer = graph.node_layer
+    for edge, (a, b) in enumerate(graph.edge_index.T.tolist()):
+        kind = int(graph.edge_kind[edge])
+        ends = (min(a, b), max(a, b))
+        bow = met.get(ends, 0)  # parallel edges are distinguished by how far they bend
+        met[ends] = bow + 1
+        if strength is None:
+            color, size = HUES[kind % len(HUES)][kind // len(HUES) % 3], 1.0
+        else:
+            color, size = POSITIVE if strength[edge] >= 0 else NEGATIVE, 0.2 + 2.2 * float(abs(strength[edge]))
+        shapes.append(Curves("edge", (_curve(points[a], points[b], bow),), Pen(color, size, opacity=0.7)))
+    for node, point in enumerate(points):
+        if graph.node_kind[node] == 0:
+            shapes.append(Dot("node", point, RADIUS, fill=HUES[int(layer[node]) % len(HUES)][0]))
+        else:
+            corner = complex(RADIUS, RADIUS) * 0.6
+            shapes.append(Boxes("node", ((point - corner, 2 * corner),), fill=QUIET))
+    shapes += [Words("layer", text, point, QUIET, anchor) for text, point, anchor in names]
+    return Picture(width, height, f"{graph.num_nodes} nodes, {graph.num_edges} edges", tuple(shapes))
 
 
 def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: float = 1.0) -> str:
@@ -47,52 +79,41 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
         >>> from equikit.weightspace import graph
         >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
         >>> made = graph(lambda p, x: jnp.tanh(x @ p["first"]) @ p["second"], params, jnp.ones((5, 3)))
-        >>> parameter_graph_svg(made, params).count("<path")
+        >>> parameter_graph_svg(made, params).count('class="edge"')
         40
     """
     scale = _checks.number("scale", scale, above=0, example=2, traced=False)
-    step = "draw a narrower network of the same architecture"
-    _checks.refuse_if_more("the graph is too large for a picture", graph.num_edges, MOST_EDGES, "edges", step)
-    strength = _strength(graph, params)
-    points, names, (width, height) = _arranged(graph)
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{number(width * scale)}" height="{number(height * scale)}" '
-        f'viewBox="0 0 {number(width)} {number(height)}" role="img">',
-        f"<title>{graph.num_nodes} nodes, {graph.num_edges} edges</title>",
-    ]
-    met: dict[tuple[int, int], int] = {}
-    layer = graph.node_layer
-    for edge, (a, b) in enumerate(graph.edge_index.T.tolist()):
-        kind = int(graph.edge_kind[edge])
-        ends = (min(a, b), max(a, b))
-        bow = met.get(ends, 0)  # parallel edges are distinguished by how far they bend
-        met[ends] = bow + 1
-        path = _path(points[a], points[b], bow)
-        if strength is None:
-            color, size = HUES[kind % len(HUES)][kind // len(HUES) % 3], 1.0
-        else:
-            color, size = POSITIVE if strength[edge] >= 0 else NEGATIVE, 0.2 + 2.2 * abs(strength[edge])
-        lines.append(
-            f'<path class="edge" d="{path}" fill="none" stroke="{color}" stroke-width="{number(size)}" '
-            'stroke-opacity="0.7"/>'
-        )
-    for node, point in enumerate(points):
-        color = HUES[int(layer[node]) % len(HUES)][0]
-        x, y, r = point.real, point.imag, RADIUS if graph.node_kind[node] == 0 else RADIUS * 0.6
-        if graph.node_kind[node] == 0:
-            lines.append(f'<circle class="node" cx="{number(x)}" cy="{number(y)}" r="{number(r)}" fill="{color}"/>')
-        else:
-            lines.append(
-                f'<rect class="node" x="{number(x - r)}" y="{number(y - r)}" width="{number(2 * r)}" '
-                f'height="{number(2 * r)}" fill="{QUIET}"/>'
-            )
-    for text, point, anchor in names:
-        lines.append(
-            f'<text x="{number(point.real)}" y="{number(point.imag)}" text-anchor="{anchor}" font-family="sans-serif" '
-            f'font-size="{number(FONT)}" fill="{QUIET}">{xml_text(text)}</text>'
-        )
-    lines.append("</svg>")
-    return "\n".join(lines)
+    return svg(parameter_graph_picture(graph, params), scale)
+
+
+def parameter_graph_tikz(graph: ParameterGraph, params: Any = None, *, scale: float = 1.0) -> str:
+    r"""Draw the graph of a network's parameters in TikZ; the picture is the same as from `parameter_graph_svg`.
+
+    Args:
+        graph: the graph, from `equikit.weightspace.graph`.
+        params: parameters of one network.
+        scale: the size of the picture with its text; at 1 neighboring nodes are 16.5 bp apart.
+
+    Returns:
+        The text of a `tikzpicture` environment; a document needs `\usepackage{tikz}` in its preamble.
+
+    Raises:
+        TooLargeError: if there are more than 4000 edges.
+        ShapeError: if these are the parameters of many networks.
+        OptionError: if `scale` is not positive.
+
+    Cost: a path for each edge.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from equikit.weightspace import graph
+        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
+        >>> made = graph(lambda p, x: jnp.tanh(x @ p["first"]) @ p["second"], params, jnp.ones((5, 3)))
+        >>> parameter_graph_tikz(made, params).count("controls")
+        40
+    """
+    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    return tikz(parameter_graph_picture(graph, params), scale)
 
 
 def _strength(graph: ParameterGraph, params: Any) -> np.ndarray | None:
@@ -140,7 +161,7 @@ def _columns(graph: ParameterGraph) -> list[float]:
     return [column[place] for place in range(len(blocks))]
 
 
-Name = tuple[str, complex, str]
+Name = tuple[str, complex, Literal["start", "middle", "end"]]
 """A text, its position, and which end of it is at the position."""
 
 
@@ -162,12 +183,12 @@ def _arranged(graph: ParameterGraph) -> tuple[list[complex], list[Name], tuple[f
         alone = not block.neurons and block.size == 1
         names.append((name, complex(x + 8, y + 4), "start") if alone else (name, complex(x, y - RADIUS - 6), "middle"))
         points += [complex(x, y + pitch * i) for i in range(block.size)]
-    right = max((point.real + 0.62 * FONT * columns(text) for text, point, _ in names), default=0.0) + MARGIN
+    right = max((point.real + LETTER * columns(text) for text, point, _ in names), default=0.0) + MARGIN
     width = max(2 * left + ACROSS * max(column, default=0.0), right)
     return points, names, (width, above + tall + RADIUS + MARGIN)
 
 
-def _path(start: complex, end: complex, bow: int) -> str:
+def _curve(start: complex, end: complex, bow: int) -> Curve:
     """Return a curve between two nodes: around the nodes between them inside a column, a loop from a node to itself."""
     if start == end:
         loop = complex(14 + 5 * bow, 14 + 5 * bow)
@@ -178,5 +199,4 @@ def _path(start: complex, end: complex, bow: int) -> str:
     else:
         side = 1j * (end - start) / abs(end - start) * 6 * bow * (1 if bow % 2 else -1)
         first, second = start + (end - start) / 3 + side, end - (end - start) / 3 + side
-    words = [f"{number(p.real)} {number(p.imag)}" for p in (start, first, second, end)]
-    return f"M{words[0]}C{words[1]} {words[2]} {words[3]}"
+    return Curve(start, first, second, end)

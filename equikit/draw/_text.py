@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from equikit.diagrams import Diagram
-from equikit.draw._svg import columns
+from equikit.draw._picture import columns
 from equikit.signatures import base
 
 Columns = dict[int, int]

@@ -10,13 +10,13 @@ from equikit.draw import bars_svg
 
 def test_bars_have_lengths_and_a_limit():
     root = ElementTree.fromstring(bars_svg([("a & b", 1e-4), ("c", 0.0), ("d", 1.0)], limit=1e-2))
-    bars = root.findall("{*}rect")
-    widths = [float(bar.get("width")) for bar in bars]
+    bars = root.findall("{*}path[@class='bar']")
+    widths = [float(bar.get("d").partition("h")[2].partition("v")[0]) for bar in bars]
     assert len(bars) == 2
     assert widths[1] > 2 * widths[0] > 0
     assert bars[0].get("fill") != bars[1].get("fill")
-    assert len(root.findall("{*}line[@class='limit']")) == 1
-    assert ElementTree.fromstring(bars_svg([("zero", 0.0)])).findall("{*}rect") == []
+    assert len(root.findall("{*}path[@class='limit']")) == 1
+    assert ElementTree.fromstring(bars_svg([("zero", 0.0)])).findall("{*}path[@class='bar']") == []
     for wrong in ([], [("a", -1.0)], [("a", float("nan"))]):
         with pytest.raises(ek.OptionError):
             bars_svg(wrong)

@@ -6,8 +6,8 @@ from pictures import SVG
 from equikit._errors import OptionError
 from equikit.diagrams import hom
 from equikit.draw import space_html, space_text
-from equikit.draw._html import drawing_sizes
-from equikit.draw._listing import shares
+from equikit.draw.spaces._html import drawing_sizes
+from equikit.draw.spaces._listing import shares
 from equikit.groups import Fixed, S, Z
 
 SPACES = [
@@ -104,7 +104,7 @@ def test_colors_agree_between_pairs():
     vertices = [
         (label.text, circle.get("stroke") or circle.get("fill"))
         for svg in ET.fromstring(text).iter(SVG + "svg")
-        for circle, label in zip(svg.iter(SVG + "circle"), svg.iter(SVG + "text"), strict=True)
+        for circle, label in zip(svg.iter(SVG + "circle"), svg.findall(SVG + "text[@class='label']"), strict=True)
     ]
     assert len(set(vertices)) == 2
 

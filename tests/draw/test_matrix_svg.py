@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from pictures import SVG, elements
+from pictures import elements
 
 from equikit._errors import DTypeError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams import hom
@@ -14,9 +14,8 @@ from equikit.groups import S
 
 def read_back(text: str, shape: tuple[int, int]) -> np.ndarray:
     """Signs of the entries, from the rectangles and their colors."""
-    root = ET.fromstring(text)
-    frame = root.find(SVG + "rect")
-    cell = (float(frame.get("width")) - 1) / shape[1]
+    (frame,) = elements(text, "path", "frame")
+    cell = (float(frame.get("d").partition("h")[2].partition("v")[0]) - 1) / shape[1]
     result = np.zeros(shape, int)
     for path in elements(text, "path", "entries"):
         sign = {POSITIVE: 1, NEGATIVE: -1}[path.get("fill")]
@@ -46,7 +45,7 @@ def test_smaller_entries_are_paler():
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 4), (4, 0)])
 def test_empty_matrices_are_drawn(shape):
-    assert len(elements(matrix_svg(np.zeros(shape, int)), "rect", "frame")) == 1
+    assert len(elements(matrix_svg(np.zeros(shape, int)), "path", "frame")) == 1
 
 
 def test_the_grid_is_dropped_where_cells_are_small():

@@ -34,19 +34,19 @@ X = jnp.ones((5, 3))
 def test_all_nodes_and_edges_are_drawn_inside(kind: str) -> None:
     made = graph(recurrent, PARAMS, X, kind)
     root = ElementTree.fromstring(parameter_graph_svg(made, scale=2))
-    assert len(root.findall(f"{NAME}path")) == made.num_edges
+    assert len(root.findall(f"{NAME}path[@class='edge']")) == made.num_edges
     assert len(root.findall(f"{NAME}circle")) == int(np.sum(made.node_kind == 0))
-    assert len(root.findall(f"{NAME}rect")) == int(np.sum(made.node_kind == 1))
+    assert len(root.findall(f"{NAME}path[@class='node']")) == int(np.sum(made.node_kind == 1))
     assert [text.text for text in root.findall(f"{NAME}text")] == [*made.node_layers]
     _, _, width, height = map(float, root.get("viewBox").split())
     assert float(root.get("width")) == pytest.approx(2 * width)
-    for path in root.findall(f"{NAME}path"):
+    for path in root.findall(f"{NAME}path[@class='edge']"):
         points = np.array(re.findall(r"-?[\d.]+", path.get("d")), float).reshape(4, 2)
         times = np.linspace(0, 1, 33)[:, None]
         curve = sum(count * (1 - times) ** (3 - i) * times**i * points[i] for i, count in enumerate((1, 3, 3, 1)))
         assert np.all(curve >= 0)
         assert np.all(curve <= [width, height])
-    paths = [path.get("d") for path in root.findall(f"{NAME}path")]
+    paths = [path.get("d") for path in root.findall(f"{NAME}path[@class='edge']")]
     assert len(set(paths)) == len(paths)  # parallel edges are apart
 
 
@@ -54,7 +54,7 @@ def test_values_are_colors_and_widths() -> None:
     made = graph(recurrent, PARAMS, X)
     root = ElementTree.fromstring(parameter_graph_svg(made, PARAMS))
     values = made.features(PARAMS).edges[:, 0]
-    paths = root.findall(f"{NAME}path")
+    paths = root.findall(f"{NAME}path[@class='edge']")
     assert [path.get("stroke") for path in paths] == [POSITIVE if value >= 0 else NEGATIVE for value in values]
     rows = made.edge_kind == made.edge_kinds.index("out")
     widths = np.array([float(path.get("stroke-width")) for path in paths])[rows]

@@ -62,6 +62,11 @@ class Factorization:
 
         return factorization_html(self)
 
+    def _repr_latex_(self) -> str:
+        from equikit.draw import factorization_tikz, latex
+
+        return latex(factorization_tikz(self), str(self))
+
     def steps(self, n: int | Mapping[str, int] | None = None) -> tuple[FactorStep, ...]:
         """Return the steps of the matrix-vector product, with their numbers of operations.
 

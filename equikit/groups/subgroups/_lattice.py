@@ -95,10 +95,21 @@ class SubgroupLattice:
         graph.add_edges_from((every[low], every[high]) for low, high in self.covers)
         return graph
 
+    # Drawings are above groups. Notebooks prefer HTML over LaTeX, and LaTeX over SVG.
     def _repr_svg_(self) -> str:
-        from equikit.draw import lattice_svg  # drawings are above groups
+        from equikit.draw import lattice_svg
 
         return lattice_svg(self)
+
+    def _repr_html_(self) -> str:
+        from equikit.draw import image
+
+        return image(self._repr_svg_(), repr(self))
+
+    def _repr_latex_(self) -> str:
+        from equikit.draw import latex, lattice_tikz
+
+        return latex(lattice_tikz(self), repr(self))
 
     def _place(self, subgroup: Subgroup) -> int:
         every = self.subgroups

@@ -7,20 +7,24 @@ derived from those of the surrounding page. The text is also well-formed XML.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from equikit import _checks
 from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace
-from equikit.draw._listing import Section, blocks_text, dimension_text, plural, sections
+from equikit.draw._diagram import diagram_svg
 from equikit.draw._matrix import matrix_svg
-from equikit.draw._svg import diagram_svg, xml_text
+from equikit.draw.spaces._listing import Section, blocks_text, dimension_text, plural, sections
+from equikit.draw.writers import xml_text
 from equikit.groups import Group
 
 MOST_CELLS = 32
 """The most rows or columns of a matrix in a gallery; smaller cells could not be distinguished."""
+
+SIDE = 80.0
+"""The longer side of a matrix next to its diagram, in pixels."""
 
 MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
 CARD = "border:1px solid rgba(136,136,136,.35);border-radius:8px;padding:8px 10px 6px;min-width:165px;text-align:center"
@@ -58,16 +62,17 @@ def drawn(group: Group, n: int) -> int:
     return n if group.form is None or group.form.fits(n) else n - 1
 
 
-def _borders(row: Sequence[str], sizes: dict[str, int]) -> int:
-    """Count the rows (or columns) of a matrix for one value of the first index."""
-    return max(1, math.prod(sizes[label] for label in row[1:]))
+def blocks_of(diagram: Diagram, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Count the rows and the columns of a matrix for one value of the first index of the output and of the input."""
+    rows, columns = (math.prod(sizes[label] for label in row[1:]) for row in (diagram.top, diagram.bottom))
+    return max(1, rows), max(1, columns)
 
 
 def _card(index: int, diagram: Diagram, sizes: dict[str, int] | None, labels: Sequence[str]) -> str:
-    pictures = diagram_svg(diagram, labels=labels)
+    pictures = diagram_svg(diagram, labels=labels, scale=1)
     if sizes is not None:
-        blocks = _borders(diagram.top, sizes), _borders(diagram.bottom, sizes)
-        pictures += "\n" + matrix_svg(diagram.matrix(sizes), side=80, blocks=blocks)
+        blocks = blocks_of(diagram, sizes)
+        pictures += "\n" + matrix_svg(diagram.matrix(sizes), side=SIDE, blocks=blocks)
     return (
         f'<figure class="equikit-diagram" style="margin:0;{CARD}">'
         f'<div style="{ROW}">{pictures}</div>'
