@@ -101,7 +101,8 @@ def test_a_part_of_size_zero_changes_nothing(group, part):
         wanted = hom(signature, x=part).matrices()
         whole = wanted.reshape(-1, wanted[0].size if len(wanted) else 1)
         found = hom(signature, x=group).matrices()
-        assert len(found) == hom(signature, x=group).dim == np.linalg.matrix_rank(whole)
+        rank = np.linalg.matrix_rank(whole) if whole.size else 0  # NumPy before 2.4 rejects empty matrices
+        assert len(found) == hom(signature, x=group).dim == rank
         for matrix in found:
             np.testing.assert_allclose(hom(signature, x=part).project(matrix), matrix, atol=1e-12)
 

@@ -175,7 +175,8 @@ def _takagi(form: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Return columns in which a complex symmetric form is the identity matrix."""
     from scipy.linalg import sqrtm  # installed with JAX, not with NumPy
 
-    found: NDArray[np.complex128] = np.linalg.inv(sqrtm(form))
+    root = sqrtm(form).astype(np.complex128)  # SciPy before 1.16 may return long doubles
+    found: NDArray[np.complex128] = np.linalg.inv(root)
     return found
 
 
