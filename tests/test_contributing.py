@@ -55,6 +55,7 @@ def test_the_frame_makes_a_function_equivariant():
     assert sym.info(jnp.array([3.0, 3, 0, 2, 1])[:, None]).degenerate
     with pytest.raises(ek.FrameError):
         sym(jnp.ones((5, 1)))
+    assert jnp.isnan(jax.jit(sym)(jnp.ones((5, 1)))).all()  # a compiled program cannot raise
 
 
 def test_the_nonlinearity_is_a_choice_of_networks(monkeypatch):

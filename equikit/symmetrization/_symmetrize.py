@@ -33,7 +33,7 @@ from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame, in_one_list
-from equikit.symmetrization.engine._info import Info
+from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, Method
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
@@ -195,7 +195,11 @@ class Symmetrized:
             _checks.given(type(self.how).__name__, "write sym(x, key=jax.random.key(0))", key=key)
         sample, how = Sample(arrays, masks), self.how
         at_once = _is_value(how)
-        frame = _frame_at_once(how, self.action, sample, key) if at_once else how.frame(self.action, sample, key)
+        if at_once:
+            frame: Frame = _frame_at_once(how, self.action, sample, key)
+        else:  # a method of a user need not know how compiled programs refuse inputs
+            frame = how.frame(self.action, sample, key)
+            frame = replace(frame, weights=settled(frame.weights, frame.info))
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
             raise _without_frame(self.how, frame.info, arrays)
