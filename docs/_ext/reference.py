@@ -96,7 +96,7 @@ def _namespace(namespace: str) -> str:
         return "\n".join([*text, *(line for name in entries()[namespace] for line in _alias(name))])
     groups = _grouped(namespace)
     for (title, about), spellings in groups.items():
-        if len(groups) > 1:
+        if title:
             text += [*_title(title, "-"), about, ""]
         text += _table([_row(each) for each in spellings])
     for name in entries()[namespace]:
@@ -109,7 +109,9 @@ def _row(spelling: str) -> tuple[str, str]:
     name = documented()[spelling]
     shown = short(spelling)
     about = markup.first_sentence(inspect.getdoc(name.value)) if is_documented_alone(name.value) else _value(name)
-    return f":py:obj:`{shown.rpartition('.')[2]} <{name.path}>`", about
+    linked = is_documented_alone(name.value) or name.namespace in SHARED
+    last = shown.rpartition(".")[2]
+    return f":py:obj:`{last} <{name.path}>`" if linked else f"``{last}``", about
 
 
 def _grouped(namespace: str) -> dict[tuple[str, str], list[str]]:
@@ -120,7 +122,7 @@ def _grouped(namespace: str) -> dict[tuple[str, str], list[str]]:
         value = documented()[spelling].value
         home = value.__module__ if is_documented_alone(value) else ""
         found.setdefault(_group(namespace, home), []).append(spelling)
-    order = ["Main", *ROOT_GROUPS.values()]
+    order = ["", *ROOT_GROUPS.values()]
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 99, item[0]))
     )
@@ -135,7 +137,7 @@ def _group(namespace: str, home: str) -> tuple[str, str]:
     if home and not home.startswith(f"{package}."):
         return "From other namespaces", ""
     if not home or inner.startswith("_"):
-        return "Main", ""
+        return "", ""
     return inner.replace("_", " ").capitalize(), _about(f"{package}.{inner}")
 
 
