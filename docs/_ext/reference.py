@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import markup
 import typer
-from public_names import BESIDE, Name, documented, entries, is_documented_alone, namespaces, short
+from public_names import BESIDE, Name, documented, entries, is_documented_alone, namespaces, short, text_below
 
 # Names that are read together share a page.
 SHARED = {"equikit.typing": "typing"}
@@ -206,11 +206,22 @@ def _public_bases(kind: type) -> list[str]:
 
 
 def _value(name: Name) -> str:
-    return f"``{name.value!r}``" if isinstance(name.value, int | str | tuple) else type(name.value).__name__
+    return markup.first_sentence(text_below(name)) or f"``{_constant(name.value)}``"
+
+
+def _constant(value: Any) -> str:
+    """The text of a value; functions in it are shown by name, since their addresses differ in every build."""
+    return re.sub(r"<function (\w+) at \w+>", r"\1", repr(value))
 
 
 def _data(name: Name) -> list[str]:
-    return [f".. py:data:: {name.path}", f"   :value: {name.value!r}", ""]
+    return [
+        f".. py:data:: {name.path}",
+        f"   :value: {_constant(name.value)}",
+        "",
+        f"   {markup.first_sentence(text_below(name))}",
+        "",
+    ]
 
 
 def _alias(name: Name) -> list[str]:
@@ -218,7 +229,8 @@ def _alias(name: Name) -> list[str]:
     text = name.value.__name__ if inspect.isclass(name.value) else str(name.value)
     text = re.sub(r"typing\.|collections\.abc\.|jax(?=[A-Z])", "", text)  # jaxtyping writes jaxFloat for Float
     text = "a type variable" if isinstance(name.value, TypeVar) else text
-    return [f".. py:data:: {name.path}", "", f"   ``{text}``", ""]
+    about = markup.first_sentence(text_below(name))
+    return [f".. py:data:: {name.path}", "", f"   ``{text}``", "", f"   {about}", ""]
 
 
 def _examples(lines: list[str]) -> list[str]:

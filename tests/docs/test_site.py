@@ -75,6 +75,10 @@ def test_every_name_is_listed_by_its_namespaces():
         assert f"<{name.path}>`" in page or f".. py:data:: {name.path}" in page, spelling
 
 
+def test_the_text_below_a_constant_is_its_docstring():
+    assert public_names.text_below(public_names.documented()["equikit.nn.FORMAT"]).startswith("The version of the")
+
+
 @pytest.mark.parametrize(
     ("text", "namespace", "path"),
     [
