@@ -225,12 +225,12 @@ def _data(name: Name) -> list[str]:
 
 
 def _alias(name: Name) -> list[str]:
-    """An entry for a type: its definition in place of a signature."""
+    """The entry of a type: its definition and the text below it."""
     text = name.value.__name__ if inspect.isclass(name.value) else str(name.value)
-    text = re.sub(r"typing\.|collections\.abc\.|jax(?=[A-Z])", "", text)  # jaxtyping writes jaxFloat for Float
+    text = re.sub(r"(jax)?typing\.|collections\.abc\.|equikit\.[\w.]*\.", "", text)
     text = "a type variable" if isinstance(name.value, TypeVar) else text
     about = markup.first_sentence(text_below(name))
-    return [f".. py:data:: {name.path}", "", f"   ``{text}``", "", f"   {about}", ""]
+    return [f".. py:data:: {name.path}", "", f"   ``{text}``", *(["", f"   {about}"] if about else []), ""]
 
 
 def _examples(lines: list[str]) -> list[str]:
