@@ -117,6 +117,12 @@ def test_marks_of_docstrings_are_converted(text, converted):
     assert "\n".join(markup.with_returns(markup.paragraphs(text.split("\n")))).strip() == converted
 
 
+def test_attributes_that_are_described_together_have_one_field_each():
+    lines = ["Text.", ":ivar a, b: both", "     of them", ":ivar c: one"]
+    each = [":ivar a: both", "     of them", ":ivar b: both", "     of them"]
+    assert markup.one_name_each(lines) == ["Text.", *each, ":ivar c: one"]
+
+
 @pytest.mark.parametrize(
     ("document", "text", "rewritten"),
     [
