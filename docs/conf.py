@@ -1,5 +1,6 @@
 """The configuration of Sphinx. `make docs` builds the site; docs/_ext has what is special about it."""
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def outdated(app: Any, env: Any, added: set[str], changed: set[str], removed: se
 
 def setup(app: Any) -> None:
     """Connect what happens before and while pages are read."""
+    code = b"".join(path.read_bytes() for path in sorted((staging.DOCS / "_ext").glob("*.py")))
+    app.add_config_value("site_code", hashlib.sha256(code).hexdigest(), "env")  # read all pages again if it changes
     app.connect("builder-inited", generate)
     app.connect("env-get-outdated", outdated)
     app.connect("source-read", read)

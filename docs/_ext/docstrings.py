@@ -24,7 +24,7 @@ def convert(app: Any, what: str, name: str, obj: object, options: Any, lines: li
     """
     kind = "method" if what == "property" else what
     text = markup.with_returns(markup.paragraphs(lines))
-    lines[:] = GoogleDocstring(text, _SECTIONS, None, kind, name, obj, options).lines()
+    lines[:] = markup.one_name_each(GoogleDocstring(text, _SECTIONS, None, kind, name, obj, options).lines())
 
 
 def signature(app: Any, what: str, name: str, obj: Any, options: Any, sig: str | None, result: Any) -> Any:

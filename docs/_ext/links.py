@@ -159,11 +159,14 @@ class TypeLinks(SphinxPostTransform):
 
 
 def shorten(app: Any, doctree: Any, docname: str) -> None:
-    """Show entries as users spell them, `ek.nn.Linear`."""
+    """Show entries as users spell them, `ek.nn.Linear`, and dashes as dashes."""
     for node in doctree.findall(addnodes.desc_addname):
         path = node.astext().rstrip(".")
         if path.startswith("equikit"):
             node.children = [nodes.Text(f"{short(path)}.")]
+    for node in list(doctree.findall(nodes.Text)):
+        if node == " -- ":  # what Sphinx writes between an argument and its text
+            node.parent.replace(node, nodes.Text(" – "))
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -84,3 +84,19 @@ def with_returns(lines: list[str]) -> list[str]:
         else:
             out.append(line)
     return out
+
+
+def one_name_each(lines: list[str]) -> list[str]:
+    """Repeat the text of attributes that are described together; Sphinx would take the first names for a type."""
+    out: list[str] = []
+    i = 0
+    while i < len(lines):
+        end = i + 1
+        together = re.match(r":ivar ((?:\w+, )+\w+): ", lines[i])
+        while together and end < len(lines) and lines[end].startswith(" "):
+            end += 1
+        for name in together[1].split(", ") if together else [""]:
+            first = f":ivar {name}: {lines[i][together.end() :]}" if together else lines[i]
+            out += [first, *lines[i + 1 : end]]
+        i = end
+    return out

@@ -4,8 +4,11 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
+import sys
 import types
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Namespaces with names for users that `import equikit as ek` does not offer as attributes.
@@ -76,6 +79,17 @@ def undecided() -> list[str]:
 def is_documented_alone(value: Any) -> bool:
     """Whether a value has a docstring of its own, and is the same under all its names: a class or a function."""
     return inspect.isclass(value) or inspect.isfunction(value)
+
+
+def text_below(name: Name) -> str:
+    """Return the string below the definition of a constant or a type, which Python does not keep."""
+    for module in [each for path, each in sys.modules.items() if path.startswith("equikit.")]:
+        if getattr(module, name.name, None) is name.value:
+            source = Path(str(module.__file__)).read_text(encoding="utf-8")
+            found = re.search(rf'^{name.name}\b[^\n]* = [^\n]*\n"""(.*?)"""', source, re.MULTILINE | re.DOTALL)
+            if found:
+                return found[1]
+    return ""
 
 
 @functools.cache

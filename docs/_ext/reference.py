@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import markup
 import typer
-from public_names import BESIDE, Name, documented, entries, is_documented_alone, namespaces, short
+from public_names import BESIDE, Name, documented, entries, is_documented_alone, namespaces, short, text_below
 
 # Names that are read together share a page.
 SHARED = {"equikit.typing": "typing"}
@@ -96,7 +96,7 @@ def _namespace(namespace: str) -> str:
         return "\n".join([*text, *(line for name in entries()[namespace] for line in _alias(name))])
     groups = _grouped(namespace)
     for (title, about), spellings in groups.items():
-        if len(groups) > 1:
+        if title:
             text += [*_title(title, "-"), about, ""]
         text += _table([_row(each) for each in spellings])
     for name in entries()[namespace]:
@@ -109,7 +109,9 @@ def _row(spelling: str) -> tuple[str, str]:
     name = documented()[spelling]
     shown = short(spelling)
     about = markup.first_sentence(inspect.getdoc(name.value)) if is_documented_alone(name.value) else _value(name)
-    return f":py:obj:`{shown.rpartition('.')[2]} <{name.path}>`", about
+    linked = is_documented_alone(name.value) or name.namespace in SHARED
+    last = shown.rpartition(".")[2]
+    return f":py:obj:`{last} <{name.path}>`" if linked else f"``{last}``", about
 
 
 def _grouped(namespace: str) -> dict[tuple[str, str], list[str]]:
@@ -120,7 +122,7 @@ def _grouped(namespace: str) -> dict[tuple[str, str], list[str]]:
         value = documented()[spelling].value
         home = value.__module__ if is_documented_alone(value) else ""
         found.setdefault(_group(namespace, home), []).append(spelling)
-    order = ["Main", *ROOT_GROUPS.values()]
+    order = ["", *ROOT_GROUPS.values()]
     return dict(
         sorted(found.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 99, item[0]))
     )
@@ -135,7 +137,7 @@ def _group(namespace: str, home: str) -> tuple[str, str]:
     if home and not home.startswith(f"{package}."):
         return "From other namespaces", ""
     if not home or inner.startswith("_"):
-        return "Main", ""
+        return "", ""
     return inner.replace("_", " ").capitalize(), _about(f"{package}.{inner}")
 
 
@@ -204,19 +206,31 @@ def _public_bases(kind: type) -> list[str]:
 
 
 def _value(name: Name) -> str:
-    return f"``{name.value!r}``" if isinstance(name.value, int | str | tuple) else type(name.value).__name__
+    return markup.first_sentence(text_below(name)) or f"``{_constant(name.value)}``"
+
+
+def _constant(value: Any) -> str:
+    """The text of a value; functions in it are shown by name, since their addresses differ in every build."""
+    return re.sub(r"<function (\w+) at \w+>", r"\1", repr(value))
 
 
 def _data(name: Name) -> list[str]:
-    return [f".. py:data:: {name.path}", f"   :value: {name.value!r}", ""]
+    return [
+        f".. py:data:: {name.path}",
+        f"   :value: {_constant(name.value)}",
+        "",
+        f"   {markup.first_sentence(text_below(name))}",
+        "",
+    ]
 
 
 def _alias(name: Name) -> list[str]:
-    """An entry for a type: its definition in place of a signature."""
+    """The entry of a type: its definition and the text below it."""
     text = name.value.__name__ if inspect.isclass(name.value) else str(name.value)
-    text = re.sub(r"typing\.|collections\.abc\.|jax(?=[A-Z])", "", text)  # jaxtyping writes jaxFloat for Float
+    text = re.sub(r"(jax)?typing\.|collections\.abc\.|equikit\.[\w.]*\.", "", text)
     text = "a type variable" if isinstance(name.value, TypeVar) else text
-    return [f".. py:data:: {name.path}", "", f"   ``{text}``", ""]
+    about = markup.first_sentence(text_below(name))
+    return [f".. py:data:: {name.path}", "", f"   ``{text}``", *(["", f"   {about}"] if about else []), ""]
 
 
 def _examples(lines: list[str]) -> list[str]:

@@ -23,7 +23,6 @@ RAW = ("SKILL.md", "llms.txt")
 """Files for assistants, which the site offers as they are."""
 
 _LINK = re.compile(r"(?<!\\)(\]\()([^()\s]+)((?: \"[^\"]*\")?\))")
-_FENCE = re.compile(r"^(```+|~~~+|    \S).*$")
 
 
 def repository() -> str:

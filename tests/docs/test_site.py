@@ -75,6 +75,10 @@ def test_every_name_is_listed_by_its_namespaces():
         assert f"<{name.path}>`" in page or f".. py:data:: {name.path}" in page, spelling
 
 
+def test_the_text_below_a_constant_is_its_docstring():
+    assert public_names.text_below(public_names.documented()["equikit.nn.FORMAT"]).startswith("The version of the")
+
+
 @pytest.mark.parametrize(
     ("text", "namespace", "path"),
     [
@@ -111,6 +115,12 @@ def test_code_is_resolved_to_an_entry(text, namespace, path):
 )
 def test_marks_of_docstrings_are_converted(text, converted):
     assert "\n".join(markup.with_returns(markup.paragraphs(text.split("\n")))).strip() == converted
+
+
+def test_attributes_that_are_described_together_have_one_field_each():
+    lines = ["Text.", ":ivar a, b: both", "     of them", ":ivar c: one"]
+    each = [":ivar a: both", "     of them", ":ivar b: both", "     of them"]
+    assert markup.one_name_each(lines) == ["Text.", *each, ":ivar c: one"]
 
 
 @pytest.mark.parametrize(
