@@ -95,16 +95,10 @@ class SubgroupLattice:
         graph.add_edges_from((every[low], every[high]) for low, high in self.covers)
         return graph
 
-    # Drawings are above groups. Notebooks prefer HTML over LaTeX, and LaTeX over SVG.
-    def _repr_svg_(self) -> str:
-        from equikit.draw import lattice_svg
-
-        return lattice_svg(self)
-
     def _repr_html_(self) -> str:
-        from equikit.draw import image
+        from equikit.draw import image, lattice_svg  # drawings are above groups
 
-        return image(self._repr_svg_(), repr(self))
+        return image(lattice_svg(self), repr(self))
 
     def _repr_latex_(self) -> str:
         from equikit.draw import latex, lattice_tikz
