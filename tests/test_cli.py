@@ -200,6 +200,42 @@ def test_draw_to_files(tmp_path):
     assert only.read_text(encoding="utf-8").startswith("<svg")
 
 
+def test_draw_in_every_format(tmp_path):
+    diagram = ek.hom("p p -> p p", p=ek.S(3)).diagrams[2]
+    one = (*GRAPH, "p=S(3)", "-i", "2")
+    assert said("draw", *one, "--format", "svg") == ek.draw.diagram_svg(diagram) + "\n"
+    assert said("draw", *one, "-f", "svg", "--scale", "3") == ek.draw.diagram_svg(diagram, scale=3) + "\n"
+    assert said("draw", *one, "-f", "tikz", "--scale", "0.5") == ek.draw.diagram_tikz(diagram, scale=0.5) + "\n"
+    assert said("draw", *one, "-f", "text") == said("draw", *one)
+    every = said("draw", *GRAPH, "p=S(3)", "-f", "tikz", "--limit", "4")
+    assert every == ek.draw.space_tikz(ek.hom("p p -> p p", p=ek.S(3)), 4) + "\n"
+    assert said("draw", *GRAPH, "p=S(3)", "-f", "html").startswith("<!DOCTYPE html>")
+    paths = {kind: tmp_path / f"one.{kind}" for kind in ("tex", "txt", "other")}
+    for kind, options in (("tex", []), ("txt", []), ("other", ["-f", "tikz"])):
+        value = json.loads(said("draw", *one, "-o", str(paths[kind]), "--json", *options))["diagrams"][0]
+        expected = value["tikz"] if kind != "txt" else f"2  {diagram}\n\n{value['drawing']}\n"
+        assert paths[kind].read_text(encoding="utf-8") == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-f", "svg", "-o", "x.html", "-i", "0"], "leave --format out"),
+        (["-f", "html", "-i", "0"], "leave --index out"),
+        (["-f", "svg"], "add --index 0"),
+        (["--scale", "2"], "the format text has no scale"),
+        (["-o", "x.html", "--scale", "2"], "the format html has no scale"),
+        (["-f", "tikz", "--scale", "0"], "write --scale 2"),
+        (["-f", "tikz", "--scale", "nan"], "write --scale 2"),
+        (["-f", "latex"], "unknown value for --format="),
+    ],
+)
+def test_draw_refuses_formats_that_do_not_fit(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused("draw", *GRAPH, "p=S", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "options",
     [["-o", "x.svg"], ["-o", "x.html", "-i", "0"], ["-o", "x.png", "-i", "0"], ["-o", "x"], ["-i", "15"], ["-i=-1"]],

@@ -334,6 +334,12 @@ COMMANDS = {
     "channels": ["plan", "p -> p", "-g", "p=S", "--channels", "1"],
     "normalize": ["plan", "p -> p", "-g", "p=S", "--normalize", "avg"],
     "picture-of-many": ["draw", "p -> p", "-g", "p=S", "--output", "many.svg"],
+    "picture-of-a-page": ["draw", "p -> p", "-g", "p=S", "--output", "one.html", "--index", "0"],
+    "picture-without-a-format": ["draw", "p -> p", "-g", "p=S", "--output", "many"],
+    "format-of-a-file": ["draw", "p -> p", "-g", "p=S", "--output", "many.html", "--format", "svg"],
+    "format": ["draw", "p -> p", "-g", "p=S", "--format", "tik"],
+    "scale-of-text": ["draw", "p -> p", "-g", "p=S", "--scale", "2"],
+    "scale-of-pictures": ["draw", "p -> p", "-g", "p=S", "--format", "tikz", "--scale", "0"],
 }
 
 

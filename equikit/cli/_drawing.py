@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def format_of(output: Path | None, wanted: str | None) -> str:
                 "the name of the file does not say its format",
                 got=f"--output {output}",
                 expected=f"a file that ends in {', '.join(SUFFIXES)}",
-                step="add --format svg for a picture of one diagram",
+                step="add --format tikz, or end the name in .svg for one diagram, in .html for all",
             )
         return named or "text"
     found = _checks.choice("--format", wanted, FORMATS, code="{} {}")
@@ -49,10 +50,12 @@ def refuse_drawing(kind: str, one: bool, total: int, scale: float | None) -> Non
             "the drawing does not fit the format",
             got=f"{kind}, {'one diagram' if one else plural(total, 'diagram')}",
             expected="svg for one diagram, html for a gallery of all, text or tikz for both",
-            step="add --index 0 for an SVG picture, or leave --index out for an HTML page",
+            step="leave --index out, or write --format svg" if one else "add --index 0, or write --format html",
         )
-    if scale is not None:
-        _checks.number("--scale", scale, above=0, example=2)
+    if scale is not None and not 0 < scale < math.inf:
+        raise OptionError(
+            "a picture has no size", got=f"--scale {scale:g}", expected="a number > 0", step="write --scale 2"
+        )
     if scale is not None and kind not in ("svg", "tikz"):
         raise OptionError(
             f"the format {kind} has no scale",

@@ -330,17 +330,12 @@ class Diagram(Multipliable):
             return f'Diagram.parse("{self}", groups={{{groups}}})'
         return f'Diagram.parse("{self}"{"".join(f", {label}={what}" for label, what in sorted(bound.items()))})'
 
-    # draw is built on diagrams; only the pictures import it. Notebooks prefer HTML over LaTeX, and LaTeX over SVG:
-    # without the HTML they would show the text of the TikZ picture as a formula.
-    def _repr_svg_(self) -> str:
-        from equikit.draw import diagram_svg
-
-        return diagram_svg(self)
-
+    # Notebooks show the HTML, an image of the SVG picture; exports to LaTeX take the TikZ picture. There is no
+    # _repr_svg_: exports to LaTeX convert SVG with Inkscape, and fail without it, whatever else there is.
     def _repr_html_(self) -> str:
-        from equikit.draw import image
+        from equikit.draw import diagram_svg, image  # draw is built on diagrams; only the pictures import it
 
-        return image(self._repr_svg_(), str(self))
+        return image(diagram_svg(self), str(self))
 
     def _repr_latex_(self) -> str:
         from equikit.draw import diagram_tikz, latex

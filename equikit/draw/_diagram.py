@@ -186,7 +186,8 @@ def diagram_tikz(
 ) -> str:
     r"""Draw a diagram in TikZ, for papers and slides.
 
-    The picture is the same as from `diagram_svg`. A document needs `\usepackage{tikz}` in its preamble.
+    The picture is the same as from `diagram_svg`. A document needs `\usepackage{tikz}` in its preamble; labels in
+    letters that are not Latin need LuaLaTeX or XeLaTeX, and a font that has them.
 
     Args:
         diagram: the diagram.

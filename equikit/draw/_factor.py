@@ -28,7 +28,8 @@ def factorization_html(factored: Factorization, *, scale: float = SCALE) -> str:
         scale: the size of the picture; at 1 neighboring vertices are 36 pixels apart.
 
     Returns:
-        The text of a `<div>` element, without scripts or references to anything outside it.
+        The text of a `<div>` element, without scripts or references to anything outside it; its attribute
+        `data-license` has the license of the picture.
 
     Raises:
         OptionError: if `scale` is not positive.
@@ -53,8 +54,8 @@ def factorization_html(factored: Factorization, *, scale: float = SCALE) -> str:
     multiplications, additions = factored.naive_operations()
     _, fewer = factored.operations()
     return (
-        '<div class="equikit-factors" style="font-family:system-ui,sans-serif;font-size:14px">'
-        f"{svg(factorization_picture(factored), scale)}<table><tr>{head}</tr>{rows}</table>"
+        '<div class="equikit-factors" data-license="CC0-1.0" style="font-family:system-ui,sans-serif;font-size:14px">'
+        f"{svg(factorization_picture(factored), scale, licensed=False)}<table><tr>{head}</tr>{rows}</table>"
         f"<div>{xml_text(str(fewer))} additions; the dense matrix takes {xml_text(str(multiplications))} "
         f"multiplications and {xml_text(str(additions))} additions</div></div>"
     )

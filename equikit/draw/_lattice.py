@@ -87,7 +87,7 @@ def lattice_svg(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterabl
         >>> lattice = subgroups(D(4))
         >>> lattice_svg(lattice).count('class="cover"')
         15
-        >>> turns = lattice.largest([0, 1, 2, 3])  # for example what an audit found
+        >>> turns = next(one for one in lattice if one.name == "Z(4)")
         >>> turns.name, lattice_svg(lattice, marked=[turns]).count('class="mark"')
         ('Z(4)', 1)
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from equikit import _checks
 from equikit.diagrams import Diagram
 from equikit.draw._picture import columns
 from equikit.signatures import base
@@ -129,9 +130,11 @@ def _spread(words: dict[int, str]) -> str:
     return line
 
 
-def _rows(diagram: Diagram) -> Iterator[str]:
+def _rows(diagram: Diagram, numbers: bool) -> Iterator[str]:
     named = len(set(diagram.labels)) > 1
+    counted = [str(i + 1) for i in range(len(diagram.top))], [f"{i + 1}'" for i in range(len(diagram.bottom))]
     words = [block_name(block) for block in diagram.growth] + (list(diagram.labels) if named else [])
+    words += [*counted[0], *counted[1]] if numbers else []
     half = max(2, (max(map(columns, words), default=1) + 2) // 2)
     found = _layout(diagram, 2 * half, 0) or _layout(diagram, 2 * half, half)
     assert found is not None, "rows without a common column have no cycles"
@@ -139,6 +142,8 @@ def _rows(diagram: Diagram) -> Iterator[str]:
     width = max((*above, *below), default=-1) + 1
     if named and above:
         yield _spread(dict(zip(sorted(above), diagram.top, strict=True)))
+    if numbers and above:
+        yield _spread(dict(zip(sorted(above), counted[0], strict=True)))
     yield _spread({column: block_name(block) for column, block in above.items()}) or "()"
     remaining = {block for track in tracks for block in track}
     straight = any(below.get(column) == block for column, block in above.items())
@@ -146,6 +151,8 @@ def _rows(diagram: Diagram) -> Iterator[str]:
         remaining -= set(track)
         yield _line(track, remaining, above, below, width)
     yield _spread({column: block_name(block) for column, block in below.items()}) or "()"
+    if numbers and below:
+        yield _spread(dict(zip(sorted(below), counted[1], strict=True)))
     if named and below:
         yield _spread(dict(zip(sorted(below), diagram.bottom, strict=True)))
     for _, count, legs in diagram.heads:
@@ -155,7 +162,7 @@ def _rows(diagram: Diagram) -> Iterator[str]:
         yield f"tensor {number + 1} of {' '.join(map(block_name, held))}"
 
 
-def diagram_text(diagram: Diagram) -> str:
+def diagram_text(diagram: Diagram, *, numbers: bool = False) -> str:
     """Draw a diagram in box-drawing characters.
 
     The output axes are the upper row of letters, the input axes the lower one; equal letters are one block, and lines
@@ -166,9 +173,14 @@ def diagram_text(diagram: Diagram) -> str:
 
     Args:
         diagram: the diagram.
+        numbers: whether the vertices are numbered outside the rows, as in the text of the diagram: 1, 2 above and
+            1', 2' below.
 
     Returns:
         Lines without trailing spaces, joined by newlines.
+
+    Raises:
+        OptionError: if `numbers` is not a boolean.
 
     Cost: the square of the number of vertices.
 
@@ -179,5 +191,11 @@ def diagram_text(diagram: Diagram) -> str:
         ├───╯
         │   ╭───╮
         a   c   c
+        >>> print(diagram_text(Diagram.parse("p p -> p: 1 2' | 1'"), numbers=True))
+        1
+        a
+        ╰───╮
+        b   a
+        1'  2'
     """
-    return "\n".join(line.rstrip() for line in _rows(diagram))
+    return "\n".join(line.rstrip() for line in _rows(diagram, _checks.flag("numbers", numbers)))

@@ -134,7 +134,7 @@ def test_dimensions_too_large_to_list():
 def test_pictures_show_what_holds_the_axes_together():
     diagram = hom("p z z -> z p", z=Z(3), p=S(2)).diagrams[3]
     assert "tensor 4 of a c d" in ek.draw.diagram_text(diagram)
-    assert diagram._repr_svg_().count('class="head"') == 2
+    assert ek.draw.diagram_svg(diagram).count('class="head"') == 2
     assert str(diagram) == "p z z -> z p: 2 1' | #4 1 2' 3'"
 
 

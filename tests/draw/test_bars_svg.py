@@ -22,3 +22,12 @@ def test_bars_have_lengths_and_a_limit():
             bars_svg(wrong)
     with pytest.raises(ek.TooLargeError):
         bars_svg([("a", 1.0)] * 501)
+
+
+def test_the_line_of_the_limit_does_not_cross_a_number():
+    root = ElementTree.fromstring(bars_svg([("a", 2e-7), ("b", 1e-3)], limit=1e-6))
+    (line,) = root.findall("{*}path[@class='limit']")
+    mark = float(line.get("d").partition(" ")[0].removeprefix("M"))
+    for one in root.findall("{*}text[@class='value']"):
+        start = float(one.get("x"))
+        assert not start < mark < start + 6 * len(one.text)

@@ -1,3 +1,5 @@
+import base64
+import itertools
 import math
 import random
 import re
@@ -151,5 +153,47 @@ def test_colors_are_legible_on_white_and_on_dark_pages():
 
 
 def test_a_notebook_shows_the_picture():
-    diagram = Diagram.identity("p p")
-    assert diagram._repr_svg_() == diagram_svg(diagram)
+    diagram = Diagram.parse("p p -> p p: 1 2' | 2 1'")
+    picture = ET.fromstring(diagram._repr_html_())
+    assert picture.tag == "img"
+    assert picture.get("alt") == str(diagram)
+    kind, _, data = picture.get("src").partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(data).decode() == diagram_svg(diagram)
+
+
+def test_vertices_are_numbered_as_in_the_text():
+    for diagram in ALL:
+        text = diagram_svg(diagram)
+        numbers = elements(text, "text", "number")
+        split = len(diagram.top)
+        assert [one.text for one in numbers] == [
+            *(str(i + 1) for i in range(split)),
+            *(f"{i + 1}'" for i in range(diagram.order - split)),
+        ]
+        for i, (one, circle) in enumerate(zip(numbers, elements(text, "circle"), strict=True)):
+            assert one.get("x") == circle.get("cx")
+            apart = float(one.get("y")) - float(circle.get("cy"))
+            assert -12 < apart < -8 if i < split else 14 < apart < 18  # baselines, outside the rows
+    assert not elements(diagram_svg(Diagram.identity("p p"), numbers=False), "text")
+    with pytest.raises(OptionError, match="numbers"):
+        diagram_svg(Diagram.identity("p"), numbers=2)
+
+
+def test_texts_do_not_overlap():
+    text = diagram_svg(Diagram.parse("q p q -> p q: 1 2' | 2 3' | 1'"))
+    _, _, width, height = map(float, ET.fromstring(text).get("viewBox").split())
+    places = [(float(one.get("x")), float(one.get("y"))) for one in elements(text, "text")]
+    assert all(abs(a[0] - b[0]) > 20 or abs(a[1] - b[1]) > 11 for a, b in itertools.combinations(places, 2))
+    assert all(8 < x < width - 8 and 10 < y < height - 3 for x, y in places)
+
+
+def test_a_single_picture_is_large_enough():
+    size = ET.fromstring(diagram_svg(Diagram.parse("p p -> p p: 1 2' | 2 1'")))
+    assert (float(size.get("width")), float(size.get("height"))) == (99, 177)
+
+
+def test_the_license_is_in_the_metadata():
+    (license,) = ET.fromstring(diagram_svg(Diagram.identity("p"))).iter("{http://creativecommons.org/ns#}license")
+    place = license.get("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}resource")
+    assert place == "http://creativecommons.org/publicdomain/zero/1.0/"

@@ -3,6 +3,7 @@ import random
 import pytest
 from pictures import diagrams
 
+from equikit._errors import OptionError
 from equikit.diagrams import Diagram
 from equikit.draw import diagram_text
 from equikit.draw._text import JOINTS, block_name
@@ -156,3 +157,18 @@ def test_wide_characters_keep_columns_aligned():
         "a       b",
         "点点点  p",
     ]
+
+
+def test_numbers_stand_outside_the_rows():
+    text = diagram_text(Diagram.parse("q p q -> p q: 1 2' | 2 3' | 1'"), numbers=True).splitlines()
+    bare = diagram_text(Diagram.parse("q p q -> p q: 1 2' | 2 3' | 1'")).splitlines()
+    assert text[0].split() == ["p", "q"]
+    assert text[1].split() == ["1", "2"]
+    assert text[-2].split() == ["1'", "2'", "3'"]
+    assert text[-1].split() == ["q", "p", "q"]
+    assert [line.split() for line in (*text[:1], *text[2:-2], text[-1])] == [line.split() for line in bare]
+    numbers = [text[1].index(str(i)) for i in (1, 2)]
+    assert [text[0][place] for place in numbers] == ["p", "q"]
+    assert diagram_text(Diagram.identity(()), numbers=True) == diagram_text(Diagram.identity(()))
+    with pytest.raises(OptionError, match="numbers"):
+        diagram_text(Diagram.identity("p"), numbers=None)

@@ -34,6 +34,8 @@ def test_each_diagram_has_a_figure(space):
     assert len(list(ET.fromstring(text).iter("section"))) == len(space.pairs)
     assert f"dimension {space.dim}" in text
     assert "<script" not in text
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert ET.fromstring(text).get("data-license") == "CC0-1.0"
     assert "left out" not in text
 
 

@@ -4,6 +4,7 @@ import itertools
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 from helpers import assert_error
 from pictures import contrast, elements
@@ -38,7 +39,6 @@ def test_names_and_orders_are_written():
     text = lattice_svg(subgroups(ek.D(4)))
     words = [one.text for one in elements(text, "text")]
     assert words == ["Z(1)", "Z(2)", *["D(1)"] * 4, "Z(4)", "D(2)", "D(2)", "D(4)", "8", "4", "2", "1"]
-    assert subgroups(ek.D(4))._repr_svg_() == text
 
 
 def test_what_cannot_be_drawn_is_refused():
@@ -47,3 +47,25 @@ def test_what_cannot_be_drawn_is_refused():
     assert_error(ek.OptionError, lambda: lattice_svg(3), "must be a SubgroupLattice", "3", "SubgroupLattice", "ek.D(6)")
     with pytest.raises(ek.OptionError, match="scale= must be a number > 0"):
         lattice_svg(subgroups(ek.D(4)), scale=0)
+
+
+def test_lines_pass_around_other_subgroups():
+    lattice = subgroups(ek.D(6))
+    text = lattice_svg(lattice)
+    places = [(float(one.get("cx")), float(one.get("cy"))) for one in elements(text, "circle", "subgroup")]
+    for line, cover in zip(elements(text, "path", "cover"), lattice.covers, strict=True):
+        points = np.array(re.findall(r"-?[\d.]+", line.get("d")), float).reshape(4, 2)
+        times = np.linspace(0, 1, 65)[:, None]
+        curve = sum(count * (1 - times) ** (3 - i) * times**i * points[i] for i, count in enumerate((1, 3, 3, 1)))
+        others = [place for i, place in enumerate(places) if i not in cover]
+        assert np.linalg.norm(curve[:, None] - np.array(others), axis=-1).min() > 5
+
+
+def test_marked_subgroups_have_a_ring():
+    lattice = subgroups(ek.D(6))
+    marked = [one for one in lattice if one.name == "D(3)"]
+    text = lattice_svg(lattice, marked=marked)
+    places = [(one.get("cx"), one.get("cy")) for one in elements(text, "circle", "subgroup")]
+    rings = [(one.get("cx"), one.get("cy")) for one in elements(text, "circle", "mark")]
+    assert rings == [place for place, one in zip(places, lattice, strict=True) if one in marked]
+    assert text.partition("<title>")[2].startswith("D(6): 16 subgroups, 2 marked<")

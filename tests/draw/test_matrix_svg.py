@@ -56,7 +56,19 @@ def test_the_grid_is_dropped_where_cells_are_small():
 @pytest.mark.parametrize(("shape", "side"), [((2, 2), 96), ((16, 16), 96), ((64, 3), 50), ((1, 300), 96)])
 def test_the_picture_keeps_within_the_side(shape, side):
     root = ET.fromstring(matrix_svg(np.ones(shape, int), side=side))
-    assert max(float(root.get("width")), float(root.get("height"))) <= side + 2.01
+    assert max(float(root.get("width")), float(root.get("height"))) <= side + 2
+
+
+@pytest.mark.parametrize("shape", [(3, 9), (9, 3), (3, 27), (1, 7), (4, 4)])
+def test_the_frame_is_inside_whole_pixels(shape):
+    text = matrix_svg(np.ones(shape, int), side=80)
+    root = ET.fromstring(text)
+    size = [float(root.get(name)) for name in ("width", "height")]
+    assert size == [round(each) for each in size]
+    (frame,) = elements(text, "path", "frame")
+    left, top, width, height = map(float, re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)", frame.get("d"))[0])
+    assert left + width + 0.5 <= size[0]  # half of the line lies outside
+    assert top + height + 0.5 <= size[1]
 
 
 def test_borders_of_blocks():

@@ -103,6 +103,17 @@ def test_the_graph_has_the_covers():
     assert nx.dag_longest_path_length(graph) == 4  # 1 < Z2 < K < D4 < S4
 
 
+def test_the_smallest_subgroup_that_contains_elements_is_the_one_they_generate():
+    lattice = subgroups(ek.S(4))
+    generator = np.random.default_rng(0)
+    for count in (0, 1, 1, 2, 3):
+        chosen = generator.choice(24, count, replace=False)
+        assert lattice.smallest(chosen) == subgroup(ek.S(4), chosen)
+    assert lattice.smallest(np.ones(24, bool)) == lattice.subgroups[-1]
+    with pytest.raises(ek.OptionError, match="positions"):
+        lattice.smallest([24])
+
+
 def test_the_largest_subgroup_in_a_set_of_elements():
     lattice = subgroups(ek.D(6))
     corners = ek.D(6).elements()

@@ -14,10 +14,10 @@ import numpy as np
 from equikit import _checks
 from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace
-from equikit.draw._diagram import diagram_svg
-from equikit.draw._matrix import matrix_svg
+from equikit.draw._diagram import diagram_picture
+from equikit.draw._matrix import matrix_picture
 from equikit.draw.spaces._listing import Section, blocks_text, dimension_text, plural, sections
-from equikit.draw.writers import xml_text
+from equikit.draw.writers import svg, xml_text
 from equikit.groups import Group
 
 MOST_CELLS = 32
@@ -69,10 +69,10 @@ def blocks_of(diagram: Diagram, sizes: Mapping[str, int]) -> tuple[int, int]:
 
 
 def _card(index: int, diagram: Diagram, sizes: dict[str, int] | None, labels: Sequence[str]) -> str:
-    pictures = diagram_svg(diagram, labels=labels, scale=1)
+    pictures = svg(diagram_picture(diagram, labels=labels), licensed=False)
     if sizes is not None:
         blocks = blocks_of(diagram, sizes)
-        pictures += "\n" + matrix_svg(diagram.matrix(sizes), side=SIDE, blocks=blocks)
+        pictures += "\n" + svg(matrix_picture(diagram.matrix(sizes), side=SIDE, blocks=blocks), licensed=False)
     return (
         f'<figure class="equikit-diagram" style="margin:0;{CARD}">'
         f'<div style="{ROW}">{pictures}</div>'
@@ -135,7 +135,8 @@ def space_html(space: HomSpace, most: int = 60) -> str:
         most: the most diagrams to draw, shared among the pairs of terms; the number of omitted diagrams is stated.
 
     Returns:
-        The text of a `<div>` element, without scripts or references to anything outside it.
+        The text of a `<div>` element, without scripts or references to anything outside it; its attribute
+        `data-license` has the license of the pictures.
 
     Raises:
         OptionError: if `most` is not a nonnegative integer.
@@ -153,7 +154,8 @@ def space_html(space: HomSpace, most: int = 60) -> str:
     actions = ", ".join(f"{label} = {what}" for label, what in space.signature.bindings) or "no axes"
     body = "\n".join(_section(section, labels, len(parts) > 1) for section in parts)
     return (
-        '<div class="equikit-space" style="font-family:system-ui,sans-serif;font-size:14px;line-height:1.4">'
+        '<div class="equikit-space" data-license="CC0-1.0" '
+        'style="font-family:system-ui,sans-serif;font-size:14px;line-height:1.4">'
         f'<div><b style="{MONO};font-size:15px">{xml_text(str(space.signature))}</b></div>'
         f"<div>{xml_text(actions)}; <b>{xml_text(dimension_text(space))}</b></div>"
         '<div style="opacity:.7;font-size:12px">top row: output axes, rows of the matrix; '

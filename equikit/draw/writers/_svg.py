@@ -33,16 +33,17 @@ def xml_text(text: str) -> str:
     return escape("".join(allowed))
 
 
-def svg(picture: Picture, scale: float = 1.0) -> str:
-    """Return a picture as a standalone `<svg>` element without background.
+def svg(picture: Picture, scale: float = 1.0, *, licensed: bool = True) -> str:
+    """Return a picture as an `<svg>` element without background.
 
-    The size is rounded up to whole pixels, so that no browser cuts off a line at the border.
+    The size is rounded up to whole pixels, so that no browser cuts off a line at the border. A picture that stands
+    alone has its license in it; pages of many pictures state it once.
     """
     width, height = math.ceil(picture.width), math.ceil(picture.height)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{number(width * scale)}" height="{number(height * scale)}" '
         f'viewBox="0 0 {width} {height}" role="img" overflow="visible">',
-        f"<title>{xml_text(picture.title)}</title>{LICENSE}",
+        f"<title>{xml_text(picture.title)}</title>{LICENSE if licensed else ''}",
         *map(_element, picture.shapes),
         "</svg>",
     ]

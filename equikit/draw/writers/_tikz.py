@@ -12,9 +12,9 @@ POINT = 0.75
 """The big points (bp) of a pixel: 96 pixels are an inch."""
 
 SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
+    "\\": r"$\backslash$",
+    "{": r"$\{$",
+    "}": r"$\}$",
     "^": r"\^{}",
     "~": r"\~{}",
     "'": "$'$",

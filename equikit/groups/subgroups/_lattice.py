@@ -75,6 +75,24 @@ class SubgroupLattice:
         allowed = mask_of(read_positions(elements, order), order) | 1
         return max((one for one in self if one.mask & ~allowed == 0), key=lambda one: one.order)
 
+    def smallest(self, elements: object) -> Subgroup:
+        """Return the smallest subgroup that contains a set of elements, which they generate.
+
+        Args:
+            elements: positions in `group.elements()`, or a mask with a boolean for each element.
+
+        Raises:
+            OptionError: if these are not positions of elements.
+
+        Example:
+            >>> from equikit import D
+            >>> subgroup_lattice(D(6)).smallest([1]).name  # the rotation by one corner
+            'Z(6)'
+        """
+        order = self.subgroups[-1].order
+        needed = mask_of(read_positions(elements, order), order)
+        return min((one for one in self if needed & ~one.mask == 0), key=lambda one: one.order)
+
     def graph(self) -> Any:
         """Return the covers as a `networkx.DiGraph` with edges from maximal subgroups to the groups above them.
 
@@ -95,16 +113,10 @@ class SubgroupLattice:
         graph.add_edges_from((every[low], every[high]) for low, high in self.covers)
         return graph
 
-    # Drawings are above groups. Notebooks prefer HTML over LaTeX, and LaTeX over SVG.
-    def _repr_svg_(self) -> str:
-        from equikit.draw import lattice_svg
-
-        return lattice_svg(self)
-
     def _repr_html_(self) -> str:
-        from equikit.draw import image
+        from equikit.draw import image, lattice_svg  # drawings are above groups
 
-        return image(self._repr_svg_(), repr(self))
+        return image(lattice_svg(self), repr(self))
 
     def _repr_latex_(self) -> str:
         from equikit.draw import latex, lattice_tikz
