@@ -115,6 +115,8 @@ def test_workflows_run_what_exists(workflow: Path) -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= targets
     for script in re.findall(r"(\.ci/[a-z-]+)", text):
         assert (ROOT / script).stat().st_mode & 0o100, script
+        for path in re.findall(r"\b(?:tests|docs)/[\w/.]+", (ROOT / script).read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), path
     for action in re.findall(r"uses: (\S+)", text):
         assert re.fullmatch(r"[\w.-]+/[\w.-]+@(v\d+|release/v\d+)", action), action
 
