@@ -96,7 +96,7 @@ def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
     ours = paper.values(joined(found))
     claims = benchmark.paper.claims
     body = [
-        [one.label, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(ours.get(one.key), one.data), verdict]
+        [one.label, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(one.ours(ours), one.data), verdict]
         for one in benchmark.paper.published
         for verdict in [paper.verdict(one, claims, ours)]
     ]
@@ -120,7 +120,7 @@ def front() -> str:
             [
                 f"{one.label}: {one.metric}",
                 _theirs(one),
-                _ours(ours.get(one.key), one.data),
+                _ours(one.ours(ours), one.data),
                 paper.verdict(one, about.claims, ours),
             ]
             for one in about.published
