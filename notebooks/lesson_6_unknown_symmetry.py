@@ -499,7 +499,7 @@ fitted = ek.discover.surrogate(
 by_algebra = ek.discover.lie_algebra(fitted, inputs[:, :, None])
 print(by_algebra)
 gan = ek.discover.LieGAN(hidden=(32, 32), rates=(1e-2, 2e-3), similarity=0.3)
-by_game = gan.fit(inputs, outputs[:, 0], epochs=20, key=jax.random.key(0))
+by_game = gan.fit(inputs[:, :, None], outputs[:, 0], epochs=20, key=jax.random.key(0))
 
 
 def unit(matrix):
@@ -542,7 +542,7 @@ def ring(x, stiffness=(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)):
 
 
 masses = normal(500, 6)
-symmetry = ek.discover.permutations(ring, masses)
+symmetry = ek.discover.permutations(lambda x: ring(x[..., 0]), masses[..., None])
 print(symmetry)
 assert symmetry.name == "D(6)"
 assert symmetry.order == 12

@@ -9,12 +9,12 @@ import numpy as np
 import equikit as ek
 from equikit.groups import subgroup
 
-KEY, X = jax.random.key(0), np.random.default_rng(0).normal(size=(64, 2))
+KEY, X = jax.random.key(0), np.random.default_rng(0).normal(size=(64, 2, 1))
 DISCRETE = ek.discover.FoundGenerators(np.pi / 2 * np.array([[[0.0, -1], [1, 0]]]), True, np.zeros((1, 3)))
 
 
 def nearly(x: Any) -> Any:
-    return x @ np.array([1, 1.1, 1.2, 1])
+    return x[..., 0] @ np.array([1, 1.1, 1.2, 1])
 
 
 def trained(x: Any = X, y: Any = None, **options: Any) -> Any:
@@ -38,19 +38,21 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         {"group": ek.S(3)},
     ),
     "a-function-without-samples": (
-        lambda **options: ek.discover.permutations(lambda x: x.sum(1), **options),
+        lambda **options: ek.discover.permutations(lambda x: x.sum((1, 2)), **options),
         "data=x",
         lambda code: ek.discover.permutations(
-            lambda x: x.sum(1), **eval(f"dict({code})", {"x": np.random.default_rng(0).normal(size=(100, 3))})
+            lambda x: x.sum((1, 2)), **eval(f"dict({code})", {"x": np.random.default_rng(0).normal(size=(100, 3, 1))})
         ),
     ),
     "products-beyond-the-tolerance": (
-        lambda **options: ek.discover.permutations(nearly, np.random.default_rng(0).normal(size=(600, 4)), **options),
+        lambda **options: ek.discover.permutations(
+            nearly, np.random.default_rng(0).normal(size=(600, 4, 1)), **options
+        ),
         "tolerance=0.23",
         None,
     ),
     "a-function-of-one-sample": (
-        lambda: ek.discover.permutations(np.sum, np.random.default_rng(0).normal(size=(100, 3))),
+        lambda: ek.discover.permutations(np.sum, np.random.default_rng(0).normal(size=(100, 3, 1))),
         "jax.vmap(f)",
         {"jax": jax, "f": np.sum},
     ),
@@ -61,11 +63,21 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "batch=16",
         lambda code: again(code) or trained(X[:16], batch=16),
     ),
-    "outputs-of-another-size": (lambda: trained(y=X[:, 0], outputs="vector"), 'outputs="invariant"', again),
+    "outputs-of-another-size": (lambda: trained(y=X[:, :1], outputs="vector"), 'outputs="invariant"', again),
+    "inputs-without-channels": (
+        lambda: trained(X[..., 0]),
+        "x[..., None]",
+        lambda code: trained(eval(code, {"x": X[..., 0]})),
+    ),
+    "outputs-without-channels": (
+        lambda: trained(y=X[..., 0], outputs="vector"),
+        "y[..., None]",
+        lambda code: trained(y=eval(code, {"y": X[..., 0]}), outputs="vector"),
+    ),
     "outputs-without-a-matrix": (
         lambda: trained(y=X, outputs=lambda g: g[0]),
         "outputs=lambda g: jnp.kron(g, g)",
-        lambda code: trained(y=np.ones((64, 4)), **eval(f"dict({code})", {"jnp": jnp})),
+        lambda code: trained(y=np.ones((64, 4, 1)), **eval(f"dict({code})", {"jnp": jnp})),
     ),
     "a-game-that-diverges": (
         lambda: trained(most=1e30),
@@ -73,9 +85,14 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         again,
     ),
     "a-discrete-group-without-an-algebra": (lambda: DISCRETE.recognized, "found.group.elements()", {"found": DISCRETE}),
+    "samples-without-channels": (
+        lambda: ek.discover.permutations(np.ones((4000, 3))),
+        "x[..., None]",
+        {"x": np.ones((4000, 3))},
+    ),
     "samples-of-one-axis": (
         lambda: ek.discover.permutations(np.ones(4000)),
-        "np.random.default_rng(0).normal(size=(1000, 5))",
+        "np.random.default_rng(0).normal(size=(1000, 5, 1))",
         {"np": np},
     ),
 }

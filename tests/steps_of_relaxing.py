@@ -48,6 +48,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "ek.nn.Linear(chain.spaces[0], (2,), (3,), rngs=rngs)",
         lambda code: Linear(CHAIN, eval(code, {"ek": ek, "chain": CHAIN, "rngs": RNGS}), rngs=RNGS),
     ),
+    "options-of-a-given-layer": (
+        lambda: Linear(CHAIN, ek.nn.Linear("x -> x", 1, 1, x=ek.O(3), rngs=RNGS), rngs=RNGS, use_bias=False),
+        "ek.nn.Linear(chain.spaces[0], (1,), (1,), use_bias=False, rngs=rngs)",
+        lambda code: Linear(CHAIN, eval(code, {"ek": ek, "chain": CHAIN, "rngs": RNGS}), rngs=RNGS),
+    ),
     "gates-of-another-chain": (
         lambda: Linear(CHAIN, 1, 1, rngs=RNGS, gates=(1.0,)),
         "gates=(0.0, 0.0)",

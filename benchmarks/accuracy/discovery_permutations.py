@@ -121,10 +121,11 @@ def one(rival: str, planted: Planted, generator: np.random.Generator) -> dict[st
     """Search once: whether the result is wrong, has more elements than the planted group, or was refused."""
     given: tuple[Any, ...]
     if rival == "function":
-        given = noisy(planted, generator), generator.normal(size=(400, planted.n))
+        function = noisy(planted, generator)
+        given = (lambda x: function(x[..., 0])), generator.normal(size=(400, planted.n, 1))
     else:
         x = planted.made(generator, 3000)
-        given = (x + NOISE * np.std(x) * generator.normal(size=x.shape),)
+        given = ((x + NOISE * np.std(x) * generator.normal(size=x.shape))[..., None],)
     try:
         found = permutations(*given, signs=planted.signs)
     except EquikitError:

@@ -99,7 +99,7 @@ def verdicts(benchmark: Benchmark, found: list[Line]) -> str:
     ours = paper.values(joined(found))
     claims = benchmark.paper.claims
     body = [
-        [one.label, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(ours.get(one.key), one.data), verdict]
+        [one.label, f"{one.row} / {one.rival}", one.metric, _theirs(one), _ours(one.ours(ours), one.data), verdict]
         for one in benchmark.paper.published
         for verdict in [paper.verdict(one, claims, ours)]
     ]
@@ -148,7 +148,7 @@ def _headlines(name: str, about: paper.Paper) -> list[tuple[str, Published | Non
     rows: list[tuple[str, Published | None, str, str, str]] = []
     for one in about.published:
         if one.headline:
-            found = ours.get(one.key)
+            found = one.ours(ours)
             mean = "–" if found is None else with_spread(found.mean, found.sd)
             verdict = paper.verdict(one, about.claims, ours)
             rows.append((f"{one.label}: {one.metric}", one, mean, verdict, _ours(found, one.data)))

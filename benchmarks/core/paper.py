@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Verdict = Literal["reproduced", "partly", "not", "contradicted", "not measured"]
+Verdict = Literal["reproduced", "partly", "not", "contradicted", "other data", "not measured"]
 CLOSE = 0.1
 """Relative difference of two values that count as equal."""
 DEVIATIONS = 2.0
@@ -47,6 +47,8 @@ class Published:
         headline: whether the front page shows it.
         train: the number of training points, where the paper has values for several.
         data: our data, if they differ from the paper's.
+        from_one: whether the score is stored, and one minus the score is the value: all cosines near one are within ten
+            percent of each other.
     """
 
     task: str
@@ -61,11 +63,17 @@ class Published:
     headline: bool = False
     train: int | None = None
     data: str | None = None
+    from_one: bool = False
 
     @property
     def key(self) -> Key:
         """Where our value is found."""
         return key(self.task, self.rival, self.score, self.train)
+
+    def ours(self, found: Found) -> Ours | None:
+        """Our value."""
+        ours = found.get(self.key)
+        return replace(ours, mean=1 - ours.mean) if ours is not None and self.from_one else ours
 
     @property
     def label(self) -> str:
@@ -194,9 +202,10 @@ def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verd
     - *reproduced*: our mean is within two standard deviations of both, or within ten percent, on the paper's data;
     - *contradicted*: it is not, and a claim of the paper about this value fails by more than two standard deviations;
     - *partly*: it is not, and all claims about it hold;
+    - *other data*: the data are not the paper's, and the paper makes no claim about the value;
     - *not*: otherwise.
     """
-    ours = found.get(published.key)
+    ours = published.ours(found)
     if ours is None:
         return "not measured"
     if published.data is None and equal(ours, published.value, published.spread):
@@ -209,6 +218,8 @@ def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verd
     ]
     if False in about:
         return "contradicted"
+    if not about and published.data is not None:
+        return "other data"
     return "partly" if about and all(about) else "not"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,7 +37,20 @@ class Measurement:
     def by_term(self) -> dict[str, float]:
         """The mean normalized error of each output term."""
         names = self.comparisons[0].normalized
-        return {name: float(np.mean([c.normalized[name] for c in self.comparisons])) for name in names}
+        return {name: float(np.mean([c.normalized[name][:, 0] for c in self.comparisons])) for name in names}
+
+    @property
+    def by_channel(self) -> dict[str, np.ndarray]:
+        """The mean normalized error of each channel of each output term, and of each place on axes without a group."""
+        names = self.comparisons[0].normalized
+        means = {
+            name: np.mean(np.concatenate([c.normalized[name] for c in self.comparisons]), axis=0) for name in names
+        }
+        return {name: mean[1:] if len(mean) > 1 else mean for name, mean in means.items()}
+
+    def column(self, name: str, place: int) -> Measurement:
+        """Return the measurement of one column of norms of one term."""
+        return replace(self, comparisons=tuple(c.column(name, place) for c in self.comparisons))
 
     @property
     def error(self) -> float:
@@ -49,8 +62,8 @@ class Measurement:
         """The mean norm of the difference over the mean norm of g f(x), the mean over terms."""
         parts = []
         for name in self.comparisons[0].differences:
-            difference = float(np.sum([c.differences[name] for c in self.comparisons]))
-            size = float(np.sum([c.moved_last[name] for c in self.comparisons]))
+            difference = float(np.sum([c.differences[name][:, 0] for c in self.comparisons]))
+            size = float(np.sum([c.moved_last[name][:, 0] for c in self.comparisons]))
             parts.append(0.0 if difference == 0 else difference / size if size > 0 else np.inf)
         return float(np.mean(parts))
 

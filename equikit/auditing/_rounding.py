@@ -8,10 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 
 
+SMALLEST_HALF = 2.0**-24
+"""The smallest positive number of float16."""
+
+
 def epsilon(dtype: Any) -> float:
     """Return the spacing of the numbers of a dtype at one."""
     finfo: Any = jnp.finfo  # untyped in JAX
     return float(finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.inexact) else 0.0
+
+
+def smallest(dtype: Any) -> float:
+    """Return the absolute error of the smallest numbers of a dtype, which have no relative precision.
+
+    XLA sets numbers below the smallest normal one to zero, except in float16.
+    """
+    finfo: Any = jnp.finfo  # untyped in JAX
+    return min(float(finfo(dtype).tiny), SMALLEST_HALF) if jnp.issubdtype(dtype, jnp.inexact) else 0.0
 
 
 def spacing(array: np.ndarray, dtype: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from equikit.auditing import upper_bound
 from equikit.discover._constraints import Constraints, constraints
 from equikit.discover._elements import connected_errors, reflections
 from equikit.discover._motions import Array, Model, Roles, read_data
-from equikit.discover._spectrum import NullSpace, no_gap, null_spaces
+from equikit.discover._spectrum import CLOSE, NullSpace, no_gap, null_spaces
 from equikit.groups import MatrixGroup
 from equikit.groups.lie import Recognized, moved, recognize
 
@@ -67,6 +67,10 @@ class LieAlgebra:
     def group(self) -> MatrixGroup:
         """The group on the moved axis, in coordinates of the data."""
         return self.recognized.group
+
+    def __group__(self) -> MatrixGroup:
+        """Return the group that a label is bound to."""
+        return self.group
 
     def __str__(self) -> str:
         tail = ", ".join(f"{value:.2g}" for value in self.spectrum[max(0, len(self.spectrum) - self.dimension - 3) :])
@@ -127,7 +131,8 @@ def lie_algebra(
         seed: of the random choice of held-out samples.
 
     Raises:
-        GroupError: if no singular values are small with a gap above them, or if held-out samples contradict the result.
+        GroupError: if no singular values are small with a gap above them, if there are two such groups with gaps of
+            nearly one size, or if held-out samples contradict the result.
         OptionError: if data lie in a subspace or are too few, or the function is constant or not differentiable, or has
             state.
         ShapeError, DTypeError: if an array does not fit the signature, or is not real.
@@ -195,6 +200,10 @@ def found_in(
     else:
         assert last is not None
         raise _open(last)
+    for other in spaces:  # with smaller gaps
+        rival = _recognized(given, other, label) if len(other.vectors) in space.close else None
+        if rival is not None:
+            raise _undecided((space, recognized), (other, rival))
     vectors = _clean(given, space, recognized, label)
     defects = _defects(given.rows[held], vectors)
     share = 1 - (1 - confidence) / len(vectors)
@@ -233,6 +242,20 @@ def _jumps(recognized: Recognized, error: float, most: float) -> GroupError:
         got=f"error {error:.2g} of random elements of {recognized.name} on held-out samples",
         expected=f"at most {most:g}, as for a function without jumps and without detached parts",
         step="remove jumps and jax.lax.stop_gradient from the function, or accept a larger error with most_defect=",
+    )
+
+
+def _undecided(*found: tuple[NullSpace, Recognized]) -> GroupError:
+    """Return the error for two gaps of nearly the same size, which other samples would order otherwise."""
+    smaller = min((space for space, _ in found), key=lambda space: len(space.vectors))
+    dimension = len(smaller.vectors)
+    below, above = (max(float(smaller.spectrum[-place]), 1e-12) for place in (dimension, dimension + 1))
+    named = [f"{known.name} of dimension {len(space.vectors)} at gap {space.gap:.1f}" for space, known in found]
+    return GroupError(
+        "two Lie algebras stand out equally: the singular values have two gaps",
+        got=" and ".join(named),
+        expected=f"one gap that is larger than the others by a factor of {CLOSE}, in both halves of the samples",
+        step=f"look for the smaller group, with the smaller errors: write most_defect={(below * above) ** 0.5:.2g}",
     )
 
 

@@ -11,6 +11,10 @@ from equikit._errors import GroupError
 from equikit.discover._motions import Array
 
 
+CLOSE = 1.5
+"""Of two gaps, the larger one decides if it is larger by this factor."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NullSpace:
     """Null directions of constraints.
@@ -22,6 +26,7 @@ class NullSpace:
         noise: the error of the null space, as the sine of an angle: between halves of the samples.
         worst: an upper limit of it, one over the gap.
         others: the dimension and the gap at each other gap, the largest gap first.
+        close: the dimensions of other null spaces whose gap is nearly as large, or larger in half of the samples.
     """
 
     vectors: Array
@@ -30,6 +35,7 @@ class NullSpace:
     noise: float
     worst: float
     others: tuple[tuple[int, float], ...]
+    close: tuple[int, ...]
 
 
 def null_spaces(rows: Array, allowed: Array, precision: float, least_gap: float, most: float) -> Iterator[NullSpace]:
@@ -47,19 +53,25 @@ def null_spaces(rows: Array, allowed: Array, precision: float, least_gap: float,
     """
     rows = rows @ allowed.T
     spectrum, vectors = _decomposed(rows)
-    halves = [_decomposed(half)[1] for half in (rows[0::2], rows[1::2])]
-    raised = spectrum + precision
-    ratios = raised[:-1] / raised[1:]
+    halves = [_decomposed(half) for half in (rows[0::2], rows[1::2])]
+    ratios, *partial = (
+        (values[:-1] + precision) / (values[1:] + precision) for values in (spectrum, *(half[0] for half in halves))
+    )
     places = [i for i in np.argsort(-ratios, kind="stable") if ratios[i] >= least_gap and spectrum[i + 1] <= most]
     if not places:
         raise no_gap(spectrum, least_gap, most)
     for place in places:
-        one, other = (half[place + 1 :] for half in halves)
+        one, other = (half[1][place + 1 :] for half in halves)
         noise = float(np.linalg.norm(one - one @ other.T @ other, 2)) / 2
         gap = float(ratios[place])
-        others = tuple((len(spectrum) - i - 1, float(ratios[i])) for i in places if i != place)
+        others = tuple((int(len(spectrum) - i - 1), float(ratios[i])) for i in places if i != place)
+        close = tuple(
+            int(len(spectrum) - i - 1)
+            for i in places
+            if ratios[i] < ratios[place] and (CLOSE * ratios[i] > gap or any(half[i] > half[place] for half in partial))
+        )
         error = min(1 / gap, max(noise, precision))
-        yield NullSpace(vectors[place + 1 :] @ allowed, spectrum, gap, error, 1 / gap, others)
+        yield NullSpace(vectors[place + 1 :] @ allowed, spectrum, gap, error, 1 / gap, others, close)
 
 
 def no_gap(spectrum: Array, least_gap: float, most: float) -> GroupError:

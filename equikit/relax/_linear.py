@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,10 +12,12 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks, _keywords
+from equikit._errors import OptionError
 from equikit.nn import Features, Layer, Linear as Equivariant, checked_dtypes
 from equikit.nn.initializers import filled, unit_normal
 from equikit.plans import Arrays, Channels, Masks, Plan, Widths, applied, plan, weight_shapes
 from equikit.relax._chain import Chain
+from equikit.relax._spaces import squared_norm
 from equikit.signatures import Signature
 
 
@@ -38,12 +40,12 @@ class Linear(Layer):
     Args:
         chain: from `ek.relax.chain`.
         channels, out_channels: as for `ek.nn.Linear`; or in place of both an `ek.nn.Linear` of the largest group, which
-            becomes the kept part.
+            becomes the kept part, with its own options.
         rngs: random keys for the parameters.
         gates: the first value of the gates: one number, or one for each step.
         broken_init: initializer with variance one of the weights of the broken parts; its values are scaled so that
             the broken parts together, with gates of one, preserve the variance of independent entries.
-        **options: options of `ek.nn.Linear`.
+        **options: options of `ek.nn.Linear`, unless a layer is given.
 
     Attributes:
         kept: the `ek.nn.Linear` of the largest group.
@@ -52,7 +54,7 @@ class Linear(Layer):
         gates: a parameter, float32 `[steps]`.
 
     Raises:
-        OptionError: if `chain` is not a chain, or the gates do not fit its steps.
+        OptionError: if `chain` is not a chain, the gates do not fit its steps, or options are given with a layer.
         ShapeError, DTypeError, SignatureError: as `ek.nn.Linear`.
 
     A gate and its weights multiply each other, so a gate that reaches zero under a penalty on both may stay there.
@@ -89,6 +91,8 @@ class Linear(Layer):
             wide, narrow = channels.channels
             step = f"make it by ek.nn.Linear(chain.spaces[0], {wide}, {narrow}, rngs=rngs)"
             _checks.same("the space of the layer", channels.space, chain.spaces[0], step=step)
+            given_with = {**({} if out_channels is None else {"out_channels": out_channels}), **options}
+            _refuse_options(given_with, wide, narrow)
             self.kept = channels
         else:
             self.kept = Kept(chain.spaces[0], channels, out_channels, rngs=rngs, **options)
@@ -192,10 +196,7 @@ class Linear(Layer):
             float32 `[steps]`. For orthogonal groups the sum from step i on is half the squared distance of the layer's
             matrix from the maps of group i.
         """
-        squares = [
-            sum((jnp.sum(jnp.abs(p[...]) ** 2) for p in jax.tree.leaves(part, is_leaf=_is_param)), jnp.zeros(()))
-            for part in self.broken
-        ]
+        squares = [squared_norm(nnx.state(part, nnx.Param)) for part in self.broken]
         return 0.5 * self.gates[...] ** 2 * jnp.stack(squares)
 
     def __call__(self, x: Arrays, *, mask: Masks | None = None, **options: Any) -> Arrays:
@@ -219,8 +220,18 @@ class Linear(Layer):
         return result
 
 
-def _is_param(node: object) -> bool:
-    return isinstance(node, nnx.Param)
+def _refuse_options(given: Mapping[str, object], wide: object, narrow: object) -> None:
+    """Raise `OptionError` if options would have no effect because the layer is made already."""
+    if given:
+        plain = {name: repr(v) if isinstance(v, bool | int | str) else name for name, v in given.items()}
+        written = ", ".join(f"{name}={v}" for name, v in plain.items() if name != "out_channels")
+        made = f"ek.nn.Linear(chain.spaces[0], {wide}, {narrow}, {written + ', ' if written else ''}rngs=rngs)"
+        raise OptionError(
+            "a layer has its options already",
+            got=f"a layer and {', '.join(f'{name}=' for name in given)}",
+            expected="a layer alone, or channels with options",
+            step=f"pass {made}",
+        )
 
 
 @functools.lru_cache(maxsize=128)

@@ -116,6 +116,8 @@ class Penalty:
     def __call__(self, model: nnx.Module) -> Float[jax.Array, " groups"]:
         """Return the penalty of each candidate, the sum over all layers; differentiable in the weights.
 
+        It is computed in float32, or in float64 for weights in float64.
+
         Args:
             model: the network, or one of the same layers with other weights.
 
@@ -137,12 +139,14 @@ def _distance(space: HomSpace, matrix: jax.Array) -> jax.Array:
 
 
 def _distance_and_rest(space: HomSpace, matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
-    rest = matrix - project_pair(space, matrix)
-    return 0.5 * jnp.sum(rest**2), rest
+    """Return the distance in float32 at least, since squares of float16 overflow, and W - P W in the dtype of W."""
+    wide = matrix.astype(jnp.promote_types(matrix.dtype, jnp.float32))
+    rest = wide - project_pair(space, wide)
+    return 0.5 * jnp.sum(rest**2), rest.astype(matrix.dtype)
 
 
 def _scaled(space: HomSpace, rest: jax.Array, slope: jax.Array) -> tuple[jax.Array]:
-    return (slope * rest,)
+    return ((slope * rest.astype(slope.dtype)).astype(rest.dtype),)
 
 
 _distance.defvjp(_distance_and_rest, _scaled)

@@ -10,6 +10,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import ShapeError
+from equikit.relax._spaces import squared_norm
 
 
 class Residual(nnx.Module):
@@ -65,5 +66,4 @@ class Residual(nnx.Module):
 
     def penalty(self) -> jax.Array:
         """Return half the sum of squares of the parameters of the free module."""
-        leaves = jax.tree.leaves(nnx.state(self.free, nnx.Param))
-        return 0.5 * sum((jnp.sum(jnp.abs(leaf) ** 2) for leaf in leaves), jnp.zeros(()))
+        return 0.5 * squared_norm(nnx.state(self.free, nnx.Param))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
@@ -79,3 +82,11 @@ def _mean_scale(diagram: Diagram, sizes: Mapping[str, int]) -> float:
         if block[0] >= len(diagram.top) and number not in legs and label not in whole:
             scale /= max(sizes[label], 1)
     return scale
+
+
+def squared_norm(arrays: Any) -> jax.Array:
+    """Return the sum of the squares of all numbers of a tree, in float32 at least: squares of float16 overflow."""
+    total = jnp.zeros(())
+    for array in map(jnp.abs, jax.tree.leaves(arrays)):
+        total = total + jnp.sum(array.astype(jnp.promote_types(array.dtype, jnp.float32)) ** 2)
+    return total

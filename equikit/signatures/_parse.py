@@ -20,6 +20,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from equikit._checks import shown
 from equikit._errors import Place, SignatureError, UnboundLabelError
@@ -231,6 +232,15 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
     return tuple(parse_term(words, name) for name, words in terms.items())
 
 
+@runtime_checkable
+class HasGroup(Protocol):
+    """A result that stands for a group, such as a subgroup in a lattice or what an audit or a search has found."""
+
+    def __group__(self) -> Group:
+        """Return the group that a label is bound to."""
+        ...
+
+
 def _binding(label: str, what: object) -> Group | Fixed:
     if isinstance(what, Dual):
         raise SignatureError(
@@ -241,6 +251,10 @@ def _binding(label: str, what: object) -> Group | Fixed:
         )
     if isinstance(what, Group | Fixed):
         return what
+    if isinstance(what, Mapping) and label in what:  # such as the kept groups of an audit
+        return _binding(label, what[label])
+    if isinstance(what, HasGroup):
+        return _binding(label, what.__group__())
     if isinstance(what, type) and issubclass(what, Group) and what is not Group:
         return _free(label, what)
     sized = type(what) is int and what >= 0

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from flax import nnx
 
 import equikit as ek
 from equikit.auditing.subgroups._permutations import blocks_name
@@ -180,3 +181,27 @@ def test_subgroups_in_hidden_coordinates_in_single_precision(seed):
     assert all(np.allclose(matrix @ axis, 0, atol=1e-3) for matrix in fixed.lie_algebra)
     # As groups of layers: identities of both parts and the turn of the plane; projections on the axis and across it.
     assert [ek.hom("x -> x", x=found.group).dim for found in (split, fixed)] == [3, 2]
+
+
+def test_what_is_kept_is_exact_and_goes_into_layers():
+    report = ek.audit(lambda x: np.sum(x**2, axis=(1, 2))[:, None] + x[:, 2], "x -> ()", x=ek.O(3), channels=1)
+    group = report.kept["x"].group
+    assert (str(group), group.exact) == ("O(2) about (0, 0, 1)", True)
+    for bound in ({"x": report.kept}, {"x": report.kept["x"]}, {"groups": report.kept}, {"x": group}):
+        assert ek.hom("x -> x", **bound).dim == 2
+    layer = ek.nn.Linear("x -> x", 1, 1, x=report.kept, rngs=nnx.Rngs(0))
+    assert ek.audit(layer, "x -> x", x=report.kept, channels=1).passed
+    diagonal = ek.audit(lambda x: np.sum(x, 1) + np.sum(x**2, (1, 2))[:, None], "x -> ()", x=ek.O(3), channels=1)
+    assert diagonal.kept["x"].group.exact
+    np.testing.assert_allclose(diagonal.kept["x"].lie_algebra[0] @ np.ones(3), 0, atol=1e-12)
+
+
+def test_what_is_kept_is_a_subgroup_in_the_lattice():
+    report = ek.audit(lambda x: x[:, 0] * x[:, 1] + x[:, 2] * x[:, 3], "p -> ()", p=ek.S(4), channels=1)
+    found = report.kept["p"].subgroup
+    assert (found.name, found.order) == ("D(4)", 8)
+    assert found in ek.discover.subgroups(ek.S(4)).subgroups
+    assert ek.hom("p -> p", p=found).dim == ek.hom("p -> p", p=report.kept).dim == 3
+    assert found.contains(ek.audit(lambda x: x[:, 0] * x[:, 1], "p -> ()", p=ek.S(4), channels=1).kept["p"].subgroup)
+    with pytest.raises(ek.GroupError, match="cannot be listed"):
+        _ = ek.audit(lambda x: x, "x -> x", x=ek.SO(2), channels=1).kept["x"].subgroup

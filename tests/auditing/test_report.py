@@ -32,7 +32,7 @@ def test_the_verdict_says_what_rounding_explains():
     assert signs.verdict == "not equivariant: the error is no rounding"
     data[17] *= 10
     rare = ek.audit(lambda x: x * (1 + 1e-5 * (x > 12)), "x -> x", x=ek.SO(3), data=data, draws=640, dtype=np.float32)
-    assert "rounding explains the mean error, but not the error of some samples or elements" in rare.verdict
+    assert "rounding explains the mean error, but not the error of some samples, elements or channels" in rare.verdict
 
 
 def test_json_holds_everything(report):

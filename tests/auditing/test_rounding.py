@@ -109,3 +109,45 @@ def test_large_samples_do_not_excuse_a_small_one():
 def weighted(x):
     assert isinstance(x, np.ndarray)  # a function of NumPy
     return x * np.arange(5.0, dtype=x.dtype)[:, None]
+
+
+def small(size):
+    """Return a map with a fault in a channel that is small beside the others."""
+    return lambda x: np.concatenate([x, size * np.abs(x[..., :1])], axis=-1)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-9, 1e-30])
+def test_faults_in_small_channels_are_found(size):
+    report = ek.audit(small(np.float32(size)), "x -> x", x=ek.O(3), channels=2, dtype=np.float32)
+    assert not report.passed
+    assert np.argmax(report.by_channel["x"]) == 2
+    assert max(report.by_channel["x"][:2]) < 1e-6 < 0.3 < report.by_channel["x"][2]
+    assert report.kept["x"].dimension == 0
+    if size < 1e-6:
+        assert (report.error < report.rounding, report.worst_element.error) == (True, pytest.approx(1))
+    assert f"worst channel      {report.by_channel['x'][2]:.3g}: 2 of x" in str(report)
+
+
+def test_places_on_axes_without_a_group_are_channels():
+    data = np.random.default_rng(0).normal(size=(16, 3, 2, 1)).astype(np.float32)
+    sizes = np.array([1, 1e-9], np.float32)[:, None]
+    faulty = lambda x: sizes * np.where([[False], [True]], np.abs(x), x)  # noqa: E731
+    report = ek.audit(faulty, "x c -> x c", x=ek.O(3), c=ek.Fixed(2), data=data)
+    assert not report.passed
+    assert report.by_channel["x c"].shape == (2,)
+    assert ek.audit(lambda x: sizes * x, "x c -> x c", x=ek.O(3), c=ek.Fixed(2), data=data).passed
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_no_false_alarm_in_channels_of_very_different_size(dtype):
+    """Sparse units, channels that cancel, and channels below the smallest normal number."""
+    random = np.random.default_rng(0)
+    weights = jax.numpy.asarray(random.normal(size=(3, 32)) * 10.0 ** random.uniform(-7, 2, 32), dtype)
+
+    def network(x):
+        inner = jax.numpy.sqrt(1e-3 + (x * x).sum(1)) @ weights
+        units = jax.nn.relu(inner - inner.mean(0) - jax.numpy.abs(inner).mean(0))
+        return jax.numpy.concatenate([units, inner, inner - inner * 0.999, 1e-30 * inner], -1)
+
+    data = jax.numpy.asarray(random.normal(size=(64, 4, 3)), dtype)
+    assert ek.audit(network, "x -> ()", x=ek.O(4), data=data).passed

@@ -243,9 +243,18 @@ def test_the_verdict_follows_the_rule(ours: Ours | None, other: Ours | None, ver
 def test_on_other_data_only_claims_count() -> None:
     other = replace(PUBLISHED, data="fewer images")
     found = {("t", "a", "error"): Ours(1.0, 0.1, 5)}
+    assert paper.verdict(other, [], found) == "other data"
     assert paper.verdict(other, [CLAIM], found) == "not"
     assert paper.verdict(other, [CLAIM], found | {("t", "b", "error"): Ours(3.0, 0.1, 5)}) == "partly"
     assert paper.verdict(other, [CLAIM], found | {("t", "b", "error"): Ours(0.1, 0.1, 5)}) == "contradicted"
+
+
+def test_of_scores_near_one_the_distance_from_one_is_judged() -> None:
+    about = replace(PUBLISHED, value=2e-4, spread=None, from_one=True)
+    ours = {mean: {("t", "a", "error"): Ours(mean, 1e-5, 5)} for mean in (0.99979, 0.99)}
+    assert [paper.verdict(about, [], found) for found in ours.values()] == ["reproduced", "not"]
+    assert about.ours(ours[0.99]) == Ours(pytest.approx(0.01), 1e-5, 5)
+    assert about.ours({}) is None
 
 
 def test_a_single_seed_contradicts_by_more_than_ten_percent() -> None:

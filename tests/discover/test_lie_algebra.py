@@ -232,6 +232,22 @@ def test_a_second_gap_is_in_the_text():
     assert lie_algebra(minkowski, X4).other_gaps == ()
 
 
+def test_two_gaps_of_one_size_are_refused_with_the_way_to_the_smaller_group():
+    """SO(3) is broken as much as rounding is below it: the two ratios are nearly equal."""
+
+    def tilted(weight):
+        return lambda x: np.sum(x**2, axis=(1, 2)) + weight * x[:, 2, 0]
+
+    gaps = lie_algebra(tilted(1e-4), X3)
+    levels = gaps.spectrum[-3] * gaps.spectrum[-1], gaps.spectrum[-4]
+    weight = 1e-4 * np.sqrt(gaps.gap / gaps.other_gaps[0][1])
+    with pytest.raises(ek.GroupError, match="two gaps") as caught:
+        lie_algebra(tilted(weight), X3)
+    assert "O(3) of dimension 3 at gap" in caught.value.got.replace("SO(3)", "O(3)"), levels
+    limit = float(caught.value.step.rpartition("most_defect=")[2])
+    assert lie_algebra(tilted(weight), X3, most_defect=limit).dimension == 1
+
+
 def test_finite_elements_are_in_the_evidence():
     """A small jump is seen, although no derivative shows it."""
     small = lie_algebra(lambda x: squared(x) + 0.3 * (x[:, 0, 0] > 0), X3)

@@ -15,7 +15,7 @@ from equikit.discover.adversarial._game import Rules, cosine, exponential, overl
 
 KEY = jax.random.key(0)
 TURN = np.array([[0.0, -1], [1, 0]])
-X = np.random.default_rng(0).normal(size=(64, 3))
+X = np.random.default_rng(0).normal(size=(64, 3, 1))
 small = functools.partial(LieGAN, hidden=(8,))
 
 
@@ -73,7 +73,7 @@ def test_penalties_are_their_formulas():
     assert overlap(jnp.stack([one, other]), killing=False) == pytest.approx(cosines, abs=1e-4)
     trace = np.trace(TURN @ np.asarray(other)) - 0.5 * np.trace(TURN) * 3
     assert overlap(jnp.stack([one, other]), killing=True) == pytest.approx(abs(trace) / np.sqrt(14), abs=1e-4)
-    x = jnp.asarray(X, jnp.float32)[:, None]
+    x = jnp.asarray(X, jnp.float32)
     assert cosine(x, 3 * x) == pytest.approx(1, abs=1e-6)
     assert cosine(x, -x) == pytest.approx(-1, abs=1e-6)
 
@@ -92,9 +92,9 @@ def test_entries_outside_the_mask_are_zero_and_runs_repeat(coefficients):
 
 
 def test_classes_and_data_without_outputs():
-    classes = small().fit(X, (X[:, 0] > 0).astype(int), epochs=1, key=KEY)
+    classes = small().fit(X, (X[:, 0, 0] > 0).astype(int), epochs=1, key=KEY)
     assert classes.basis.shape == (1, 3, 3)
-    assert small(generators=2).fit(np.stack([X, -X], 1), epochs=1, key=KEY).basis.shape == (2, 3, 3)
+    assert small(generators=2).fit(np.concatenate([X, -X], 2), epochs=1, key=KEY).basis.shape == (2, 3, 3)
 
 
 def test_of_several_games_the_one_with_the_most_confused_discriminator_counts(monkeypatch):
@@ -109,8 +109,8 @@ def test_of_several_games_the_one_with_the_most_confused_discriminator_counts(mo
 def planted(count=2048):
     """Points of the plane and the square of their radius, in skew coordinates."""
     generator = np.random.default_rng(0)
-    x = generator.normal(size=(count, 2))
-    return x, np.sum(x**2, axis=1)
+    x = generator.normal(size=(count, 2, 1))
+    return x, np.sum(x**2, axis=(1, 2))
 
 
 @pytest.mark.slow
@@ -162,15 +162,31 @@ def test_wrong_input_is_refused():
         (option, lambda: small(rates=(1e-3,)), "two learning rates", "0.001", "one for the discriminator", "2e-4"),
         (option, lambda: LieGAN(hidden=()).fit(X, epochs=0, key=KEY), "epochs= must be", "0", "≥ 1", "epochs=100"),
         (option, lambda: small().fit(X, epochs=1, key=0), "key= must be one JAX key", "0", "a JAX key", "key="),
-        (shape, lambda: fit(X[0]), "x must be vectors", "[3]", "[samples, n]", "last axis"),
-        (shape, lambda: fit(X[:, :0]), "x must be vectors", "[64, 0]", "n at least 1", "last axis"),
-        (shape, lambda: fit(X + 1j), "x must be vectors", "complex128", "real numbers", "last axis"),
+        (shape, lambda: fit(X[0, 0]), "x must be vectors", "[1]", "[samples, n, channels]", "second axis"),
+        (shape, lambda: fit(X[..., 0]), "x must be vectors", "[64, 3]", "[samples, n, channels]", "x[..., None]"),
+        (shape, lambda: fit(X[:, :0]), "x must be vectors", "[64, 0, 1]", "n at least 1", "second axis"),
+        (shape, lambda: fit(X + 1j), "x must be vectors", "complex128", "real numbers", "second axis"),
         (option, lambda: fit(X * np.nan), "inputs are not finite", "192", "finite", "drop"),
-        (option, lambda: fit(np.ones((64, 2))), "too few different", "spread 0", "not all equal", "more samples"),
+        (option, lambda: fit(np.ones((64, 2, 1))), "too few different", "spread 0", "not all equal", "more samples"),
         (option, lambda: fit(X[:9]), "too few different", "9 samples", "one batch of 64", "batch=16"),
-        (shape, lambda: fit(y=X[:9]), "y must have shape", "[9, 3]", "[64, 0]", "one row for each x"),
-        (option, lambda: fit(y=X[:, 0] / 0), "outputs are not finite", "64", "finite", "drop"),
-        (shape, lambda: fit(y=X[:, :2], outputs="vector"), "last axis of y", "[64, 2]", "[samples, 3]", "invariant"),
+        (shape, lambda: fit(y=X[:9]), "y must have shape", "[9, 3, 1]", "[64, 0, 1]", "one row for each x"),
+        (option, lambda: fit(y=X[:, 0, 0] / 0), "outputs are not finite", "64", "finite", "drop"),
+        (
+            shape,
+            lambda: fit(y=X[:, :2], outputs="vector"),
+            "second axis of y",
+            "[64, 2, 1]",
+            "[samples, 3, ch",
+            "invariant",
+        ),
+        (
+            shape,
+            lambda: fit(y=X[..., 0], outputs="vector"),
+            "second axis of y",
+            "[64, 3]",
+            "[samples, 3, ch",
+            "y[..., None]",
+        ),
         (shape, lambda: fit(y=X, outputs=lambda g: g[0]), "map a matrix", "[3]", "a square matrix", "jnp.kron"),
         (shape, lambda: fit(mask=np.ones((2, 2))), "mask does not fit", "[2, 2]", "[3, 3]", "mask=np.ones((3, 3)"),
         (shape, lambda: fit(mask=np.zeros((3, 3))), "mask does not fit", "0 entries", "not all false", "mask="),

@@ -201,3 +201,33 @@ def test_bad_arguments():
         "one or more",
         "ek.Trivial(3)",
     )
+
+
+@pytest.mark.parametrize("options", [{"use_bias": False}, {"out_channels": 3}, {"dtype": jnp.float16}])
+def test_options_of_a_given_layer_are_refused(options):
+    steps = chain("x -> x", x=GROUPS)
+    layer = ek.nn.Linear(steps.spaces[0], 2, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(ek.OptionError, match="a layer has its options already"):
+        Linear(steps, layer, rngs=nnx.Rngs(0), **options)
+
+
+def test_penalties_of_float16_do_not_overflow():
+    half = {"param_dtype": jnp.float16, "dtype": jnp.float16, "use_bias": False, "rngs": nnx.Rngs(0)}
+    free = ek.nn.Linear("x -> x", 1, 1, x=Trivial(3), **half)
+    (name,) = free.kernel
+    free.kernel[name][...] = jnp.full_like(free.kernel[name][...], 300) * jnp.arange(9)[:, None, None]
+    wide = ek.nn.Linear("x -> x", 1, 1, x=Trivial(3), use_bias=False, rngs=nnx.Rngs(0))
+    wide.kernel[name][...] = free.kernel[name][...].astype(jnp.float32)
+    candidates = ek.relax.Penalty(free, x=[O(3)])
+    np.testing.assert_allclose(candidates(free), candidates(wide), rtol=1e-2)
+    slopes = [nnx.grad(lambda model: jnp.sum(candidates(model)))(model).kernel[name][...] for model in (free, wide)]
+    assert slopes[0].dtype == jnp.float16
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-2, atol=1)
+    both = Residual(free, wide)
+    both.free = free
+    assert np.isfinite(both.penalty())
+    relaxed = Linear(chain("x -> x", x=GROUPS), 1, 1, gates=1.0, **half)
+    for part in relaxed.broken:
+        for weight in part.values():
+            weight[...] = jnp.full_like(weight[...], 300)
+    assert np.all(np.isfinite(relaxed.penalty()))

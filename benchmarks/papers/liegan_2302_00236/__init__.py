@@ -70,12 +70,16 @@ def game(task: str, budget: Budget, seed: int) -> tuple[np.ndarray, np.ndarray, 
     count = budget.samples[task]
     options: dict[str, Any] = {"hidden": (budget.width,) * 2, "rates": (1e-3, 1e-3)}
     if task == BODIES:
-        return *data.two_bodies(count, seed), LieGAN(outputs="vector", mask=data.DIAGONAL_BLOCKS, **options)
+        return *(state[..., None] for state in data.two_bodies(count, seed)), LieGAN(
+            outputs="vector", mask=data.DIAGONAL_BLOCKS, **options
+        )
     if task == TURNS:
         # The steps of a function of the angle take long to learn: there the discriminator needs a lead.
         options |= {"rates": (1e-3, 3e-3), "batch": 256, "similarity": 3e-3}
-        return *data.angle_in_steps(count, seed), LieGAN(coefficients="integers", **options)
-    return *data.momenta(count, seed), LieGAN(generators=6, overlap=1.0, **options)
+        x, y = data.angle_in_steps(count, seed)
+        return x[..., None], y, LieGAN(coefficients="integers", **options)
+    x, y = data.momenta(count, seed)
+    return np.swapaxes(x, 1, 2), y, LieGAN(generators=6, overlap=1.0, **options)
 
 
 def scores(task: str, found: FoundGenerators) -> dict[str, float]:
@@ -109,7 +113,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                     axes.errorbar(1 - value, len(rows), xerr=spread, fmt="o", color=color, capsize=2)
                     for one in PAPER.published:
                         if (one.task, one.score) == (task, name):
-                            axes.plot(1 - one.value, len(rows), "o", color=color, markersize=11, mfc="none")
+                            axes.plot(one.value, len(rows), "o", color=color, markersize=11, mfc="none")
                     rows.append(f"{task}: {name}")
     axes.set_yticks(range(len(rows)), rows)
     axes.set_xscale("log")

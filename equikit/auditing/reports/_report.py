@@ -38,7 +38,8 @@ class Report:
         relative: the mean norm of the difference over the mean norm of g f(x); infinite if f(x) is zero, but f(g x) is
             not.
         worst: the largest normalized error of a single sample, element and term.
-        worst_element: the element with the largest mean error over the samples that a search has found.
+        worst_element: the element with the largest mean error over the samples that a search has found; if only single
+            channels show an error, of the worst of them.
         rounding: the mean normalized error that rounding explains.
         passed: whether rounding explains all errors.
         kept: the subgroup that is kept, for each label.
@@ -46,6 +47,8 @@ class Report:
             function has no modules.
         by_sample: the mean normalized error of each sample, `[samples]`.
         by_term: the mean normalized error of each output term.
+        by_channel: the mean normalized error of each channel of each output term, `[channels]`, by the norms of this
+            channel alone. Places on axes without a group are channels too, the first axis slowest.
         by_element: descriptions of the elements that were tried on all samples, with their mean errors, the largest
             first.
         mixes: whether the output of a sample depends on other samples. Then all samples are moved by the same element.
@@ -68,6 +71,7 @@ class Report:
     first_broken: str | None
     by_sample: np.ndarray = field(repr=False)
     by_term: Mapping[str, float] = field(repr=False)
+    by_channel: Mapping[str, np.ndarray] = field(repr=False)
     by_element: tuple[tuple[str, float], ...] = field(repr=False)
     mixes: bool = False
     modules: ModuleReport | None = field(default=None, repr=False)
@@ -82,7 +86,7 @@ class Report:
             return "not equivariant: the error is no rounding"
         factor = self.error / self.rounding
         if factor <= MEAN:
-            return "not equivariant: rounding explains the mean error, but not the error of some samples or elements"
+            return "not equivariant: rounding explains the mean error, but not the error of some samples, elements or channels"
         return f"not equivariant: the error is {factor:.2g} times what rounding explains"
 
     @property
@@ -101,6 +105,10 @@ class Report:
         ]
         if len(self.by_term) > 1:
             rows += [(f"error of {name or '()'}", f"{error:.3g}") for name, error in self.by_term.items()]
+        name = max(self.by_channel, key=lambda term: float(np.max(self.by_channel[term])))
+        errors = self.by_channel[name]
+        if not self.passed and len(errors) > 1:
+            rows.append(("worst channel", f"{np.max(errors):.3g}: {np.argmax(errors)} of {name or '()'}"))
         if self.first_broken is None:
             return rows
         known = None if self.modules is None else self.modules.place
@@ -142,6 +150,7 @@ class Report:
             "place": None if self.modules is None else self.modules.place,
             "mixes": self.mixes,
             "by_term": dict(self.by_term),
+            "by_channel": {name: errors.tolist() for name, errors in self.by_channel.items()},
             "by_sample": self.by_sample.tolist(),
             "by_element": [{"element": text, "error": error} for text, error in self.by_element],
         }

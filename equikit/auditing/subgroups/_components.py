@@ -8,9 +8,9 @@ import numpy as np
 
 from equikit._errors import GroupError, TooLargeError
 from equikit.auditing._describe import describe, upright, vector_text
-from equikit.auditing._elements import identity, product, same
+from equikit.auditing._elements import exponential, identity, product, same
 from equikit.auditing._rounding import epsilon
-from equikit.auditing.subgroups._kept_group import KeptGroup, nothing, whole
+from equikit.auditing.subgroups._kept_group import KeptGroup, fractions, nothing, whole
 from equikit.auditing.subgroups._permutations import kept_places
 from equikit.auditing.subgroups._single import Single
 from equikit.groups import SO, Group, H, subgroup
@@ -35,6 +35,8 @@ def kept_components(single: Single, algebra: Sequence[np.ndarray], *, connected:
         connected: whether it is the whole Lie algebra of the group.
     """
     group, label = single.group, single.label
+    noise = min(max(NOISE * epsilon(single.probe.precision), 1e-8), 0.01)
+    algebra = _rounded_algebra(single, algebra, noise)
     definite = group.form is None and group.has_pseudotensors  # O(n) and SO(n), which have these elements
     if not algebra and definite and (group.n or 0) <= MOST_AXES:
         return _of_axes(single)
@@ -45,7 +47,7 @@ def kept_components(single: Single, algebra: Sequence[np.ndarray], *, connected:
     for element in trials:
         known = any(same(group, element, other) for other in _products(group, elements))
         if not known and single.keeps(element):
-            elements.append(element)
+            elements.append(_rounded_element(single, element, noise))
     if connected and all(any(same(group, g, element) for element in elements) for g in generators):
         return whole(group)
     if not algebra and not elements:
@@ -63,8 +65,28 @@ def kept_components(single: Single, algebra: Sequence[np.ndarray], *, connected:
     # Elements of all components were tried if the algebra is whole, or fixes one vector at most: then only reflections
     # along it and across it map the algebra to itself.
     complete = connected or (definite and base.startswith(("SO(", "O(")) and len(fixed) == 1)
-    noise = min(max(NOISE * epsilon(single.probe.precision), 1e-8), 0.01)
     return KeptGroup(name, group, tuple(elements), tuple(algebra), complete, family=family, tolerance=noise)
+
+
+def _rounded_algebra(single: Single, algebra: Sequence[np.ndarray], noise: float) -> Sequence[np.ndarray]:
+    """Return exact matrices that span the Lie algebra up to its noise, if the function keeps their group."""
+    try:
+        found = recognize(np.stack(algebra), noise) if algebra else None
+    except (GroupError, TooLargeError):  # too noisy, or too large
+        return algebra
+    if found is None or not found.exact or found.half is not None:
+        return algebra
+    exact = [np.array(matrix, float) for matrix in found.matrices]
+    weights = single.probe.seeds.normal(size=(2, len(exact))) / np.linalg.norm(exact) * len(exact) ** 0.5
+    kept = all(single.keeps(exponential(exact, row)) for row in weights)
+    return exact if kept else algebra
+
+
+def _rounded_element(single: Single, element: np.ndarray, noise: float) -> np.ndarray:
+    """Return an exact matrix up to the noise, if the function keeps it."""
+    exact = fractions(element, noise)
+    near = element if exact is None else np.array(exact, float)
+    return near if near is not element and single.keeps(near) else element
 
 
 def _of_axes(single: Single) -> KeptGroup:
@@ -104,10 +126,21 @@ def _fixed(algebra: Sequence[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarra
 def _reflections(group: Group, fixed: np.ndarray, moved: np.ndarray) -> Iterator[np.ndarray]:
     """Yield reflections along fixed directions and across them, and their products."""
     n = group.n or 0
-    along = [np.eye(n) - 2 * np.outer(vector, vector) for vector in (*moved[:1], *fixed)]
+    along = [np.eye(n) - 2 * np.outer(vector, vector) for vector in (*_along_axes(moved)[:1], *_along_axes(fixed))]
     if group.reflects:
         yield from along
     yield from (along[0] @ other for other in along[1:])
+
+
+def _along_axes(rows: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis of the same space that begins with projections of axes, the largest first."""
+    if not len(rows):
+        return rows
+    axes = np.argsort(-np.linalg.norm(rows, axis=0), kind="stable")[: len(rows)]
+    if np.linalg.matrix_rank(rows[:, axes], 1e-6) < len(rows):
+        return rows
+    basis, signs = np.linalg.qr((rows.T @ rows)[:, axes])
+    return np.asarray((basis * np.sign(np.diag(signs))).T)
 
 
 def _connected_name(group: Group, algebra: Sequence[np.ndarray], fixed: np.ndarray, *, connected: bool) -> str:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from equikit.auditing._elements import algebra
-from equikit.groups import Group, MatrixGroup
+from equikit.auditing._elements import algebra, same
+from equikit.groups import Group, MatrixGroup, Subgroup, subgroup
+
+ROUNDED = 1e-12
+"""The rounding of a fraction in float64."""
+
+MOST_DENOMINATOR = 12
+"""The largest denominator of an exact matrix."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +27,8 @@ class KeptGroup:
         name: such as `"SO(3)"`, `"SO(2) about (0, 0, 1)"` or `"S({0, 1, 2})"`.
         of: the group of the label.
         generators: elements that generate it, together with the Lie algebra.
-        lie_algebra: a basis of its Lie algebra, matrices `[n, n]`.
+        lie_algebra: a basis of its Lie algebra, matrices `[n, n]`; rounded to fractions if the function keeps the
+            group of the rounded matrices too.
         largest: whether a larger subgroup is excluded: it is the whole group, all elements were tried, or the group is
             connected.
         family: the group of this package with this name, if there is one.
@@ -49,9 +58,28 @@ class KeptGroup:
         """The subgroup as a group that layers take: one of a family, or a `MatrixGroup`."""
         if self.family is not None:
             return self.family
-        matrices = [self.of.matrix(element) for element in self.generators]
-        algebra = self.lie_algebra
+        matrices, algebra = [self.of.matrix(element) for element in self.generators], [*self.lie_algebra]
+        exact = [fractions(matrix, ROUNDED) for matrix in (*matrices, *algebra)]
+        if all(matrix is not None for matrix in exact):
+            matrices, algebra = exact[: len(matrices)], exact[len(matrices) :]
+            return MatrixGroup(matrices, lie_algebra=algebra, n=self.of.n, name=self.name)
         return MatrixGroup(matrices, lie_algebra=algebra, n=self.of.n, tolerance=self.tolerance, name=self.name)
+
+    def __group__(self) -> Group:
+        """Return the group that a label is bound to."""
+        return self.group
+
+    @property
+    def subgroup(self) -> Subgroup:
+        """The subgroup of a finite group, as it is in `equikit.discover.subgroups(group)`.
+
+        Raises:
+            GroupError: if the group of the label is not finite.
+            TooLargeError: if it has more than 1000 elements.
+        """
+        every = self.of.elements(most=1000)
+        places = [next(i for i, g in enumerate(every) if same(self.of, g, one)) for one in self.generators]
+        return subgroup(self.of, places)
 
     def __str__(self) -> str:
         if self.largest:
@@ -97,3 +125,11 @@ def whole(group: Group) -> KeptGroup:
 def nothing(group: Group, *, largest: bool = True) -> KeptGroup:
     """Return the trivial subgroup."""
     return KeptGroup("the trivial group", group, largest=largest)
+
+
+def fractions(matrix: np.ndarray, noise: float) -> Any:
+    """Return a matrix of fractions with small denominators, at most the noise away; `None` if there is none."""
+    if np.iscomplexobj(matrix):
+        return None
+    near = [[Fraction(float(x)).limit_denominator(MOST_DENOMINATOR) for x in row] for row in matrix]
+    return near if np.max(np.abs(np.array(near, float) - matrix), initial=0.0) <= noise else None

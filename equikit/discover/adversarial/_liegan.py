@@ -49,6 +49,10 @@ class FoundGenerators:
 
         return MatrixGroup([*expm(self.basis)]) if self.discrete else MatrixGroup(lie_algebra=[*self.basis])
 
+    def __group__(self) -> MatrixGroup:
+        """Return the group that a label is bound to."""
+        return self.group
+
     @property
     def recognized(self) -> Recognized:
         """The name of the Lie algebra, and a change of basis to its standard matrices.
@@ -111,7 +115,7 @@ def _rank(found: FoundGenerators) -> tuple[bool, float]:
 class LieGAN:
     r"""Find generators of a group by a game: moved data should look like data.
 
-    Elements are \(g = \exp(\sum_i w_i L_i)\) with random coefficients w. They act on the last axis of x, and on y by a
+    Elements are \(g = \exp(\sum_i w_i L_i)\) with random coefficients w. They act on the second axis of x, and on y by a
     representation. A discriminator tells (x, y) from (g x, g y); the generators \(L_i\) are trained to fool it. Two
     penalties keep elements away from the identity and generators from each other: the absolute mean cosine between g x
     and x, and the absolute cosines of all pairs of generators.
@@ -119,7 +123,7 @@ class LieGAN:
     Args:
         generators: the number of generators.
         outputs: how the group acts on y: `"invariant"`, `"vector"` like on x, `"dual"` by the inverse transpose, or a
-            function from the matrix of an element `[n, n]` to that on the last axis of y, in JAX.
+            function from the matrix of an element `[n, n]` to its matrix on the second axis of y, in JAX.
         mask: boolean `[n, n]`; entries of the generators outside are zero.
         coefficients: the distribution of w: `"normal"`, `"uniform"`, or `"integers"` for discrete groups. The range of
             integers grows from one during training: high powers of an element fit only near the right one.
@@ -136,8 +140,8 @@ class LieGAN:
 
     Example:
         >>> import jax
-        >>> x = jax.random.normal(jax.random.key(0), (512, 2))
-        >>> y = jax.numpy.sum(x**2, axis=1)
+        >>> x = jax.random.normal(jax.random.key(0), (512, 2, 1))
+        >>> y = jax.numpy.sum(x**2, axis=(1, 2))
         >>> gan = LieGAN(hidden=(32,), rates=(1e-2, 1e-3))
         >>> found = gan.fit(x, y, epochs=60, key=jax.random.key(1))
         >>> found.basis.shape, found.losses.shape
@@ -184,9 +188,10 @@ class LieGAN:
         """Train on data.
 
         Args:
-            x: inputs `[samples, n]` or `[samples, copies, n]`; an element acts on the last axis, on all copies.
-            y: outputs: `[samples]`, `[samples, k]` or `[samples, copies, k]`, real numbers, or classes as integers
-                `[samples]`, which are invariant. Without outputs the symmetry of the distribution of x is sought.
+            x: inputs `[samples, n, channels]`; an element acts on the axis of size n, in all channels.
+            y: outputs: real numbers `[samples, *axes]` that are invariant, or `[samples, k, channels]` that are moved;
+                or classes as integers `[samples]`, which are invariant. Without outputs the symmetry of the
+                distribution of x is sought.
             epochs: the number of passes over the data.
             starts: the number of games, from different generators; with integer coefficients some end at the identity.
             key: JAX key for initial values, batches and coefficients.
@@ -265,12 +270,14 @@ class LieGAN:
     def _read(self, x: Any, y: Any) -> tuple[jax.Array, jax.Array, int | None]:
         """Return inputs and outputs with unit second moment, and the number of classes."""
         inputs = np.asarray(x)
-        if inputs.ndim not in (2, 3) or inputs.dtype.kind not in "fiu" or not inputs.shape[-1]:
+        if inputs.ndim != 3 or inputs.dtype.kind not in "fiu" or not inputs.shape[1]:
             raise ShapeError(
                 "x must be vectors",
                 got=f"{inputs.dtype}, shape {list(inputs.shape)}",
-                expected="real numbers, [samples, n] or [samples, copies, n], n at least 1",
-                step="reshape x so that the group acts on its last axis",
+                expected="real numbers, [samples, n, channels], n at least 1",
+                step="add an axis of one channel: x[..., None]"
+                if inputs.ndim == 2 and inputs.shape[1]
+                else "reshape x so that the group acts on its second axis",
             )
         _checks.finite("the inputs", inputs, step="drop the samples that are not finite")
         if len(inputs) < self.batch or not np.any(np.std(inputs, axis=0)):
@@ -280,7 +287,7 @@ class LieGAN:
                 expected=f"at least one batch of {self.batch:,}, not all equal",
                 step="pass more samples, or write batch=16",
             )
-        scaled = inputs.reshape(len(inputs), -1, inputs.shape[-1]) / np.sqrt(np.mean(np.square(inputs, dtype=float)))
+        scaled = np.swapaxes(inputs, 1, 2) / np.sqrt(np.mean(np.square(inputs, dtype=float)))
         if y is None:
             return jnp.asarray(scaled, jnp.float32), jnp.zeros((len(inputs), 0)), None
         outputs = np.asarray(y)
@@ -294,16 +301,18 @@ class LieGAN:
         center = 0 if moving else outputs.mean(0)
         spread = np.sqrt(np.mean((outputs - center) ** 2, axis=None if moving else 0)) + 1e-12
         outputs = (outputs - center) / spread
-        k = outputs.shape[-1] if outputs.ndim > 1 else 1
-        wanted = self._size_of_outputs(inputs.shape[-1])
-        if wanted is not None and k != wanted:
+        wanted = self._size_of_outputs(inputs.shape[1])
+        if wanted is not None and outputs.shape[1:2] + (outputs.ndim,) != (wanted, 3):
             raise ShapeError(
-                "the group does not act on the last axis of y",
+                "the group does not act on the second axis of y",
                 got=f"shape {list(np.shape(y))}",
-                expected=f"[samples, {wanted}] or [samples, copies, {wanted}]",
-                step='write outputs="invariant", or reshape y',
+                expected=f"[samples, {wanted}, channels]",
+                step="add an axis of one channel: y[..., None]"
+                if outputs.shape[1:] == (wanted,)
+                else 'write outputs="invariant", or reshape y',
             )
-        return jnp.asarray(scaled, jnp.float32), jnp.asarray(outputs.reshape(len(inputs), -1, k), jnp.float32), None
+        flat = np.swapaxes(outputs, 1, 2) if moving else outputs.reshape(len(outputs), 1, -1)
+        return jnp.asarray(scaled, jnp.float32), jnp.asarray(flat, jnp.float32), None
 
     def _size_of_outputs(self, n: int) -> int | None:
         """Return the size of the representation on outputs, or `None` if any size is fine."""

@@ -55,11 +55,10 @@ class OfFunction:
         x: np.ndarray,
         limit: float,
         *,
-        channels: bool,
         equivariant: bool,
         signs: bool,
     ) -> None:
-        self.function, self.channels, self.equivariant, self.signs = function, channels, equivariant, signs
+        self.function, self.equivariant, self.signs = function, equivariant, signs
         self.x, self.limit, self.closed = x, limit, limit
         self.y = self.outputs(x)
         self.scale = float(np.sqrt(np.mean((self.y - self.y.mean(0)) ** 2)))
@@ -67,16 +66,15 @@ class OfFunction:
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs at samples: `[samples, outputs]`, or `[samples, n, channels]` for an equivariant map."""
         try:
-            y = np.asarray(self.function(x if self.channels else x[..., 0]), np.float64)
+            y = np.asarray(self.function(x), np.float64)
         except Exception as error:
             raise raised(error) from error
-        wanted = "[samples, n] or [samples, n, channels]" if self.equivariant else "[samples] or [samples, outputs]"
-        fits = y.shape[:1] == x.shape[:1] and y.ndim in ((2, 3) if self.equivariant else (1, 2))
+        fits = y.shape[:1] == x.shape[:1] and y.ndim in ((3,) if self.equivariant else (1, 2))
         if not fits or (self.equivariant and y.shape[1] != x.shape[1]):
             raise ShapeError(
                 "the outputs of the function have the wrong shape",
-                got=f"shape {list(y.shape)} for inputs of shape {list(x.shape if self.channels else x.shape[:2])}",
-                expected=wanted,
+                got=f"shape {list(y.shape)} for inputs of shape {list(x.shape)}",
+                expected="[samples, n, channels]" if self.equivariant else "[samples] or [samples, outputs]",
                 step="pass a function of a whole batch, for example jax.vmap(f)",
             )
         return y.reshape(*y.shape[: 1 + self.equivariant], -1)

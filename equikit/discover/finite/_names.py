@@ -42,6 +42,11 @@ def generated_order(generators: list[np.ndarray]) -> int:
     return int(_group(generators).order()) if generators else 1
 
 
+def listed_elements(generators: list[np.ndarray]) -> list[np.ndarray]:
+    """Return all elements of a small group."""
+    return [np.array(each, np.int64) for each in _group(generators).generate_schreier_sims(af=True)]
+
+
 def _group(generators: list[np.ndarray]) -> Any:
     from sympy.combinatorics import Permutation, PermutationGroup  # takes a while to load
 

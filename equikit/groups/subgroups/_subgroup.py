@@ -69,6 +69,10 @@ class Subgroup:
         matrices = [self.group.matrix(elements[place]) for place in self.generators]
         return MatrixGroup(matrices, n=self.group.n, name=self.name)
 
+    def __group__(self) -> MatrixGroup:
+        """Return the group that a label is bound to."""
+        return self.as_group()
+
     def __str__(self) -> str:
         return self.name
 

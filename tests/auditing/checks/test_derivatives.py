@@ -72,6 +72,26 @@ def test_a_small_fault_in_a_sum_is_followed_to_its_rule():
     assert report.first_wrong.startswith("custom_jvp_call")
 
 
+@pytest.mark.parametrize("weight", [1.0, 4.0])
+def test_five_percent_in_a_part_of_a_sum(weight):
+    sine = jax.custom_jvp(jnp.sin)
+    sine.defjvp(lambda x, dx: (jnp.sin(x[0]), 1.05 * jnp.cos(x[0]) * dx[0]))
+    for seed in range(3):
+        faulty = lambda x: jnp.sum(sine(x)) + weight * jnp.sum(jnp.cos(x) ** 2)  # noqa: E731
+        report = derivative_errors(faulty, X, key=jax.random.key(seed))
+        assert report.first_wrong.startswith("custom_jvp_call")
+
+
+def test_kinks_are_not_blamed():
+    """In float32, steps of differences are long: some of 1,500 units change sign within them."""
+    random = np.random.default_rng(0)
+    layers = [random.normal(size=shape).astype(np.float32) for shape in ((3, 128), (128, 1))]
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=(12, 3)).astype(np.float32)
+        network = lambda x: jnp.sum(jax.nn.relu(x @ layers[0]) @ layers[1])  # noqa: E731
+        assert derivative_errors(network, x, key=jax.random.key(seed)).first_wrong is None
+
+
 def test_integers_have_no_derivative():
     report = derivative_errors(lambda x: jnp.take(x, jnp.argmax(x, 1), axis=0).sum(), X)
     assert report.first_wrong is None
