@@ -12,7 +12,6 @@ import reference
 import staging
 
 import equikit
-from benchmarks.core import pages as benchmark_pages
 from equikit.cli import app as command
 
 project = "equikit"
@@ -72,7 +71,6 @@ def generate(app: Any) -> None:
     texts = {f"{name}.rst": text for name, text in reference.pages().items()}
     texts["reference/command_line.rst"] = reference.command_page(command)
     texts["tutorials/index.md"] = staging.tutorials()
-    texts["benchmarks/papers.md"] = staging.papers(benchmark_pages.front())
     staging.stage(texts)
 
 

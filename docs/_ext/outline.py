@@ -15,6 +15,6 @@ CONCEPTS = {"": ("diagrams", "plans", "signs", "frames", "limits")}
 FOLDERS = {"guides": GUIDES, "concepts": CONCEPTS}
 
 BENCHMARKS = {
-    "benchmarks/index": ("speed/*", "accuracy/*", "tasks/*"),
-    "benchmarks/papers": ("papers/*/NOTES",),
+    "benchmarks/index": ("/benchmarks/speed/*", "/benchmarks/accuracy/*", "/benchmarks/tasks/*"),
+    "papers": ("/benchmarks/papers/*/NOTES",),
 }

@@ -174,21 +174,11 @@ def tutorials() -> str:
     return "\n".join([*text, "```{toctree}", ":maxdepth: 2", "", *names, "```", ""])
 
 
-def papers(table: str) -> str:
-    """Return the page of reproduced papers: the table of the benchmarks, whose links start at the root."""
-    about = (
-        "The values of papers, and ours by [the same rule](../../benchmarks/README.md#verdicts) for all; `recalled`\n"
-        "marks a published value that we have not found in the paper or in its authors' files. The commands link to\n"
-        "notes with figures and all claims."
-    )
-    return f"# Reproduced papers\n\n{about}\n\n{table.replace('](benchmarks/', '](')}"
-
-
 def completed(text: str, document: str) -> str:
     """Return a page with the lists that the build makes: `<!-- list of guides -->`, and toctrees of benchmarks."""
     text = re.sub(r"<!-- list of (\w+) -->", lambda match: listing(match[1]), text)
     if document in outline.BENCHMARKS:
-        places = sorted(place.removeprefix("benchmarks/").removesuffix(".md") for place in copies().values())
+        places = sorted(f"/{place.removesuffix('.md')}" for place in copies().values())
         pages = [place for pattern in outline.BENCHMARKS[document] for place in fnmatch.filter(places, pattern)]
         text += "\n".join(["", "", "```{toctree}", ":hidden:", "", *pages, "```", ""])
     return text
