@@ -155,7 +155,7 @@ def summary(text: str) -> tuple[str, str]:
     """Return the title of a page, and the first sentence of the paragraph below it, without links."""
     title, _, rest = text.lstrip().removeprefix("# ").partition("\n")
     paragraph = rest.strip().split("\n\n")[0]
-    if re.match(r"[`#|$\-~<]", paragraph):
+    if re.match(r"```|[#|$\-~<]", paragraph):
         return title, ""
     flat = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
     return title, re.split(r"(?<=[.!?:]) (?=[A-Z`])", flat)[0].rstrip(":")

@@ -1,13 +1,13 @@
-"""docs/llms.txt, the list of pages for assistants: `python tests/docs/llms.py` writes it from the pages.
+"""docs/llms.txt, the list of pages for assistants: `python docs/_ext/assistants.py` writes it from the pages.
 
 Links lead to Markdown in the repository, whose URL is in pyproject.toml.
 """
 
 import re
-import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from staging import ROOT, repository, summary
+
 LIST = ROOT / "docs" / "llms.txt"
 
 HEAD = """\
@@ -17,9 +17,9 @@ HEAD = """\
 > define all linear maps that commute with the group. equikit enumerates them as diagrams, and runs them as one compiled
 > layer.
 
-Arrays are [*batch, *axes, channels]. `import equikit as ek`; `pip install equikit`. Read SKILL.md first: it has the ten
-calls that matter, with examples that run, and typical mistakes with their errors. Docstrings have shapes, costs and
-examples: `help(ek.nn.Linear)`. Errors end with a next step that works when it is typed.
+Arrays are [*batch, *axes, channels]. `import equikit as ek`; `pip install .` in a checkout. Read SKILL.md first: it
+has the ten calls that matter, with examples that run, and typical mistakes with their errors. Docstrings have shapes,
+costs and examples: `help(ek.nn.Linear)`. Errors end with a next step that works when it is typed.
 """
 
 
@@ -30,27 +30,17 @@ def title(text: str) -> str:
     return found[1]
 
 
-def summary(text: str) -> str:
-    """The first sentence after the first heading, or nothing if something else than a paragraph comes first."""
-    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text[text.index("# ") :])][1:]
-    if not paragraphs or paragraphs[0].startswith(("```", "#", "|", "<")):
-        return ""
-    plain = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(paragraphs[0].split()))
-    return re.split(r"(?<=[.!?:]) (?=[A-Z`])", plain)[0].rstrip(":")
-
-
 def entry(root: str, path: Path, about: str | None = None) -> str:
     """The line of a page: its title, and its first sentence or another one."""
     text = path.read_text(encoding="utf-8")
     line = f"- [{title(text)}]({root}/{path.relative_to(ROOT).as_posix()})"
-    about = summary(text) if about is None else about
+    about = summary(text[text.index("# ") :])[1] if about is None else about
     return f"{line}: {about}" if about else line
 
 
 def written() -> str:
     """The text of docs/llms.txt."""
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-    root = urls["Repository"].replace("//github.com/", "//raw.githubusercontent.com/") + "/main"
+    root = repository().replace("//github.com/", "//raw.githubusercontent.com/") + "/main"
     docs = ROOT / "docs"
     skill = "The ten calls that matter, with examples, and typical mistakes."
     readme = "Installation, a first model, which layer to use, and limits."
