@@ -7,7 +7,7 @@ GUIDES = {
     "Pretrained models, weights, unknown groups": ("pretrained", "weights", "merging", "auditing", "unknown_groups"),
     "Extend": ("write_a_group", "write_a_frame", "write_a_layer"),
     "From other libraries": ("other_frameworks", "from_e3nn", "from_emlp"),
-    "Tools": ("command_line",),
+    "Tools": ("pictures", "command_line"),
 }
 
 CONCEPTS = {"": ("diagrams", "plans", "signs", "frames", "limits")}
