@@ -10,6 +10,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent / "_ex
 import outline
 import reference
 import staging
+from sphinx.errors import ConfigError
 
 import equikit
 from equikit.cli import app as command
@@ -68,6 +69,11 @@ copybutton_prompt_is_regexp = True
 
 def generate(app: Any) -> None:
     """Copy pages of the repository, and write those of the reference."""
+    try:
+        for folder in outline.FOLDERS:
+            staging.listing(folder)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     texts = {f"{name}.rst": text for name, text in reference.pages().items()}
     texts["reference/command_line.rst"] = reference.command_page(command)
     texts["tutorials/index.md"] = staging.tutorials()

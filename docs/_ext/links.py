@@ -15,7 +15,11 @@ _CODE = re.compile(r"(?:(?:ek|equikit)\.)?[A-Za-z]\w*(?:\.[A-Za-z_]\w*)*(?=\(|$)
 _PLAIN_FUNCTIONS = {"hom", "symmetrize"}
 
 
-class CodeLinks(SphinxPostTransform):
+class _Links(SphinxPostTransform):
+    builder: Any = None
+
+
+class CodeLinks(_Links):
     """Link code such as `ek.nn.Linear` to its entry in the reference."""
 
     default_priority = 4  # before references are resolved
@@ -38,7 +42,6 @@ class CodeLinks(SphinxPostTransform):
 
     def uri(self, target: str, document: str) -> str | None:
         """Return the address of an entry, relative to a document; `None` on its own page."""
-        builder = self.app.builder
         objects = self.env.domains["py"].objects
         if target in namespaces():
             page, anchor = namespace_page(target), ""
@@ -46,8 +49,8 @@ class CodeLinks(SphinxPostTransform):
             page, anchor = objects[target].docname, f"#{objects[target].node_id}"
         else:
             return None
-        own = page == document and (target.count(".") < 1 or page_is_of(target, document))
-        return None if own else builder.get_relative_uri(document, page) + anchor
+        own = page == document and page_is_of(target, document)
+        return None if own else self.builder.get_relative_uri(document, page) + anchor
 
 
 def page_is_of(target: str, document: str) -> bool:
@@ -88,7 +91,7 @@ def _ancestors(node: nodes.Node) -> Any:
         yield node
 
 
-class GlossaryLinks(SphinxPostTransform):
+class GlossaryLinks(_Links):
     """Give every term of the glossary an address, and let links to the glossary lead to the term that they name."""
 
     default_priority = 200  # after references are resolved
@@ -100,7 +103,7 @@ class GlossaryLinks(SphinxPostTransform):
             for row in self.document.findall(nodes.row):
                 row.children[0]["ids"].append(term_id(row.children[0].astext()))
             return
-        page = self.app.builder.get_relative_uri(document, "glossary")
+        page = self.builder.get_relative_uri(document, "glossary")
         for reference in self.document.findall(nodes.reference):
             if reference.get("refuri") == page:
                 found = [word for word in words(reference.astext()) if word in terms()]
@@ -125,7 +128,7 @@ def term_id(term: str) -> str:
     return f"term-{nodes.make_id(term)}"
 
 
-class TypeLinks(SphinxPostTransform):
+class TypeLinks(_Links):
     """Link the types in signatures and the errors in "Raises" to the reference.
 
     Types of other libraries stay text, as there is no network to link them. Sphinx would take any entry whose last part
@@ -153,7 +156,7 @@ class TypeLinks(SphinxPostTransform):
             if entry is None:
                 out += nodes.Text(last)
                 continue
-            uri = self.app.builder.get_relative_uri(self.env.docname, entry.docname) + f"#{entry.node_id}"
+            uri = self.builder.get_relative_uri(self.env.docname, entry.docname) + f"#{entry.node_id}"
             out += nodes.reference("", last, internal=True, refuri=uri)
         return out
 
@@ -169,8 +172,14 @@ def shorten(app: Any, doctree: Any, docname: str) -> None:
             node.parent.replace(node, nodes.Text(" – "))
 
 
+def remember(app: Any) -> None:
+    """Keep the builder, which knows the addresses of pages."""
+    _Links.builder = app.builder
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Connect the transforms."""
+    app.connect("builder-inited", remember)
     app.connect("doctree-resolved", shorten)
     for transform in (CodeLinks, TypeLinks, GlossaryLinks):
         app.add_post_transform(transform)

@@ -2,12 +2,12 @@
 
 GUIDES = {
     "Data and training": ("own_data", "training", "masks", "time_and_memory"),
-    "Precision, devices, export": ("precision", "devices", "export"),
+    "Precision, devices, export": ("precision", "devices", "export", "out_of_jax"),
     "Models and physics": ("signatures", "message_passing", "jets", "forces", "dipole", "symmetrization"),
     "Pretrained models, weights, unknown groups": ("pretrained", "weights", "merging", "auditing", "unknown_groups"),
     "Extend": ("write_a_group", "write_a_frame", "write_a_layer"),
     "From other libraries": ("other_frameworks", "from_e3nn", "from_emlp"),
-    "Tools": ("command_line", "pictures", "out_of_jax"),
+    "Tools": ("pictures", "command_line"),
 }
 
 CONCEPTS = {"": ("diagrams", "plans", "signs", "frames", "limits")}

@@ -1,11 +1,14 @@
 """The directive `drawn`: Python code, and the picture of its last expression, drawn when the site is built."""
 
 import ast
+from html import escape
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
+
+import equikit as ek
 
 
 def evaluated(code: str, names: dict[str, Any]) -> Any:
@@ -18,17 +21,13 @@ def evaluated(code: str, names: dict[str, Any]) -> Any:
 
 
 def html(value: Any) -> str:
-    """Return a value as HTML: a picture if it has one, a table if it has one, else its text."""
-    if isinstance(value, tuple | list):
-        return "".join(f"<div>{html(each)}</div>" for each in value)
+    """Return a value as HTML: its own picture or table, a picture that is a string, or its text."""
     for method in ("_repr_html_", "_repr_svg_"):
-        shown = getattr(value, method, lambda: None)()
-        if shown is not None:
-            return str(shown)
-    if isinstance(value, str) and value.lstrip().startswith("<"):
+        if hasattr(value, method):
+            return str(getattr(value, method)())
+    if isinstance(value, str) and value.startswith("<"):
         return value
-    text = nodes.unescape(str(value)).replace("&", "&amp;").replace("<", "&lt;")
-    return f"<pre>{text}</pre>"
+    return f"<pre>{escape(str(value))}</pre>"
 
 
 class Drawn(SphinxDirective):
@@ -44,9 +43,7 @@ class Drawn(SphinxDirective):
         """Return the code and its picture."""
         code = "\n".join(self.content)
         if "drawn" not in self.env.temp_data:
-            import equikit
-
-            self.env.temp_data["drawn"] = {"ek": equikit}
+            self.env.temp_data["drawn"] = {"ek": ek}
         try:
             picture = html(evaluated(code, self.env.temp_data["drawn"]))
         except Exception as error:

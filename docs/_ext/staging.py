@@ -168,7 +168,7 @@ def tutorials() -> str:
     text = [
         "# Tutorials",
         "",
-        "Lessons with pictures and exercises, as notebooks: what is here was printed and drawn by them.",
+        "Lessons with pictures and exercises. They are notebooks, shown here with their outputs.",
         "",
     ]
     return "\n".join([*text, "```{toctree}", ":maxdepth: 2", "", *names, "```", ""])

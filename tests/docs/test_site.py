@@ -11,6 +11,8 @@ import types
 import pytest
 from documents import ROOT, run_examples
 
+import equikit as ek
+
 DOCS = ROOT / "docs"
 sys.path.append(str(DOCS / "_ext"))
 
@@ -192,6 +194,34 @@ def test_the_site_builds_without_warnings_and_needs_no_network():
     index = (DOCS / "_build" / "html" / "searchindex.js").read_text(encoding="utf-8")
     titles = json.loads(re.fullmatch(r"Search\.setIndex\((.*)\)", index, re.DOTALL)[1])["titles"]
     assert "ek.nn.Linear" in titles
+
+
+@BUILT
+@pytest.mark.parametrize(
+    ("text", "namespace", "path"),
+    [
+        ('ek.hom("p -> p", p=ek.S)', "", "equikit.hom"),
+        ("ek.nn.Linear", "", "equikit.nn.Linear"),
+        ("nn.Linear", "", "equikit.nn.Linear"),
+        ("HomSpace.plan", "equikit.nn", "equikit.HomSpace.plan"),
+        ("Linear", "equikit.nn", "equikit.nn.Linear"),
+        ("Linear", "", None),  # a word of a guide is not linked
+        ("mean", "equikit.weightspace", None),  # a word that is also a function
+        ("p=ek.S", "", None),
+        ("S", "equikit", None),
+    ],
+)
+def test_code_that_surely_names_something_public_is_linked(text, namespace, path):
+    assert importlib.import_module("links").target_of(text, namespace) == path
+
+
+@BUILT
+def test_a_picture_is_what_its_last_line_displays():
+    pictures = importlib.import_module("pictures")
+    assert pictures.html(pictures.evaluated("n = 2\nek.hom('p -> p', p=ek.S(n))", {"ek": ek})).count("<figure") == 2
+    assert pictures.html("a < b") == "<pre>a &lt; b</pre>"
+    with pytest.raises(ValueError, match="not an expression: n = 2"):
+        pictures.evaluated("n = 2", {})
 
 
 def test_formulas_are_converted_to_mathml():
