@@ -46,8 +46,8 @@ def test_it_runs_without_an_exception(lesson: Path) -> None:
     assert not [out.text for cell in code for out in cell.outputs if out.get("name") == "stderr"]
 
 
-def test_a_failing_cell_is_an_error(lesson: Path) -> None:
-    notebook = execute.read(lesson)
+def test_a_failing_cell_is_an_error() -> None:
+    notebook = execute.read(LESSONS[0])
     notebook.cells = [nbformat.v4.new_code_cell("assert 1 + 1 == 3", id="wrong")]
     with pytest.raises(Exception, match="AssertionError"):
         execute.run(notebook)

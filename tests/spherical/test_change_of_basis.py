@@ -195,9 +195,9 @@ def test_order_four_is_quick():
     _rows.exact_rows.cache_clear()
     for cached in (solid_harmonics, step_matrix):
         cached.cache_clear()
-    start = time.perf_counter()
+    start = time.process_time()
     change_of_basis(4)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("order", [6, 7])
