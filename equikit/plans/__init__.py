@@ -20,6 +20,7 @@ from equikit.plans._ir import (
     Widths as Widths,
     feature_widths as feature_widths,
 )
+from equikit.plans._weights import weight_name, weight_places as weight_places, weight_shapes
 from equikit.plans.compilation._contractions import multilinear_plan, planned_maps as planned_maps
 from equikit.plans.compilation._lower import (
     Channels as Channels,
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
         applied as applied,
         apply,
         lay_out,
-        weight_name,
-        weight_places as weight_places,
-        weight_shapes,
         weights_of as weights_of,
     )
     from equikit.plans._multilinear import applied_maps as applied_maps, apply_multilinear, multilinear_weight_shape
@@ -112,7 +110,6 @@ _IN_JAX = {
     "laid_out": "execution._layout",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
-    "weight_places": "_apply",
     "weights_of": "_apply",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",
@@ -120,8 +117,6 @@ _IN_JAX = {
     "multilinear_weight_shape": "_multilinear",
     "retain_memory": "execution._memory",
     "transpose_weights": "compilation._transpose",
-    "weight_name": "_apply",
-    "weight_shapes": "_apply",
 }
 
 
