@@ -42,6 +42,8 @@ from equikit.plans.compilation._products import with_wires_after as with_wires_a
 from equikit.plans.compilation._unshared import unshared
 from equikit.plans.costs._cost import Line, plan_cost
 from equikit.plans.costs._table import stages_table as stages_table
+from equikit.plans.readers._numpy import to_numpy
+from equikit.plans.readers._parts import Paired as Paired, Planned as Planned, planned_part as planned_part
 
 if TYPE_CHECKING:
     from equikit.plans._apply import (
@@ -87,6 +89,7 @@ __all__ = [
     "retain_memory",
     "share_reductions",
     "stages",
+    "to_numpy",
     "transpose_weights",
     "unshared",
     "weight_name",

@@ -1,0 +1,89 @@
+"""What can be read outside of JAX: plans with weights, and layers that say which plans they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit._shape_checks import by_name, mapping
+from equikit.plans._ir import MultilinearPlan, Plan
+from equikit.plans.readers._read import KERNEL, AnyPlan, shapes_of
+from equikit.signatures import Signature
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A plan and its weights by name, as NumPy arrays; `None` if they are given in each call."""
+
+    plan: AnyPlan
+    weights: Mapping[str, np.ndarray] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """A bilinear layer: products of the results of two plans, and a plan for the products.
+
+    Attributes:
+        signature: the features of the layer and the groups.
+        left, right, mix: the three plans.
+        products: for each product its name, the names of its two factors, and their `einsum`.
+    """
+
+    signature: Signature
+    left: Planned
+    right: Planned
+    mix: Planned
+    products: tuple[tuple[str, str, str, str], ...]
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A layer that can be read outside of JAX."""
+
+    def parts(self) -> Planned | Paired:
+        """Return the plans and weights of the layer."""
+
+
+def parts_of(what: object, weights: object = None) -> Planned | Paired:
+    """Return the plans and weights of a plan or layer, or raise `OptionError`."""
+    if isinstance(what, Plan | MultilinearPlan):
+        return Planned(what, None if weights is None else checked_weights(what, weights))
+    if not isinstance(what, Readable):
+        layers = "Linear, Multilinear or Bilinear"
+        raise OptionError(
+            "only plans and layers that consist of plans can be read outside of JAX",
+            got=type(what).__name__ if callable(what) else _checks.shown(what, 60),
+            expected=f"a plan, or a layer {layers}",
+            step=f"convert its layers {layers} one by one, and write what is between them in the other library",
+        )
+    if weights is not None:
+        raise OptionError(
+            "a layer has weights of its own",
+            got="a layer and weights=",
+            expected="weights= with a plan only",
+            step="leave weights out",
+        )
+    return what.parts()
+
+
+def planned_part(plan: AnyPlan, weights: Mapping[str, Any]) -> Planned:
+    """Return the part of a layer that runs one plan, with its weights copied to NumPy."""
+    return Planned(plan, {name: np.asarray(weight) for name, weight in weights.items()})
+
+
+def checked_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
+    """Return weights by name as NumPy arrays, or raise `ShapeError`; for multilinear maps a single array will do."""
+    if isinstance(plan, MultilinearPlan) and not isinstance(weights, Mapping):
+        weights = {KERNEL: weights}
+    expected = shapes_of(plan)
+    step = "see weight_shapes(plan)" if isinstance(plan, Plan) else "see multilinear_weight_shape"
+    given = by_name(expected, mapping("weights", weights))
+    _checks.same_names("the weights", given, expected, step=step)
+    for name, shape in expected.items():
+        _checks.shaped(f"the weights {name!r}", given[name], shape, step=step)
+    return {name: np.asarray(given[name]) for name in expected}
