@@ -44,6 +44,7 @@ from equikit.plans.costs._cost import Line, plan_cost
 from equikit.plans.costs._table import stages_table as stages_table
 from equikit.plans.readers._numpy import to_numpy
 from equikit.plans.readers._parts import Paired as Paired, Planned as Planned, planned_part as planned_part
+from equikit.plans.readers._to_torch import to_torch
 
 if TYPE_CHECKING:
     from equikit.plans._apply import (
@@ -90,6 +91,7 @@ __all__ = [
     "share_reductions",
     "stages",
     "to_numpy",
+    "to_torch",
     "transpose_weights",
     "unshared",
     "weight_name",

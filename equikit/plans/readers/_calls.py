@@ -9,6 +9,7 @@ from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit._shape_checks import Shapes, by_label, by_name, checked_shapes, is_array, masks_of
 from equikit.plans._ir import MultilinearPlan
+from equikit.plans.readers._parts import Planned
 from equikit.plans.readers._read import AnyPlan
 
 
@@ -83,11 +84,12 @@ def checked_call(
     return checked_shapes(signature, plan.channels[0], arrays, masks, by_label("sizes", sizes)), masks
 
 
-def named(plan: AnyPlan, results: Sequence[Any], as_dict: bool) -> Any:
-    """Return the results by name, or the single result."""
+def named(part: Planned, results: Sequence[Any], inputs: Sequence[Any]) -> Any:
+    """Return the results by name if there are several or the inputs are a dictionary, or the single result."""
+    as_dict = len(inputs) == 1 and isinstance(inputs[0], Mapping) and not part.single
     if len(results) == 1 and not as_dict:
         return results[0]
-    return {term.name: array for term, array in zip(plan.signature.outputs, results, strict=True)}
+    return {term.name: array for term, array in zip(part.plan.signature.outputs, results, strict=True)}
 
 
 def masks_among(own: AnyPlan, labels: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import DTypeError, OptionError
 from equikit._shape_checks import masks_of
 from equikit.plans.readers._calls import checked_call, masks_among, named, ordered
@@ -70,7 +71,7 @@ def _checked(name: str, array: object, dtype: np.dtype | None) -> np.ndarray:
             f"{name} cannot be used in NumPy",
             got=f"{type(array).__name__} of dtype {own}" if hasattr(array, "dtype") else own,
             expected=f"a NumPy array of dtype {', '.join(DTYPES[:-1])} or {DTYPES[-1]}",
-            step="write to_numpy(..., dtype=np.float32)" if half else "pass np.asarray(x, dtype=np.float32)",
+            step='write dtype="float32" in to_numpy' if half else "pass np.asarray(x) of floating-point numbers",
         )
     if dtype is None:
         return array
@@ -79,7 +80,7 @@ def _checked(name: str, array: object, dtype: np.dtype | None) -> np.ndarray:
             f"{name} would lose its imaginary part",
             got=f"dtype {own}, dtype={dtype}",
             expected="a complex dtype",
-            step="write to_numpy(..., dtype=np.complex64)",
+            step='write dtype="complex64" in to_numpy',
         )
     return array.astype(dtype)
 
@@ -91,14 +92,22 @@ class NumpyFunction:
     It needs no JAX, and can be pickled.
 
     Attributes:
-        plan: the plan.
-        weights: by name; `None` if they are given in each call.
+        part: the plan and its weights.
         dtype: the dtype to which inputs and weights are cast; `None` for their promoted dtype.
     """
 
-    plan: AnyPlan
-    weights: Mapping[str, np.ndarray] | None
+    part: Planned
     dtype: np.dtype | None = None
+
+    @property
+    def plan(self) -> AnyPlan:
+        """The plan."""
+        return self.part.plan
+
+    @property
+    def weights(self) -> Mapping[str, np.ndarray] | None:
+        """The weights by name; `None` if they are given in each call."""
+        return self.part.weights
 
     def __call__(
         self,
@@ -130,7 +139,7 @@ class NumpyFunction:
                 "the plan has no weights",
                 got="no weights=",
                 expected="the weights of the plan, by name",
-                step="write weights={...}, with the shapes of weight_shapes(plan)",
+                step="pass weights by name, with the shapes of weight_shapes(plan)",
             )
         own = {name: _checked(f"weights {name!r}", array, self.dtype) for name, array in given.items()}
         terms = self.plan.signature.inputs
@@ -150,7 +159,7 @@ class NumpyFunction:
             {label: np.asarray(m).reshape(batch, m.shape[-1]) for label, m in masks.items()},
         )
         found = [np.ascontiguousarray(y).reshape(*shapes.batch, *y.shape[1:]) for y in results]
-        return named(self.plan, found, len(inputs) == 1 and isinstance(inputs[0], Mapping))
+        return named(self.part, found, inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +180,7 @@ class NumpyBilinear:
         masks, groups = masks_of(signature, mask), signature.groups
 
         def run(part: Planned, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            function = NumpyFunction(part.plan, part.weights, self.dtype)
+            function = NumpyFunction(part, self.dtype)
             found: dict[str, np.ndarray] = function(x, mask=masks_among(part.plan, groups, masks))
             return found
 
@@ -215,20 +224,29 @@ def to_numpy(
         [[31.0], [32.0]]
     """
     part = parts_of(what, weights)
-    wanted = None if dtype is None else np.dtype(dtype)
-    if wanted is not None and wanted.name not in DTYPES:
+    wanted = _wanted(dtype)
+    if dtype is not None and wanted is None:
         raise DTypeError(
             "dtype= must be a dtype that NumPy computes in",
-            got=wanted,
+            got=_checks.shown(dtype),
             expected=f"{', '.join(DTYPES[:-1])} or {DTYPES[-1]}",
-            step="write dtype=np.float32",
+            step='write dtype="float32"',
         )
     if isinstance(part, Paired):
         for own in (part.left, part.right, part.mix):
             _check_weights(own, wanted)
         return NumpyBilinear(part, wanted)
     _check_weights(part, wanted)
-    return NumpyFunction(part.plan, part.weights, wanted)
+    return NumpyFunction(part, wanted)
+
+
+def _wanted(dtype: Any) -> np.dtype | None:
+    """Return a dtype that NumPy computes in, or `None` for any other value."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        return None
+    return found if dtype is not None and found.name in DTYPES else None
 
 
 def _check_weights(part: Planned, dtype: np.dtype | None) -> None:

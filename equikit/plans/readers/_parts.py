@@ -18,10 +18,17 @@ from equikit.signatures import Signature
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A plan and its weights by name, as NumPy arrays; `None` if they are given in each call."""
+    """A plan with weights.
+
+    Attributes:
+        plan: the plan.
+        weights: by name, as NumPy arrays; `None` if they are given in each call.
+        single: whether the result is one array also for a dictionary of inputs.
+    """
 
     plan: AnyPlan
     weights: Mapping[str, np.ndarray] | None
+    single: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +52,7 @@ class Paired:
 class Readable(Protocol):
     """A layer that can be read outside of JAX."""
 
-    def parts(self) -> Planned | Paired:
+    def plans_and_weights(self) -> Planned | Paired:
         """Return the plans and weights of the layer."""
 
 
@@ -54,12 +61,12 @@ def parts_of(what: object, weights: object = None) -> Planned | Paired:
     if isinstance(what, Plan | MultilinearPlan):
         return Planned(what, None if weights is None else checked_weights(what, weights))
     if not isinstance(what, Readable):
-        layers = "Linear, Multilinear or Bilinear"
+        layers = "Linear, Invariant, Multilinear or Bilinear"
         raise OptionError(
-            "only plans and layers that consist of plans can be read outside of JAX",
+            "only plans, and layers that consist of plans, can be converted",
             got=type(what).__name__ if callable(what) else _checks.shown(what, 60),
-            expected=f"a plan, or a layer {layers}",
-            step=f"convert its layers {layers} one by one, and write what is between them in the other library",
+            expected=f"a plan, or a layer ek.nn.{layers}",
+            step="convert the layers of these kinds one by one, and write what is between them in the other library",
         )
     if weights is not None:
         raise OptionError(
@@ -68,12 +75,12 @@ def parts_of(what: object, weights: object = None) -> Planned | Paired:
             expected="weights= with a plan only",
             step="leave weights out",
         )
-    return what.parts()
+    return what.plans_and_weights()
 
 
-def planned_part(plan: AnyPlan, weights: Mapping[str, Any]) -> Planned:
+def planned_part(plan: AnyPlan, weights: Mapping[str, Any], *, single: bool = False) -> Planned:
     """Return the part of a layer that runs one plan, with its weights copied to NumPy."""
-    return Planned(plan, {name: np.asarray(weight) for name, weight in weights.items()})
+    return Planned(plan, {name: np.array(weight) for name, weight in weights.items()}, single)
 
 
 def checked_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
@@ -86,4 +93,4 @@ def checked_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
     _checks.same_names("the weights", given, expected, step=step)
     for name, shape in expected.items():
         _checks.shaped(f"the weights {name!r}", given[name], shape, step=step)
-    return {name: np.asarray(given[name]) for name in expected}
+    return {name: np.array(given[name]) for name in expected}
