@@ -1,9 +1,11 @@
 """Plans and layers as modules of PyTorch compute what they compute in JAX, with gradients."""
 
 import copy
+import doctest
 import pickle
 import warnings
 
+import documents
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +69,7 @@ def test_a_layer_compiles_without_graph_breaks(name):
     layer = with_biases(make())
     module, given = to_torch(layer), [*map(tensors, inputs)]
     expected = layer(*inputs, mask=KEEP)
+    torch.compiler.reset()
     assert_close(arrays(module(*given, mask=tensors(KEEP))), expected, 1e-6)
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     assert_close(arrays(compiled(*given, mask=tensors(KEEP))), expected, 1e-6)
@@ -89,18 +92,17 @@ def test_gradients_are_those_of_jax(name):
     make, inputs = LAYERS[name]
     layer = with_biases(make())
     module, given = to_torch(layer), [*map(tensors, inputs)]
-    leaves = [a for x in given for a in (x.values() if isinstance(x, dict) else [x])]
+    leaves = jax.tree.leaves(given)
     for leaf in leaves:
         leaf.requires_grad_()
     y = module(*given, mask=tensors(KEEP))
-    sum(torch.sin(a).sum() for a in (y.values() if isinstance(y, dict) else [y])).backward()
+    sum(torch.sin(a).sum() for a in jax.tree.leaves(y)).backward()
 
     def loss(inputs):
         return sum(jnp.sum(jnp.sin(a)) for a in jax.tree.leaves(layer(*inputs, mask=KEEP)))
 
     slopes = jax.grad(loss)(inputs)
-    expected = [a for x in slopes for a in (x.values() if isinstance(x, dict) else [x])]
-    for leaf, slope in zip(leaves, expected, strict=True):
+    for leaf, slope in zip(leaves, jax.tree.leaves(slopes), strict=True):
         assert_close(leaf.grad.numpy(), slope, 1e-5)
     assert all(parameter.grad is not None for parameter in module.parameters())
 
@@ -184,12 +186,12 @@ def test_batch_axes_are_those_of_the_input():
 
 def test_the_audit_passes():
     module = to_torch(with_biases(LAYERS["linear"][0]()))
-    assert ek.audit(module, "p p -> p", data=drawn(6, 4, 4, 2), p=ek.S)
+    assert ek.audit(module, "p p -> p", data=drawn(6, 4, 4, 2), p=ek.S).passed
 
 
 MODULE = to_torch(PLAN, {"p -> p": np.ones((2, 1, 1))})
 CALLS = {
-    "other-channels": (ek.ShapeError, lambda: MODULE(torch.ones(4, 2)), "2 channels, not 1"),
+    "other-channels": (ek.ShapeError, lambda: MODULE(torch.ones(4, 2).double()), "2 channels, not 1"),
     "an-array": (ek.DTypeError, lambda: MODULE(np.ones((4, 1))), "not a tensor"),
     "another-dtype": (ek.DTypeError, lambda: MODULE(torch.ones(4, 1)), "different dtypes"),
     "a-mask-of-numbers": (
@@ -199,7 +201,7 @@ CALLS = {
     ),
     "a-dot-in-a-name": (
         ek.OptionError,
-        lambda: to_torch(ek.hom("a.b: p -> p", p=ek.S).plan(), {"a.b -> p": np.ones((2, 1, 1))}),
+        lambda: to_torch(ek.nn.Linear({"a.b": ("p", 1)}, {"p": 1}, p=ek.S, rngs=nnx.Rngs(0))),
         "has a dot",
     ),
     "a-network": (ek.OptionError, lambda: to_torch(ek.nn.Pointwise(jnp.abs, "p", p=ek.S)), "only plans"),
@@ -210,3 +212,20 @@ CALLS = {
 def test_calls_that_do_not_fit_are_refused(name):
     error, call, problem = CALLS[name]
     assert_error(error, call, problem, "", "", "")
+
+
+@pytest.mark.slow
+def test_the_blocks_of_the_guide_run(tmp_path, monkeypatch):
+    """Blocks that need PyTorch are in the language text, because the page has to run without it too."""
+    monkeypatch.chdir(tmp_path)
+    (page,) = (page for page in documents.GUIDES if page.stem == "out_of_jax")
+    scope, found = {"__name__": "guide"}, []
+    for language, block in documents.fences(page):
+        if language == "python":
+            examples = doctest.DocTestParser().get_examples(block)
+            for example in (example for example in examples if example.exc_msg is None):
+                exec(example.source, scope)
+        elif language == "text":
+            exec(block, scope)
+            found.append(block)
+    assert len(found) == 3
