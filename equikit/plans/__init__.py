@@ -42,8 +42,14 @@ from equikit.plans.compilation._products import with_wires_after as with_wires_a
 from equikit.plans.compilation._unshared import unshared
 from equikit.plans.costs._cost import Line, plan_cost
 from equikit.plans.costs._table import stages_table as stages_table
+from equikit.plans.readers._activations import activation_name as activation_name
 from equikit.plans.readers._numpy import to_numpy
-from equikit.plans.readers._parts import Paired as Paired, Planned as Planned, planned_part as planned_part
+from equikit.plans.readers._parts import (
+    Chained as Chained,
+    Paired as Paired,
+    Planned as Planned,
+    planned_part as planned_part,
+)
 from equikit.plans.readers._to_torch import to_torch
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from helpers import DUALS, SIGNATURES, WHOLE, assert_close, assert_error, numpy_
 from in_numpy import by_numpy, in_numpy
 
 import equikit as ek
-from equikit.plans import apply, apply_multilinear, multilinear_plan, plan, to_numpy, weight_shapes
+from equikit.plans import activation_name, apply, apply_multilinear, multilinear_plan, plan, to_numpy, weight_shapes
+from equikit.plans.readers._activations import IN_NUMPY
 
 SYMMETRIC = [(text, n, free) for text in SIGNATURES for n in range(4) for free in (False, True)]
 LINEAR = [
@@ -125,8 +126,13 @@ LAYERS = {
         lambda: ek.nn.Bilinear({"x": 2, "p x": 3}, 4, {"": 1, "p x x": 2}, x=ek.O(3), p=ek.S, rngs=nnx.Rngs(0)),
         [{"x": drawn(6, 3, 2), "p x": drawn(6, 4, 3, 3)}],
     ),
+    "sets": (lambda: ek.nn.DeepSets(2, [4, 3], 1, activation=jax.nn.silu, rngs=nnx.Rngs(0)), [drawn(6, 4, 2)]),
+    "graphs": (
+        lambda: ek.nn.GraphNetwork(1, [4], 2, node_channels=2, out="p", activation=jax.nn.gelu, rngs=nnx.Rngs(0)),
+        [drawn(6, 4, 4, 1), drawn(6, 4, 2)],
+    ),
 }
-"""Layers that can be converted, and inputs."""
+"""Layers and networks that can be converted, and inputs."""
 
 
 def with_biases(layer):
@@ -145,6 +151,18 @@ def test_a_layer_with_masks_is_the_layer(name):
     found, expected = to_numpy(layer)(*inputs, mask=KEEP), by_numpy(layer)(*inputs, mask=KEEP)
     assert type(found) is (dict if isinstance(expected, dict) else np.ndarray)
     assert_close(found, expected, 1e-6)
+
+
+@pytest.mark.parametrize("function", [jax.nn.relu, jax.nn.silu, jax.nn.sigmoid, jnp.tanh, jax.nn.gelu, jnp.abs])
+def test_activations_are_those_of_jax(function):
+    x = np.append(np.linspace(-200, 200, 41), np.linspace(-3, 3, 61)).astype(np.float32)
+    np.testing.assert_allclose(IN_NUMPY[activation_name(function)](x), function(x), rtol=0, atol=2e-6)
+
+
+def test_a_function_shows_its_signature():
+    assert repr(FUNCTION) == 'NumpyFunction("p -> p", channels ((1,), (1,)))'
+    assert repr(to_numpy(LAYERS["bilinear"][0]())).startswith("NumpyBilinear(NumpyFunction(")
+    assert repr(to_numpy(LAYERS["sets"][0]())).count("NumpyFunction") == 4
 
 
 def test_weights_are_copied_or_given_in_each_call():
@@ -192,10 +210,19 @@ FUNCTION = to_numpy(PLAN, {"p -> p": np.ones((2, 1, 1))})
 
 
 def test_what_cannot_be_converted_is_refused():
-    for other in (ek.nn.DeepSets(1, [2], 1, rngs=nnx.Rngs(0)), ek.nn.Pointwise(jnp.abs, "p", p=ek.S), 3, None):
+    for other in (
+        ek.nn.MLP([{"x": 2}, {"": 1}], x=ek.O(3), rngs=nnx.Rngs(0)),
+        ek.nn.Pointwise(jnp.abs, "p", p=ek.S),
+        3,
+        None,
+    ):
         assert_error(
             ek.OptionError, lambda other=other: to_numpy(other), "only plans, and layers", "", "Linear", "one by one"
         )
+    unknown = ek.nn.DeepSets(1, [2], 1, activation=jax.nn.softplus, rngs=nnx.Rngs(0))
+    assert_error(ek.OptionError, lambda: to_numpy(unknown), "activation 'softplus'", "jax", "relu", "one by one")
+    graphs = to_numpy(LAYERS["graphs"][0]())
+    assert_error(ek.ShapeError, lambda: graphs(drawn(6, 4, 4, 1)), "other inputs", "1 arrays", "nodes", "one array")
     layer = ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=nnx.Rngs(0))
     assert_error(
         ek.OptionError, lambda: to_numpy(layer, {}), "weights of its own", "weights=", "plan", "leave weights out"

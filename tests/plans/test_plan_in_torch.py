@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers import assert_close, assert_error, partly_slow
+from in_numpy import by_numpy
 from test_plan_in_numpy import (
     KEEP,
     LAYERS,
@@ -118,6 +119,13 @@ def test_gradients_are_finite_differences():
         return torch.func.functional_call(module, dict(zip(parameters, values, strict=True)), (given.detach(),))
 
     assert torch.autograd.gradcheck(of_weights, tuple(parameters.values()), fast_mode=True)
+
+
+@pytest.mark.parametrize("function", [jax.nn.relu, jax.nn.silu, jax.nn.sigmoid, jnp.tanh, jax.nn.gelu, jnp.abs])
+def test_activations_are_those_of_jax(function):
+    layer = ek.nn.DeepSets(2, [3], 1, activation=function, rngs=nnx.Rngs(0))
+    x = 5 * drawn(6, 4, 2)
+    assert_close(arrays(to_torch(layer)(tensors(x))), by_numpy(layer)(x), 1e-6)
 
 
 def test_weights_have_the_names_of_the_layer():

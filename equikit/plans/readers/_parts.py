@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import OptionError, ShapeError
 from equikit._shape_checks import by_name, mapping
 from equikit.plans._ir import MultilinearPlan, Plan
 from equikit.plans.readers._read import KERNEL, AnyPlan, shapes_of
@@ -48,25 +48,54 @@ class Paired:
     products: tuple[tuple[str, str, str, str], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Chained:
+    """A network of linear layers, one after another.
+
+    Attributes:
+        signature: the features of the first layer and the groups.
+        names: the names of the inputs, in the order of the arguments.
+        stages: for each layer its plan, and the name of the activation after it, `None` if there is none.
+    """
+
+    signature: Signature
+    names: tuple[str, ...]
+    stages: tuple[tuple[Planned, str | None], ...]
+
+    def named(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """Return the inputs by name, or raise `ShapeError`."""
+        if len(inputs) != len(self.names):
+            raise ShapeError(
+                "the network takes other inputs",
+                got=f"{len(inputs)} arrays",
+                expected=f"arrays for {', '.join(self.names)}",
+                step="pass one array for each, in this order",
+            )
+        return dict(zip(self.names, inputs, strict=True))
+
+
+Part = Planned | Paired | Chained
+
+
 @runtime_checkable
 class Readable(Protocol):
     """A layer that can be read outside of JAX."""
 
-    def plans_and_weights(self) -> Planned | Paired:
+    def plans_and_weights(self) -> Part:
         """Return the plans and weights of the layer."""
 
 
-def parts_of(what: object, weights: object = None) -> Planned | Paired:
+def parts_of(what: object, weights: object = None) -> Part:
     """Return the plans and weights of a plan or layer, or raise `OptionError`."""
     if isinstance(what, Plan | MultilinearPlan):
         return Planned(what, None if weights is None else checked_weights(what, weights))
     if not isinstance(what, Readable):
-        layers = "Linear, Invariant, Multilinear or Bilinear"
+        layers = "Linear, Invariant, Multilinear, Bilinear, DeepSets or GraphNetwork"
         raise OptionError(
             "only plans, and layers that consist of plans, can be converted",
             got=type(what).__name__ if callable(what) else _checks.shown(what, 60),
-            expected=f"a plan, or a layer ek.nn.{layers}",
-            step="convert the layers of these kinds one by one, and write what is between them in the other library",
+            expected=f"a plan, or one of ek.nn.{layers}",
+            step="convert its layers of these kinds one by one, and write what is between them in the other library",
         )
     if weights is not None:
         raise OptionError(

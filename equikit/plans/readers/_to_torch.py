@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.plans.readers._parts import Paired, Planned, parts_of
+from equikit.plans.readers._parts import Chained, Paired, Planned, parts_of
 
 if TYPE_CHECKING:
     import torch
@@ -21,22 +21,23 @@ def to_torch(what: Any, weights: Mapping[str, Any] | Any | None = None) -> torch
     graph of PyTorch, so that `torch.compile` and `torch.export` see a list of operations.
 
     Args:
-        what: a plan (`space.plan(...)`), or a layer `Linear`, `Invariant`, `Multilinear` or `Bilinear`.
+        what: a plan (`space.plan(...)`); or, with its weights, a layer `Linear`, `Invariant`, `Multilinear` or
+            `Bilinear`, or a network `DeepSets` or `GraphNetwork` with an activation of `jax.nn`.
         weights: for a plan, its weights by name with the shapes of `weight_shapes(plan)`; for a multilinear plan a
             single array.
 
     Returns:
-        A module that is called as the layer: `module(x, mask=..., sizes=...)`. Its parameters are
+        A module with the arguments of the layer, such as `module(x, mask=..., sizes=...)`. The parameters of a plan are
             `module.weights[name]` with the names of `weight_shapes(plan)`, and `module.weights["kernel"]` for
-            multilinear maps. Inputs have the dtype of the parameters, except under `torch.autocast`. In half precision
-            each step is rounded.
+            multilinear maps; other modules have modules for their plans. Inputs have the dtype of the parameters,
+            except under `torch.autocast`. In half precision each step is rounded.
 
     Raises:
         MissingPackageError: if PyTorch is not installed.
         OptionError: for other layers and networks.
         ShapeError, DTypeError: if the weights do not fit.
 
-    Cost: as in `apply`. Recording takes some 0.1 ms for each step.
+    Cost: as in `apply`. The steps are recorded once, here.
 
     Example:
         >>> import importlib.util
@@ -58,5 +59,6 @@ def to_torch(what: Any, weights: Mapping[str, Any] | Any | None = None) -> torch
         )
     _checks.package("torch", "torch")
     modules = importlib.import_module("equikit.plans.readers._torch")
-    module: torch.nn.Module = modules.TorchBilinear(part) if isinstance(part, Paired) else modules.TorchPlan(part)
+    kinds = {Planned: modules.TorchPlan, Paired: modules.TorchBilinear, Chained: modules.TorchNetwork}
+    module: torch.nn.Module = kinds[type(part)](part)
     return module

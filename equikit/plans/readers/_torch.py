@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit._shape_checks import masks_of
 from equikit.plans.readers._calls import checked_call, masks_among, named, ordered
 from equikit.plans.readers._library import Library
-from equikit.plans.readers._parts import Paired, Planned
+from equikit.plans.readers._parts import Chained, Paired, Planned
 from equikit.plans.readers._read import AnyPlan, read, shapes_of
 from equikit.signatures import base
 
@@ -258,3 +259,40 @@ class TorchBilinear(torch.nn.Module):
 
     def _masks(self, side: TorchPlan, masks: Any) -> Any:
         return masks_among(side.plan, self._groups, masks) if isinstance(masks, Mapping) else masks
+
+
+ACTIVATIONS = {
+    "relu": torch.relu,
+    "silu": torch.nn.functional.silu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": functools.partial(torch.nn.functional.gelu, approximate="tanh"),
+    "abs": torch.abs,
+}
+
+
+class TorchNetwork(torch.nn.Module):
+    """A network of linear layers as a module of PyTorch; made by `to_torch`.
+
+    Attributes:
+        layers: the linear layers.
+        activations: the name of the activation after each layer, `None` if there is none.
+    """
+
+    def __init__(self, part: Chained) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([TorchPlan(stage) for stage, _ in part.stages])
+        self.activations = tuple(name for _, name in part.stages)
+        self._part = replace(part, stages=())
+        self._groups = dict.fromkeys(part.signature.groups, True)
+
+    def forward(self, *inputs: Any, mask: Any = None) -> Any:
+        """Apply the network to tensors `[*batch, *axes, channels]`, in the order of its arguments."""
+        masks = mask if torch.compiler.is_compiling() else masks_of(self._part.signature, mask)
+        if isinstance(masks, torch.Tensor):
+            masks = dict.fromkeys(self._groups, masks)  # one label, as checked without torch.compile
+        y: Any = self._part.named(inputs)
+        for layer, name in zip(self.layers, self.activations, strict=True):
+            y = layer(y, mask=masks_among(layer.plan, self._groups, masks or {}))
+            y = y if name is None else ACTIVATIONS[name](y)
+        return y
