@@ -210,12 +210,8 @@ FUNCTION = to_numpy(PLAN, {"p -> p": np.ones((2, 1, 1))})
 
 
 def test_what_cannot_be_converted_is_refused():
-    for other in (
-        ek.nn.MLP([{"x": 2}, {"": 1}], x=ek.O(3), rngs=nnx.Rngs(0)),
-        ek.nn.Pointwise(jnp.abs, "p", p=ek.S),
-        3,
-        None,
-    ):
+    network = ek.nn.Network([{"p": 2}, {"p": 2}, {"": 1}], p=ek.S, rngs=nnx.Rngs(0))
+    for other in (network, ek.nn.Pointwise(jnp.abs, "p", p=ek.S), 3, None):
         assert_error(
             ek.OptionError, lambda other=other: to_numpy(other), "only plans, and layers", "", "Linear", "one by one"
         )

@@ -64,7 +64,7 @@ def test_a_multilinear_plan_is_the_plan_in_numpy(text, groups, mode):
     assert_close(arrays(to_torch(program, w)(*map(tensors, x))), to_numpy(program, w)(*x), 1e-12)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", partly_slow([(name,) for name in LAYERS], (2, 5), [*LAYERS]))
 def test_a_layer_compiles_without_graph_breaks(name):
     make, inputs = LAYERS[name]
     layer = with_biases(make())
@@ -88,7 +88,7 @@ def test_a_layer_compiles_by_inductor_for_any_size():
             assert_close(arrays(compiled(tensors(x))), layer(x), 1e-6)
 
 
-@pytest.mark.parametrize("name", ["features", "bilinear", "multilinear"])
+@pytest.mark.parametrize("name", partly_slow([("features",), ("bilinear",), ("multilinear",), ("graphs",)], (0,)))
 def test_gradients_are_those_of_jax(name):
     make, inputs = LAYERS[name]
     layer = with_biases(make())
@@ -190,6 +190,21 @@ def test_batch_axes_are_those_of_the_input():
     assert_close(arrays(module(x.reshape(2, 3, 4, 4, 2))), whole.reshape(2, 3, 4, 3), 1e-6)
     assert_close(arrays(module(x[0])), whole[0], 1e-6)
     assert module(x[:0]).shape == (0, 4, 3)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # in torch.func.hessian
+def test_it_is_transformed_by_torch_func():
+    """Maps over samples, and the second derivatives that forces of an energy need."""
+    module, x = to_torch(LAYERS["linear"][0]()), tensors(drawn(6, 4, 4, 2))
+    mapped = torch.func.vmap(module)(x)
+    assert_close(arrays(mapped), arrays(module(x)), 1e-6)
+
+    def energy(x):
+        return module(x).square().sum()
+
+    curvature = torch.func.hessian(energy)(x[0]).reshape(32, 32)
+    assert_close(arrays(curvature), arrays(curvature.T), 1e-5)
+    assert curvature.abs().max() > 0.01
 
 
 def test_the_audit_passes():

@@ -70,9 +70,11 @@ class Library(ABC):
         """Concatenate arrays."""
         return parts[0] if len(parts) == 1 else self.functions.concatenate(tuple(parts), axis)
 
-    def diagonal(self, x: Array, first: int, second: int) -> Array:
-        """Take the diagonal of two axes; it stays at the first one."""
-        return self.functions.moveaxis(self.functions.diagonal(x, 0, first, second), -1, first)
+    def diagonal(self, x: Array, first: int, second: int, axes: int) -> Array:
+        """Take the diagonal of two of some axes; it stays at the first one."""
+        last = axes - 2
+        order = (*range(first), last, *range(first, last))
+        return self.permuted(self.functions.diagonal(x, 0, first, second), order)
 
     def inserted(self, x: Array, axis: int, shape: Sequence[Size]) -> Array:
         """Insert an axis along which the array is constant; `shape` is the result's."""

@@ -57,7 +57,8 @@ class _Recorder(Library):
         return torch.permute(x, tuple(order))
 
     def embedded(self, x: Any, first: int, second: int, shape: Sequence[Any]) -> Any:
-        return torch.diag_embed(torch.moveaxis(x, first, -1), 0, first, second)
+        order = [axis for axis in range(len(shape) - 1) if axis != first]
+        return torch.diag_embed(self.permuted(x, [*order, first]), 0, first, second)  # vmap has no rule for moveaxis
 
     def constant(self, values: np.ndarray, like: Any) -> Any:
         # Small integers, such as signs, stay exact when the module is moved to another dtype and back.

@@ -121,10 +121,10 @@ class Walk:
         if step.operation == "diagonal":
             second = 1 + step.axes[1]
             if self.form(label, "symplectic") is None:
-                return self.library.diagonal(x, axis, second)
+                return self.library.diagonal(x, axis, second, axes)
             upper, lower = self.halves(x, axis, label)
-            first = self.library.diagonal(self.halves(upper, second, label)[1], axis, second)
-            other = self.library.diagonal(self.halves(lower, second, label)[0], axis, second)
+            first = self.library.diagonal(self.halves(upper, second, label)[1], axis, second, axes)
+            other = self.library.diagonal(self.halves(lower, second, label)[0], axis, second, axes)
             return self.library.joined([first, -other], axis)
         metric = self.form(label, "metric")
         x = x if metric is None else self.signed(x, axis, metric, axes)
