@@ -25,7 +25,7 @@ from equikit.nn._features import (
 )
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
-from equikit.plans import Channels, Feature, Masks
+from equikit.plans import Channels, Feature, Masks, Paired
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import Signature, Term, base, bind, is_axis, without_mark
 
@@ -170,6 +170,15 @@ class Bilinear(Layer):
         second = [next(paired) if self._shared(label) else next(letters) for label in other]
         outer = [letter for letter in (*first, *second) if letter not in shared]
         return f"...{''.join(first)}z,...{''.join(second)}z->...{''.join((*shared, *outer))}z"
+
+    def plans_and_weights(self) -> Paired:
+        """Return the plans and their weights as NumPy arrays, for `equikit.plans.to_numpy` and `to_torch`."""
+        names = {term.words: term.name for term in self.left.signature.outputs}
+        products = tuple(
+            (name, names[one], names[other], self._formula(one, other)) for name, (one, other) in self.products.items()
+        )
+        left, right, mix = (layer.plans_and_weights() for layer in (self.left, self.right, self.mix))
+        return Paired(self.signature, left, right, mix, products)
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Masks | None = None) -> dict[str, Feature]:
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""

@@ -30,12 +30,14 @@ from equikit.plans import (
     Method,
     Normalize,
     Plan,
+    Planned,
     RunOptions,
     TermPair,
     Widths,
     applied,
     feature_widths,
     planned,
+    planned_part,
     weight_name,
     weight_places,
 )
@@ -299,6 +301,10 @@ class Linear(Layer):
         places = weight_places(self.signature, self.channels, self.use_bias)
         found = {name: (self.bias if t is None else self.kernel)[name][...] for name, ((t, _), _) in places.items()}
         return found if self.dtype is None else {name: weight.astype(self.dtype) for name, weight in found.items()}
+
+    def plans_and_weights(self) -> Planned:
+        """Return the plan and its weights as NumPy arrays, for `equikit.plans.to_numpy` and `to_torch`."""
+        return planned_part(self.plan, self.weights())
 
     def __call__(
         self,

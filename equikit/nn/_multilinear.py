@@ -23,11 +23,15 @@ from equikit.plans import (
     Feature,
     Masks,
     Mode,
+    MultilinearPlan,
     Normalize,
+    Planned,
     RunOptions,
     applied_maps,
     multilinear_weight_shape,
     per_term,
+    planned_maps,
+    planned_part,
 )
 from equikit.signatures import Signature
 
@@ -147,6 +151,16 @@ class Multilinear(Layer):
         if why is not None or not self.space.symmetric:
             return why or "a plain axis has no entries"
         return "every diagram changes its sign under an exchange that should leave it, or the reverse"
+
+    @property
+    def plan(self) -> MultilinearPlan:
+        """The plan that the layer runs."""
+        return planned_maps(self.space, self.channels, self.out_channels, self.normalize, self.mode)
+
+    def plans_and_weights(self) -> Planned:
+        """Return the plan and its weights as NumPy arrays, for `equikit.plans.to_numpy` and `to_torch`."""
+        kernel = self.kernel[...]
+        return planned_part(self.plan, {"kernel": kernel if self.dtype is None else kernel.astype(self.dtype)})
 
     def __call__(
         self,

@@ -16,7 +16,7 @@ from equikit.nn._arguments import Space, one_term, refuse_outputs, typed_side
 from equikit.nn._features import Features, features_of
 from equikit.nn._layer import Layer, maps_text, quoted
 from equikit.nn._linear import Linear
-from equikit.plans import Channels, Feature, Inputs, Masks
+from equikit.plans import Channels, Feature, Inputs, Masks, Planned, planned_part
 from equikit.plans.sharding import OutSharding
 from equikit.signatures import Signature, Term
 
@@ -68,6 +68,10 @@ class Invariant(Linear):
         if len(channels) == 1:
             return [whole, f"out_channels={self.channels[1][0]}"]
         return [quoted(whole.strip('"').partition(" -> ")[0]), *channels]
+
+    def plans_and_weights(self) -> Planned:
+        """Return the plan and its weights as NumPy arrays, for `equikit.plans.to_numpy` and `to_torch`."""
+        return planned_part(self.plan, self.weights(), single=True)
 
     def __call__(  # type: ignore[override]  # one array for every kind of input
         self,

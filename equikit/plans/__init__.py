@@ -20,6 +20,7 @@ from equikit.plans._ir import (
     Widths as Widths,
     feature_widths as feature_widths,
 )
+from equikit.plans._weights import weight_name, weight_places as weight_places, weight_shapes
 from equikit.plans.compilation._contractions import multilinear_plan, planned_maps as planned_maps
 from equikit.plans.compilation._lower import (
     Channels as Channels,
@@ -41,6 +42,15 @@ from equikit.plans.compilation._products import with_wires_after as with_wires_a
 from equikit.plans.compilation._unshared import unshared
 from equikit.plans.costs._cost import Line, plan_cost
 from equikit.plans.costs._table import stages_table as stages_table
+from equikit.plans.readers._activations import activation_name as activation_name
+from equikit.plans.readers._numpy import to_numpy
+from equikit.plans.readers._parts import (
+    Chained as Chained,
+    Paired as Paired,
+    Planned as Planned,
+    planned_part as planned_part,
+)
+from equikit.plans.readers._to_torch import to_torch
 
 if TYPE_CHECKING:
     from equikit.plans._apply import (
@@ -52,9 +62,6 @@ if TYPE_CHECKING:
         applied as applied,
         apply,
         lay_out,
-        weight_name,
-        weight_places as weight_places,
-        weight_shapes,
         weights_of as weights_of,
     )
     from equikit.plans._multilinear import applied_maps as applied_maps, apply_multilinear, multilinear_weight_shape
@@ -89,6 +96,8 @@ __all__ = [
     "retain_memory",
     "share_reductions",
     "stages",
+    "to_numpy",
+    "to_torch",
     "transpose_weights",
     "unshared",
     "weight_name",
@@ -112,7 +121,6 @@ _IN_JAX = {
     "laid_out": "execution._layout",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
-    "weight_places": "_apply",
     "weights_of": "_apply",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",
@@ -120,8 +128,6 @@ _IN_JAX = {
     "multilinear_weight_shape": "_multilinear",
     "retain_memory": "execution._memory",
     "transpose_weights": "compilation._transpose",
-    "weight_name": "_apply",
-    "weight_shapes": "_apply",
 }
 
 

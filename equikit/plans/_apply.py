@@ -1,10 +1,9 @@
-"""Apply plans to arrays: names and shapes of weights, and `apply`."""
+"""Apply plans to arrays: `apply`, and the layout of weights."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -23,17 +22,16 @@ from equikit._array_checks import (
     refuse_mixture,
     refuse_real,
 )
-from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import pair_diagrams
-from equikit.plans._ir import Plan, TermPair, Widths, feature_widths
-from equikit.plans._options import Method, RunOptions, checked_plan
+from equikit._errors import OptionError, ShapeError
+from equikit.plans._ir import Plan, TermPair
+from equikit.plans._options import Method, RunOptions
+from equikit.plans._weights import checked_plan, weight_name, weight_places, weight_shapes
 from equikit.plans.costs._method import FACTORED, choose
 from equikit.plans.execution._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans.execution._program import execute
 from equikit.plans.sharding._out_sharding import OutSharding, Result
 from equikit.plans.sharding._sharding import placed, result
 from equikit.plans.sharding._spread import Spread
-from equikit.signatures import Signature, Term
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
@@ -42,58 +40,6 @@ Arrays = TypeVar("Arrays", jax.Array, dict[str, jax.Array], Mapping[str, jax.Arr
 Weight = Inexact[jax.Array, "diagrams *features"]
 Mask = Bool[jax.Array, "*batch n"]
 Masks = Mask | Mapping[str, Mask]
-
-
-def weight_name(source: Term | None, target: Term) -> str:
-    """Return the name of the weights of a pair of terms: `"p p -> p"`, and `"-> p"` for a bias."""
-    name = target.name or "()"
-    return f"-> {name}" if source is None else f"{source.name or '()'} -> {name}"
-
-
-def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
-    """Return the shape of the weights of every pair of terms.
-
-    Returns:
-        `"in -> out"` to `(diagrams, features in, features out)`, and if the plan has a bias `"-> out"` to `(diagrams,
-        features out)`. The diagrams are those of the pair's Hom space, in its order; features are channels times the
-        sizes of plain axes. Pairs without maps are omitted.
-
-    Example:
-        >>> from equikit import S, hom
-        >>> weight_shapes(hom("p p -> p", p=S).plan((16, 32), bias=True))
-        {'p p -> p': (5, 16, 32), '-> p': (1, 32)}
-    """
-    plan = checked_plan(plan)
-    return {name: shape for name, (_, shape) in weight_places(plan.signature, plan.channels, plan.bias).items()}
-
-
-@functools.lru_cache(maxsize=256)
-def weight_places(signature: Signature, channels: Widths, bias: bool) -> Mapping[str, tuple[TermPair, tuple[int, ...]]]:
-    """By name the pair of term numbers and the shape of each weight; cached, because every layer call needs it."""
-    places: dict[str, tuple[TermPair, tuple[int, ...]]] = {}
-    features = feature_widths(signature, channels)
-
-    def add(t: int | None, s: int) -> None:
-        source, target = None if t is None else signature.inputs[t], signature.outputs[s]
-        name = weight_name(source, target)
-        if name in places:
-            raise SignatureError(
-                f"two pairs of terms would have the weights {name!r}",
-                got=f"terms named {[term.name for term in (*signature.inputs, *signature.outputs)]}",
-                expected="names of terms that tell their pairs apart",
-                step="choose names without arrows and parentheses",
-            )
-        diagrams = pair_diagrams(signature, source, target)
-        if diagrams:
-            widths = [] if t is None else [features[0][t]]
-            places[name] = (t, s), (diagrams.count_all, *widths, features[1][s])
-
-    for s in range(len(signature.outputs)):
-        for t in range(len(signature.inputs)):
-            add(t, s)
-        if bias:
-            add(None, s)
-    return MappingProxyType(places)
 
 
 def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:

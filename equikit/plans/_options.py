@@ -14,7 +14,6 @@ from jax import lax
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.plans._ir import Plan
 
 Chosen = Literal["factored", "dense", "naive"]
 Method = Literal["auto"] | Chosen
@@ -81,8 +80,3 @@ class RunOptions:
                 step="leave chunk_size out, or export with a fixed batch",
             )
         return self.chunk_size
-
-
-def checked_plan(plan: Any) -> Plan:
-    """Return a plan, or raise `OptionError`."""
-    return _checks.instance("plan", plan, Plan, "space.plan((channels_in, channels_out))")

@@ -11,8 +11,7 @@ import equikit as ek
 from equikit import GL, SO, A, Bistochastic, D, Fixed, H, MatrixGroup, O, S, Sp, TooLargeError, U, Z, hom, spherical
 from equikit.diagrams import Diagrams, compose, count_walks, mean_square_gains
 from equikit.diagrams.counting._effort import count_halves, count_joined
-from equikit.plans import plan
-from equikit.plans._apply import weight_places
+from equikit.plans import plan, weight_places
 from equikit.plans.compilation._transposition import transposition
 from equikit.plans.compilation._unshared import unshared
 

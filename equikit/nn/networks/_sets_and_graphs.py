@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -18,7 +19,7 @@ from equikit.nn._functions import Activation, relu
 from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
-from equikit.plans import Feature, Masks
+from equikit.plans import Chained, Feature, Masks, activation_name
 
 
 class _Tower(Layer):
@@ -68,6 +69,15 @@ class _Tower(Layer):
     def _call_arguments(self) -> list[str]:
         first, hidden = self.layers[0].channels[0][0], [layer.channels[1][0] for layer in self.layers]
         return [str(first), str(hidden), str(self.head.channels[1][0])]
+
+    def plans_and_weights(self) -> Chained:
+        """Return the plans, weights and activations, for `equikit.plans.to_numpy` and `to_torch`."""
+        name = activation_name(self.activation)
+        hidden = [*self.layers, *([] if self.pool is None else [self.pool])]
+        pairs = [*((layer, name) for layer in hidden), (self.head, None)]
+        stages = tuple((replace(layer.plans_and_weights(), single=True), after) for layer, after in pairs)
+        signature = self.layers[0].signature
+        return Chained(signature, tuple(term.name for term in signature.inputs), stages)
 
     def _run(self, x: Mapping[str, jax.Array], mask: Masks | None) -> jax.Array:
         y, masks = x, masks_of(self.layers[0].signature, mask)

@@ -14,9 +14,9 @@ from equikit._array_checks import by_label, given_sizes
 from equikit._errors import ShapeError
 from equikit.diagrams import Diagrams, pair_diagrams
 from equikit.groups import Group
-from equikit.plans._apply import Weight, keyed, weight_name, weight_shapes
+from equikit.plans._apply import Weight, keyed
 from equikit.plans._ir import Plan
-from equikit.plans._options import checked_plan
+from equikit.plans._weights import checked_plan, weight_name, weight_shapes
 from equikit.plans.compilation._lower import planned
 from equikit.plans.compilation._transposition import Transposition, transposition
 from equikit.signatures import Signature, Term, base

@@ -1,0 +1,1 @@
+"""Plans outside of JAX: one walk over the steps, with the array operations of NumPy or PyTorch."""
