@@ -45,7 +45,9 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         ),
     ),
     "products-beyond-the-tolerance": (
-        lambda **options: ek.discover.permutations(nearly, np.random.default_rng(0).normal(size=(600, 4, 1)), **options),
+        lambda **options: ek.discover.permutations(
+            nearly, np.random.default_rng(0).normal(size=(600, 4, 1)), **options
+        ),
         "tolerance=0.23",
         None,
     ),
@@ -62,7 +64,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda code: again(code) or trained(X[:16], batch=16),
     ),
     "outputs-of-another-size": (lambda: trained(y=X[:, :1], outputs="vector"), 'outputs="invariant"', again),
-    "inputs-without-channels": (lambda: trained(X[..., 0]), "x[..., None]", lambda code: trained(eval(code, {"x": X[..., 0]}))),
+    "inputs-without-channels": (
+        lambda: trained(X[..., 0]),
+        "x[..., None]",
+        lambda code: trained(eval(code, {"x": X[..., 0]})),
+    ),
     "outputs-without-channels": (
         lambda: trained(y=X[..., 0], outputs="vector"),
         "y[..., None]",

@@ -43,7 +43,9 @@ class Measurement:
     def by_channel(self) -> dict[str, np.ndarray]:
         """The mean normalized error of each channel of each output term, and of each place on axes without a group."""
         names = self.comparisons[0].normalized
-        means = {name: np.mean(np.concatenate([c.normalized[name] for c in self.comparisons]), axis=0) for name in names}
+        means = {
+            name: np.mean(np.concatenate([c.normalized[name] for c in self.comparisons]), axis=0) for name in names
+        }
         return {name: mean[1:] if len(mean) > 1 else mean for name, mean in means.items()}
 
     def column(self, name: str, place: int) -> Measurement:

@@ -375,9 +375,7 @@ def _usual(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.ma.filled(np.ma.median(positive, axis=0), 0.0))
 
 
-def _refuse_state(
-    kind: Signature, y: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray], eps: float
-) -> None:
+def _refuse_state(kind: Signature, y: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray], eps: float) -> None:
     """Raise `EquivarianceError` if a second call with the same inputs differs by more than rounding."""
     own, other = norms(kind, y), norms(kind, again)
     differences = norms(kind, {name: again[name] - y[name] for name in again})

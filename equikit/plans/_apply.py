@@ -55,7 +55,7 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
 
     Returns:
         `"in -> out"` to `(diagrams, features in, features out)`, and if the plan has a bias `"-> out"` to `(diagrams,
-        features out)`. The diagrams are those of the pair's Hom space, in its order; features are channels times the
+        features out)`. The diagrams span the pair's Hom space, in its order; features are channels times the
         sizes of plain axes. Pairs without maps are omitted.
 
     Example:
@@ -286,7 +286,7 @@ def applied(
     sizes: Mapping[str, int] | None = None,
     out_sharding: OutSharding | None = None,
 ) -> Feature | dict[str, Feature]:
-    """`apply` for options that are already checked, such as those of layers."""
+    """`apply` for options that are already checked, such as the options of layers."""
     arrays, masks = ordered(plan, inputs), masks_of(plan.signature, mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
