@@ -18,7 +18,7 @@ def progress(what: str, total: int, console: Any = None) -> Iterator[Callable[[s
     Args:
         what: the name of the work.
         total: the number of steps.
-        console: a rich console; by default that of the standard error, so that no output is disturbed.
+        console: a rich console; by default the console of the standard error, so that no output is disturbed.
 
     Yields:
         A function to call after each step, with a text on how things stand.

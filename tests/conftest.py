@@ -2,9 +2,7 @@
 
 import contextlib
 import gc
-import hashlib
 import os
-import platform
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,25 +14,7 @@ MAPS = Path("/proc/self/maps")
 MOST_MAPS = 20_000
 """Each compiled program takes about three memory maps, and Linux gives a process 65,530."""
 
-CPU = Path("/proc/cpuinfo")
-
-
-def _folder_of_programs() -> Path:
-    """The folder of compiled programs: outside of the tree, so that a fresh clone finds those of earlier runs.
-
-    The key of a program in JAX's cache covers its text, the versions and the options, but not the instructions of the
-    processor, so each kind of processor has its own folder.
-    """
-    if "EQUIKIT_TEST_PROGRAMS" in os.environ:
-        return Path(os.environ["EQUIKIT_TEST_PROGRAMS"])
-    lines = CPU.read_text().splitlines() if CPU.exists() else []
-    flags = sorted({line for line in lines if line.startswith(("flags", "Features"))})
-    about = "\n".join([platform.machine(), platform.processor(), *flags])
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "equikit-tests" / hashlib.sha256(about.encode()).hexdigest()[:16]
-
-
-PROGRAMS = _folder_of_programs()
+PROGRAMS = Path(os.environ.get("EQUIKIT_TEST_PROGRAMS") or Path(__file__).parents[1] / ".pytest_cache" / "programs")
 MOST_BYTES = 2**31
 
 PROGRAM = "/jax/core/compile/backend_compile_duration"

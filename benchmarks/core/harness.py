@@ -112,7 +112,9 @@ def compare(
         raise Differs("its result is not finite")
     m.relative_error = error
     if error > tolerance:
-        raise Differs(f"its result is {error:.1e} of the largest entry off that of {reference}, over {tolerance:.0e}")
+        raise Differs(
+            f"its result is {error:.1e} of the largest entry away from the result of {reference}, over {tolerance:.0e}"
+        )
 
 
 @contextmanager

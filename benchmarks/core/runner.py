@@ -31,7 +31,7 @@ class Plan:
         only: a text that the names of the cells contain.
         resume: whether cells of an earlier run are kept.
         folder: where the lines and the log go.
-        store: whether the lines are stored, so that those of an uncommitted tree are measured again.
+        store: whether the lines are stored, so that lines of an uncommitted tree are measured again.
     """
 
     quick: bool

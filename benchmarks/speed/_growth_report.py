@@ -122,7 +122,7 @@ def _tables(records: Sequence[Record]) -> list[str]:
         rest.setdefault(label(record["case"]), {})[record["direction"]] = ratio
     ways = ("forward", "training")
     body = [[name, *(f"{by[way]:.2f}" if way in by else "–" for way in ways)] for name, by in rest.items()]
-    lines += ["Memory by XLA's account (arguments, results and temporaries) over that of input and output:", ""]
+    lines += ["Memory by XLA's account (arguments, results and temporaries) over the memory of input and output:", ""]
     return lines + grid(["layer", "forward", "training"], body, 1)
 
 

@@ -50,7 +50,7 @@ class Budget:
     """The budget of a run.
 
     Attributes:
-        turns, turn: the number of turns, in each of which several calls are timed together, and the seconds of one.
+        turns, turn: the number of turns, each with several calls that are timed together, and the seconds of one.
         stream: bytes that are copied to measure the bandwidth.
         side: of the matrices whose product is timed.
     """

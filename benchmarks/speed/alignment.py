@@ -23,7 +23,7 @@ from equikit.weightspace import Specification, align, trace
 
 RIVALS: dict[str, str] = {
     "equikit": "`weightspace.align` as it is by default, from one start that matches labels one after another",
-    "restarts": "the same from three starts, of which the best counts",
+    "restarts": "the same from three starts; the best counts",
     "Git Re-Basin": "from the networks as they are, products compiled, assignments by SciPy, until a pass gains none",
 }
 DIRECTION = "warm"
@@ -161,7 +161,7 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
 
 BENCHMARK = Benchmark(
     title="Aligning two networks",
-    summary="weight matching of perceptrons and residual blocks, against that of Git Re-Basin",
+    summary="weight matching of perceptrons and residual blocks, against Git Re-Basin",
     rivals=RIVALS,
     cells=cells,
     start=start,

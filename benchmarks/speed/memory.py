@@ -82,6 +82,6 @@ BENCHMARK = Benchmark(
     cells=cells,
     start=start,
     targets=TARGETS,
-    style=values("memory over that of input and output"),
+    style=values("memory over the memory of input and output"),
     timed=False,
 )

@@ -56,9 +56,9 @@ def audit(
     for groups of up to 200 elements, and otherwise a mean over random elements with a confidence interval. It is
     compared with the error that rounding explains in the dtype of the function: the change of f when rounding errors
     are added to its input, and the rounding of its output. Each channel is also compared by itself, so that a fault in
-    a small channel is found although the norm of all channels does not show it. On GPUs and TPUs, matrix products of float32 arrays are
-    less precise than float32, unless the function runs under `jax.default_matmul_precision("highest")`; an audit finds
-    that error too.
+    a small channel is found although the norm of all channels does not show it. On GPUs and TPUs, matrix products of
+    float32 arrays are less precise than float32, unless the function runs under
+    `jax.default_matmul_precision("highest")`; an audit finds that error too.
 
     Args:
         function: any function or module of JAX, NumPy or PyTorch. It takes an array `[*batch, *axes, channels]`, or a

@@ -29,7 +29,7 @@ class Adapted:
     Attributes:
         function: the function or module.
         framework: `"jax"`, `"numpy"` or `"torch"`.
-        dtype: the dtype of NumPy to which inputs are rounded; bfloat16 is that of ml_dtypes.
+        dtype: the dtype of NumPy to which inputs are rounded; bfloat16 is from ml_dtypes.
         as_dict: whether the function takes a dictionary of arrays; otherwise it takes the only array.
     """
 

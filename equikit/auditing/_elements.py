@@ -15,7 +15,7 @@ MOST_ROWS = 24
 """The largest number of rows of matrices whose Lie algebra is searched."""
 
 TERMS = 16
-"""The number of terms of the series of an exponential: those of a norm of one half reach double precision."""
+"""The number of terms of the series of an exponential: enough for double precision at a norm of one half."""
 
 MOST_LISTED = 200
 """The largest number of elements that are all tried."""

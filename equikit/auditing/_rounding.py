@@ -7,7 +7,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-
 SMALLEST_HALF = 2.0**-24
 """The smallest positive number of float16."""
 
@@ -37,7 +36,7 @@ def perturbed(array: np.ndarray, dtype: Any, seeds: np.random.Generator, *, ties
     """Return an array in double precision plus uniform errors of at most one spacing of a dtype.
 
     After rounding to the same dtype, half of the entries have moved to a neighbor. The mean square of the errors is one
-    half or one third of the square of the spacing; that of a rounding error is one twelfth. With `ties` equal numbers
+    half or one third of the square of the spacing; for a rounding error it is one twelfth. With `ties` equal numbers
     get equal errors: permutations are exact, so rounding does not break ties, and must not excuse functions that depend
     on their order.
     """

@@ -162,7 +162,7 @@ def _group(text: str, family: type[Group] | type[Fixed] | Group, sizes: str) -> 
 
 
 def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, ...]]:
-    """Read `"16,32"`: channels of the inputs and of the outputs, with `+` between those of several terms.
+    """Read `"16,32"`: channels of the inputs and of the outputs, with `+` between several terms.
 
     Raises:
         OptionError: unless there are two sides of integers.
@@ -176,7 +176,7 @@ def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, .
         raise OptionError(
             "the channels cannot be read",
             got=f"--channels {text!r}",
-            expected="channels in, a comma, channels out; a + between those of several terms",
+            expected="channels in, a comma, channels out; a + between several terms",
             step="write for example --channels 16,32 or --channels 16+8,32",
         )
     first, second = (tuple(map(int, side)) if len(side) > 1 else int(side[0]) for side in sides)

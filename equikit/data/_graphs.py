@@ -125,7 +125,7 @@ def _categories(name: str, given: Any) -> list[Any]:
     found = [*(given.tolist() if isinstance(given, np.ndarray) else given)] if ordered else []
     if not ordered or any(isinstance(value, np.ndarray) for value in found):
         raise OptionError(
-            f"the categories of {name!r} must be a list, whose order is that of the channels",
+            f"the categories of {name!r} must be a list in the order of the channels",
             got=_checks.shown(given),
             expected="a list of categories, or None for numbers",
             step='write for example {"element": ["C", "O"]}',

@@ -93,7 +93,7 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
                 f"a label and its dual have one size, {base(label)!r} and {label!r} were given two",
                 got=f"{_checks.count_text(known)} and {_checks.count_text(given[label])}",
                 expected="one size for both",
-                step=f"give that of {base(label)!r} alone",
+                step=f"give the size of {base(label)!r} alone",
             )
     given |= {label: given[base(label)] for label in wanted if base(label) in given}
     missing = [base(label) for label in wanted if label not in given]

@@ -67,8 +67,8 @@ class Diagram(Multipliable):
 
     Vertices are numbered from the left, the top row first. The diagram stands for the linear map
     \(D : V^{\otimes k} \to V^{\otimes l}\) with \(D_{I,J} = 1\) if the indices \((I, J)\) are equal within every block,
-    and 0 otherwise. These maps span \(\mathrm{Hom}_{S_n}\), and those of pairings span \(\mathrm{Hom}_{O(n)}\). A block
-    contains axes of one label only. If a label has a form, its blocks are pairs, and a pair inside one row stands for
+    and 0 otherwise. These maps span \(\mathrm{Hom}_{S_n}\), and the maps of pairings span \(\mathrm{Hom}_{O(n)}\). A
+    block contains axes of one label only. If a label has a form, its blocks are pairs, and a pair inside one row stands for
     the entry of the form, with row and column in the order of the vertices.
 
     A *head* is a Levi-Civita tensor whose legs are blocks of its label: the entry is multiplied by the sign of their
@@ -77,7 +77,7 @@ class Diagram(Multipliable):
     order in the row with more legs of its own, the bottom row in a tie. A metric lowers the legs in the bottom row.
 
     A group given by generators has no diagrams. All axes of its label are then single vertices, and the entry is
-    multiplied by that of an *element*, a basis tensor of its invariant tensors, `group.invariants`.
+    multiplied by the entry of an *element*, a basis tensor of its invariant tensors, `group.invariants`.
 
     Diagrams are ordered by propagating number, largest first, then by input half, output half and wires.
 

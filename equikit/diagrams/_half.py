@@ -93,7 +93,7 @@ class HalfDiagram:
 
     @property
     def core(self) -> tuple[str, ...]:
-        """The labels of the tensor between reduction and expansion: those of the wires, sorted, then of the heads."""
+        """The labels of the tensor between reduction and expansion: labels of the wires, sorted, then of the heads."""
         labels = self.block_labels
         own = tuple(head.label for head in self.heads for _ in range(head.axes))
         return tuple(labels[block] for block in self.wires) + own
@@ -106,7 +106,7 @@ class HalfDiagram:
 
 
 def _markings(block_labels: tuple[str, ...], core: tuple[str, ...]) -> list[tuple[int, ...]]:
-    """Return all choices of propagating blocks whose labels are those of the core."""
+    """Return all choices of propagating blocks whose labels are the labels of the core."""
     wanted = Counter(core)
     choices = [
         itertools.combinations([b for b, label in enumerate(block_labels) if label == name], count)

@@ -182,7 +182,7 @@ class Diagrams(Sequence[Diagram]):
         Raises:
             TooLargeError: if there are too many diagrams, ten million if all groups are symmetric.
 
-        Cost: the cost of writing the array; for groups other than the symmetric group, that of the enumeration.
+        Cost: the cost of writing the array; for groups other than the symmetric group, the cost of the enumeration.
         """
         order = len(self.top) + len(self.bottom)
         refuse_if_long(self.top + self.bottom)
@@ -211,7 +211,7 @@ class Diagrams(Sequence[Diagram]):
                 total = bottom.blocks.get(label, zero)[:, None] + top.blocks.get(label, zero)[None, :]
                 allowed &= total - core.count(label) <= most
         below, above = np.nonzero(allowed)
-        # Number blocks: first those of the top half, then the blocks of the bottom half that have no wire.
+        # Number blocks: first the blocks of the top half, then the blocks of the bottom half that have no wire.
         block_of_wire = np.zeros((len(top.growth), len(core)), np.int64)
         for vertex in range(len(self.top)):
             wired = np.flatnonzero(top.wire[:, vertex] >= 0)

@@ -39,7 +39,7 @@ def format_diagram(diagram: Diagram) -> str:
 def parse_diagram(
     text: str, groups: Mapping[str, object] | None = None, keywords: Mapping[str, object] | None = None
 ) -> Diagram:
-    """Read the text form of a diagram; `groups` are those of labels with a form.
+    """Read the text form of a diagram; `groups` are the groups of labels with a form.
 
     Raises:
         DiagramError: if the text is not labels, a colon and blocks of numbered vertices that form a partition.

@@ -121,7 +121,7 @@ def lie_algebra(
         signature: such as `"p x -> "` for an invariant function, `"x -> x x"` if the output moves with the same group,
             or `"x -> y"` if the group acts on y by an unknown representation. By default the last axis of the data
             moves, and the outputs are invariant.
-        unknown: the label of input axes whose group is sought; by default that of the last axis.
+        unknown: the label of input axes whose group is sought; by default the label of the last axis.
         traceless: whether to exclude scalings, under which every homogeneous function is equivariant.
         least_gap: the smallest gap: a ratio of neighboring singular values.
         most_defect: the largest relative singular value of a symmetry, the largest mean defect of a generator, and the

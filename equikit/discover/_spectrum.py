@@ -10,7 +10,6 @@ import numpy as np
 from equikit._errors import GroupError
 from equikit.discover._motions import Array
 
-
 CLOSE = 1.5
 """Of two gaps, the larger one decides if it is larger by this factor."""
 

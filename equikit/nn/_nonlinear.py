@@ -172,7 +172,7 @@ class Gated(Layer):
             raise SignatureError(
                 f"a feature has the name of the gates of another: {taken[0]!r}",
                 got=[term.name for term in terms],
-                expected="names other than those of the gates",
+                expected="names other than the names of the gates",
                 step="choose another name for it",
             )
         self.signature = Signature((*terms, *gates), terms, kind.bindings)

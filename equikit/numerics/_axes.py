@@ -13,7 +13,7 @@ from equikit.numerics._eigh import CLOSE, eigh
 from equikit.numerics._rounding import Array, rounding
 
 TWICE = 2
-"""The number of iterations, each of which squares the remaining error."""
+"""The number of iterations; each one squares the remaining error."""
 
 
 class Axes(NamedTuple):
@@ -39,7 +39,7 @@ def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
         error: the error of the square roots of the eigenvalues, that is, of the vectors whose products form the matrix.
 
     Returns:
-        The axes. Derivatives are those of `eigh`; they are zero between axes whose eigenvalues are equal up to the
+        The axes. Derivatives agree with `eigh`; they are zero between axes whose eigenvalues are equal up to the
         error of the matrix entries in this basis.
 
     Cost: about 12 double-word matrix products.

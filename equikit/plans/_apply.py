@@ -232,7 +232,7 @@ def applied(
     sizes: Mapping[str, int] | None = None,
     out_sharding: OutSharding | None = None,
 ) -> Feature | dict[str, Feature]:
-    """`apply` for options that are already checked, such as those of layers."""
+    """`apply` for options that are already checked, such as the options of layers."""
     arrays, masks = ordered(plan, inputs), masks_of(plan.signature, mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))

@@ -3,8 +3,8 @@
 A plan applies all maps of a signature at once, in three stages:
 
 * *reduce*: every input half diagram is a smaller tensor, computed from a larger one by a single diagonal or sum;
-* *mix*: for each core, one matrix product maps the channels of all its input halves to those of all its output halves;
-  in a plan of multilinear maps, contractions map one half of each input to output halves;
+* *mix*: for each core, one matrix product maps the channels of all its input halves to the channels of all its output
+  halves; in a plan of multilinear maps, contractions map one half of each input to output halves;
 * *expand*: every output half diagram is added to a larger one by a single broadcast or diagonal embedding.
 """
 
@@ -76,7 +76,7 @@ class Product:
     """The matrix product of one core.
 
     Attributes:
-        core: the labels of its axes: first those of the wires, then those of heads.
+        core: the labels of its axes: first labels of the wires, then labels of heads.
         inputs: for each input term, the half diagrams whose tensors enter, concatenated along the channels.
         outputs: for each output term, the half diagrams of the result.
         wires_in, wires_out: the permutations of axes before and after the product. Each wiring of the core is one of
@@ -131,7 +131,7 @@ class Use:
     """One use of the result of a contraction.
 
     Attributes:
-        element: the number of the basis element, among those of the plan.
+        element: the number of the basis element, among the elements of the plan.
         coefficient: the factor of the element.
         half: the output half that it contributes to.
         axes: for each axis of the half the axis of the result.

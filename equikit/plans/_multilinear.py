@@ -104,9 +104,9 @@ def apply_multilinear(
         OptionError: if the mode, normalization, method or precision is unknown.
         TooLargeError: for a Levi-Civita tensor of more than \(2^{26}\) entries.
 
-    Cost: for two inputs, memory is that of the larger of them and the output, times channels and the number of ways to
-    place the axes of a product in the output; for more inputs, also that of the best contraction order. Time is a
-    product over the distinct indices of two tensors at a time, never over those of all.
+    Cost: for two inputs, memory is the size of the larger of them and the output, times channels and the number of ways
+    to place the axes of a product in the output; for more inputs, also the size in the best contraction order. Time is a
+    product over the distinct indices of two tensors at a time, never over the indices of all.
 
     Example:
         >>> from equikit import SO, hom
@@ -141,7 +141,7 @@ def applied_maps(
     sizes: Mapping[str, int] | None = None,
     out_sharding: Spec | None = None,
 ) -> Feature:
-    """`apply_multilinear` for a checked space and checked options, such as those of layers."""
+    """`apply_multilinear` for a checked space and checked options, such as the options of layers."""
     _checks.instance("inputs", inputs, Sequence, "(x, y)")  # type: ignore[type-abstract]  # none is made
     if (terms := len(space.operands)) != len(inputs):  # the text takes long to write
         step, what = "give one array for each input, in the order of the signature", f"inputs of {space.text!r}"

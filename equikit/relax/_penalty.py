@@ -99,7 +99,7 @@ class Penalty:
         return HomSpace(Signature((source,), (target,), ((self.label, group),)).pair(source, target))
 
     def _weights(self, model: nnx.Module) -> dict[Kind, jax.Array]:
-        """Return all weights as matrices `[rows, columns, features]`, those of one kind together."""
+        """Return all weights as matrices `[rows, columns, features]`, one array for each kind."""
         found: dict[Kind, list[jax.Array]] = {}
         for layer in self._layers(model):
             signature, n = layer.signature, dict(layer.signature.bindings)[self.label]

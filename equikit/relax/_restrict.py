@@ -205,7 +205,7 @@ def _restricted(layer: Equivariant, given: Mapping[str, object]) -> Equivariant:
 
 @functools.lru_cache(maxsize=256)
 def _combinations(before: HomSpace, after: HomSpace, normalize: Normalize) -> np.ndarray:
-    """Return the coordinates of the maps of a larger group in those of a smaller one, `[before, after]`.
+    """Return the coordinates of the maps of a larger group in the maps of a smaller one, `[before, after]`.
 
     A label that stays free has independent maps as soon as its size is the number of its axes, and the coordinates do
     not depend on it.

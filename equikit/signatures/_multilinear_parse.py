@@ -136,7 +136,7 @@ class _Reader:
         if self.now.kind != "word" or after.kind != "(":
             return False
         if self.now.text == "det":
-            step = "write det(x) for each label of which it has the determinant"
+            step = "write det(x) for each label whose determinant it has"
             raise _error("'det' of something that is not one label", self.text, self.now, "one label", step)
         if self.now.text not in SIGNS:
             step = "write sym(...) or alt(...), or leave the parentheses out"

@@ -381,7 +381,7 @@ def bind(
             raise SignatureError(
                 f"{what}, which is bound to {label!r}, has no pseudotensors",
                 at=place_of(label),
-                expected="determinants of O(n) or O(p, q); those of SO are one",
+                expected="determinants of O(n) or O(p, q); in SO they are one",
                 step=f"leave ~ and det({label}) out, or bind {binding_text(label, 'ek.O(3)', call)}",
             )
     signature = Signature(inputs, outputs, tuple(bound.items()))

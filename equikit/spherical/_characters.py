@@ -45,8 +45,8 @@ def weights(order: int, symmetry: Symmetry | None) -> Weights:
 def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]:
     r"""Count each irrep of SO(3) in the tensors of an order, by degree, without absent ones.
 
-    The irrep of degree l has the weights -l, ..., l once each, so its multiplicity is that of the weight l minus that
-    of the weight l + 1. The count does not use the coupling paths of `decompose`.
+    The irrep of degree l has the weights -l, ..., l once each, so its multiplicity is the number of
+    weights l minus the number of weights l + 1. The count does not use the coupling paths of `decompose`.
 
     Args:
         order: the number of axes, each of size three.

@@ -202,7 +202,7 @@ def change_of_basis(order: int, symmetry: Symmetry | None = None, *, dtype: Any 
 
     Columns are the entries in row-major order, axes x, y, z. Rows are the components of the pieces of
     `decompose(order, symmetry)` one after another. Rows are orthonormal, and for a rotation R
-    \(Q R^{\otimes k} Q^T = \bigoplus D^l(R)\), with the real Wigner matrices of e3nn. Components are those of e3nn,
+    \(Q R^{\otimes k} Q^T = \bigoplus D^l(R)\), with the real Wigner matrices of e3nn. Components agree with e3nn,
     m = -l, ..., l about the axis y: (x, y, z) for l = 1, and
     \((\sqrt{3} xz, \sqrt{3} xy, y^2 - (x^2 + z^2)/2, \sqrt{3} yz, \sqrt{3}(z^2 - x^2)/2)\) up to a positive factor for
     l = 2. Each step of a path has the sign of e3nn's `clebsch_gordan(l, 1, l')`. The exact matrix is

@@ -81,7 +81,7 @@ def solid_harmonics(degree: int) -> tuple[Polynomial, ...]:
     found = []
     for m in range(-degree, degree + 1):
         order = abs(m)
-        # Re and Im of (z + ix)^order: i^j is real for even j, and its sign is that of the j // 2-th power of -1.
+        # Re and Im of (z + ix)^order: i^j is real for even j, and its sign is the j // 2-th power of -1.
         round_axis = {
             (j, 0, order - j): (-1) ** (j // 2) * math.comb(order, j) for j in range(int(m < 0), order + 1, 2)
         }

@@ -46,7 +46,7 @@ def coupling_paths(order: int) -> list[tuple[int, ...]]:
 def path_rows(path: tuple[int, ...]) -> np.ndarray:
     r"""Return orthogonal rows that span the irrep at the end of a path in \(V^{\otimes k}\): int64 `[2l+1, 3^k]`.
 
-    Their lengths are those of the solid harmonics, up to one common factor.
+    Their lengths are the lengths of the solid harmonics, up to one common factor.
     """
     rows = np.ones((1, 1), np.int64)
     for source, target in pairwise((0, *path)):

@@ -316,7 +316,7 @@ def test_the_proof_says_which_group_it_is_about() -> None:
     assert (proved.spec.unread, proved.fixed) == ((), ())
     assert repr(proved) == (
         "Of the traced group h0=S(6), h1=S(5) the fixed entries leave only the identity. "
-        "The trace read every operation, and fixed no axes but those of inputs and outputs."
+        "The trace read every operation, and fixed only axes of inputs and outputs."
     )
     left = symmetry_left(with_equal_neurons([(1, 4)]), x)
     assert "leave at most exchanges of equal indices: h0 (1, 4). The trace read" in repr(left)

@@ -53,7 +53,7 @@ class Limits:
 
     Attributes:
         data: data sets.
-        models: networks, of which all but the first are relaxed.
+        models: networks; all but the first are relaxed.
         train: training inputs.
         test: inputs that are explained.
         epochs: of training.

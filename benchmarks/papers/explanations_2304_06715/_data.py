@@ -63,7 +63,7 @@ class Data:
 
 
 def heartbeats(seed: int, count: int) -> Data:
-    """Heartbeats like those of an electrocardiogram, normal or with one to three anomalies, under cyclic shifts.
+    """Heartbeats as in an electrocardiogram, normal or with one to three anomalies, under cyclic shifts.
 
     All beats are aligned, as in the paper's data. The concepts are the anomalies: a wide QRS complex, an inverted T
     wave, a missing P wave.

@@ -52,7 +52,7 @@ class Powers(nnx.Module):
 
 
 def loss(task: Task):  # type: ignore[no-untyped-def]
-    """Return the loss, with the margin over that of theory, which is recorded."""
+    """Return the loss, with the margin over the margin of theory, which is recorded."""
 
     def of(model: Powers, batch: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         inputs, labels = batch

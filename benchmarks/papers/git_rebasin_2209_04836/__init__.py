@@ -1,4 +1,4 @@
-"""Git Re-Basin: barriers of the loss between two networks, one of which is permuted to come close to the other."""
+"""Git Re-Basin: barriers of the loss between two networks; one is permuted to come close to the other."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Function:
         features: of the input, the hidden layers and the output.
         weight: of the penalties, at the beginning.
         normalize: whether hidden features are divided by their root mean square.
-        random: whether free weights are random at first, and not those of an equivariant network.
+        random: whether free weights are random at first; otherwise they start as an equivariant network.
     """
 
     name: str

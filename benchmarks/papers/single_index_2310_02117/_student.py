@@ -70,7 +70,7 @@ def planted(x: np.ndarray, exponent: int, direction: np.ndarray) -> jax.Array:
 
 
 def directions(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a random planted direction, and a direction whose overlap with it is that of the start."""
+    """Return a random planted direction, and a direction whose overlap with it is the overlap at the start."""
     random = np.random.default_rng(seed + 30_000)
     one, two = random.normal(size=(2, SUPPORT)) + 1j * random.normal(size=(2, SUPPORT))
     one /= np.linalg.norm(one)

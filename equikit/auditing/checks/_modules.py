@@ -37,7 +37,7 @@ def locate(
     activation is either declared, or it is the first of these that fits: none; the group on some axes, also inside of
     flattened ones; a permutation of one axis; a matrix on some axes, \(h(gx) = M_g h(x)\), fitted by least squares on
     two thirds of the samples. Fits are verified on the other samples. A module is blamed if its inputs have an action
-    and its outputs have none, and if the function as a whole fails. Modules of which an activation is unknown are not
+    and its outputs have none, and if the function as a whole fails. Modules with an unknown activation are not
     blamed, and faults hide those behind them.
 
     Modules of Flax NNX, Equinox and PyTorch are found in the function itself, its closure and its global variables, and

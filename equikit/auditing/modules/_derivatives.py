@@ -130,7 +130,7 @@ class Slopes:
         best, step = extrapolated(*both), self.steps[0][1][2]
         size = max(float(np.linalg.norm(exact)), float(np.linalg.norm(best)))
         floor = self.eps * float(np.linalg.norm(cotangent * wide(first))) / step
-        # Slopes on both sides of x differ by a multiple of the step, or by that of a kink, at any step.
+        # Slopes on both sides of x differ by a multiple of the step, and at a kink by its jump at any step.
         bend = ends.sum(axis=2) @ [-1, 2]
         noise = float(np.linalg.norm(best - both[1])) + float(np.linalg.norm(bend)) / MARGIN + floor
         if size <= MARGIN * noise:

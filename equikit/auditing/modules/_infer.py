@@ -177,7 +177,7 @@ def infer(
         first: the activation at x.
         seconds: the activations at every changed x.
         noise: the root mean square of the errors that rounding explains.
-        batch: the batch axes of the inputs, which tell those of the activation.
+        batch: the batch axes of the inputs, which tell the batch axes of the activation.
     """
     arrays = [batch_first(wide(array), batch) for array in (first, *seconds)]
     if isinstance(change, Padded):

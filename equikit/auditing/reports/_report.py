@@ -86,7 +86,8 @@ class Report:
             return "not equivariant: the error is no rounding"
         factor = self.error / self.rounding
         if factor <= MEAN:
-            return "not equivariant: rounding explains the mean error, but not the error of some samples, elements or channels"
+            some = "some samples, elements or channels"
+            return f"not equivariant: rounding explains the mean error, but not the error of {some}"
         return f"not equivariant: the error is {factor:.2g} times what rounding explains"
 
     @property

@@ -76,7 +76,7 @@ class Factorization:
         return tuple(_steps(self, n))
 
     def operations(self, n: int | Mapping[str, int] | None = None) -> tuple[Any, Any]:
-        """Return the total multiplications and additions of all steps; see `naive_operations` for those of the matrix.
+        """Return the total multiplications and additions of all steps; see `naive_operations` for the matrix.
 
         Example:
             >>> Diagram.parse("p p -> p p: 1 | 2 | 1' 2'").factor().operations()

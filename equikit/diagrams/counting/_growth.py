@@ -95,7 +95,7 @@ def iter_growth(
 def growth_array(colors: Sequence[str], limits: Limits = ()) -> np.ndarray:
     """Return all colored set partitions as one integer array, in lexicographic order of their strings.
 
-    Adds one vertex to all rows at a time, so the cost is that of writing the array.
+    Adds one vertex to all rows at a time, so the cost is the cost of writing the array.
 
     Returns:
         int8 `[count, vertices]`.

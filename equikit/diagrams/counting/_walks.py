@@ -29,7 +29,7 @@ MOST_BOXES = 1000
 def successors(group: Group, vertex: Any, *, dual: bool = False) -> Iterator[Any]:
     r"""Yield the constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), repeated by multiplicity.
 
-    The representations are those of `Group.branching`.
+    The representations are from `Group.branching`.
     """
     if bound_size(group):  # else V is zero
         yield from known_branching(group).successors(vertex, dual)

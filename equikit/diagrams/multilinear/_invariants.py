@@ -32,7 +32,7 @@ ROUNDING = 1e-12
 """Coefficients of orthonormal tensors below this are rounding errors."""
 
 APART = 1e-6
-"""Tolerance for exchanged orthonormal tensors: differences are zero, or as large as those of roots of unity."""
+"""Tolerance for exchanged orthonormal tensors: differences are zero, or as large as between roots of unity."""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -217,8 +217,8 @@ class MultilinearSpace:
     def matrices(self, n: int | Mapping[str, int] | None = None) -> np.ndarray:
         r"""Return the basis as dense integer matrices on the outer product of the inputs.
 
-        Rows run over the indices of the output, columns over those of all inputs, both in row-major order. With plain
-        axes each basis element gives one matrix for each choice of entries of the inputs' and then the output's plain
+        Rows run over the indices of the output, columns over the indices of all inputs, both in row-major order. With
+        plain axes each basis element gives one matrix for each choice of entries of the inputs' and then the output's plain
         axes.
 
         Args:

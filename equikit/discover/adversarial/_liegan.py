@@ -115,8 +115,8 @@ def _rank(found: FoundGenerators) -> tuple[bool, float]:
 class LieGAN:
     r"""Find generators of a group by a game: moved data should look like data.
 
-    Elements are \(g = \exp(\sum_i w_i L_i)\) with random coefficients w. They act on the second axis of x, and on y by a
-    representation. A discriminator tells (x, y) from (g x, g y); the generators \(L_i\) are trained to fool it. Two
+    Elements are \(g = \exp(\sum_i w_i L_i)\) with random coefficients w. They act on the second axis of x, and on y by
+    a representation. A discriminator tells (x, y) from (g x, g y); the generators \(L_i\) are trained to fool it. Two
     penalties keep elements away from the identity and generators from each other: the absolute mean cosine between g x
     and x, and the absolute cosines of all pairs of generators.
 
@@ -251,7 +251,7 @@ class LieGAN:
         )
 
     def _range(self, share: float) -> jax.Array:
-        """Return the spread of coefficients after a share of the epochs; that of integers grows from one."""
+        """Return the spread of coefficients after a share of the epochs; the range of integers grows from one."""
         if self.coefficients != "integers":
             return jnp.float32(1 if self.most is None else self.most)
         return jnp.float32(round((10 if self.most is None else self.most) ** min(1.0, share / GROWN)))
@@ -302,7 +302,7 @@ class LieGAN:
         spread = np.sqrt(np.mean((outputs - center) ** 2, axis=None if moving else 0)) + 1e-12
         outputs = (outputs - center) / spread
         wanted = self._size_of_outputs(inputs.shape[1])
-        if wanted is not None and outputs.shape[1:2] + (outputs.ndim,) != (wanted, 3):
+        if wanted is not None and (*outputs.shape[1:2], outputs.ndim) != (wanted, 3):
             raise ShapeError(
                 "the group does not act on the second axis of y",
                 got=f"shape {list(np.shape(y))}",

@@ -149,7 +149,7 @@ class OfData:
 
     def step(self, _: float) -> str:
         """Return what to do if generators do not form a group."""
-        return "pass more samples, at most 8192 of which are used for the test"
+        return "pass more samples; at most 8192 are used for the test"
 
 
 def leading(outputs: np.ndarray) -> np.ndarray:

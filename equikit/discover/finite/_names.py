@@ -31,15 +31,32 @@ def action_name(generators: list[np.ndarray], n: int) -> str:
         if len(orbit) > 1 and (negative == orbit or tuple(negative) not in orbits):
             orbits.append(tuple(orbit))
     parts = _linked(generators, orbits)
-    orders = [_group(_restricted(generators, sum(part, ()))).order() for part in parts]
-    if math.prod(orders) != whole.order():
+    orders = [generated_order(_restricted(generators, sum(part, ()))) for part in parts]
+    if math.prod(orders) != generated_order(generators):
         parts = [orbits]
     return " x ".join(_part_name(generators, part, n) for part in parts)
 
 
 def generated_order(generators: list[np.ndarray]) -> int:
     """Return the order of the group that permutations generate."""
-    return int(_group(generators).order()) if generators else 1
+    if not generators:
+        return 1
+    # Transpositions that connect points generate all their permutations; SymPy takes a minute for 64 points.
+    points, swaps = np.arange(len(generators[0])), _swapped(generators)
+    label = np.array([swaps.get(int(point), -1) for point in points])
+    inside = all(np.array_equal(label[g], label) and np.all(g[label < 0] == points[label < 0]) for g in generators)
+    if swaps and inside:
+        return math.prod(math.factorial(int(np.sum(label == part))) for part in set(swaps.values()))
+    return int(_group(generators).order())
+
+
+def _swapped(generators: list[np.ndarray]) -> dict[int, int]:
+    """Return the number of the component of each point that transpositions among the generators connect."""
+    import networkx as nx
+
+    graph, points = nx.Graph(), np.arange(len(generators[0]))
+    graph.add_edges_from(moved for g in generators if len(moved := np.flatnonzero(g != points).tolist()) == 2)
+    return {point: number for number, part in enumerate(nx.connected_components(graph)) for point in part}
 
 
 def listed_elements(generators: list[np.ndarray]) -> list[np.ndarray]:
@@ -63,10 +80,10 @@ def _linked(generators: list[np.ndarray], orbits: list[tuple[int, ...]]) -> list
     """Return orbits in parts: those on which the group does not act independently are in one part."""
     import networkx as nx
 
-    order = {orbit: _group(_restricted(generators, orbit)).order() for orbit in orbits}
+    order = {orbit: generated_order(_restricted(generators, orbit)) for orbit in orbits}
     graph = nx.empty_graph(orbits)
     for one, other in combinations(orbits, 2):
-        if _group(_restricted(generators, one + other)).order() < order[one] * order[other]:
+        if generated_order(_restricted(generators, one + other)) < order[one] * order[other]:
             graph.add_edge(one, other)
     return [sorted(part, key=orbits.index) for part in nx.connected_components(graph)]
 
@@ -74,10 +91,10 @@ def _linked(generators: list[np.ndarray], orbits: list[tuple[int, ...]]) -> list
 def _part_name(generators: list[np.ndarray], orbits: list[tuple[int, ...]], n: int) -> str:
     """Name the action on linked orbits: by an orbit on which it is faithful, otherwise as an abstract group."""
     inner = _restricted(generators, sum(orbits, ()))
-    order = int(_group(inner).order())
+    order = generated_order(inner)
     for orbit in orbits:
         alone = _restricted(generators, orbit)
-        if _group(alone).order() == order:
+        if generated_order(alone) == order:
             points = {a % n for a in orbit}
             if len(orbit) == 2 * len(points) and order == math.factorial(len(points)) << len(points):
                 return f"H({len(points)})"
@@ -87,10 +104,10 @@ def _part_name(generators: list[np.ndarray], orbits: list[tuple[int, ...]], n: i
 
 def _transitive_name(generators: list[np.ndarray]) -> str:
     """Name a transitive group of permutations."""
-    group, degree = _group(generators), len(generators[0])
-    order = int(group.order())
+    degree, order = len(generators[0]), generated_order(generators)
     if order == math.factorial(degree):
         return f"S({degree})"
+    group = _group(generators)
     if degree > 3 and 2 * order == math.factorial(degree):
         return f"A({degree})"
     if order <= 2 * degree and (name := _abstract_name(generators, order)) in (f"Z({degree})", f"D({degree})"):
@@ -100,7 +117,7 @@ def _transitive_name(generators: list[np.ndarray]) -> str:
         blocks = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         if len(blocks) > 1:
             inner, top = _on_block(group, blocks, labels), _on_blocks(generators, blocks)
-            if _group(inner).order() ** len(blocks) * _group(top).order() == order:
+            if generated_order(inner) ** len(blocks) * generated_order(top) == order:
                 names = [name if " " not in name else f"({name})" for name in map(_transitive_name, (inner, top))]
                 return " wr ".join(names)
     return _abstract_name(generators, order)

@@ -32,7 +32,7 @@ class FoundPermutations:
     """A group of permutations or signed permutations that was found.
 
     Attributes:
-        generators: int64 `[count, n]`, elements in the format of `S(n)`, with signs in that of `H(n)`.
+        generators: int64 `[count, n]`, elements in the format of `S(n)`, with signs in the format of `H(n)`.
         order: the number of elements of the group.
         name: the action by name, such as `"S(3) x S(2)"`, `"D(5)"`, `"S(2) wr S(3)"`, `"H(4)"` or `"trivial"`.
         orbits: the points that the group moves to each other.
@@ -105,9 +105,8 @@ def permutations(
             that an element with a slightly larger error may remain.
 
     Cost: for a function, `samples` evaluations, then one of the held-out samples for each candidate. Candidates are at
-        least one for each generator; these are fewer than n², and usually about n. The moments take n² times `samples`
-        products, for each pair of up to eight features and up to four outputs: seconds for n = 32, about half a minute
-        for n = 64.
+        least one for each generator; generators are fewer than n², and usually about n. The moments take n² times
+        `samples` products, for each pair of up to eight features and up to four outputs: seconds for n = 64.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(500, 6, 1))

@@ -217,7 +217,7 @@ def _of_part(part: Group, stars: tuple[bool, ...]) -> np.ndarray:
 
 
 def _inverse_transposed(matrix: np.ndarray) -> np.ndarray:
-    """Return the dual of a generator, whose entries are integers if those of the generator are."""
+    """Return the dual of a generator, with integer entries if the generator has them."""
     found = inverse_transposed(matrix)
     return np.rint(found).astype(np.int64) if matrix.dtype.kind == "i" else found
 

@@ -53,7 +53,7 @@ class Recognized:
 
     Attributes:
         name: of the connected group, such as `"SO+(1, 3)"`; a description if it has no standard name.
-        known: whether the standard matrices are those of named groups.
+        known: whether the standard matrices belong to named groups.
         matrices: a basis of the Lie algebra in the given coordinates, `[d][n][n]`: fractions if it is exact, otherwise
             \\(P S P^{-1}\\) for the standard matrices S if it has a name.
         change_of_basis: P `[n, n]`; x = P z, and \(P S P^{-1}\) spans the algebra for standard matrices S.

@@ -151,7 +151,7 @@ def extended(table: Table, members: np.ndarray, generators: tuple[int, ...], add
 
 
 def generated(table: Table, positions: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Return the subgroup that elements generate, and few of them that generate it: those of high order first."""
+    """Return the subgroup that elements generate, and few of them that generate it: elements of high order first."""
     members, generators = np.zeros(1, np.int64), tuple[int, ...]()
     for element in sorted(positions.tolist(), key=lambda a: (-int(table.orders[a]), a)):
         if element not in members:

@@ -285,7 +285,7 @@ def _checked_features(features: object, out_channels: int | None) -> list[Featur
     raise OptionError(
         "the features of the network are not a list of dictionaries",
         got=repr(features),
-        expected="those of the input, of hidden layers, and of the output",
+        expected="features of the input, of hidden layers, and of the output",
         step='write [{"x": 2}, {"": 32, "x": 16}, {"": 1}]',
     )
 

@@ -120,7 +120,7 @@ def stages(
         signature, channels, normalize, bias: as for `plan`.
 
     Returns:
-        One plan more than there are passes; the last is that of `plan`.
+        One plan more than there are passes; the last is `plan`.
 
     Raises:
         OptionError, ShapeError: as in `plan`.

@@ -56,7 +56,7 @@ def transpose_weights(
         sizes: for a plan with means, the size of every free label that is summed over.
 
     Returns:
-        By name, with the shapes of `weight_shapes(plan.T)`, without those of biases.
+        By name, with the shapes of `weight_shapes(plan.T)`, without biases.
 
     Raises:
         ShapeError, DTypeError: if an array or a size does not fit, or a size is missing.

@@ -38,5 +38,5 @@ RATES = {
 
 
 def rates_of(platform: str) -> Rates:
-    """Return the rates of a platform as JAX names it; other accelerators use those of a GPU."""
+    """Return the rates of a platform as JAX names it; other accelerators use the rates of a GPU."""
     return RATES.get(platform, RATES["gpu"])

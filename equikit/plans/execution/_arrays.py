@@ -76,7 +76,7 @@ def _cut_diagonal_jvp(
 
 
 def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
-    """Insert an axis at `second`, zero unless its index equals that of axis `first` (plus a shift, modulo n).
+    """Insert an axis at `second`, zero unless its index equals the index of axis `first` (plus a shift, modulo n).
 
     The transpose of `diagonal`: a pad between the entries. A select would also work forwards, but its gradient is a sum
     over the whole array, whereas the gradient of a pad is a strided slice.
@@ -203,7 +203,7 @@ def levi_civita(
     The metric lowers its legs in the bottom row: downwards the contracted legs, and upwards too.
     """
     own, other = (head.axes, len(head.blocks)) if upwards else (len(head.blocks), head.axes)
-    above, below = other, own  # contracted legs are those of the bottom row in either direction
+    above, below = other, own  # contracted legs are in the bottom row in either direction
     refuse_if_large("the Levi-Civita tensor", n ** (wired + above + below), CONSTANT_BYTES)
     grid = np.indices((n,) * (wired + above + below), sparse=True)
     tensor = np.array(permutation_sign(list(grid), wired + above + below + head.loose))

@@ -117,7 +117,7 @@ def _apply_head(
     rest = [i for i in range(count) if i not in step.axes and i not in wired]
     if not upwards:
         x = x.transpose(*range(batch), *(batch + i for i in (*rest, *wired, *step.axes)), x.ndim - 1)
-    else:  # all axes but those of the head are as below, without its legs
+    else:  # all axes except the axes of the head are as below, without its legs
         below = [i for i in range(count) if i not in step.axes]
         order = [below.index(i) for i in (*rest, *wired)] + list(range(len(below), len(below) + head.axes))
         x = x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)

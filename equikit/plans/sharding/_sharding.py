@@ -40,7 +40,7 @@ def result(term: Term, shapes: Shapes, channels: int, weights: Sequence[jax.Arra
 
 
 def _mesh(arrays: Sequence[jax.Array], wanted: Sequence[Any]) -> AbstractMesh:
-    """Return the mesh of the context; else that of a given sharding; else the explicit mesh of an array."""
+    """Return the mesh of the context; else the mesh of a given sharding; else the explicit mesh of an array."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         given = [spec.mesh.abstract_mesh for spec in wanted if isinstance(spec, NamedSharding)]

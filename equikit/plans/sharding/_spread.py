@@ -2,7 +2,7 @@
 
 The usual steps fold the axes of an array, take diagonals as strided slices of folded axes, and concatenate features of
 several tensors. That is fast on one device, and if only the batch is sharded; but every device has to gather a sharded
-axis before it is folded. The steps here fold no axis of a feature: a diagonal is a masked sum, of which each device
+axis before it is folded. The steps here fold no axis of a feature: a diagonal is a masked sum, and each device
 computes its part, and tensors that enter a product are stacked along an axis of their own.
 """
 
@@ -37,7 +37,7 @@ def _indices(ndim: int, n: int, first: int, second: int) -> list[jax.Array]:
 def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
     """Take the diagonal of two axes as a sum with a mask; it stays at the first axis.
 
-    With signs, those of a symplectic form, take the entries at which the form is nonzero, times the form.
+    With signs, as in a symplectic form, take the entries at which the form is nonzero, times the form.
     """
     n = x.shape[first]
     row, column = _indices(x.ndim, n, first, second)
@@ -47,7 +47,7 @@ def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | N
 
 
 def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
-    """Insert an axis at `second`, zero unless its index is that of axis `first` plus a shift, modulo n."""
+    """Insert an axis at `second`, zero unless its index is the index of axis `first` plus a shift, modulo n."""
     n = x.shape[first]
     row, column = _indices(x.ndim + 1, n, first, second)
     return jnp.where(row == (column + (n - shift)) % n, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))

@@ -53,7 +53,7 @@ class Sequential(_Chain):
 
 
 class SequentialModule(_Chain, nnx.Module):
-    """A sequence of methods, some of which are modules."""
+    """A sequence of methods; some are modules."""
 
     def __init__(self, methods: Sequence[Method]) -> None:
         self.methods = nnx.List(methods)

@@ -51,7 +51,7 @@ class SelectionOptions(TieOptions, total=False):
 
 
 class Choosing(Method, nnx.Module):
-    """A method that chooses among candidates, several of which may be tied."""
+    """A method that chooses among candidates; several may be tied."""
 
     def __init__(
         self,

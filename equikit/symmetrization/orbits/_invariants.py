@@ -174,7 +174,7 @@ def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[in
             expected="O, SO, Sp, U, Bistochastic, S, A, Z, D or H",
             step="every invertible matrix is in the group: there is nothing to learn"
             if orders == ()
-            else "give orders=, those of the invariant tensors that no other matrices keep: orders=(2, 3)",
+            else "give orders=, the orders of invariant tensors that no other matrices keep: orders=(2, 3)",
         )
     return tuple(sorted({order for order in orders if order > 0}))
 

@@ -162,7 +162,7 @@ class Directions(Framed):
 
 @functools.lru_cache(maxsize=64)
 def general_directions(number: int, d: int) -> np.ndarray:
-    """Return fixed unit vectors `[number, d]`, any d of which are linearly independent (with probability one)."""
+    """Return fixed unit vectors `[number, d]`; any d of them are linearly independent (with probability one)."""
     drawn = np.random.default_rng(0).normal(size=(number, d))
     found: np.ndarray = drawn / np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-300)
     found.setflags(write=False)

@@ -19,7 +19,7 @@ from equikit.symmetrization.permutations import _ties
 
 
 class Listing(NamedTuple):
-    """Orders of the entries, each of which puts entry `order[i]` at position i.
+    """Orders of the entries; each one puts entry `order[i]` at position i.
 
     Attributes:
         orders: `[most, n]`.

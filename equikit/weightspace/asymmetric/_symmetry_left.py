@@ -72,7 +72,7 @@ class SymmetryLeft(Mapping[str, Classes]):
         unread = ", ".join(self.spec.unread)
         fixed = ", ".join(f"{label!r} ({why})" for label, why in self.fixed)
         if not unread and not fixed:
-            return f"{proved} The trace read every operation, and fixed no axes but those of inputs and outputs."
+            return f"{proved} The trace read every operation, and fixed only axes of inputs and outputs."
         missed = [f"has no rule for {unread}"] * bool(unread) + [f"fixed the axes {fixed}"] * bool(fixed)
         return f"{proved} Permutations outside this group may be left: the trace {' and '.join(missed)}."
 
@@ -115,7 +115,7 @@ def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
         >>> options = {"key": jax.random.key(0), "rngs": nnx.Rngs(1)}
         >>> symmetry_left(AsymmetricMLP([3, 4, 2], how="gates", **options), jnp.ones(3))
         Of the traced group h0=S(4) the fixed entries leave only the identity. The trace read every operation, and fixed
-        no axes but those of inputs and outputs.
+        only axes of inputs and outputs.
         >>> dict(symmetry_left(AsymmetricMLP([3, 4, 2], fixed=0, **options), jnp.ones(3)))
         {'h0': ((0, 1, 2, 3),)}
 

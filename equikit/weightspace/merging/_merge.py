@@ -84,7 +84,7 @@ def mean(trees: Sequence[Any]) -> Any:
     trees = _checked_list(trees)
     refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
     for name, leaf in by_path(trees[0]).items():
-        step = "leave counters and masks out, or write merge(spec, trees), which keeps those of the first tree"
+        step = "leave counters and masks out, or write merge(spec, trees), which keeps them from the first tree"
         _checks.array(f"the parameter {name!r}", jnp.asarray(leaf), kind="real or complex", step=step)
     return _mean_of_weights(trees)
 

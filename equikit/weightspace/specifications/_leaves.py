@@ -145,7 +145,7 @@ def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int])
             raise OptionError(
                 f"the label {label!r} has two sizes" if label in sizes else f"the label {label!r} has no group",
                 got="; ".join(f"{size} in {', '.join(at)}" for size, at in found.items()),
-                expected="one size for each label, that of its group",
+                expected="one size for each label, the size of its group",
                 step="give the axes different labels" if label in sizes else "bind it: S(n) or Fixed(n)",
             )
 

@@ -44,7 +44,7 @@ class Recording:
     """All calls of one evaluation of a function.
 
     Attributes:
-        calls: in the order in which they end; the last one is that of the whole function.
+        calls: in the order in which they end; the last one is the call of the whole function.
         equations: the equations of a JAX program, if they were asked for.
         never: modules that were not called.
     """

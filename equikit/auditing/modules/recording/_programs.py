@@ -53,7 +53,7 @@ def evaluate(jaxpr: Any, constants: Sequence[Any], operands: Sequence[Any], watc
     Args:
         jaxpr, constants: the program.
         operands: its inputs.
-        watch: sees equations and marks, also those of called programs, and of the steps of scans that have marks.
+        watch: sees equations and marks, also in called programs and in the steps of scans that have marks.
         rules: whether functions with their own derivatives are kept whole, so that the program can be differentiated.
     """
     known: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *operands], strict=True))
