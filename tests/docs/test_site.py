@@ -191,6 +191,7 @@ def test_the_site_builds_without_warnings_and_needs_no_network():
     linear = (DOCS / "_build" / "html" / "reference" / "nn" / "Linear.html").read_text(encoding="utf-8")
     assert '<math xmlns="http://www.w3.org/1998/Math/MathML"' in linear
     assert 'href="../ek/hom.html#equikit.hom"' in linear
+    assert 'href="../typing/index.html#equikit.typing.Features"' in linear
     index = (DOCS / "_build" / "html" / "searchindex.js").read_text(encoding="utf-8")
     titles = json.loads(re.fullmatch(r"Search\.setIndex\((.*)\)", index, re.DOTALL)[1])["titles"]
     assert "ek.nn.Linear" in titles
