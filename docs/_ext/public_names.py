@@ -100,7 +100,7 @@ def documented() -> dict[str, Name]:
     for namespace, names in namespaces().items():
         for each in names:
             name = Name(namespace, each, getattr(importlib.import_module(namespace), each))
-            if is_documented_alone(name.value):
+            if is_documented_alone(name.value) or type(name.value).__module__.startswith("equikit"):
                 name = first.setdefault(id(name.value), name)
             found[f"{namespace}.{each}"] = name
     return found

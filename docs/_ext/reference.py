@@ -91,7 +91,9 @@ def _about(namespace: str) -> str:
 
 def _namespace(namespace: str) -> str:
     doc = inspect.cleandoc(importlib.import_module(namespace).__doc__ or "").split("\n")
-    text = [*_title(short(namespace)), f".. py:module:: {namespace}", "", *markup.paragraphs(_examples(doc)), ""]
+    # Entries on the page have full names, which Sphinx would put below the current module.
+    module = [f".. py:module:: {namespace}", "", ".. py:currentmodule:: None", ""]
+    text = [*_title(short(namespace)), *module, *markup.paragraphs(_examples(doc)), ""]
     if namespace in SHARED:
         return "\n".join([*text, *(line for name in entries()[namespace] for line in _alias(name))])
     groups = _grouped(namespace)
@@ -109,9 +111,7 @@ def _row(spelling: str) -> tuple[str, str]:
     name = documented()[spelling]
     shown = short(spelling)
     about = markup.first_sentence(inspect.getdoc(name.value)) if is_documented_alone(name.value) else _value(name)
-    linked = is_documented_alone(name.value) or name.namespace in SHARED
-    last = shown.rpartition(".")[2]
-    return f":py:obj:`{last} <{name.path}>`" if linked else f"``{last}``", about
+    return f":py:obj:`{shown.rpartition('.')[2]} <{name.path}>`", about
 
 
 def _grouped(namespace: str) -> dict[tuple[str, str], list[str]]:
@@ -120,12 +120,11 @@ def _grouped(namespace: str) -> dict[tuple[str, str], list[str]]:
     for each in namespaces()[namespace]:
         spelling = f"{namespace}.{each}"
         value = documented()[spelling].value
-        home = value.__module__ if is_documented_alone(value) else ""
-        found.setdefault(_group(namespace, home), []).append(spelling)
-    order = ["", *ROOT_GROUPS.values()]
-    return dict(
-        sorted(found.items(), key=lambda item: (order.index(item[0][0]) if item[0][0] in order else 99, item[0]))
-    )
+        home = getattr(value, "__module__", "")  # values of classes have the module of their class
+        found.setdefault(_group(namespace, home if home.startswith("equikit") else ""), []).append(spelling)
+    first = {title: place for place, title in enumerate(["", *ROOT_GROUPS.values()])}
+    places = {**first, "From other namespaces": len(first) + 1}
+    return {group: found[group] for group in sorted(found, key=lambda group: (places.get(group[0], len(first)), group))}
 
 
 def _group(namespace: str, home: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import types
+import zlib
 
 import pytest
 from documents import ROOT, run_examples
@@ -191,6 +192,10 @@ def test_the_site_builds_without_warnings_and_needs_no_network():
     linear = (DOCS / "_build" / "html" / "reference" / "nn" / "Linear.html").read_text(encoding="utf-8")
     assert '<math xmlns="http://www.w3.org/1998/Math/MathML"' in linear
     assert 'href="../ek/hom.html#equikit.hom"' in linear
+    assert 'href="../typing/index.html#equikit.typing.Features"' in linear
+    inventory = zlib.decompress((DOCS / "_build" / "html" / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
+    paths = {line.split(" py:")[0] for line in inventory.splitlines()}
+    assert {name.path for name in public_names.documented().values()} <= paths
     index = (DOCS / "_build" / "html" / "searchindex.js").read_text(encoding="utf-8")
     titles = json.loads(re.fullmatch(r"Search\.setIndex\((.*)\)", index, re.DOTALL)[1])["titles"]
     assert "ek.nn.Linear" in titles
