@@ -75,7 +75,7 @@ class _Recorder(Library):
         return max(size, 1) if isinstance(size, int) else torch.sym_max(size, 1)
 
     def taken(self, x: Any, index: np.ndarray) -> Any:
-        return torch.index_select(x, 0, self._held(index.astype(np.int64)))
+        return x.index_select(0, self._held(index.astype(np.int64)))
 
     def multiplied(self, x: Any, matrix: Any) -> Any:
         return torch.matmul(x, matrix)
@@ -120,6 +120,13 @@ class TorchPlan(torch.nn.Module):
         self._free = tuple(label for label, size in labels.items() if size is None)
         self._axes = tuple(tuple(map(base, term.labels)) for term in signature.inputs)
         self._names = tuple(shapes_of(part.plan))
+        if len({array.dtype for array in part.weights.values()}) > 1:
+            raise DTypeError(
+                "the weights have different dtypes",
+                got=", ".join(f"{name!r} of dtype {array.dtype}" for name, array in part.weights.items()),
+                expected="weights of one dtype",
+                step="cast them to one dtype",
+            )
         pairs = [(name, _parameter(name, part.weights[name])) for name in self._names]
         self.weights = torch.nn.ParameterDict(pairs)  # a dictionary would be sorted
         self.steps, self._constants = self._recorded(())
@@ -293,7 +300,8 @@ class TorchNetwork(torch.nn.Module):
         if isinstance(masks, torch.Tensor):
             masks = dict.fromkeys(self._groups, masks)  # one label, as checked without torch.compile
         y: Any = self._part.named(inputs)
-        for layer, name in zip(self.layers, self.activations, strict=True):
+        layers: Any = self.layers
+        for layer, name in zip(layers, self.activations, strict=True):
             y = layer(y, mask=masks_among(layer.plan, self._groups, masks or {}))
             y = y if name is None else ACTIVATIONS[name](y)
         return y
