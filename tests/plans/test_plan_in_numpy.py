@@ -263,6 +263,7 @@ CALLS = {
         lambda: to_numpy(ek.hom("p, p -> p", p=ek.S(3)).plan(), np.ones((5, 1, 1, 1)))(np.ones((3, 1))),
         "number of inputs",
     ),
+    "an-array-for-features": (ek.OptionError, lambda: to_numpy(LAYERS["bilinear"][0]())(drawn(6, 3, 2)), "dictionary"),
     "no-size": (
         ek.ShapeError,
         lambda: to_numpy(ek.hom("() -> p", p=ek.S).plan(), {"() -> p": np.ones((1, 1, 1))})(np.ones((1,))),

@@ -78,6 +78,24 @@ def test_a_layer_compiles_without_graph_breaks(name):
 
 
 @pytest.mark.slow
+def test_a_compiled_layer_refuses_what_does_not_fit():
+    """`torch.compile` cannot show our texts in one graph, but it must not compute something else."""
+    torch.compiler.reset()
+    module = to_torch(ek.nn.Linear("p q q -> p", 1, 1, p=ek.S, q=ek.S, rngs=nnx.Rngs(0)))
+    fits, keep = torch.ones(2, 2, 4, 4, 1), torch.ones(2, 4, dtype=torch.bool)
+    whole = torch.compile(module, fullgraph=True, backend="eager")
+    for mask in (keep, {"p": torch.ones(4, 1, dtype=torch.bool)}, {"x": keep}):  # the first may be for p or for q
+        for call in (module, whole):
+            with pytest.raises(Exception, match=r".*"):
+                call(fits, mask=mask)
+    for other in (torch.ones(2, 2, 4, 2, 1), torch.ones(2, 2, 4, 4, 2), torch.ones(2, 4, 4)):
+        for call in (module, whole):
+            with pytest.raises(Exception, match=r".*"):
+                call(other)
+    assert whole(fits, mask={"q": keep}).shape == (2, 2, 1)
+
+
+@pytest.mark.slow
 def test_a_layer_compiles_by_inductor_for_any_size():
     layer = with_biases(LAYERS["linear"][0]())
     compiled = torch.compile(to_torch(layer), fullgraph=True, dynamic=True)
