@@ -252,7 +252,7 @@ def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> N
             f"entries of {label!r} cannot be masked",
             got=f"a mask for an axis on which {group} acts",
             expected="a group that permutes the entries of the axis, such as S",
-            step="leave the mask out: it would not commute with the group",
+            step="leave the mask out: it would not commute with the group; masks of permuted labels may stay",
         )
     expected = (*found.batch, found.sizes[label])
     if mask.shape != expected:

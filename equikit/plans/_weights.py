@@ -30,7 +30,7 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
 
     Returns:
         `"in -> out"` to `(diagrams, features in, features out)`, and if the plan has a bias `"-> out"` to `(diagrams,
-        features out)`. The diagrams are those of the pair's Hom space, in its order; features are channels times the
+        features out)`. The diagrams span the pair's Hom space, in its order; features are channels times the
         sizes of plain axes. Pairs without maps are omitted.
 
     Example:
