@@ -209,6 +209,13 @@ PLAN = ek.hom("p -> p", p=ek.S).plan()
 FUNCTION = to_numpy(PLAN, {"p -> p": np.ones((2, 1, 1))})
 
 
+class Doubled(ek.nn.Linear):
+    """A layer of a user that computes something else than its plan."""
+
+    def __call__(self, x, **options):
+        return 2 * super().__call__(x, **options)
+
+
 def test_what_cannot_be_converted_is_refused():
     network = ek.nn.Network([{"p": 2}, {"p": 2}, {"": 1}], p=ek.S, rngs=nnx.Rngs(0))
     for other in (network, ek.nn.Pointwise(jnp.abs, "p", p=ek.S), 3, None):
@@ -219,6 +226,9 @@ def test_what_cannot_be_converted_is_refused():
     assert_error(ek.OptionError, lambda: to_numpy(unknown), "activation 'softplus'", "jax", "relu", "one by one")
     graphs = to_numpy(LAYERS["graphs"][0]())
     assert_error(ek.ShapeError, lambda: graphs(drawn(6, 4, 4, 1)), "other inputs", "1 arrays", "nodes", "one array")
+    doubled = Doubled("p -> p", 1, 1, p=ek.S, rngs=nnx.Rngs(0))
+    for other in (doubled, Doubled, ek.nn.Linear):
+        assert_error(ek.OptionError, lambda other=other: to_numpy(other), "only plans, and layers", "", "", "")
     layer = ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=nnx.Rngs(0))
     assert_error(
         ek.OptionError, lambda: to_numpy(layer, {}), "weights of its own", "weights=", "plan", "leave weights out"
@@ -239,6 +249,7 @@ CALLS = {
     "a-mask-as-a-list": (ek.OptionError, lambda: FUNCTION(np.ones((4, 1)), mask=[True]), "not an array"),
     "a-short-mask": (ek.ShapeError, lambda: FUNCTION(np.ones((4, 1)), mask=np.ones(3, bool)), "wrong shape"),
     "other-weights": (ek.ShapeError, lambda: to_numpy(PLAN, {"p -> p": np.ones((3, 1, 1))}), "the weights 'p -> p'"),
+    "weights-of-integers": (ek.DTypeError, lambda: to_numpy(PLAN, {"p -> p": np.ones((2, 1, 1), int)}), "the weights"),
     "missing-weights": (ek.OptionError, lambda: to_numpy(PLAN)(np.ones((4, 1))), "no weights"),
     "an-unknown-dtype": (ek.DTypeError, lambda: to_numpy(PLAN, dtype="float16"), "computes in"),
     "no-dtype": (ek.DTypeError, lambda: to_numpy(PLAN, dtype="x"), "computes in"),
@@ -252,6 +263,7 @@ CALLS = {
         lambda: to_numpy(ek.hom("p, p -> p", p=ek.S(3)).plan(), np.ones((5, 1, 1, 1)))(np.ones((3, 1))),
         "number of inputs",
     ),
+    "an-array-for-features": (ek.OptionError, lambda: to_numpy(LAYERS["bilinear"][0]())(drawn(6, 3, 2)), "dictionary"),
     "no-size": (
         ek.ShapeError,
         lambda: to_numpy(ek.hom("() -> p", p=ek.S).plan(), {"() -> p": np.ones((1, 1, 1))})(np.ones((1,))),

@@ -78,6 +78,24 @@ def test_a_layer_compiles_without_graph_breaks(name):
 
 
 @pytest.mark.slow
+def test_a_compiled_layer_refuses_what_does_not_fit():
+    """`torch.compile` cannot show our texts in one graph, but it must not compute something else."""
+    torch.compiler.reset()
+    module = to_torch(ek.nn.Linear("p q q -> p", 1, 1, p=ek.S, q=ek.S, rngs=nnx.Rngs(0)))
+    fits, keep = torch.ones(2, 2, 4, 4, 1), torch.ones(2, 4, dtype=torch.bool)
+    whole = torch.compile(module, fullgraph=True, backend="eager")
+    for mask in (keep, {"p": torch.ones(4, 1, dtype=torch.bool)}, {"x": keep}):  # the first may be for p or for q
+        for call in (module, whole):
+            with pytest.raises(Exception, match=r".*"):
+                call(fits, mask=mask)
+    for other in (torch.ones(2, 2, 4, 2, 1), torch.ones(2, 2, 4, 4, 2), torch.ones(2, 4, 4)):
+        for call in (module, whole):
+            with pytest.raises(Exception, match=r".*"):
+                call(other)
+    assert whole(fits, mask={"q": keep}).shape == (2, 2, 1)
+
+
+@pytest.mark.slow
 def test_a_layer_compiles_by_inductor_for_any_size():
     layer = with_biases(LAYERS["linear"][0]())
     compiled = torch.compile(to_torch(layer), fullgraph=True, dynamic=True)
@@ -212,7 +230,15 @@ def test_the_audit_passes():
     assert ek.audit(module, "p p -> p", data=drawn(6, 4, 4, 2), p=ek.S).passed
 
 
+def test_weights_may_be_tensors():
+    given, x = dict(MODULE.weights.items()), torch.ones(4, 1, dtype=torch.float64)
+    assert_close(arrays(to_torch(PLAN, given)(x)), arrays(MODULE(x)), 0)
+    nothing = ek.hom("() + a: q -> q", q=ek.S(0)).plan()
+    assert to_torch(nothing, {})({"": torch.ones(5, 1), "a": torch.ones(5, 0, 1)})["q"].shape == (5, 0, 1)
+
+
 MODULE = to_torch(PLAN, {"p -> p": np.ones((2, 1, 1))})
+PAIR = ek.hom("p -> p", p=ek.S).plan(bias=True)
 CALLS = {
     "other-channels": (ek.ShapeError, lambda: MODULE(torch.ones(4, 2).double()), "2 channels, not 1"),
     "an-array": (ek.DTypeError, lambda: MODULE(np.ones((4, 1))), "not a tensor"),
@@ -226,6 +252,11 @@ CALLS = {
         ek.OptionError,
         lambda: to_torch(ek.nn.Linear({"a.b": ("p", 1)}, {"p": 1}, p=ek.S, rngs=nnx.Rngs(0))),
         "has a dot",
+    ),
+    "weights-of-two-dtypes": (
+        ek.DTypeError,
+        lambda: to_torch(PAIR, {"p -> p": np.ones((2, 1, 1)), "-> p": np.ones((1, 1), np.float32)}),
+        "different dtypes",
     ),
     "a-network": (ek.OptionError, lambda: to_torch(ek.nn.Pointwise(jnp.abs, "p", p=ek.S)), "only plans"),
 }

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError
-from equikit._shape_checks import masks_of
+from equikit._shape_checks import mapping, masks_of
 from equikit.plans.readers._activations import IN_NUMPY
 from equikit.plans.readers._calls import checked_call, masks_among, named, ordered
 from equikit.plans.readers._library import Library
@@ -184,7 +184,7 @@ class NumpyBilinear:
 
     def __call__(self, x: Mapping[str, np.ndarray], *, mask: Any = None) -> dict[str, np.ndarray]:
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""
-        signature = self.part.signature
+        signature, x = self.part.signature, mapping("x", x)
         masks, groups = masks_of(signature, mask), signature.groups
 
         def run(part: Planned, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

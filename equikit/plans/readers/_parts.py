@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit._shape_checks import by_name, mapping
 from equikit.plans._ir import MultilinearPlan, Plan
 from equikit.plans.readers._read import KERNEL, AnyPlan, shapes_of
@@ -89,7 +89,7 @@ def parts_of(what: object, weights: object = None) -> Part:
     """Return the plans and weights of a plan or layer, or raise `OptionError`."""
     if isinstance(what, Plan | MultilinearPlan):
         return Planned(what, None if weights is None else checked_weights(what, weights))
-    if not isinstance(what, Readable):
+    if isinstance(what, type) or not isinstance(what, Readable) or _is_called_otherwise(what):
         layers = "Linear, Invariant, Multilinear, Bilinear, DeepSets or GraphNetwork"
         raise OptionError(
             "only plans, and layers that consist of plans, can be converted",
@@ -107,6 +107,15 @@ def parts_of(what: object, weights: object = None) -> Part:
     return what.plans_and_weights()
 
 
+def _is_called_otherwise(layer: object) -> bool:
+    """Whether the class of a user overrides the call of a layer, which its plans then do not describe."""
+    described, called = (
+        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("plans_and_weights", "__call__")
+    )
+    other = issubclass(called, described) and called is not described
+    return other and called.__module__.partition(".")[0] != "equikit"
+
+
 def planned_part(plan: AnyPlan, weights: Mapping[str, Any], *, single: bool = False) -> Planned:
     """Return the part of a layer that runs one plan, with its weights copied to NumPy."""
     return Planned(plan, {name: np.array(weight) for name, weight in weights.items()}, single)
@@ -122,4 +131,17 @@ def checked_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
     _checks.same_names("the weights", given, expected, step=step)
     for name, shape in expected.items():
         _checks.shaped(f"the weights {name!r}", given[name], shape, step=step)
-    return {name: np.array(given[name]) for name in expected}
+    return {name: _array(f"the weights {name!r}", given[name]) for name in expected}
+
+
+def _array(what: str, weight: Any) -> np.ndarray:
+    """Return a copy of weights of any library, or raise `DTypeError` if they are not floating-point numbers."""
+    array = np.array(weight.detach().cpu().numpy() if hasattr(weight, "detach") else weight)
+    if array.dtype.kind not in "fc" and array.dtype.name != "bfloat16":
+        raise DTypeError(
+            f"{what} are not floating-point numbers",
+            got=f"dtype {array.dtype}",
+            expected="floating-point or complex numbers",
+            step="cast them to float32",
+        )
+    return array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,12 +13,12 @@ import torch
 from torch import fx
 
 from equikit._errors import DTypeError, OptionError, ShapeError
-from equikit._shape_checks import masks_of
+from equikit._shape_checks import mapping, masks_of
 from equikit.plans.readers._calls import checked_call, masks_among, named, ordered
 from equikit.plans.readers._library import Library
 from equikit.plans.readers._parts import Chained, Paired, Planned
 from equikit.plans.readers._read import AnyPlan, read, shapes_of
-from equikit.signatures import base
+from equikit.signatures import Signature, base
 
 
 class _Recorder(Library):
@@ -75,7 +75,7 @@ class _Recorder(Library):
         return max(size, 1) if isinstance(size, int) else torch.sym_max(size, 1)
 
     def taken(self, x: Any, index: np.ndarray) -> Any:
-        return torch.index_select(x, 0, self._held(index.astype(np.int64)))
+        return x.index_select(0, self._held(index.astype(np.int64)))
 
     def multiplied(self, x: Any, matrix: Any) -> Any:
         return torch.matmul(x, matrix)
@@ -99,6 +99,30 @@ def _graph(plan: AnyPlan, free: Sequence[str], masked: Sequence[str]) -> tuple[f
     return fx.GraphModule(torch.nn.Module(), recorder.graph), recorder.constants
 
 
+def _maskable(signature: Signature) -> tuple[str, ...]:
+    """Return the labels that can have a mask."""
+    return tuple(label for label, group in signature.groups.items() if group.permutes)
+
+
+def _misfit() -> ShapeError:
+    """Return the error of a call inside `torch.compile`, where a text cannot depend on shapes."""
+    return ShapeError(
+        "the tensors do not fit the plan",
+        got="tensors or masks of other shapes",
+        expected="the shapes that the signature and the batch axes require",
+        step="call the module without torch.compile, which says what is wrong",
+    )
+
+
+def _by_label(mask: Any, maskable: Sequence[str]) -> Any:
+    """Return masks by label inside `torch.compile`."""
+    if isinstance(mask, torch.Tensor):
+        if len(maskable) != 1:
+            raise _misfit()
+        return {maskable[0]: mask}
+    return mask or {}
+
+
 class TorchPlan(torch.nn.Module):
     """A plan as a module of PyTorch; made by `to_torch`.
 
@@ -114,12 +138,19 @@ class TorchPlan(torch.nn.Module):
         assert part.weights is not None
         self.plan, self._part = part.plan, replace(part, weights=None)
         signature = part.plan.signature
-        self._maskable = tuple(label for label, group in signature.groups.items() if group.permutes)
+        self._maskable = _maskable(signature)
         labels = {base(label): size for label, size in signature.sizes.items()}
         self._bound = {label: size for label, size in labels.items() if size is not None}
         self._free = tuple(label for label, size in labels.items() if size is None)
         self._axes = tuple(tuple(map(base, term.labels)) for term in signature.inputs)
         self._names = tuple(shapes_of(part.plan))
+        if len({array.dtype for array in part.weights.values()}) > 1:
+            raise DTypeError(
+                "the weights have different dtypes",
+                got=", ".join(f"{name!r} of dtype {array.dtype}" for name, array in part.weights.items()),
+                expected="weights of one dtype",
+                step="cast them to one dtype",
+            )
         pairs = [(name, _parameter(name, part.weights[name])) for name in self._names]
         self.weights = torch.nn.ParameterDict(pairs)  # a dictionary would be sorted
         self.steps, self._constants = self._recorded(())
@@ -164,7 +195,7 @@ class TorchPlan(torch.nn.Module):
             arrays, batch, known, masks = self._checked(inputs, mask, sizes)
         count = math.prod(batch)
         flat = [x.reshape(count, *x.shape[len(batch) :]) for x in arrays]
-        numbers = [count, *(known[label] for label in self._free)]
+        numbers = [count, *[known[label] for label in self._free]]  # torch.compile traces lists rather than generators
         steps, names, given = self.steps, self._constants, []
         if masks and self.masked_steps is not None:
             steps, names = self.masked_steps, self._masked_constants
@@ -172,7 +203,7 @@ class TorchPlan(torch.nn.Module):
                 ones = torch.ones((count, known[base(label)]), dtype=torch.bool, device=flat[0].device)
                 given.append(masks[label].reshape(count, known[base(label)]) if label in masks else ones)
         constants = [getattr(self, name) for name in names]
-        results = steps(*flat, *(self.weights[name] for name in self._names), *given, *numbers, *constants)
+        results = steps(*flat, *[self.weights[name] for name in self._names], *given, *numbers, *constants)
         return named(self._part, [y.reshape(*batch, *y.shape[1:]) for y in results], inputs)
 
     def _read(self, inputs: Sequence[Any], mask: Any, sizes: Any) -> tuple[list[Any], Any, dict[str, Any], Any]:
@@ -181,20 +212,18 @@ class TorchPlan(torch.nn.Module):
             arrays = [*inputs]
         else:
             arrays = [inputs[0][term.name] for term in self.plan.signature.inputs]
-        masks = {self._maskable[0]: mask} if isinstance(mask, torch.Tensor) else mask or {}
+        masks = _by_label(mask, self._maskable)
         known: dict[str, Any] = {**self._bound, **(sizes or {})}
         batch = arrays[0].shape[: arrays[0].ndim - 1 - len(self._axes[0])]
         for x, labels, width in zip(arrays, self._axes, self.plan.channels[0], strict=True):
             start = x.ndim - 1 - len(labels)
             for axis, label in enumerate(labels):
                 known.setdefault(label, x.shape[start + axis])
-            if tuple(x.shape) != (*batch, *(known[label] for label in labels), width):
-                raise ShapeError(
-                    "the tensors do not fit the plan",
-                    got="other shapes",
-                    expected="shapes of the signature",
-                    step="call the module without torch.compile, which says what is wrong",
-                )
+            if tuple(x.shape) != (*batch, *[known[label] for label in labels], width):
+                raise _misfit()
+        for label, own in masks.items():
+            if label not in self._maskable or tuple(own.shape) != (*batch, known[base(label)]):
+                raise _misfit()
         return arrays, batch, known, masks
 
     def _checked(self, inputs: Sequence[Any], mask: Any, sizes: Any) -> tuple[list[Any], Any, dict[str, Any], Any]:
@@ -248,21 +277,21 @@ class TorchBilinear(torch.nn.Module):
         super().__init__()
         self.signature, self.products = part.signature, part.products
         self.left, self.right, self.mix = TorchPlan(part.left), TorchPlan(part.right), TorchPlan(part.mix)
-        self._groups = dict.fromkeys(part.signature.groups, True)
+        self._groups, self._maskable = dict.fromkeys(part.signature.groups, True), _maskable(part.signature)
 
     def forward(self, x: Mapping[str, Any], *, mask: Any = None) -> dict[str, Any]:
         """Apply the layer to a dictionary of tensors `[*batch, *axes, channels]`."""
-        masks = mask if torch.compiler.is_compiling() else masks_of(self.signature, mask)
-        left, right = (side(x, mask=self._masks(side, masks)) for side in (self.left, self.right))
+        if torch.compiler.is_compiling():
+            masks = _by_label(mask, self._maskable)
+        else:
+            x, masks = mapping("x", x), masks_of(self.signature, mask)
+        left, right = [side(x, mask=masks_among(side.plan, self._groups, masks)) for side in (self.left, self.right)]
         products = {name: torch.einsum(text, left[one], right[other]) for name, one, other, text in self.products}
-        found: dict[str, Any] = self.mix(products, mask=self._masks(self.mix, masks))
+        found: dict[str, Any] = self.mix(products, mask=masks_among(self.mix.plan, self._groups, masks))
         return found
 
-    def _masks(self, side: TorchPlan, masks: Any) -> Any:
-        return masks_among(side.plan, self._groups, masks) if isinstance(masks, Mapping) else masks
 
-
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": torch.relu,
     "silu": torch.nn.functional.silu,
     "sigmoid": torch.sigmoid,
@@ -285,15 +314,15 @@ class TorchNetwork(torch.nn.Module):
         self.layers = torch.nn.ModuleList([TorchPlan(stage) for stage, _ in part.stages])
         self.activations = tuple(name for _, name in part.stages)
         self._part = replace(part, stages=())
-        self._groups = dict.fromkeys(part.signature.groups, True)
+        self._groups, self._maskable = dict.fromkeys(part.signature.groups, True), _maskable(part.signature)
 
     def forward(self, *inputs: Any, mask: Any = None) -> Any:
         """Apply the network to tensors `[*batch, *axes, channels]`, in the order of its arguments."""
-        masks = mask if torch.compiler.is_compiling() else masks_of(self._part.signature, mask)
-        if isinstance(masks, torch.Tensor):
-            masks = dict.fromkeys(self._groups, masks)  # one label, as checked without torch.compile
+        compiling = torch.compiler.is_compiling()
+        masks = _by_label(mask, self._maskable) if compiling else masks_of(self._part.signature, mask)
         y: Any = self._part.named(inputs)
-        for layer, name in zip(self.layers, self.activations, strict=True):
-            y = layer(y, mask=masks_among(layer.plan, self._groups, masks or {}))
+        layers: Any = self.layers
+        for layer, name in zip(layers, self.activations, strict=True):
+            y = layer(y, mask=masks_among(layer.plan, self._groups, masks))
             y = y if name is None else ACTIVATIONS[name](y)
         return y
