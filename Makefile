@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS)
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types bench bench-check clean FORCE
+.PHONY: help setup demo test test-slow lint types docs docs-serve bench bench-check clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,13 @@ lint: setup ## check style and format
 types: setup ## check the package's types
 	@$(BIN)/python -m mypy
 
+docs: setup ## build the documentation into docs/_build/html; warnings are errors
+	@$(BIN)/python -m sphinx -b html -d docs/_build/doctrees --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "docs: open docs/_build/html/index.html"
+
+docs-serve: docs ## serve the documentation on http://localhost:8000
+	@$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory docs/_build/html
+
 bench: setup ## run all benchmarks on small cases, in ten minutes
 	@$(BIN)/python -m benchmarks run all --quick
 
@@ -69,4 +76,5 @@ bench-check: setup ## compare the speed of three small cases with the stored rat
 
 clean: ## remove .venv, caches, builds and scratch outputs
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/scratch results/demo
+	@rm -rf docs/_build docs/benchmarks docs/project docs/reference docs/tutorials
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
