@@ -141,6 +141,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "sizes={'p': 3}",
         lambda code: ek.data.pad(RAGGED, **eval(f"dict({code})")),
     ),
+    "mask-of-an-unknown-label": (
+        lambda: ek.data.pad(RAGGED, masked=["q"]),
+        "masked=['p']",
+        lambda code: ek.data.pad(RAGGED, **eval(f"dict({code})")),
+    ),
     "feature-without-channels": (
         lambda: ek.data.pad([{"p": np.ones(3)}]),
         '{"p": x[..., None]}',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -51,7 +51,8 @@ class Batches:
         buckets: the largest number of buckets.
         seed: seed of the order; `None` keeps the order of the examples within each bucket, as for validation.
         drop_last: whether batches that are not full are left out, other examples in each pass.
-        terms: the labels of features whose name is not the term itself: `{"edges": "p p"}`.
+        terms, masked: the labels of features whose name is not the term itself, and the labels with a mask, as for
+            `pad`.
 
     Attributes:
         sizes: the padded size of each label, for each bucket.
@@ -83,12 +84,13 @@ class Batches:
         seed: int | None = 0,
         drop_last: bool = False,
         terms: Mapping[str, str] | None = None,
+        masked: Collection[str] | None = None,
     ) -> None:
         labels = labels_of(examples, terms)
         found = [sizes_of(example, labels) for example in examples]
         names = tuple(found[0])
         each = [tuple(one[name] for name in names) for one in found]
-        self._examples, self._terms = [*examples], terms
+        self._examples, self._padding = [*examples], {"terms": terms, "masked": masked}
         self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
         for rows in jax.tree.leaves(self._targets):
             _checks.same(
@@ -146,7 +148,7 @@ class Batches:
 
     def _made(self, bucket: int, chosen: list[int]) -> Batch:
         examples = [self._examples[i] for i in chosen]
-        features, masks = pad(examples, sizes=self.sizes[bucket], terms=self._terms)
+        features, masks = pad(examples, sizes=self.sizes[bucket], **self._padding)
         return Batch(features, masks, jax.tree.map(lambda rows: rows[chosen], self._targets))
 
 

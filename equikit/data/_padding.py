@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ def pad(
     *,
     sizes: Mapping[str, int] | None = None,
     terms: Mapping[str, str] | None = None,
+    masked: Collection[str] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, Bool[np.ndarray, "batch n"]]]:
     """Stack examples of different sizes: pad them with zeros, and mark the entries that are present.
 
@@ -36,16 +37,18 @@ def pad(
             channels], "p": [n, node channels]}`.
         sizes: the padded size of each label; by default the largest one among the examples.
         terms: the labels of features whose name is not the term itself: `{"edges": "p p"}`.
+        masked: the labels with a mask, by default all; the others have one size in all examples. Name them if a group
+            mixes the entries of a label, as the axes of space in `"p x"`: such entries cannot be absent.
 
     Returns:
         The features, `[batch, sizes, channels]`, and a mask `[batch, n]` for each label. Layers take both:
-        `layer(features, mask=masks)`. If a label has a group that mixes entries, such as the axes of space in `"p x"`,
-        pass the other masks only: `mask={"p": masks["p"]}`.
+        `layer(features, mask=masks)`.
 
     Raises:
-        OptionError: if there is no example, examples have different features, or a size is too small.
+        OptionError: if there is no example, examples have different features, a size is too small, or `masked` has
+            another label.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
-            have different numbers of channels, or `sizes` has other labels.
+            have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
 
     Cost: one copy.
 
@@ -56,6 +59,8 @@ def pad(
         ((2, 3, 3, 1), (2, 3, 4))
         >>> masks["p"].tolist()
         [[True, True, False], [True, True, True]]
+        >>> pad([{"p x": np.ones((n, 3, 1))} for n in (2, 4)], masked=["p"])[1].keys()
+        dict_keys(['p'])
     """
     labels = labels_of(examples, terms)
     found = [sizes_of(example, labels) for example in examples]
@@ -70,10 +75,27 @@ def pad(
             step="give every example the same channels",
             error=ShapeError,
         )
-    masks = {
-        label: np.arange(size) < np.array([one[label] for one in found])[:, None] for label, size in wanted.items()
-    }
+    present = {label: np.array([one[label] for one in found])[:, None] for label in wanted}
+    masks = {label: np.arange(wanted[label]) < present[label] for label in _marked(masked, wanted)}
+    for label in wanted.keys() - masks.keys():
+        if np.any(present[label] != wanted[label]):
+            raise ShapeError(
+                f"label {label!r} has no mask, but would be padded",
+                got=f"sizes {np.unique(present[label]).tolist()}, padded to {wanted[label]}",
+                expected="one size in all examples",
+                step=f"add {label!r} to masked=, or leave masked= out",
+            )
     return {name: _stacked([e[name] for e in examples], labels[name], wanted) for name in labels}, masks
+
+
+def _marked(masked: Collection[str] | None, labels: Collection[str]) -> Collection[str]:
+    """Return the labels with a mask, or raise `OptionError`."""
+    if masked is None:
+        return labels
+    return [
+        _checks.choice("masked", label, [*labels], step=f"write masked={[*labels]}", code="{}=[{!r}]")
+        for label in masked
+    ]
 
 
 def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> dict[str, tuple[str, ...]]:

@@ -44,6 +44,14 @@ def test_layers_take_padded_examples_as_they_are():
         np.testing.assert_allclose(together[row, : len(alone)], alone, atol=1e-5)
 
 
+def test_labels_that_are_always_there_need_no_mask():
+    clouds = [{"p x": np.ones((n, 3, 1), np.float32)} for n in (2, 4)]
+    (batch,) = Batches(clouds, batch=2, buckets=1, masked=["p"])
+    assert batch.masks.keys() == {"p"}
+    layer = ek.nn.Linear("p x -> p x", 1, 2, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+    assert layer(batch.features["p x"], mask=batch.masks).shape == (2, 4, 3, 2)
+
+
 def test_named_features_and_two_labels():
     given = [
         {"visits": np.ones((2, 5, 1)), "age": np.ones((2, 1))},
@@ -172,6 +180,9 @@ def test_parts_are_disjoint_and_keep_rows_together():
         (lambda: pad([{"p p": np.ones((2, 3, 1))}]), ek.ShapeError, "feature 'p p' does not have one axis"),
         (lambda: pad(examples([3]), sizes={"p": 2}), ek.OptionError, "sizes['p'] is smaller than an example"),
         (lambda: pad(examples([3]), sizes={"q": 2}), ek.ShapeError, "sizes="),
+        (lambda: pad(examples([3]), masked=["q"]), ek.OptionError, "unknown value for masked="),
+        (lambda: pad(examples([3, 4]), masked=[]), ek.ShapeError, "label 'p' has no mask, but would be padded"),
+        (lambda: pad(examples([3]), sizes={"p": 4}, masked=[]), ek.ShapeError, "sizes [3], padded to 4"),
         (lambda: Batches(examples([3]), batch=0), ek.OptionError, "batch="),
         (lambda: Batches(examples([3]), batch=1, buckets=0), ek.OptionError, "buckets="),
         (lambda: Batches(examples([3]), [1, 2], batch=1), ek.OptionError, "the number of targets"),

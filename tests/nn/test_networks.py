@@ -81,6 +81,10 @@ def test_graph_network(out, nodes):
     for i, count in enumerate((3, 1)):
         alone = net(edges[i, :count, :count], None if points is None else points[i, :count])
         assert_close(padded[(i, *[slice(count)] * axes)], alone, 1e-4)
+    features = {"p p": edges} if points is None else {"p p": edges, "p": points}
+    np.testing.assert_array_equal(net(features, mask=mask), padded)
+    with pytest.raises(ek.ShapeError, match="the features do not have the expected names"):
+        net({"edges": edges}, mask=mask)
 
 
 def test_options_reach_every_layer_and_the_activation_is_used():

@@ -180,7 +180,7 @@ class GraphNetwork(_Tower):
 
     def __call__(
         self,
-        edges: Inexact[jax.Array, "*batch n n edge_channels"],
+        edges: Inexact[jax.Array, "*batch n n edge_channels"] | Mapping[str, jax.Array],
         nodes: Inexact[jax.Array, "*batch n node_channels"] | None = None,
         *,
         mask: Masks | None = None,
@@ -188,9 +188,13 @@ class GraphNetwork(_Tower):
         """Apply the network to graphs.
 
         Args:
-            edges: `[*batch, n, n, edge channels]`.
+            edges: `[*batch, n, n, edge channels]`; or the features of `equikit.data`, `{"p p": edges, "p": nodes}`.
             nodes: `[*batch, n, node channels]`, if the network has node channels.
             mask: `[*batch, n]` booleans: which nodes are present; also as `{"p": mask}`.
         """
+        if isinstance(edges, Mapping) and nodes is None:
+            names = ["p p", "p"] if self.node_channels else ["p p"]
+            features = _checks.same_names("the features", edges, names, step="give the network other node_channels=")
+            edges, nodes = features["p p"], features.get("p")
         x = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
         return self._run(x, mask)
