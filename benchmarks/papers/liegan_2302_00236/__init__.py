@@ -39,7 +39,7 @@ def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
     if quick:
         return Budget({BODIES: 1024, TURNS: 1024, JETS: 1024}, {BODIES: 4, TURNS: 4, JETS: 4}, {TURNS: 2}, 32)
-    return Budget({BODIES: 8192, TURNS: 20000, JETS: 16384}, {BODIES: 40, TURNS: 80, JETS: 40}, {TURNS: 3}, 128)
+    return Budget({BODIES: 8192, TURNS: 20000, JETS: 16384}, {BODIES: 40, TURNS: 80, JETS: 40}, {TURNS: 6}, 128)
 
 
 def cells(quick: bool) -> list[Cell]:

@@ -217,7 +217,7 @@ class LieGAN:
             played = [
                 self._play(data, count, jax.random.fold_in(jnp.asarray(key), game), advance) for game in range(games)
             ]
-        return max(played, key=lambda found: float(np.mean(found.losses[-max(count // 10, 1) :, 2])))
+        return max(played, key=_rank)
 
     def _play(
         self, data: tuple[jax.Array, jax.Array, int | None], epochs: int, key: jax.Array, advance: Callable[[str], None]
