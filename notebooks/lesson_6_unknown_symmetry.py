@@ -441,8 +441,8 @@ assert "no Lie algebra stands out" in refusal
 # Between the two is the approximate symmetry. Take the balls of section 1 and change their weight. Of the three
 # directions of O(3), one is exact at any weight, the rotation about the vertical axis. The singular values of the other
 # two are proportional to the weight. So there are two gaps: above all three values, and above the smallest one. The
-# larger ratio decides, where all values at the level of rounding count as equal. If both ratios are nearly equal, here near
-# a weight of $10^{-2}$, the function refuses, and says how to ask for the smaller group.
+# larger ratio decides, where all values at the level of rounding count as equal. If both ratios are nearly equal, here
+# near a weight of $10^{-2}$, the function refuses, and says how to ask for the smaller group.
 
 
 # %%

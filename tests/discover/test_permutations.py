@@ -27,7 +27,8 @@ def permutations(source, data=None, **options):
         single_if = single if options.get("equivariant") else lambda y: y
         return found_permutations(function, given, **options)
     if isinstance(source, tuple):
-        return found_permutations((single(source[0]), single(source[1])), **options)
+        outputs = single(source[1]) if options.get("equivariant") else source[1]
+        return found_permutations((single(source[0]), outputs), **options)
     return found_permutations(single(source), **options)
 
 
