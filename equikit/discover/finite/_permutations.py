@@ -183,13 +183,13 @@ def _found(
 def _worst_defect(evidence: Any, nodes: list[np.ndarray], order: int, generator: np.random.Generator) -> float:
     """Return the largest error of an element: of all of a small group, otherwise of a search from random products."""
     if order <= MOST_LISTED:
-        return max(evidence.defect(images) for images in listed_elements(nodes))
-    defects = [evidence.defect(images) for images in nodes]
+        return max(float(evidence.defect(images)) for images in listed_elements(nodes))
+    defects = [float(evidence.defect(images)) for images in nodes]
     worst, defect = nodes[int(np.argmax(defects))], max(defects)
 
     def tried(word: np.ndarray) -> bool:
         nonlocal worst, defect
-        error = evidence.defect(word)
+        error = float(evidence.defect(word))
         if error > defect:
             worst, defect = word, error
             return True
