@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.plot import STYLES, new_figure, tidy
 from benchmarks.core.task_report import TRAINED, by_task
@@ -123,7 +123,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     figure.savefig(path)
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="LieGAN",
     summary="symmetry of orbits, of turns by 2π/7 and of four-momenta, found by a game",
     rivals=RIVALS,
@@ -131,7 +131,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=replace(TRAINED, plot=plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

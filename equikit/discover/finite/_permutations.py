@@ -11,6 +11,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import GroupError, OptionError, ShapeError
+from equikit.discover._numbers import is_real, real_array
 from equikit.discover.finite._evidence import SURE_OF_DATA, OfData, OfFunction, Samples
 from equikit.discover.finite._names import action_name, generated_order, listed_elements
 from equikit.discover.finite._search import Search
@@ -153,7 +154,7 @@ def _found(
         defects.append(evidence.defect(images))
         return bool(defects[-1] <= evidence.limit)
 
-    nodes, order = Search(graph, n, passes).generators()
+    nodes, order = Search(graph, n, passes, evidence.more).generators()
     rejected = min((defect for defect in defects if defect > evidence.limit), default=np.inf)
     defect, generated = _worst_defect(evidence, nodes, order, generator) if nodes else 0.0, generated_order(nodes)
     if defect > evidence.closed or generated != order:
@@ -182,13 +183,13 @@ def _found(
 def _worst_defect(evidence: Any, nodes: list[np.ndarray], order: int, generator: np.random.Generator) -> float:
     """Return the largest error of an element: of all of a small group, otherwise of a search from random products."""
     if order <= MOST_LISTED:
-        return max(evidence.defect(images) for images in listed_elements(nodes))
-    defects = [evidence.defect(images) for images in nodes]
+        return max(float(evidence.defect(images)) for images in listed_elements(nodes))
+    defects = [float(evidence.defect(images)) for images in nodes]
     worst, defect = nodes[int(np.argmax(defects))], max(defects)
 
     def tried(word: np.ndarray) -> bool:
         nonlocal worst, defect
-        error = evidence.defect(word)
+        error = float(evidence.defect(word))
         if error > defect:
             worst, defect = word, error
             return True
@@ -241,14 +242,18 @@ def _group(elements: np.ndarray, order: int, n: int, name: str, *, signs: bool) 
 def _vectors(what: str, value: Any) -> np.ndarray:
     """Return samples `[samples, n, channels]` in float64."""
     array = np.asarray(value)
-    if array.ndim != 3 or array.dtype.kind not in "fiu":
+    if array.ndim != 3 or not is_real(array.dtype):
         raise ShapeError(
             f"{what} must be samples of n points",
             got=f"{array.dtype}, shape {list(array.shape)}",
             expected="real numbers, [samples, n, channels]",
             step="add an axis of one channel: x[..., None]"
-            if array.ndim == 2 and array.dtype.kind in "fiu"
+            if array.ndim == 2 and is_real(array.dtype)
             else "pass one row for each sample, as np.random.default_rng(0).normal(size=(1000, 5, 1)) has them",
+        )
+    if array.shape[1]:
+        _checks.some(
+            "channels of the points", range(array.shape[2]), got="0", step="give each point one channel or more"
         )
     _checks.refuse_if_more("there are too many points", array.shape[1], MOST_POINTS, "points", "pass fewer points")
     _checks.finite(f"the {what.removeprefix('the ')}", array, step="drop the samples that are not finite")
@@ -272,10 +277,12 @@ def _read_data(source: Any, *, equivariant: bool) -> Samples:
         outputs = _vectors("the outputs", y)
         _checks.shaped("the outputs", outputs, [*vectors.shape[:2], "channels"], step="pass one output for each point")
         return Samples((vectors, outputs), scalars)
-    scalars = np.asarray(y, np.float64)
+    scalars = real_array("the outputs", y)
     _checks.finite("the outputs", scalars, step="drop the samples that are not finite")
-    scalars = _checks.shaped("the outputs", scalars.reshape(len(scalars), -1), [len(vectors), "outputs"])
-    return Samples((vectors,), scalars)
+    _checks.shaped(
+        "the outputs", scalars, [len(vectors), *map(str, range(scalars.ndim - 1))], step="pass one row for each x"
+    )
+    return Samples((vectors,), scalars.reshape(len(vectors), -1))
 
 
 def _refuse_few(given: int, fewest: int) -> None:
