@@ -70,9 +70,8 @@ def game(task: str, budget: Budget, seed: int) -> tuple[np.ndarray, np.ndarray, 
     count = budget.samples[task]
     options: dict[str, Any] = {"hidden": (budget.width,) * 2, "rates": (1e-3, 1e-3)}
     if task == BODIES:
-        return *(state[..., None] for state in data.two_bodies(count, seed)), LieGAN(
-            outputs="vector", mask=data.DIAGONAL_BLOCKS, **options
-        )
+        x, y = data.two_bodies(count, seed)
+        return x[..., None], y[..., None], LieGAN(outputs="vector", mask=data.DIAGONAL_BLOCKS, **options)
     if task == TURNS:
         # The steps of a function of the angle take long to learn: there the discriminator needs a lead.
         options |= {"rates": (1e-3, 3e-3), "batch": 256, "similarity": 3e-3}

@@ -13,7 +13,7 @@ from equikit import _checks
 from equikit._errors import GroupError, OptionError, ShapeError
 from equikit.discover._numbers import is_real, real_array
 from equikit.discover.finite._evidence import SURE_OF_DATA, OfData, OfFunction, Samples
-from equikit.discover.finite._names import action_name, generated_order, listed_elements
+from equikit.discover.finite._names import action_name, full_order, generated_order, listed_elements
 from equikit.discover.finite._search import Search
 from equikit.groups import D, Group, H, MatrixGroup, S, Z
 
@@ -156,7 +156,9 @@ def _found(
 
     nodes, order = Search(graph, n, passes, evidence.more).generators()
     rejected = min((defect for defect in defects if defect > evidence.limit), default=np.inf)
-    defect, generated = _worst_defect(evidence, nodes, order, generator) if nodes else 0.0, generated_order(nodes)
+    defect = _worst_defect(evidence, nodes, order, generator) if nodes else 0.0
+    # The generators of a chain of stabilizers generate `order` elements or more.
+    generated = order if nodes and order == full_order(nodes)[0] else generated_order(nodes)
     if defect > evidence.closed or generated != order:
         raise GroupError(
             "the permutations that were found do not form a group of symmetries",
@@ -167,7 +169,7 @@ def _found(
     # A node is a point or its negative; elements have entries 0..n-1, or ±1..±n with signs.
     elements = np.array([np.where(g[:n] < n, 1, -1) * (g[:n] % n + 1) if signs else g for g in nodes], np.int64)
     elements = elements.reshape(len(nodes), n)
-    name = action_name(nodes, n)
+    name = action_name(nodes, n, order)
     return FoundPermutations(
         elements,
         order,

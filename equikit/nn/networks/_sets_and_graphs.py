@@ -196,5 +196,5 @@ class GraphNetwork(_Tower):
             names = ["p p", "p"] if self.node_channels else ["p p"]
             features = _checks.same_names("the features", edges, names, step="give the network other node_channels=")
             edges, nodes = features["p p"], features.get("p")
-        x = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
+        x: dict[str, Any] = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
         return self._run(x, mask)
