@@ -27,7 +27,7 @@ from equikit._errors import EquikitError, FrameError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.numerics import rounding
 from equikit.plans import Arrays
-from equikit.signatures import Signature, Term, parse_signature
+from equikit.signatures import Signature, Term, base, parse_signature
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
@@ -379,8 +379,14 @@ def _methods(how: object) -> list[Method]:
 
 
 def _holds_positions(kind: Signature, term: Term, label: str) -> bool:
-    """Whether a term can have positions along a label: it has one such axis and no determinant."""
-    return term.labels.count(label) == 1 and label not in kind.odd(term)
+    """Whether a term can have positions along a label: it has one such axis and no determinant.
+
+    The label is not one of points: its group does not permute. The groups of all other axes permute, so that they keep
+    the centroid, which is a mean over these axes.
+    """
+    permuted = {other for other, group in kind.groups.items() if group.elements_are == "permutations"}
+    mixed = {other for other in term.labels if base(other) in kind.groups} - permuted
+    return term.labels.count(label) == 1 and label not in kind.odd(term) and label not in permuted and mixed <= {label}
 
 
 def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> dict[str, str]:
@@ -393,10 +399,12 @@ def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> d
         found = dict(mapping("translate", translate))
     positions = {(term.name, label) for term in terms for label in term.labels if _holds_positions(kind, term, label)}
     if not found.items() <= positions or not any(term.name in found for term in kind.inputs):
+        space = sorted({label for term in kind.inputs for label in term.labels if (term.name, label) in positions})
         raise SignatureError(
             "translate= names an axis that holds no positions",
             got=f"translate={translate!r} for {str(kind)!r}",
-            expected="a label that occurs exactly once in an input, or a dictionary from names of terms to such labels",
-            step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
+            expected="the axis of space, exactly once in an input and beside axes of points only; or a dictionary from "
+            "names of terms to such labels",
+            step=f'write translate="{space[0]}"' if space else "leave translate= out: no input has positions",
         )
     return found
