@@ -90,7 +90,8 @@ class Batches:
         found = [sizes_of(example, labels) for example in examples]
         names = tuple(found[0])
         each = [tuple(one[name] for name in names) for one in found]
-        self._examples, self._padding = [*examples], {"terms": terms, "masked": masked}
+        self._examples = [*examples]
+        self._padding: dict[str, Any] = {"terms": terms, "masked": masked}
         self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
         for rows in jax.tree.leaves(self._targets):
             _checks.same(

@@ -3,6 +3,7 @@
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from helpers import assert_error
@@ -49,6 +50,31 @@ def with_equinox_dropout(x, key=None):
     import equinox
 
     return equinox.nn.Dropout(0.5)(x, key=key)
+
+
+POINT_GROUPS = {
+    "S": (ek.S, True),
+    "permutation matrices": (ek.MatrixGroup([np.eye(5, dtype=int)[[1, 2, 3, 4, 0]]]), True),
+    "doubly stochastic": (ek.Bistochastic(5), True),
+    "two sets": (ek.S(2) + ek.S(3), True),
+    "signs": (ek.H(5), False),
+    "rotations": (ek.O(5), False),
+    "sheared": (ek.MatrixGroup([[[1, 1], [0, 1]]]), False),
+}
+
+
+@pytest.mark.parametrize("name", POINT_GROUPS)
+def test_centroids_need_groups_that_keep_sums(name):
+    group, accepted = POINT_GROUPS[name]
+
+    def shifted():
+        return ek.symmetrize(jnp.sin, "p x -> p x", p=group, x=ek.O(3), translate="x", how=[])
+
+    if accepted:
+        shifted()
+    else:
+        with pytest.raises(ek.SignatureError, match="translate= names an axis that holds no positions"):
+            shifted()
 
 
 CASES = {

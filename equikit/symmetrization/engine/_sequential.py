@@ -124,7 +124,7 @@ def in_sequence(methods: Sequence[Method], action: Action) -> Method:
     """Combine methods into one, after a check that they fit together in this order.
 
     Raises:
-        OptionError: if two methods act on the same label, a frame depends on a group that comes later, or on each other.
+        OptionError: if two methods act on the same label, or a frame depends on a group that comes later.
     """
     _checks.some("methods", methods, got="how=[], no translate", step="write how=ek.frames.PCA()")
     acted = [method.acts_on(action) for method in methods]
