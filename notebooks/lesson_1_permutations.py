@@ -341,7 +341,7 @@ for blocks, formula, arrays, text in words:
     result = (D.matrix(5) @ A.reshape(25)).reshape(5, 5)
     assert (result == np.einsum(formula, *arrays)).all()
     results.append(result)
-    rows.append((diagram_svg(D, scale=0.7), space.diagrams.index(D), f"<code>{formula}</code>", text))
+    rows.append((diagram_svg(D, scale=1), space.diagrams.index(D), f"<code>{formula}</code>", text))
 table(["diagram", "no.", "einsum", "what it does to a graph"], rows)
 
 # %%

@@ -441,7 +441,8 @@ assert "no Lie algebra stands out" in refusal
 # Between the two is the approximate symmetry. Take the balls of section 1 and change their weight. Of the three
 # directions of O(3), one is exact at any weight, the rotation about the vertical axis. The singular values of the other
 # two are proportional to the weight. So there are two gaps: above all three values, and above the smallest one. The
-# larger ratio decides, where all values at the level of rounding count as equal.
+# larger ratio decides, where all values at the level of rounding count as equal. If both ratios are nearly equal, here
+# near a weight of $10^{-2}$, the function refuses, and says how to ask for the smaller group.
 
 
 # %%
@@ -454,7 +455,7 @@ def energy_with(weight):
 
 
 many_balls = normal(400, 5, 3, 1)
-weights = 10.0 ** np.arange(-5, 1)
+weights = 10.0 ** np.array([-5, -4, -3, -1.5, -1, 0])
 results = [ek.discover.lie_algebra(energy_with(weight), many_balls, "p x -> ") for weight in weights]
 fig, ax = plt.subplots(figsize=(5.6, 3))
 ax.loglog(weights, [result.spectrum[-3:] for result in results], "o-", color=BLUE)

@@ -52,7 +52,19 @@ def signature(text: str | None = None) -> Any:
     return function("() -> ()" if text is None else eval(text))
 
 
+def tilted(x):
+    """A function that breaks SO(3) as much as the precision of differences is below it."""
+    return np.sum(x**2, axis=(1, 2)) + 0.004 * x[:, 2, 0]
+
+
+def smaller(code: str) -> Any:
+    """Follow the step to the smaller of two groups."""
+    found = ek.discover.lie_algebra(tilted, X, **eval(f"dict({code}1e-6)"))
+    assert found.dimension == 1
+
+
 CALL = {
+    "two-gaps-of-one-size": (lambda: ek.discover.lie_algebra(tilted, X), "most_defect=3.", smaller),
     "not-a-basis": (
         lambda: lie.recognize(np.eye(2)),
         "np.array([[[0, -1], [1, 0]]])",

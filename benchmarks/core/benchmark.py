@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,3 +77,7 @@ class Benchmark:
     timed: bool = True
     paper: Paper | None = None
     family: bool = False
+
+
+reproduction = functools.partial(Benchmark, seeds=5, timed=False)
+"""A benchmark of a paper with trained networks: it has five seeds, and its results are not times."""

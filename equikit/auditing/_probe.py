@@ -88,8 +88,8 @@ class Comparison:
         """Return the comparison of one column of norms of one term."""
         here = slice(place, place + 1)
         parts = (self.differences, self.moved_first, self.moved_last)
-        some = [{name: part[name][:, here]} for part in parts]
-        return Comparison(*some, {name: self.stretches[name]}, {}, self.elements)
+        differences, first, last = ({name: part[name][:, here]} for part in parts)
+        return Comparison(differences, first, last, {name: self.stretches[name]}, {}, self.elements)
 
     @property
     def error(self) -> float:

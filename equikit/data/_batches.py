@@ -90,8 +90,7 @@ class Batches:
         found = [sizes_of(example, labels) for example in examples]
         names = tuple(found[0])
         each = [tuple(one[name] for name in names) for one in found]
-        self._examples = [*examples]
-        self._padding: dict[str, Any] = {"terms": terms, "masked": masked}
+        self._examples, self._terms, self._masked = [*examples], terms, masked
         self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
         for rows in jax.tree.leaves(self._targets):
             _checks.same(
@@ -149,7 +148,7 @@ class Batches:
 
     def _made(self, bucket: int, chosen: list[int]) -> Batch:
         examples = [self._examples[i] for i in chosen]
-        features, masks = pad(examples, sizes=self.sizes[bucket], **self._padding)
+        features, masks = pad(examples, sizes=self.sizes[bucket], terms=self._terms, masked=self._masked)
         return Batch(features, masks, jax.tree.map(lambda rows: rows[chosen], self._targets))
 
 

@@ -68,8 +68,8 @@ class Diagram(Multipliable):
     Vertices are numbered from the left, the top row first. The diagram stands for the linear map
     \(D : V^{\otimes k} \to V^{\otimes l}\) with \(D_{I,J} = 1\) if the indices \((I, J)\) are equal within every block,
     and 0 otherwise. These maps span \(\mathrm{Hom}_{S_n}\), and the maps of pairings span \(\mathrm{Hom}_{O(n)}\). A
-    block contains axes of one label only. If a label has a form, its blocks are pairs, and a pair inside one row stands for
-    the entry of the form, with row and column in the order of the vertices.
+    block contains axes of one label only. If a label has a form, its blocks are pairs, and a pair inside one row stands
+    for the entry of the form, with row and column in the order of the vertices.
 
     A *head* is a Levi-Civita tensor whose legs are blocks of its label: the entry is multiplied by the sign of their
     indices as a permutation. If there is one block fewer than legs, the last leg is summed over. The order of the legs

@@ -94,13 +94,13 @@ def constraints(model: Model, traceless: bool) -> Constraints:
     sizes = {label: len(w) for label, w in frames.items()}
     width = sum(value[0].size for _, value in outputs)
     unknowns = sum(size**2 for size in sizes.values())
-    _refuse_few(model.samples, width, unknowns)
+    fewest, most = _refuse_few(model.samples, width, unknowns), MOST_ENTRIES // max(width * unknowns, 1)
     refuse_if_more(
         "the constraints would not fit in memory",
         model.samples * width * unknowns,
         MOST_ENTRIES,
         "entries",
-        "pass fewer samples",
+        f"pass {most:,} samples" if most >= fewest else "look for the group of a smaller axis, or of fewer outputs",
     )
     back = {label: np.linalg.inv(w) for label, w in frames.items()}
 
@@ -165,7 +165,8 @@ def _size(array: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(array**2)))
 
 
-def _refuse_few(samples: int, width: int, unknowns: int) -> None:
+def _refuse_few(samples: int, width: int, unknowns: int) -> int:
+    """Return the smallest number of samples, or raise `OptionError` if there are fewer."""
     needed = max(4 * FEWEST_HELD_OUT, -(-4 * FEWEST_ROWS * unknowns // (3 * width)))
     if samples < needed:
         raise OptionError(
@@ -174,6 +175,7 @@ def _refuse_few(samples: int, width: int, unknowns: int) -> None:
             expected=f"{needed} samples or more, a quarter is held out",
             step="pass more samples",
         )
+    return needed
 
 
 def _refuse_constant(slope: float, size: float, values: Array, model: Model) -> None:

@@ -21,6 +21,10 @@ Array = NDArray[np.float64]
 FLAT = 1e-6
 """Directions with a smaller standard deviation than this part of the largest one are left out."""
 
+FEWEST = 10
+"""The smallest number of samples: a tenth is held out."""
+ENTRIES = "pass samples with one number or more"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Whitening:
@@ -114,7 +118,7 @@ def surrogate(
         learning_rate: the largest rate of Adam; it falls to zero as a cosine.
 
     Raises:
-        OptionError: if an option has no meaning, or training diverges.
+        OptionError: if an option has no meaning, there are fewer than ten samples, or training diverges.
         ShapeError, DTypeError: if an array is not real, or the numbers of samples differ.
 
     Cost: of training: epochs times samples times the square of the width.
@@ -135,6 +139,8 @@ def surrogate(
         for array in arrays.values():
             _checks.array(what, array, [samples, "*axes"])
             _checks.finite(f"the {what}", array, step="remove samples that are not finite")
+            _checks.some(f"numbers in the {what}", range(array.size), got=f"shape {list(array.shape)}", step=ENTRIES)
+    _checks.count("the number of samples", samples, least=FEWEST, step="pass more samples")
     x, y = (np.concatenate([np.reshape(a, (samples, -1)) for a in part.values()], 1) for part in (inputs, outputs))
     x, y = x.astype(np.float64), y.astype(np.float64)
     into, out = _Whitening.of(x), _Whitening.of(y)

@@ -105,8 +105,8 @@ def apply_multilinear(
         TooLargeError: for a Levi-Civita tensor of more than \(2^{26}\) entries.
 
     Cost: for two inputs, memory is the size of the larger of them and the output, times channels and the number of ways
-    to place the axes of a product in the output; for more inputs, also the size in the best contraction order. Time is a
-    product over the distinct indices of two tensors at a time, never over the indices of all.
+    to place the axes of a product in the output; for more inputs, also the size in the best contraction order. Time is
+    a product over the distinct indices of two tensors at a time, never over the indices of all.
 
     Example:
         >>> from equikit import SO, hom

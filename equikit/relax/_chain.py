@@ -18,7 +18,7 @@ from equikit.diagrams import HomSpace, hom
 from equikit.groups import Fixed, Group, common_null_space
 from equikit.relax._containment import refuse_outside
 from equikit.relax._spaces import maps, pair_spaces, shape_of
-from equikit.signatures import Signature, normalized
+from equikit.signatures import HasGroup, Signature, normalized
 
 Summands = tuple[np.ndarray, ...]
 """For every step of a chain, an orthonormal basis of the maps that it breaks, `[maps, diagrams of the last group]`."""
@@ -163,7 +163,8 @@ def chain(
 
 
 def checked_groups(label: str, given: Sequence[object]) -> tuple[Group, ...]:
-    """Return the groups of one label, which have to be bound and of one size."""
+    """Return the groups of one label, which have to be bound and of one size; results of searches stand for groups."""
+    given = [group.__group__() if isinstance(group, HasGroup) else group for group in given]
     for group in given:
         if not isinstance(group, Group) or group.n is None:
             name = group.__name__ if isinstance(group, type) else type(group).__name__

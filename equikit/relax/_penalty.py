@@ -121,9 +121,14 @@ class Penalty:
         Args:
             model: the network, or one of the same layers with other weights.
 
+        Raises:
+            SignatureError: if the model has no free layer.
+
         Cost: a projection, `ek.relax.project`, for each candidate and pair of axes; the gradient is W - P W, so that it
             costs nothing more.
         """
+        _checks.instance("model", model, nnx.Module, "ek.nn.Network(...)")
+        self._refuse_no_layer(model, [*self._layers(model)])
         weights = self._weights(model)
         sums = [
             functools.reduce(jnp.add, (_distance(self._space(kind, group), matrix) for kind, matrix in weights.items()))
@@ -177,8 +182,11 @@ def tuned(weights: Any, penalties: Any, *, power: float = 2.0) -> np.ndarray:
     Source:
         Kim et al., Regularizing towards soft equivariance under mixed symmetries, arXiv:2306.00356, section 4.3.
     """
-    old = np.array(_checks.numbers("weights", np.asarray(weights, np.float64).ravel(), least=0, example=1.0))
-    record = np.asarray(penalties, np.float64)
+    old = np.array(_checks.numbers("weights", np.ravel(weights).tolist(), least=0, example=1.0))
+    record = np.asarray(penalties)
+    if record.dtype.kind not in "fiu":
+        _checks.numbers("penalties", record.ravel().tolist(), example=1.0)
+    record = record.astype(np.float64)
     _checks.shaped("penalties", record, ["*epochs", len(old)])
     found = record.reshape(-1, len(old))
     _checks.some("epochs in penalties=", [*found], got=f"shape {[*record.shape]}", step="record one epoch or more")

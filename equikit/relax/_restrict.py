@@ -56,9 +56,8 @@ def restrict(model: Model, *, groups: Mapping[str, object] | None = None, **bind
         (True, 2)
     """
     given = _given(groups, bindings)
-    for label, what in given.items():
-        checked_groups(label, [what])
-    return _replaced(model, set(given), lambda layer: _restricted(layer, given))
+    bound = {label: checked_groups(label, [what])[0] for label, what in given.items()}
+    return _replaced(model, set(bound), lambda layer: _restricted(layer, bound))
 
 
 def soften(
@@ -170,11 +169,10 @@ def _rebound(signature: Signature, new: Mapping[str, object]) -> Signature:
     return bind(signature.inputs, signature.outputs, {**dict(signature.bindings), **new}, {})
 
 
-def _restricted(layer: Equivariant, given: Mapping[str, object]) -> Equivariant:
+def _restricted(layer: Equivariant, given: Mapping[str, Group]) -> Equivariant:
     old = dict(layer.signature.bindings)
     new = {label: what for label, what in given.items() if label in old}
     for label, smaller in new.items():
-        assert isinstance(smaller, Group)
         refuse_outside(label, _bound(label, old[label], smaller), smaller)
     signature, run = _rebound(layer.signature, new), layer.options
     result = type(layer)(

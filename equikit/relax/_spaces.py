@@ -12,6 +12,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit.diagrams import Diagram, HomSpace
+from equikit.groups import Trivial
 from equikit.plans import Normalize, weight_name
 from equikit.signatures import Signature, Term, base, is_axis, without_mark
 
@@ -61,7 +62,8 @@ def maps(space: HomSpace, sizes: Mapping[str, int] | None = None, normalize: Nor
     """
     known = space.sizes(dict(sizes) if sizes else None)
     entries = math.prod(sum(math.prod(known[x] for x in term.labels) for term in side) for side in _sides(space))
-    step = "use fewer axes, or a group with fewer maps than ek.Trivial"
+    free = any(isinstance(what, Trivial) for _, what in space.signature.bindings)
+    step = "use fewer axes, or a group with fewer maps than ek.Trivial" if free else "use fewer axes, or smaller sizes"
     problem = f"the maps of {space} would not fit in memory"
     _checks.refuse_if_more(problem, space.dim * entries, MOST_ENTRIES, "entries", step)
     matrices = space.matrices(dict(sizes) if sizes else None)

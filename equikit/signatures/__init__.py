@@ -9,6 +9,7 @@ from equikit.signatures._multilinear_parse import (
 )
 from equikit.signatures._parse import (
     ANY as ANY,
+    HasGroup as HasGroup,
     bind as bind,
     binding_text as binding_text,
     bindings as bindings,

@@ -27,7 +27,8 @@ def permutations(source, data=None, **options):
         single_if = single if options.get("equivariant") else lambda y: y
         return found_permutations(function, given, **options)
     if isinstance(source, tuple):
-        return found_permutations((single(source[0]), single(source[1])), **options)
+        outputs = single(source[1]) if options.get("equivariant") else source[1]
+        return found_permutations((single(source[0]), outputs), **options)
     return found_permutations(single(source), **options)
 
 
@@ -386,3 +387,13 @@ def test_the_worst_element_of_a_large_group_is_found():
     with pytest.raises(ek.GroupError, match="do not form a group"):
         permutations(lambda x: x**2 @ weights, x)
     assert permutations(lambda x: x**2 @ weights, x, tolerance=0.12).defect == pytest.approx(largest, rel=0.05)
+
+
+def test_too_many_candidates_are_refused_with_what_helps():
+    random = np.random.default_rng(3)
+    x, weights = random.normal(size=(120, 8)), 1 + random.normal(size=8) * random.uniform(0.05, 0.14)
+    with pytest.raises(ek.TooLargeError, match="too many candidates") as caught:
+        permutations(lambda x: x**2 @ weights, x)
+    assert caught.value.step == "evaluate the function at more inputs, by a larger samples="
+    with pytest.raises(ek.GroupError, match="do not form a group"):  # more candidates are told apart
+        permutations(lambda x: x**2 @ weights, x, samples=200_000)

@@ -87,3 +87,26 @@ def test_bad_groups():
     )
     wide = ek.nn.Linear("x x -> x x", 1, 1, x=O(20), rngs=nnx.Rngs(0))
     assert_error(ek.TooLargeError, lambda: restrict(wide, x=Trivial(20)), "Trivial(20)", "entries", "most", "fewer")
+
+
+def test_subgroups_of_a_lattice_and_results_of_audits_are_groups():
+    layer = ek.nn.Linear("p -> p", 1, 1, p=ek.D(4), rngs=nnx.Rngs(0))
+    turns = next(one for one in ek.discover.subgroups(ek.D(4)).subgroups if one.name == "Z(4)")
+    smaller = ek.relax.restrict(layer, p=turns)
+    x = np.random.default_rng(0).normal(size=(5, 4, 1)).astype(np.float32)
+    np.testing.assert_allclose(smaller(x), layer(x), atol=1e-5)
+    assert smaller.space.dim == 4
+    assert ek.relax.chain("p -> p", p=[ek.D(4), turns]).spaces[-1].dim == 4
+
+
+def test_penalties_of_models_without_free_layers_are_refused():
+    free = ek.nn.Linear("x -> x", 1, 1, x=ek.Trivial(3), rngs=nnx.Rngs(0))
+    exact = ek.nn.Linear("x -> x", 1, 1, x=ek.O(3), rngs=nnx.Rngs(0))
+    candidates = ek.relax.Penalty(free, x=[ek.O(3)])
+    with pytest.raises(ek.SignatureError, match="needs linear layers"):
+        candidates(exact)
+    with pytest.raises(ek.OptionError, match="model="):
+        candidates(None)
+    for weights, penalties in (("ab", [0.0, 1.0]), ([1.0, 1.0], ["a", "b"]), ([1.0, 1.0], [1j, 1.0])):
+        with pytest.raises(ek.OptionError, match="number"):
+            ek.relax.tuned(weights, penalties)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.papers import _pairs as pairs
 from equikit.weightspace import AsymmetricMLP, align, trace
@@ -99,7 +99,7 @@ def makers(budget: Budget, seed: int) -> dict[str, Callable[[int], nnx.Module]]:
     }
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Asymmetric networks",
     summary="barriers between two perceptrons on MNIST whose symmetry is broken",
     rivals=RIVALS,
@@ -107,7 +107,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=pairs.STYLE,
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

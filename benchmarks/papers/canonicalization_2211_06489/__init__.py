@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.benchmark import reproduction
 from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe, Rows
 from benchmarks.core.task import Sizes, Task, Test
@@ -67,7 +67,7 @@ QUICK, FULL = Sizes(100, 0, 80, Recipe(2, 50, 1e-3)), Sizes(1400, 0, 397, Recipe
 TRIALS = Trials({"digits": Trial(images, MAKE, QUICK, FULL)})
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Learned canonicalization",
     summary="small digits, upright in training and rotated in tests: canonicalized, averaged, augmented",
     rivals=RIVALS,
@@ -76,7 +76,5 @@ BENCHMARK = Benchmark(
     limits=TRIALS.limits,
     targets=TARGETS,
     style=TRAINED,
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
 from benchmarks.papers._curves import style
@@ -104,7 +104,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Deep Sets",
     summary="entropy and mutual information of bags, sums of up to 100 digits, outliers, expansion of sets",
     rivals=RIVALS,
@@ -112,7 +112,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=style(plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.benchmark import reproduction
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.task import Sizes
 from benchmarks.core.task_report import TRAINED
@@ -20,7 +20,7 @@ ZOOS = zoos.Zoos(
 )
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Deep weight space networks",
     summary="frequencies of sines, and digits, told from the weights of networks that fit them",
     rivals=zoos.RIVALS,
@@ -29,7 +29,5 @@ BENCHMARK = Benchmark(
     limits=ZOOS.limits,
     targets=zoos.bounds({"sines": 1e-3, "images": 0.01}),
     style=TRAINED,
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

@@ -15,7 +15,7 @@ from flax import nnx
 
 import equikit as ek
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe, predict
 from benchmarks.core.measurement import Measurement
@@ -146,7 +146,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="EMLP's synthetic tasks",
     summary="O(5) regression, inertia and Lorentz scattering: equikit, augmented MLPs, scalars, and EMLP's own curves",
     rivals=RIVALS,
@@ -155,7 +155,5 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=TARGETS,
     style=style(PAPER),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

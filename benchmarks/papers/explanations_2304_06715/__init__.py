@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.task_report import TRAINED
 from benchmarks.papers.explanations_2304_06715._data import DATA, Data, explanations, rows
@@ -241,7 +241,7 @@ def relaxed(given: Explained) -> dict[str, float]:
     return found | {"invariance, CAV": given.invariance(given.explainer("CAV, invariant layer"), concepts=True)}
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Explanation invariance and equivariance",
     summary="symmetry of explanations by method, on sets, graphs, signals and digits, also of relaxed networks",
     rivals=RIVALS,
@@ -249,7 +249,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=replace(TRAINED, plot=plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

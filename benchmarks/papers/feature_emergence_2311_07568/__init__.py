@@ -11,7 +11,7 @@ from flax import nnx
 
 import equikit as ek
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.papers._curves import points, style
 from benchmarks.papers.feature_emergence_2311_07568._figure import plot
@@ -103,7 +103,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Feature emergence",
     summary="networks of the largest margin: frequencies, irreps and parities, against theory",
     rivals=RIVALS,
@@ -111,7 +111,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=style(plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
@@ -101,7 +101,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Frame averaging",
     summary="five charges in space by frames, learned elements and equivariant layers; graphs to tell apart",
     rivals=RIVALS,
@@ -110,7 +110,5 @@ BENCHMARK = Benchmark(
     limits=TRIALS.limits,
     targets=TARGETS,
     style=TRAINED,
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

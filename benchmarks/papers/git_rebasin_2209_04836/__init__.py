@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.data.digits import Digits
 from benchmarks.models.git_rebasin import similarity, weight_matching
@@ -117,7 +117,7 @@ def matched(rival: str, pair: Pair, train: Digits, budget: Budget, seed: int) ->
     return align(spec, one, two, how="straight_through", loss=pair.loss, batches=batches, steps=budget.steps)
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Git Re-Basin",
     summary="barriers between two perceptrons on MNIST after weight matching, by width",
     rivals=RIVALS,
@@ -125,7 +125,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=pairs.STYLE,
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

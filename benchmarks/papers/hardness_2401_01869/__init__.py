@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
 from benchmarks.papers._curves import style
@@ -99,7 +99,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Hardness under symmetries",
     summary="parities of degrees and averaged hard networks, which networks with the right symmetry do not learn",
     rivals=RIVALS,
@@ -107,7 +107,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=style(plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

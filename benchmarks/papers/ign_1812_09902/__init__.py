@@ -17,7 +17,7 @@ from flax import nnx
 
 import equikit as ek
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement, Skip
 from benchmarks.core.task_report import TRAINED
 from benchmarks.data.mutag import Molecules, mutag
@@ -227,7 +227,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Invariant graph networks",
     summary="MUTAG in ten folds with a 2-IGN, against Deep Sets and linear models",
     rivals=RIVALS,
@@ -235,7 +235,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=replace(TRAINED, plot=functools.partial(plot, PAPER)),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

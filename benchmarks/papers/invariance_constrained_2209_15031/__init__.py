@@ -16,7 +16,7 @@ from flax import nnx
 
 import equikit as ek
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.data.digits import SIZE, digits, turned
 from benchmarks.models.networks import Perceptron
@@ -152,7 +152,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Invariance-constrained augmentation",
     summary="digits under rotations: the multiplier separates 0 and 8 from 6 and 9",
     rivals=RIVALS,
@@ -160,7 +160,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=style(MULTIPLIER, "multiplier of the constraint"),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

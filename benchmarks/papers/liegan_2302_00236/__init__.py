@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.plot import STYLES, new_figure, tidy
 from benchmarks.core.task_report import TRAINED, by_task
@@ -70,9 +70,8 @@ def game(task: str, budget: Budget, seed: int) -> tuple[np.ndarray, np.ndarray, 
     count = budget.samples[task]
     options: dict[str, Any] = {"hidden": (budget.width,) * 2, "rates": (1e-3, 1e-3)}
     if task == BODIES:
-        return *(state[..., None] for state in data.two_bodies(count, seed)), LieGAN(
-            outputs="vector", mask=data.DIAGONAL_BLOCKS, **options
-        )
+        x, y = data.two_bodies(count, seed)
+        return x[..., None], y[..., None], LieGAN(outputs="vector", mask=data.DIAGONAL_BLOCKS, **options)
     if task == TURNS:
         # The steps of a function of the angle take long to learn: there the discriminator needs a lead.
         options |= {"rates": (1e-3, 3e-3), "batch": 256, "similarity": 3e-3}
@@ -123,7 +122,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     figure.savefig(path)
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="LieGAN",
     summary="symmetry of orbits, of turns by 2π/7 and of four-momenta, found by a game",
     rivals=RIVALS,
@@ -131,7 +130,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=replace(TRAINED, plot=plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

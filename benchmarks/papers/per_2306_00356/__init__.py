@@ -14,7 +14,7 @@ from flax import nnx
 
 import equikit as ek
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.bounds import Bound
 from benchmarks.core.measurement import Measurement
 from benchmarks.papers._dots import style
@@ -137,7 +137,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Soft equivariance by projection penalties (PER)",
     summary="modified inertia and cosines: free weights with penalties rank the candidate groups",
     rivals=RIVALS,
@@ -146,7 +146,5 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=TARGETS,
     style=style(MSE, "mean squared error"),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

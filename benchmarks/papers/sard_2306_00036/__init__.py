@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.plot import STYLES, new_figure, tidy
 from benchmarks.core.task_report import STEP, TRAINED, by_task
@@ -96,7 +96,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     figure.savefig(path)
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="SARD",
     summary="design of robots for tasks with a hidden symmetry, by search on the lattice of subgroups",
     rivals=RIVALS,
@@ -104,7 +104,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=replace(TRAINED, plot=plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

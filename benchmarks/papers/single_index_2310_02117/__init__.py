@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.papers._curves import points as on_curve, style
 from benchmarks.papers.single_index_2310_02117 import _power_sums as sums, _student as students
@@ -119,7 +119,7 @@ def recovery(exponent: int, budget: Budget, seed: int) -> dict[str, float]:
     }
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Symmetric single index learning",
     summary="power sums of random unitaries are orthogonal; gradient flow recovers a planted direction",
     rivals=RIVALS,
@@ -127,7 +127,5 @@ BENCHMARK = Benchmark(
     start=start,
     limits=limits,
     style=style(plot),
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

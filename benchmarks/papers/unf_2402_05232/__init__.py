@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.core import paper, trials
-from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.task import Sizes
@@ -48,7 +48,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     return measure
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Universal neural functionals",
     summary="the accuracy of recurrent networks told from their weights, and learned optimizers",
     rivals=zoos.RIVALS | optimizers.RIVALS,
@@ -57,7 +57,5 @@ BENCHMARK = Benchmark(
     limits=limits,
     targets=(*zoos.bounds({"recurrent networks": 1e-3}), *optimizers.TARGETS),
     style=TRAINED,
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

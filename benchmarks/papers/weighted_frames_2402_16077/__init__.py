@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.core import paper
-from benchmarks.core.benchmark import Benchmark
+from benchmarks.core.benchmark import reproduction
 from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe, Rows
 from benchmarks.core.task import Sizes, Task, Test
@@ -64,7 +64,7 @@ QUICK, FULL = Sizes(20, 0, 80, Recipe(2, 100, 1e-3)), Sizes(1400, 0, 397, Recipe
 TRIALS = Trials({"digit clouds": Trial(digit_clouds, MAKE, QUICK, FULL, COPIES)})
 
 
-BENCHMARK = Benchmark(
+BENCHMARK = reproduction(
     title="Weighted frames",
     summary="small digits as unordered clouds: sorted, with a weighted frame, augmented, by Deep Sets",
     rivals=RIVALS,
@@ -73,7 +73,5 @@ BENCHMARK = Benchmark(
     limits=TRIALS.limits,
     targets=TARGETS,
     style=TRAINED,
-    seeds=5,
-    timed=False,
     paper=PAPER,
 )

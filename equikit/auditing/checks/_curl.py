@@ -67,6 +67,7 @@ def curl_error(
     function = read_function(force, {"x": x}, as_dict=False)
     at = wide(function.rounded(host(x)))
     _checks.some("entries of x", range(at.size), got=f"shape {list(at.shape)}", step="give an input with entries")
+    _checks.finite("the entries of x", at, step="give numbers")
     value = _called(function, at)
     if value.shape != at.shape:
         raise ShapeError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from equikit import _keywords
+from equikit import _checks, _keywords
 from equikit._errors import OptionError
 from equikit.auditing._action import wide
 from equikit.auditing._callables import host
@@ -120,4 +120,9 @@ def derivative_errors(function: Callable[..., Any], data: Any, /, *, key: jax.Ar
             expected="a function of JAX or PyTorch",
             step="write the function with jax.numpy",
         )
-    return checked_derivatives(called, {n: wide(called.rounded(host(a))) for n, a in arrays.items()}, seeds)
+    given = {name: wide(called.rounded(host(array))) for name, array in arrays.items()}
+    for name, array in given.items():
+        what, got = f"entries of {name!r}", f"shape {list(array.shape)}"
+        _checks.some(what, range(array.size), got=got, step="give data with entries")
+        _checks.finite(f"the data {name!r}", array, step="give finite numbers")
+    return checked_derivatives(called, given, seeds)

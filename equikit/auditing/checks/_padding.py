@@ -111,7 +111,8 @@ def padding_error(
         array = asked.arrays[term.name]
         places = [array.ndim - 1 - len(term.labels) + i for i, label in enumerate(term.labels) if label == along]
         shapes[term.name] = [size + more * (axis in places) for axis, size in enumerate(array.shape)]
-    size, step = sum(map(math.prod, shapes.values())), "append fewer entries"
+    size, own = sum(map(math.prod, shapes.values())), sum(array.size for array in asked.arrays.values())
+    step = "append fewer entries" if 2 * own <= MOST_PADDED and n > 1 else "give fewer samples"
     _checks.refuse_if_more("the padded inputs are too large", size, MOST_PADDED, "entries", step)
     longer = {}
     for name, array in asked.arrays.items():

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._errors import EquikitError, OptionError, ShapeError
 from equikit.plans import Feature, Inputs
 
 Model = Callable[[Any], jax.Array]
@@ -124,7 +124,17 @@ def _classes(target: Any) -> np.ndarray:
 
 def _refuse_unscored(model: Model, sample: Any, classes: np.ndarray | None) -> None:
     """Raise `ShapeError` or `OptionError` if a model does not have a score for every target."""
-    shape = getattr(jax.eval_shape(model, sample), "shape", None)
+    try:
+        shape = getattr(jax.eval_shape(model, sample), "shape", None)
+    except EquikitError:
+        raise
+    except Exception as error:  # whatever the model raises
+        raise OptionError(
+            "the model raises an exception for one sample",
+            got=f"{type(error).__name__}: {_checks.shown(str(error), 200)[1:-1]}",
+            expected="a function of one sample, without batch axes",
+            step="call the model on one sample, and follow its traceback",
+        ) from error
     if shape is None or len(shape) != (0 if classes is None else 1):
         raise ShapeError(
             "the model does not return one score" if classes is None else "the model does not return scores of classes",

@@ -13,6 +13,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit._progress import progress
 from equikit.auditing._action import Elements, act_each
 from equikit.auditing._bounds import Interval, mean_interval
+from equikit.auditing._callables import raised
 from equikit.auditing.explanations._moved import Moves, axes_of, moves
 from equikit.plans import Inputs
 from equikit.signatures import Signature, Term
@@ -194,12 +195,12 @@ def _score(
     low, high = WIDTHS[_checks.choice("similarity", similarity, [*WIDTHS])]
     offset = _checks.number("offset", offset, least=0, example=OFFSET, traced=False)
     confidence = _checks.number("confidence", confidence, above=0, below=1, example=0.95, traced=False)
-    first = explanations(explainer(given.inputs()), given, outputs)
+    first = explanations(_explained(explainer, given.inputs()), given, outputs)
     undecided = _undecided(first, offset if similarity == "cosine" else None)
     total = np.zeros(given.samples)
     with progress("explanations", given.count) as advance:
         for elements in given.elements():
-            found = explanations(explainer(given.inputs(elements)), given, outputs)
+            found = explanations(_explained(explainer, given.inputs(elements)), given, outputs)
             wanted = _acted(given.signature, outputs, elements, first)
             _checks.same("the shape of explanations", _shapes(found), _shapes(wanted), error=ShapeError, step=SAME)
             total += accuracy(found, wanted) if similarity == "accuracy" else cosine(found, wanted, offset)
@@ -212,6 +213,14 @@ def _score(
         unit = mean_interval((value - low) / (high - low), given.count * given.samples, confidence)
         interval = replace(unit, low=low + (high - low) * unit.low, high=low + (high - low) * unit.high)
     return Score(value, interval, given.count, tuple(each.tolist()), undecided)
+
+
+def _explained(explainer: Callable[[Any], Any], inputs: Any) -> Any:
+    """Return explanations, or raise `OptionError` if the explainer raises an exception."""
+    try:
+        return explainer(inputs)
+    except Exception as error:  # whatever it raises
+        raise raised(error) from error
 
 
 SAME = "return explanations whose shape does not depend on the values of x"

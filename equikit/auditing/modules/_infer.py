@@ -122,20 +122,25 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Shifted:
-    """Translations of the input."""
+class Unfitted:
+    """A change after which neither a matrix nor a permutation is fitted."""
 
     name: str
 
     @property
     def fits(self) -> bool:
-        """A shift by a constant is tried in place of a matrix."""
+        """Whether a matrix is fitted."""
         return False
 
     @property
     def permutes(self) -> bool:
-        """Translations permute nothing."""
+        """Whether a permutation is fitted."""
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted(Unfitted):
+    """Translations of the input."""
 
     def trials(self, shape: tuple[int, ...]) -> Iterator[Trial]:
         """Yield the identity; the other possibility, a shift by the same vector for all samples, is a comparison."""
@@ -145,22 +150,11 @@ class Shifted:
 
 
 @dataclass(frozen=True, slots=True)
-class Padded:
-    """Masked entries appended to axes of size n, so that they have size n + more."""
+class Padded(Unfitted):
+    """Masked entries appended to axes of size n, so that they have size n + more; present entries must not change."""
 
-    name: str
     n: int
     more: int
-
-    @property
-    def fits(self) -> bool:
-        """Nothing is fitted: present entries must not change."""
-        return False
-
-    @property
-    def permutes(self) -> bool:
-        """Nothing is fitted: present entries must not change."""
-        return False
 
     def trials(self, shape: tuple[int, ...]) -> Iterator[Trial]:
         """Yield the identity on present entries."""

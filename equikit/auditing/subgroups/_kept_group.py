@@ -77,7 +77,7 @@ class KeptGroup:
             GroupError: if the group of the label is not finite.
             TooLargeError: if it has more than 1000 elements.
         """
-        every = self.of.elements(most=1000)
+        every = subgroup(self.of, [0]).group.elements(most=1000)  # the first call refuses other groups
         places = [next(i for i, g in enumerate(every) if same(self.of, g, one)) for one in self.generators]
         return subgroup(self.of, places)
 

@@ -218,8 +218,8 @@ class MultilinearSpace:
         r"""Return the basis as dense integer matrices on the outer product of the inputs.
 
         Rows run over the indices of the output, columns over the indices of all inputs, both in row-major order. With
-        plain axes each basis element gives one matrix for each choice of entries of the inputs' and then the output's plain
-        axes.
+        plain axes each basis element gives one matrix for each choice of entries of the inputs' and then the output's
+        plain axes.
 
         Args:
             n: the size of the free labels; not needed if every label is bound.

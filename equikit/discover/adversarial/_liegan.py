@@ -15,6 +15,8 @@ from jaxtyping import Float
 from equikit import _checks
 from equikit._errors import GroupError, OptionError, ShapeError
 from equikit._progress import progress
+from equikit.auditing import raised
+from equikit.discover._numbers import is_real, real_array
 from equikit.discover.adversarial._game import Discriminator, Rules, epoch
 from equikit.groups import MatrixGroup
 from equikit.groups.lie import Recognized, recognize
@@ -270,7 +272,7 @@ class LieGAN:
     def _read(self, x: Any, y: Any) -> tuple[jax.Array, jax.Array, int | None]:
         """Return inputs and outputs with unit second moment, and the number of classes."""
         inputs = np.asarray(x)
-        if inputs.ndim != 3 or inputs.dtype.kind not in "fiu" or not inputs.shape[1]:
+        if inputs.ndim != 3 or not is_real(inputs.dtype) or not inputs.shape[1]:
             raise ShapeError(
                 "x must be vectors",
                 got=f"{inputs.dtype}, shape {list(inputs.shape)}",
@@ -291,13 +293,14 @@ class LieGAN:
         if y is None:
             return jnp.asarray(scaled, jnp.float32), jnp.zeros((len(inputs), 0)), None
         outputs = np.asarray(y)
+        numbers = real_array("the outputs", outputs)
         _checks.shaped("y", outputs, [len(inputs), *map(str, range(outputs.ndim - 1))], step="pass one row for each x")
         _checks.finite("the outputs", outputs, step="drop the samples that are not finite")
         if outputs.dtype.kind in "iub" and outputs.ndim == 1:
             names, places = np.unique(outputs, return_inverse=True)
             return jnp.asarray(scaled, jnp.float32), jnp.asarray(places), len(names)
         moving = self.outputs != "invariant"
-        outputs = outputs.astype(float)
+        outputs = numbers
         center = 0 if moving else outputs.mean(0)
         spread = np.sqrt(np.mean((outputs - center) ** 2, axis=None if moving else 0)) + 1e-12
         outputs = (outputs - center) / spread
@@ -318,7 +321,10 @@ class LieGAN:
         """Return the size of the representation on outputs, or `None` if any size is fine."""
         if isinstance(self.outputs, str):
             return None if self.outputs == "invariant" else n
-        shape = jax.eval_shape(self.outputs, jax.ShapeDtypeStruct((n, n), jnp.float32)).shape
+        try:
+            shape = jax.eval_shape(self.outputs, jax.ShapeDtypeStruct((n, n), jnp.float32)).shape
+        except Exception as error:  # whatever the function raises
+            raise raised(error) from error
         if len(shape) != 2 or shape[0] != shape[1]:
             raise ShapeError(
                 "outputs= must map a matrix to a matrix",

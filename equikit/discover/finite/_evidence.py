@@ -10,6 +10,7 @@ import numpy as np
 
 from equikit._errors import ShapeError
 from equikit.auditing import raised
+from equikit.discover._numbers import real_array
 from equikit.discover.finite._moments import Graph, entry_features, graph_of
 
 SURE_OF_DATA = 4.5
@@ -49,6 +50,8 @@ def moved(values: np.ndarray, images: np.ndarray) -> np.ndarray:
 class OfFunction:
     """Evidence from the values of a function at held-out samples."""
 
+    more = "evaluate the function at more inputs, by a larger samples="
+
     def __init__(
         self,
         function: Callable[[Any], Any],
@@ -66,9 +69,10 @@ class OfFunction:
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Return the outputs at samples: `[samples, outputs]`, or `[samples, n, channels]` for an equivariant map."""
         try:
-            y = np.asarray(self.function(x), np.float64)
+            given = np.asarray(self.function(x))
         except Exception as error:
             raise raised(error) from error
+        y = real_array("the outputs of the function", given)
         fits = y.shape[:1] == x.shape[:1] and y.ndim in ((3,) if self.equivariant else (1, 2))
         if not fits or (self.equivariant and y.shape[1] != x.shape[1]):
             raise ShapeError(
@@ -109,6 +113,8 @@ class OfFunction:
 
 class OfData:
     """Evidence from held-out samples of a distribution."""
+
+    more = "pass more samples"
 
     def __init__(self, samples: Samples, *, signs: bool) -> None:
         held = min(len(samples) // 2, MOST_HELD)

@@ -16,15 +16,28 @@ MOST_PAIRED = 24
 """Blocks that two points generate together with the first one are looked for among this number of points."""
 
 
-def action_name(generators: list[np.ndarray], n: int) -> str:
+def full_order(generators: list[np.ndarray]) -> tuple[int, list[int]]:
+    """Return the order of the group of all permutations inside of the orbits, and the sizes of the orbits."""
+    import networkx as nx
+
+    graph = nx.Graph((point, int(g[point])) for g in generators for point in range(len(g)))
+    sizes = sorted((len(part) for part in nx.connected_components(graph)), reverse=True)
+    return math.prod(map(math.factorial, sizes)), sizes
+
+
+def action_name(generators: list[np.ndarray], n: int, order: int | None = None) -> str:
     """Name a group of permutations of n points, or of n points and their negatives.
 
     Args:
         generators: permutations `[n]`, or `[2 n]` with the negative of point i at n + i.
         n: the number of points.
+        order: the order of the group, if it is known.
     """
     if not generators:
         return "trivial"
+    most, sizes = full_order(generators)
+    if order == most and len(generators[0]) == n:
+        return " x ".join(f"S({size})" for size in sizes if size > 1)
     whole, orbits = _group(generators), list[tuple[int, ...]]()
     for orbit in sorted(map(sorted, whole.orbits()), key=lambda orbit: (-len(orbit), orbit)):
         negative = sorted((a + n) % (2 * n) for a in orbit)

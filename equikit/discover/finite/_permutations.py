@@ -11,8 +11,9 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import GroupError, OptionError, ShapeError
+from equikit.discover._numbers import is_real, real_array
 from equikit.discover.finite._evidence import SURE_OF_DATA, OfData, OfFunction, Samples
-from equikit.discover.finite._names import action_name, generated_order, listed_elements
+from equikit.discover.finite._names import action_name, full_order, generated_order, listed_elements
 from equikit.discover.finite._search import Search
 from equikit.groups import D, Group, H, MatrixGroup, S, Z
 
@@ -153,9 +154,11 @@ def _found(
         defects.append(evidence.defect(images))
         return bool(defects[-1] <= evidence.limit)
 
-    nodes, order = Search(graph, n, passes).generators()
+    nodes, order = Search(graph, n, passes, evidence.more).generators()
     rejected = min((defect for defect in defects if defect > evidence.limit), default=np.inf)
-    defect, generated = _worst_defect(evidence, nodes, order, generator) if nodes else 0.0, generated_order(nodes)
+    defect = _worst_defect(evidence, nodes, order, generator) if nodes else 0.0
+    # The generators of a chain of stabilizers generate `order` elements or more.
+    generated = order if nodes and order == full_order(nodes)[0] else generated_order(nodes)
     if defect > evidence.closed or generated != order:
         raise GroupError(
             "the permutations that were found do not form a group of symmetries",
@@ -166,7 +169,7 @@ def _found(
     # A node is a point or its negative; elements have entries 0..n-1, or ±1..±n with signs.
     elements = np.array([np.where(g[:n] < n, 1, -1) * (g[:n] % n + 1) if signs else g for g in nodes], np.int64)
     elements = elements.reshape(len(nodes), n)
-    name = action_name(nodes, n)
+    name = action_name(nodes, n, order)
     return FoundPermutations(
         elements,
         order,
@@ -182,13 +185,13 @@ def _found(
 def _worst_defect(evidence: Any, nodes: list[np.ndarray], order: int, generator: np.random.Generator) -> float:
     """Return the largest error of an element: of all of a small group, otherwise of a search from random products."""
     if order <= MOST_LISTED:
-        return max(evidence.defect(images) for images in listed_elements(nodes))
-    defects = [evidence.defect(images) for images in nodes]
+        return max(float(evidence.defect(images)) for images in listed_elements(nodes))
+    defects = [float(evidence.defect(images)) for images in nodes]
     worst, defect = nodes[int(np.argmax(defects))], max(defects)
 
     def tried(word: np.ndarray) -> bool:
         nonlocal worst, defect
-        error = evidence.defect(word)
+        error = float(evidence.defect(word))
         if error > defect:
             worst, defect = word, error
             return True
@@ -241,14 +244,18 @@ def _group(elements: np.ndarray, order: int, n: int, name: str, *, signs: bool) 
 def _vectors(what: str, value: Any) -> np.ndarray:
     """Return samples `[samples, n, channels]` in float64."""
     array = np.asarray(value)
-    if array.ndim != 3 or array.dtype.kind not in "fiu":
+    if array.ndim != 3 or not is_real(array.dtype):
         raise ShapeError(
             f"{what} must be samples of n points",
             got=f"{array.dtype}, shape {list(array.shape)}",
             expected="real numbers, [samples, n, channels]",
             step="add an axis of one channel: x[..., None]"
-            if array.ndim == 2 and array.dtype.kind in "fiu"
+            if array.ndim == 2 and is_real(array.dtype)
             else "pass one row for each sample, as np.random.default_rng(0).normal(size=(1000, 5, 1)) has them",
+        )
+    if array.shape[1]:
+        _checks.some(
+            "channels of the points", range(array.shape[2]), got="0", step="give each point one channel or more"
         )
     _checks.refuse_if_more("there are too many points", array.shape[1], MOST_POINTS, "points", "pass fewer points")
     _checks.finite(f"the {what.removeprefix('the ')}", array, step="drop the samples that are not finite")
@@ -272,10 +279,12 @@ def _read_data(source: Any, *, equivariant: bool) -> Samples:
         outputs = _vectors("the outputs", y)
         _checks.shaped("the outputs", outputs, [*vectors.shape[:2], "channels"], step="pass one output for each point")
         return Samples((vectors, outputs), scalars)
-    scalars = np.asarray(y, np.float64)
+    scalars = real_array("the outputs", y)
     _checks.finite("the outputs", scalars, step="drop the samples that are not finite")
-    scalars = _checks.shaped("the outputs", scalars.reshape(len(scalars), -1), [len(vectors), "outputs"])
-    return Samples((vectors,), scalars)
+    _checks.shaped(
+        "the outputs", scalars, [len(vectors), *map(str, range(scalars.ndim - 1))], step="pass one row for each x"
+    )
+    return Samples((vectors,), scalars.reshape(len(vectors), -1))
 
 
 def _refuse_few(given: int, fewest: int) -> None:

@@ -23,12 +23,14 @@ class Search:
         graph: the graph.
         n: the number of points; nodes n to 2n, if any, are the points with the opposite sign.
         passes: the test of a permutation of nodes.
+        more: how to make the moments more accurate, for errors.
         pairs: compatible pairs, for each pair that was assigned before.
     """
 
     graph: Graph
     n: int
     passes: Callable[[np.ndarray], bool]
+    more: str
     pairs: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @property
@@ -101,7 +103,7 @@ class Search:
                         "there are too many candidates for a permutation",
                         got=f"{tested} that move point {point} to {image % self.n} and fail the test",
                         expected="moments that tell the points apart",
-                        step="pass more samples, or a smaller tolerance=",
+                        step=self.more,
                     )
                 continue
             node = min({*range(self.n)} - done, key=lambda open_point: (counts[open_point], open_point))

@@ -21,7 +21,8 @@ def name_of(table: Table) -> str:
     """Name a group: Z, S, A, D, Q(8), PSL(2,q), a direct product, a semidirect one with a cyclic group, or its order.
 
     Abelian groups are products of cyclic groups, where each order divides the next. The names of symmetric and
-    alternating groups follow from the number of elements of each order, which determines these groups among all of their order.
+    alternating groups follow from the number of elements of each order, which determines these groups among all of
+    their order.
 
     Args:
         table: of the group.

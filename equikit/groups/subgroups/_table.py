@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from equikit._errors import OptionError
+from equikit._errors import OptionError, TooLargeError
 from equikit.groups._group import Group
 
 MOST_ORDER = 1000
@@ -67,13 +67,22 @@ def table_of(group: Group) -> Table:
 
     Cost: a product for each pair of elements.
     """
+    try:
+        listed = group.elements(most=MOST_ORDER)
+    except TooLargeError as error:
+        raise TooLargeError(
+            f"{group} has too many elements for a table of products",
+            got=error.got,
+            expected=f"at most {MOST_ORDER:,}",
+            step="use a smaller group, such as a subgroup of it",
+        ) from error
     if group.elements_are == "permutations":
-        elements = group.elements(most=MOST_ORDER)
+        elements = listed
         base = elements[:, : _base(elements)]
         key = _Key(base.astype(np.float64))
         rows = (element[base] for element in elements)
     else:
-        elements = np.stack([group.matrix(element) for element in group.elements(most=MOST_ORDER)])
+        elements = np.stack([group.matrix(element) for element in listed])
         key = _Key(_flat(elements))
         rows = (element @ elements for element in elements)
     return from_products(np.stack([key.positions(_flat(row)) for row in rows]))

@@ -166,3 +166,12 @@ def test_a_model_that_is_not_finite_is_reported_by_a_guarantee():
         found = guarantee(gradient(lambda x: jnp.sum(jnp.log(x))), X, "p -> p", **S4)
     assert not found.holds
     assert np.isnan(found.conditions[0].error)
+
+
+def test_exceptions_of_models_and_explainers_are_ours():
+    x = np.random.default_rng(0).normal(size=(4, 3, 1)).astype(np.float32)
+    of_batches = ek.auditing.explanations.gradient(lambda x: jnp.sum(x, axis=(1, 2)))
+    with pytest.raises(ek.OptionError, match="the model raises an exception for one sample"):
+        of_batches(x)
+    with pytest.raises(ek.OptionError, match="the function raises an exception"):
+        ek.auditing.explanations.equivariance(lambda x: 1 / 0, x, "p -> p", p=ek.S)
