@@ -17,6 +17,7 @@ from equikit._shape_checks import (
     by_name as by_name,
     checked_shapes as checked_shapes,
     given_sizes as given_sizes,
+    is_array as is_array,
     mapping as mapping,
     masks_of as masks_of,
 )

@@ -230,6 +230,17 @@ def is_array(value: object) -> bool:
     return isinstance(value, (np.ndarray, *(kind for kind in loaded if kind is not None)))
 
 
+def _library(array: object) -> str:
+    """Return how the library of an array is called in code; other values are given to JAX."""
+    kind = type(array).__module__.partition(".")[0]
+    return {"numpy": "np", "torch": "torch"}.get(kind, "jnp")
+
+
+def _with_booleans(mask: object) -> str:
+    name = _library(mask)
+    return "mask.bool()" if name == "torch" else f"{name}.asarray(mask, dtype=bool)"
+
+
 def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> None:
     if label not in signature.groups:
         can = sorted(other for other, group in signature.groups.items() if group.permutes)
@@ -244,7 +255,7 @@ def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> N
             f"the mask for {label!r} is not an array of booleans",
             got=f"dtype {getattr(mask, 'dtype', type(mask).__name__)}",
             expected="bool: True where the entry is there",
-            step=f"leave the mask of {label!r} out" if mask is None else "pass jnp.asarray(mask, dtype=bool)",
+            step=f"leave the mask of {label!r} out" if mask is None else f"pass {_with_booleans(mask)}",
         )
     group = signature.groups[label]
     if not group.permutes:
@@ -260,5 +271,5 @@ def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> N
             f"the mask for {label!r} has the wrong shape",
             got=f"shape {list(mask.shape)}",
             expected=f"{list(expected)}: the batch axes, then the axis {label!r}",
-            step="broadcast it yourself with jnp.broadcast_to if one mask serves the whole batch",
+            step=f"broadcast it yourself with {_library(mask)}.broadcast_to if one mask serves the whole batch",
         )

@@ -11,14 +11,14 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
-from equikit._errors import EquikitError, OptionError
+from equikit._errors import EquikitError, OptionError, ShapeError
 from equikit.auditing._action import act
-from equikit.auditing._callables import adapted, raised
+from equikit.auditing._callables import Adapted, adapted, raised, refuse_channels
 from equikit.auditing._describe import describe
 from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._measure import Measurement, measured, special_elements
 from equikit.auditing._probe import Comparison, Probe, groups_of, probed, random_element
-from equikit.auditing._reading import read_question, seeds_of
+from equikit.auditing._reading import Question, read_question, seeds_of
 from equikit.auditing._worst import worst_element
 from equikit.auditing.modules import located, study
 from equikit.auditing.reports._report import Report
@@ -116,13 +116,12 @@ def audit(
         call=_keywords.call_of(audit),
     )
     try:
-        called = adapted(function, question.arrays, as_dict=question.as_dict, dtype=dtype)
-    except EquikitError:
+        called = _called(function, question, dtype)
+        evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
+        probe, drawn = probed(evaluation, question.arrays, seeds)
+    except ShapeError:
+        refuse_channels(function, question.arrays, as_dict=question.as_dict)
         raise
-    except Exception as error:  # whatever the function raises
-        raise raised(error) from error
-    evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
-    probe, drawn = probed(evaluation, question.arrays, seeds)
     _refuse_fixed(probe)
     measurement = measured(probe, drawn, draws, confidence)
     special = [] if measurement.exact else [probe.compare(element) for element in special_elements(probe)]
@@ -134,6 +133,15 @@ def audit(
     asked = study(evaluation, question.arrays, seeds)
     modules = located(asked, at=at, elements=report.worst_element.elements)
     return replace(report, first_broken=modules.first_broken, modules=modules)
+
+
+def _called(function: Any, question: Question, dtype: DTypeLike | None) -> Adapted:
+    try:
+        return adapted(function, question.arrays, as_dict=question.as_dict, dtype=dtype)
+    except EquikitError:
+        raise
+    except Exception as error:  # whatever the function raises
+        raise raised(error) from error
 
 
 def _refuse_fixed(probe: Probe) -> None:

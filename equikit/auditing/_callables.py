@@ -137,6 +137,23 @@ def raised(error: Exception) -> Exception:
     return found
 
 
+def refuse_channels(function: Any, arrays: Mapping[str, np.ndarray], *, as_dict: bool) -> None:
+    """Raise `OptionError` if a function of JAX works without the axis of channels, after it failed with this axis."""
+    given = {name: jnp.asarray(array[..., 0]) for name, array in arrays.items()}
+    try:
+        function(given if as_dict else next(iter(given.values())))
+    except Exception:  # then the axis of channels is not the cause
+        return
+    raise OptionError(
+        "the function takes arrays without an axis of channels",
+        got=", ".join(f"{name!r} of shape {[*array.shape]}" for name, array in arrays.items()),
+        expected="a function of arrays [*batch, *axes, channels]",
+        step="add the axis: pass lambda x: f(x[..., 0])[..., None], and channels=1 or data with one channel"
+        if not as_dict
+        else "add the axis: drop it from each input, x[..., 0], and add it to each output, y[..., None]",
+    )
+
+
 def _classes(value: object) -> set[str]:
     """Return the first word of the modules that define the classes of a value."""
     return {kind.__module__.partition(".")[0] for kind in type(value).__mro__}

@@ -36,7 +36,8 @@ def pad(
         examples: features by name. Each feature has one axis for each label, and channels last: `{"p p": [n, n, edge
             channels], "p": [n, node channels]}`.
         sizes: the padded size of each label; by default the largest one among the examples.
-        terms: the labels of features whose name is not the term itself: `{"edges": "p p"}`.
+        terms: the labels of features whose name is not the term itself: `{"edges": "p p"}`. A name without an entry is
+            read as labels: `"positions"` would be a label of its own, with its own mask.
         masked: the labels with a mask, by default all; the others have one size in all examples. Name them if a group
             mixes the entries of a label, as the axes of space in `"p x"`: such entries cannot be absent.
 
@@ -118,14 +119,24 @@ def sizes_of(example: Example, labels: Labels) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, axes in labels.items():
         shape = np.shape(example[name])
-        wanted = [str(found.get(label, label)) for label in axes]
-        if len(shape) != len(axes) + 1 or any(found.setdefault(a, n) != n for a, n in zip(axes, shape, strict=False)):
+        if len(shape) != len(axes) + 1:
             raise ShapeError(
                 f"feature {name!r} does not have one axis for each label and channels",
                 got=f"shape {[*shape]}",
-                expected=f"[{', '.join([*wanted, 'channels'])}]",
-                step=f'add an axis of channels: {{"{name}": x[..., None]}}',
+                expected=f"[{', '.join([*axes, 'channels'])}]",
+                step=f'add an axis of channels: {{"{name}": x[..., None]}}'
+                if len(shape) == len(axes)
+                else f'name a label for each axis before the channels, as in terms={{"{name}": "p x"}}',
             )
+        for label, size in zip(axes, shape, strict=False):
+            known = found.setdefault(label, size)
+            if size != known:
+                raise ShapeError(
+                    f"label {label!r} has sizes {known} and {size} in one example",
+                    got=f"{name!r} of shape {[*shape]}",
+                    expected=f"{label}={known}, as in the axes before",
+                    step=f"give every {label!r} of an example one size, or name the labels by terms=",
+                )
     return found
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -107,6 +108,16 @@ class Group(ABC):
     most_points: ClassVar[int] = MOST_POINTS
     has_pseudotensors: ClassVar[bool] = False
     needs_head: ClassVar[bool] = False
+
+    def __new__(cls, *arguments: object, **keywords: object) -> Self:
+        if inspect.isabstract(cls):
+            raise GroupError(
+                f"{cls.__name__} is a base class of groups, not a group",
+                got=f"{cls.__name__}(...)",
+                expected="a family of groups, or a subclass that defines its generators",
+                step="write ek.MatrixGroup([np.eye(3)[[1, 2, 0]]]), with your permutations as matrices",
+            )
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         if self.n is not None:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
-from equikit._errors import DTypeError, ShapeError, SignatureError
+from equikit._array_checks import by_name, checked_arrays, is_array, masks_of
+from equikit._errors import DTypeError, OptionError, ShapeError, SignatureError
 from equikit._keywords import Call
 from equikit.plans import Masks
 from equikit.signatures import Signature, Term, base, parse_side
@@ -113,10 +113,17 @@ def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[
     return {label: m for label, m in masks.items() if label in layer.groups or label not in network.groups}
 
 
-def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
-    """Return the arrays in the order of these names, after normalizing names, or raise `ShapeError`."""
+def given_terms(names: Iterable[str], x: Any) -> dict[str, Any]:
+    """Return the arrays in the order of these names, after normalizing names, or raise an error."""
     wanted = list(names)
-    found = by_name(wanted, mapping("x", x))
+    if x is not None and not isinstance(x, Mapping):
+        raise OptionError(
+            "the features are not a dictionary of arrays",
+            got=f"an array of shape {list(x.shape)}" if is_array(x) else type(x).__name__,
+            expected=f"a dictionary with the names {', '.join(map(repr, wanted))}",
+            step=f'write {{"{wanted[0]}": features}}' + ", with one array for each name" * (len(wanted) > 1),
+        )
+    found = by_name(wanted, x or {})
     if found.keys() != set(wanted):
         raise ShapeError(
             "the arrays do not fit the features",

@@ -146,12 +146,17 @@ def _complete(description: object, here: dict[str, Any]) -> bool:
     return all(isinstance(part, Mapping) and all(isinstance(key, str) for key in part) for part in parts)
 
 
+def _written(name: str, described: Mapping[str, str]) -> str | None:
+    """Return an entry of a description, as a keyword if it is one."""
+    return f'{name}="{described[name]}"' if name == "normalize" and name in described else described.get(name)
+
+
 def _refuse_difference(path: str, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     for name in sorted(saved.keys() | wanted.keys()):
         if saved.get(name) != wanted.get(name):
             raise SignatureError(
                 f"the layer {path!r} was saved with another {name}" if path else f"the saved layer has another {name}",
-                got=f"saved with {saved.get(name)}",
-                expected=wanted.get(name),
+                got=f"saved with {_written(name, saved)}",
+                expected=_written(name, wanted),
                 step="make the model with the arguments that were saved",
             )

@@ -356,13 +356,15 @@ def bind(
     refuse_misspelled(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
     for label in sorted(labels - given.keys()):
         turned = any(label in term.determinants for term in (*inputs, *outputs))
+        named = text is None and len(label) > 1 and any(term.name == label for term in (*inputs, *outputs))
+        other = f', or give the feature labels, as in {{"{label}": ("p p", 1)}}' if named else ""
         family = "ek.GL" if f"{label}*" in written else "ek.O(3)" if turned else "ek.S"
         raise UnboundLabelError(
             f"label {label!r} is not bound to a group",
             label=label,
             at=place_of(label),
             expected="every label bound to a group, or to Fixed(size) where nothing acts",
-            step=f"add {binding_text(label, family, call)}",
+            step=f"add {binding_text(label, family, call)}{other}",
         )
     refuse_unused(given, labels, shown)
     bound = {label: _binding(label, what) for label, what in sorted(given.items())}

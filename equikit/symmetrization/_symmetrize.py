@@ -25,9 +25,10 @@ from equikit._array_checks import (
 )
 from equikit._errors import EquikitError, FrameError, ShapeError, SignatureError
 from equikit._masks import masked
+from equikit.groups import Group
 from equikit.numerics import rounding
 from equikit.plans import Arrays
-from equikit.signatures import Signature, Term, parse_signature
+from equikit.signatures import Signature, Term, base, parse_signature
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
@@ -298,8 +299,8 @@ def symmetrize(
             frame is computed for the canonical form from the frames before it. The symmetry of labels on which no
             method acts is left to the backbone, and frames must not depend on their groups.
         translate: a label along which entries are positions in space, in all terms that have it once and are not axial
-            vectors; or a dictionary from the names of such terms to their label. The centroid is then subtracted first,
-            and added to outputs.
+            vectors, where the groups of all other axes keep sums, as permutations do; or a dictionary from the names of
+            such terms to their label. The centroid is then subtracted first, and added to outputs.
         channels: whether arrays have an axis of channels, the last one; otherwise they are `[*batch, *axes]`.
         groups: a dictionary from labels to groups; labels may also be given as keywords.
         key_argument: the keyword by which the backbone takes a key for its dropout: `"key"`, or `"rngs"` as in Flax.
@@ -379,8 +380,23 @@ def _methods(how: object) -> list[Method]:
 
 
 def _holds_positions(kind: Signature, term: Term, label: str) -> bool:
-    """Whether a term can have positions along a label: it has one such axis and no determinant."""
-    return term.labels.count(label) == 1 and label not in kind.odd(term)
+    """Whether a term can have positions along a label: it has one such axis and no determinant.
+
+    The label is not one of points: its group does not permute. The centroid is a mean over all other axes, so their
+    groups keep sums.
+    """
+    group, others = kind.groups.get(label), [kind.groups.get(base(other)) for other in term.labels if other != label]
+    of_points = group is not None and group.elements_are == "permutations"
+    kept = all(other is None or _keeps_sums(other) for other in others)
+    return term.labels.count(label) == 1 and label not in kind.odd(term) and not of_points and kept
+
+
+def _keeps_sums(group: Group) -> bool:
+    """Whether elements preserve the sum of the entries of an axis, and the vector of ones."""
+    if group.elements_are == "permutations" or group.blocks != "whole":
+        return group.elements_are == "permutations" or group.blocks == "small"
+    ones = [(g, 1) for g in group.generators()] + [(g, 0) for g in getattr(group, "lie_algebra", list)()]
+    return all(np.allclose(g.sum(axis), total, atol=1e-9) for g, total in ones for axis in (0, 1))
 
 
 def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> dict[str, str]:
@@ -393,10 +409,12 @@ def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> d
         found = dict(mapping("translate", translate))
     positions = {(term.name, label) for term in terms for label in term.labels if _holds_positions(kind, term, label)}
     if not found.items() <= positions or not any(term.name in found for term in kind.inputs):
+        space = sorted({label for term in kind.inputs for label in term.labels if (term.name, label) in positions})
         raise SignatureError(
             "translate= names an axis that holds no positions",
             got=f"translate={translate!r} for {str(kind)!r}",
-            expected="a label that occurs exactly once in an input, or a dictionary from names of terms to such labels",
-            step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
+            expected="the axis of space, exactly once in an input and beside axes of points only; or a dictionary from "
+            "names of terms to such labels",
+            step=f'write translate="{space[0]}"' if space else "leave translate= out: no input has positions",
         )
     return found

@@ -166,7 +166,14 @@ def fit(
         >>> fitted.model(x[:2]).shape
         (2, 1)
     """
-    _checks.instance("model", model, nnx.Module, "nnx.Linear(2, 1, rngs=nnx.Rngs(0))")
+    if not isinstance(model, nnx.Module):
+        raise OptionError(
+            "model= must be a Module: fit trains modules of Flax NNX",
+            got=_checks.shown(model, 60),
+            expected="a Module of Flax NNX, such as a layer of ek.nn",
+            step="write model=nnx.Linear(2, 1, rngs=nnx.Rngs(0)), or train a model of Equinox, Haiku or Linen with "
+            "a loop around optax.apply_updates",
+        )
     epochs = _checks.count("epochs", epochs, least=1, example=100)
     _checks.key(key)
     keyed = _takes_key("loss", loss, 2, optional=True)

@@ -177,7 +177,12 @@ def test_parts_are_disjoint_and_keep_rows_together():
             "examples[1] has other features",
         ),
         (lambda: pad([{"p": np.ones(2)}]), ek.ShapeError, "feature 'p' does not have one axis"),
-        (lambda: pad([{"p p": np.ones((2, 3, 1))}]), ek.ShapeError, "feature 'p p' does not have one axis"),
+        (lambda: pad([{"p p": np.ones((2, 3, 1))}]), ek.ShapeError, "label 'p' has sizes 2 and 3 in one example"),
+        (
+            lambda: pad([{"a": np.ones((4, 2)), "b": np.ones((3, 3, 1))}], terms={"a": "p", "b": "p x"}),
+            ek.ShapeError,
+            "label 'p' has sizes 4 and 3 in one example",
+        ),
         (lambda: pad(examples([3]), sizes={"p": 2}), ek.OptionError, "sizes['p'] is smaller than an example"),
         (lambda: pad(examples([3]), sizes={"q": 2}), ek.ShapeError, "sizes="),
         (lambda: pad(examples([3]), masked=["q"]), ek.OptionError, "unknown value for masked="),

@@ -359,18 +359,18 @@ CALLS = {
     "graph-without-its-nodes": (
         ek.ShapeError,
         lambda: ek.nn.GraphNetwork(1, [2], 1, node_channels=3, rngs=nnx.Rngs(0))(ones((4, 4, 1))),
-        "the inputs do not have the expected names",
-        "'edges'",
-        "a dictionary with the names 'edges', 'nodes'",
-        "one array for each term",
+        "the network needs nodes",
+        "edges only",
+        "edges and nodes",
+        "write model(edges, nodes), or model({",
     ),
     "graph-with-nodes-it-does-not-have": (
         ek.ShapeError,
         lambda: ek.nn.GraphNetwork(1, [2], 1, rngs=nnx.Rngs(0))(ones((4, 4, 1)), ones((4, 3))),
-        "the inputs do not have the expected names",
-        "'edges', 'nodes'",
-        "a dictionary with the names 'edges'",
-        "one array for each term",
+        "the network has no node channels",
+        "edges and nodes",
+        "edges only",
+        "write model(edges), or",
     ),
 }
 

@@ -87,6 +87,18 @@ def test_graph_network(out, nodes):
         net({"edges": edges}, mask=mask)
 
 
+def test_a_graph_network_with_nodes_is_tested_with_a_dictionary():
+    net = ek.nn.GraphNetwork(2, [4], 5, node_channels=3, out="p", rngs=rngs())
+    inputs, key = {"p p": 2, "p": 3}, jax.random.key(0)
+    ek.testing.assert_equivariant(net, inputs, {"p": 5}, p=ek.S(5), key=key)
+
+    def broken(features):
+        return net(features) + features["p"][..., :1, :1]
+
+    with pytest.raises(ek.EquivarianceError):
+        ek.testing.assert_equivariant(broken, inputs, {"p": 5}, p=ek.S(5), key=key)
+
+
 def test_options_reach_every_layer_and_the_activation_is_used():
     net = ek.nn.GraphNetwork(1, [2, 2], 1, rngs=rngs(), use_bias=False, normalize="sum", activation=lambda x: 0 * x)
     layers = [module for _, module in nnx.iter_modules(net) if isinstance(module, ek.nn.Linear)]

@@ -130,7 +130,7 @@ def test_gates_of_norms_commute(group):
 def test_arrays_have_to_fit(x):
     for kind in (ek.nn.NormGated, ek.nn.Gated, ek.nn.RMSNorm):
         layer = kind({"x": 1, "": 1}, x=O(3))
-        with pytest.raises(ek.EquikitError, match=r"do not fit the features|is not a dictionary"):
+        with pytest.raises(ek.EquikitError, match=r"do not fit the features|are not a dictionary"):
             layer(x)
 
 
@@ -306,5 +306,5 @@ def test_epsilon_is_a_positive_number(epsilon):
 
 def test_products_take_dictionaries():
     network = ek.nn.MLP([{"x": 2}, {"": 4}, {"": 1}], x=ek.O(5), rngs=nnx.Rngs(0))
-    with pytest.raises(ek.OptionError, match="x is not a dictionary"):
+    with pytest.raises(ek.OptionError, match="features are not a dictionary"):
         network(jnp.ones((4, 5, 2)))

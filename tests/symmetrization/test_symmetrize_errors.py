@@ -3,6 +3,7 @@
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from helpers import assert_error
@@ -49,6 +50,31 @@ def with_equinox_dropout(x, key=None):
     import equinox
 
     return equinox.nn.Dropout(0.5)(x, key=key)
+
+
+POINT_GROUPS = {
+    "S": (ek.S, True),
+    "permutation matrices": (ek.MatrixGroup([np.eye(5, dtype=int)[[1, 2, 3, 4, 0]]]), True),
+    "doubly stochastic": (ek.Bistochastic(5), True),
+    "two sets": (ek.S(2) + ek.S(3), True),
+    "signs": (ek.H(5), False),
+    "rotations": (ek.O(5), False),
+    "sheared": (ek.MatrixGroup([[[1, 1], [0, 1]]]), False),
+}
+
+
+@pytest.mark.parametrize("name", POINT_GROUPS)
+def test_centroids_need_groups_that_keep_sums(name):
+    group, accepted = POINT_GROUPS[name]
+
+    def shifted():
+        return ek.symmetrize(jnp.sin, "p x -> p x", p=group, x=ek.O(3), translate="x", how=[])
+
+    if accepted:
+        shifted()
+    else:
+        with pytest.raises(ek.SignatureError, match="translate= names an axis that holds no positions"):
+            shifted()
 
 
 CASES = {
@@ -296,11 +322,11 @@ CASES = {
     ),
     "an order that the frame depends on": (
         lambda: wrapped(how=QR()),
-        (ek.OptionError, "QR reads 'p', on which no method acts", "p=S, how=[QR(", "before QR", "p to ek.Fixed(n)"),
+        (ek.OptionError, "QR reads 'p', on which no method acts", "p=S, how=[QR(", "before QR", 'PCA("x"), which'),
     ),
     "axes that draws from a frame depend on": (
         lambda: wrapped(how=Stochastic(Sort())),
-        (ek.OptionError, "Sort reads 'x', on which no method acts", "x=O(3)", "before Sort", "x to ek.Fixed(n)"),
+        (ek.OptionError, "Sort reads 'x', on which no method acts", "x=O(3)", "before Sort", 'put ek.frames.PCA("x")'),
     ),
     "twice": (
         lambda: wrapped(how=[PCA(), PCA()]),
@@ -328,9 +354,33 @@ CASES = {
             ek.SignatureError,
             "translate= names an axis that holds no positions",
             "translate='x'",
-            "a label that occurs exactly once in an input, or a dictionary from names",
-            'write translate="x"; a term with the label twice is a tens',
+            "the axis of space, exactly once in an input and beside axes of points only",
+            "leave translate= out: no input has positions",
         ),
+    ),
+    "translating points": (
+        lambda: wrapped(translate="p"),
+        (
+            ek.SignatureError,
+            "translate= names an axis that holds no positions",
+            "translate='p'",
+            "the axis of space",
+            'write translate="x"',
+        ),
+    ),
+    "translating along two axes that rotate": (
+        lambda: ek.symmetrize(jnp.sin, "x y -> x y", x=ek.O(3), y=ek.O(2), translate="x", how=PCA("x")),
+        (
+            ek.SignatureError,
+            "translate= names an axis that holds no positions",
+            "translate='x'",
+            "beside axes of points only",
+            "leave translate= out",
+        ),
+    ),
+    "two that read each other": (
+        lambda: wrapped(how=[QR(), Sort()]),
+        (ek.OptionError, "QR and Sort each read the label", "how=[QR(", "does not read 'p'", 'use ek.frames.PCA("x")'),
     ),
     "translating what is not there": (
         lambda: wrapped(translate={"r": "x"}),
@@ -338,8 +388,8 @@ CASES = {
             ek.SignatureError,
             "translate= names an axis that holds no positions",
             "translate={'r': 'x'}",
-            "a label that occurs exactly once in an input, or a dictionary from names",
-            "tensor",
+            "or a dictionary from names of terms to such labels",
+            'write translate="x"',
         ),
     ),
     "no such choice": (

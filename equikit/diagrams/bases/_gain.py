@@ -61,6 +61,7 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
         [Fraction(1, 1), Fraction(1, 5)]
     """
     _checks.flag("mean", mean)
+    _checks.instance("sizes", sizes, Mapping, '{"p": 5}')  # type: ignore[type-abstract]
     what = "there are too many diagrams to scale initial weights"
     refuse_if_more(what, diagrams.count_all, MOST_SCALED, "diagrams", FEWER)
     gains: list[Fraction] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -58,6 +58,16 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 
     def _arguments(self) -> tuple[int | None, ...]:
         return (self.n - self.negative, self.negative) if self.n is not None and self.negative else (self.n,)
+
+    def __call__(self, *_: object) -> NoReturn:
+        """Raise `GroupError`: a group with a size, such as `Lorentz`, is not called again."""
+        name = "Lorentz" if self == Lorentz else str(self)
+        raise GroupError(
+            f"{name} is a group and has a size: it cannot be called",
+            got=f"{name}(...)",
+            expected=f"{name} alone, or a family with a size",
+            step=f"write ek.{name} without arguments" + ("; other signs are ek.O(1, 4)" if self.negative else ""),
+        )
 
     def _sort_key(self) -> tuple[Any, ...]:
         return *Group._sort_key(self)[:2], self.negative

@@ -13,7 +13,7 @@ from jaxtyping import Inexact
 
 from equikit import _checks, _keywords
 from equikit._array_checks import masks_of
-from equikit._errors import OptionError
+from equikit._errors import OptionError, ShapeError
 from equikit.groups import S
 from equikit.nn._functions import Activation, relu
 from equikit.nn._layer import Layer
@@ -191,10 +191,22 @@ class GraphNetwork(_Tower):
             edges: `[*batch, n, n, edge channels]`; or the features of `equikit.data`, `{"p p": edges, "p": nodes}`.
             nodes: `[*batch, n, node channels]`, if the network has node channels.
             mask: `[*batch, n]` booleans: which nodes are present; also as `{"p": mask}`.
+
+        Raises:
+            ShapeError, DTypeError: if nodes are missing, or an array does not fit.
         """
         if isinstance(edges, Mapping) and nodes is None:
             names = ["p p", "p"] if self.node_channels else ["p p"]
             features = _checks.same_names("the features", edges, names, step="give the network other node_channels=")
             edges, nodes = features["p p"], features.get("p")
+        if (nodes is None) == bool(self.node_channels):
+            raise ShapeError(
+                "the network needs nodes" if nodes is None else "the network has no node channels",
+                got="edges only" if nodes is None else "edges and nodes",
+                expected="edges and nodes" if nodes is None else "edges only",
+                step='write model(edges, nodes), or model({"p p": edges, "p": nodes})'
+                if nodes is None
+                else "write model(edges), or GraphNetwork(..., node_channels=...)",
+            )
         x: dict[str, Any] = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
         return self._run(x, mask)

@@ -15,8 +15,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
-from equikit._array_checks import Shapes, checked_arrays, masks_of
-from equikit._errors import OptionError, SignatureError
+from equikit._array_checks import Shapes, checked_arrays, is_array, masks_of
+from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.groups import Group, O, S
@@ -263,6 +263,14 @@ class GeometricMessage(Layer):
         kernels = {name: self.kernel[name][...] for name, *_ in parts}
         given = [*given_terms([term.name for term in self.sources], features).values(), positions]
         named = {f"weights {name!r}": kernel for name, kernel in kernels.items()}
+        n = self.signature.sizes[self.space]
+        if n != 1 and is_array(positions) and positions.shape[-2:] == (n, 1):
+            raise ShapeError(
+                "positions have an axis of channels",
+                got=f"shape {[*positions.shape]}",
+                expected=f"[*batch, {self.point}, {n}]",
+                step="drop the axis of channels: pass positions[..., 0]",
+            )
         (*arrays, positions), shapes = checked_arrays(
             self.signature, (*self.channels[0], None), given, weights=named, masks=masks, sized=[self.space]
         )

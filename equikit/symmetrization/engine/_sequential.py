@@ -11,6 +11,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit.groups import O
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame, then
 from equikit.symmetrization.engine._method import Framed, Method
@@ -79,8 +80,44 @@ def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
                 f"{name} reads {label!r}, on which no method acts before it",
                 got=f"{label}={action.groups[label]}, how=[{', '.join(map(repr, methods))}]",
                 expected=f"a method for {label!r} before {name}, or a label on which nothing acts",
-                step=f"bind {label} to ek.Fixed(n) where nothing has to commute with {action.groups[label]}",
+                step=f"{_without_reading(label, of, action)}bind {label} to ek.Fixed(n) where nothing has to commute "
+                f"with {action.groups[label]}",
             )
+
+
+def _without_reading(label: str, method: Method, action: Action) -> str:
+    """Return the methods to use where one cannot read a label, as the start of a next step."""
+    acted = sorted(method.acts_on(action))
+    if action.groups[label].elements_are != "permutations":
+        return f'put ek.frames.PCA("{label}") first, or ' if _is_definite(label, action) else ""
+    if len(acted) == 1 and _is_definite(acted[0], action):
+        return f'use ek.frames.PCA("{acted[0]}"), which does not read {label!r}, or '
+    return (
+        f'put ek.frames.GroupAverage("{label}") first, for up to seven entries; or ek.frames.Sort("{label}", '
+        f'terms=("q",)), with a second input "q" of one number for each entry; or '
+    )
+
+
+def _is_definite(label: str, action: Action) -> bool:
+    """Whether a label has a frame of principal axes."""
+    group = action.groups.get(label)
+    return isinstance(group, O) and group.form is None
+
+
+def _each_first(one: Method, two: Method, action: Action) -> OptionError:
+    """Return the error where each of two methods reads the label of the other, so that neither order works."""
+    readers = [
+        (reader, label)
+        for reader, other in ((one, two), (two, one))
+        for label in sorted(reader.reads(action) & other.acts_on(action))
+    ]
+    reader, label = max(readers, key=lambda pair: action.groups[pair[1]].elements_are == "permutations")
+    return OptionError(
+        f"{type(one).__name__} and {type(two).__name__} each read the label of the other: neither can come first",
+        got=f"how=[{one!r}, {two!r}]",
+        expected=f"a method in place of one of them that does not read {label!r}, or a label on which nothing acts",
+        step=f"{_without_reading(label, reader, action)}bind {label} to ek.Fixed(n)",
+    )
 
 
 def in_sequence(methods: Sequence[Method], action: Action) -> Method:
@@ -95,6 +132,8 @@ def in_sequence(methods: Sequence[Method], action: Action) -> Method:
         for j in range(i + 1, len(methods)):
             both = acted[i] & acted[j]
             early = method.reads(action) & acted[j]
+            if early and methods[j].reads(action) & acted[i]:
+                raise _each_first(method, methods[j], action)
             if both or early:
                 label = sorted(both or early)[0]
                 one, two = type(method).__name__, type(methods[j]).__name__

@@ -46,7 +46,10 @@ def named_leaves(params: Any) -> dict[str, Any]:
                 f"the parameter {name!r} is not an array of numbers",
                 got=f"dtype {leaf.dtype}" if is_array else type(leaf).__name__,
                 expected="a tree of arrays: floating-point, complex, integer or boolean",
-                step="leave keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
+                step="leave functions and static fields out: params, static = eqx.partition(net, eqx.is_array), and "
+                "eqx.combine(params, static) in the function"
+                if any(kind.__module__.startswith("equinox") for kind in type(params).__mro__)
+                else "leave keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
             )
         if name in found:
             raise OptionError(

@@ -144,6 +144,11 @@ class Call:
             _checks.array(what, array, kind="real or complex", step=step)
             axes = (*batch, *(self.sizes.get(label, label) for label in term.labels))
             step = "correct the signature; channels=False is for arrays without an axis of channels"
+            more = array.shape[len(axes) :]
+            if not self.action.channels and len(more) == 1 and array.shape[: len(axes)] == axes:
+                free = next(name for name in "cdefgh" if name not in self.sizes)
+                text = " ".join([*term.words, free])
+                step = f'name the last axis: write the output "{text}", and bind {free}=ek.Fixed({more[0]})'
             is_number = not axes and array.ndim == 0  # an energy of one sample may come without channels
             channels = ["channels"] * (self.action.channels and not is_number)
             _checks.shaped(what, array, (*axes, *channels), step=step)
