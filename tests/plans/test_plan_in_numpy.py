@@ -235,6 +235,22 @@ def test_what_cannot_be_converted_is_refused():
     )
 
 
+def test_a_network_takes_features_by_their_labels():
+    network, (edges, nodes) = to_numpy(LAYERS["graphs"][0]()), LAYERS["graphs"][1]
+    assert_close(network({"p": nodes, "p p": edges}, mask=KEEP), network(edges, nodes, mask=KEEP), 0)
+    assert_error(ek.ShapeError, lambda: network({"p": nodes}), "the features", "'p'", "'p p', 'p'", "one array")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("p -> p", np.ones((1, 2, 1))), ("p -> p", np.ones((4, 1, 1))), ("p-> p", np.ones((2, 1, 1)))]
+)
+def test_weights_that_are_replaced_are_checked(name, weights):
+    function = to_numpy(PLAN, {"p -> p": np.ones((2, 1, 1))})
+    function.weights[name] = weights
+    with pytest.raises(ek.ShapeError, match="the weights"):
+        function(np.ones((4, 1)))
+
+
 CALLS = {
     "other-channels": (ek.ShapeError, lambda: FUNCTION(np.ones((4, 2))), "2 channels, not 1"),
     "two-arguments": (ek.ShapeError, lambda: FUNCTION(np.ones((4, 1)), np.ones((4, 1))), "one argument"),

@@ -237,6 +237,33 @@ def test_weights_may_be_tensors():
     assert to_torch(nothing, {})({"": torch.ones(5, 1), "a": torch.ones(5, 0, 1)})["q"].shape == (5, 0, 1)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_weights_that_are_replaced_are_checked(compiled):
+    module = to_torch(PLAN, {"p -> p": np.ones((2, 1, 1))})
+    module.weights["p -> p"] = torch.nn.Parameter(torch.ones(4, 1, 1).double())
+    call = torch.compile(module, fullgraph=True, backend="eager") if compiled else module
+    with pytest.raises(Exception, match=r"do not fit the plan|the weights") as caught:
+        call(torch.ones(4, 1).double())
+    assert compiled or isinstance(caught.value, ek.ShapeError)
+
+
+def test_a_network_takes_features_by_their_labels():
+    network, (edges, nodes) = to_torch(LAYERS["graphs"][0]()), map(tensors, LAYERS["graphs"][1])
+    assert_close(arrays(network({"p": nodes, "p p": edges})), arrays(network(edges, nodes)), 0)
+
+
+def test_no_advice_drops_imaginary_parts():
+    group = ek.hom("x -> x", x=ek.O(2)).plan()
+    waves = to_torch(group, {"x -> x": np.ones((1, 1, 1), np.complex64)})
+    for module, x, step in (
+        (waves, torch.ones(2, 1), "cast the input to torch.complex64"),
+        (MODULE, torch.ones(4, 1).cdouble(), "cast the module to torch.complex128"),
+    ):
+        with pytest.raises(ek.DTypeError) as caught:
+            module(x)
+        assert caught.value.step == step
+
+
 MODULE = to_torch(PLAN, {"p -> p": np.ones((2, 1, 1))})
 PAIR = ek.hom("p -> p", p=ek.S).plan(bias=True)
 CALLS = {
@@ -247,6 +274,11 @@ CALLS = {
         ek.DTypeError,
         lambda: MODULE(torch.ones(4, 1).double(), mask=torch.ones(4)),
         "array of booleans",
+    ),
+    "a-mask-of-numpy": (
+        ek.DTypeError,
+        lambda: MODULE(torch.ones(4, 1).double(), mask=np.ones(4, bool)),
+        "not a tensor of PyTorch",
     ),
     "a-dot-in-a-name": (
         ek.OptionError,

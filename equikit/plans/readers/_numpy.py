@@ -16,7 +16,7 @@ from equikit._shape_checks import mapping, masks_of
 from equikit.plans.readers._activations import IN_NUMPY
 from equikit.plans.readers._calls import checked_call, masks_among, named, ordered
 from equikit.plans.readers._library import Library
-from equikit.plans.readers._parts import Chained, Paired, Planned, checked_weights, parts_of
+from equikit.plans.readers._parts import Chained, Paired, Planned, checked_weights, fitting_weights, parts_of
 from equikit.plans.readers._read import AnyPlan, read
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
@@ -138,7 +138,9 @@ class NumpyFunction:
             OptionError: if there are no weights.
         """
         given = self.weights if weights is None else checked_weights(self.plan, weights)
-        if given is None:
+        if given is not None:
+            given = fitting_weights(self.plan, given)  # the dictionary of the function can be changed
+        else:
             raise OptionError(
                 "the plan has no weights",
                 got="no weights=",
@@ -215,7 +217,7 @@ class NumpyNetwork:
         return f"{type(self).__name__}({', '.join(repr(NumpyFunction(stage)) for stage, _ in self.part.stages)})"
 
     def __call__(self, *inputs: np.ndarray, mask: Any = None) -> np.ndarray:
-        """Apply the network to arrays `[*batch, *axes, channels]`, in the order of its arguments."""
+        """Apply the network to arrays `[*batch, *axes, channels]`, in the order of its arguments or by label."""
         masks, groups = masks_of(self.part.signature, mask), self.part.signature.groups
         y: Any = self.part.named(inputs)
         for stage, activation in self.part.stages:

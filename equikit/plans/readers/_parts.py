@@ -63,7 +63,12 @@ class Chained:
     stages: tuple[tuple[Planned, str | None], ...]
 
     def named(self, inputs: Sequence[Any]) -> dict[str, Any]:
-        """Return the inputs by name, or raise `ShapeError`."""
+        """Return the inputs by name, or raise `ShapeError`; a dictionary has the labels of the inputs as its names."""
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+            places = {" ".join(term.labels): term.name for term in self.signature.inputs}
+            step = "pass one array for each name"
+            found = _checks.same_names("the features", by_name(places, inputs[0]), places, step=step)
+            return {name: found[place] for place, name in places.items()}
         if len(inputs) != len(self.names):
             raise ShapeError(
                 "the network takes other inputs",
@@ -123,6 +128,11 @@ def planned_part(plan: AnyPlan, weights: Mapping[str, Any], *, single: bool = Fa
 
 def checked_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
     """Return weights by name as NumPy arrays, or raise `ShapeError`; for multilinear maps a single array will do."""
+    return {name: _array(f"the weights {name!r}", array) for name, array in fitting_weights(plan, weights).items()}
+
+
+def fitting_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
+    """Return weights by name in the order of the plan, or raise `ShapeError` if names or shapes are wrong."""
     if isinstance(plan, MultilinearPlan) and not isinstance(weights, Mapping):
         weights = {KERNEL: weights}
     expected = shapes_of(plan)
@@ -131,7 +141,7 @@ def checked_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
     _checks.same_names("the weights", given, expected, step=step)
     for name, shape in expected.items():
         _checks.shaped(f"the weights {name!r}", given[name], shape, step=step)
-    return {name: _array(f"the weights {name!r}", given[name]) for name in expected}
+    return {name: given[name] for name in expected}
 
 
 def _array(what: str, weight: Any) -> np.ndarray:

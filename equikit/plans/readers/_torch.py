@@ -16,7 +16,7 @@ from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit._shape_checks import mapping, masks_of
 from equikit.plans.readers._calls import checked_call, masks_among, named, ordered
 from equikit.plans.readers._library import Library
-from equikit.plans.readers._parts import Chained, Paired, Planned
+from equikit.plans.readers._parts import Chained, Paired, Planned, fitting_weights
 from equikit.plans.readers._read import AnyPlan, read, shapes_of
 from equikit.signatures import Signature, base
 
@@ -143,7 +143,7 @@ class TorchPlan(torch.nn.Module):
         self._bound = {label: size for label, size in labels.items() if size is not None}
         self._free = tuple(label for label, size in labels.items() if size is None)
         self._axes = tuple(tuple(map(base, term.labels)) for term in signature.inputs)
-        self._names = tuple(shapes_of(part.plan))
+        self._shapes = shapes_of(part.plan)
         if len({array.dtype for array in part.weights.values()}) > 1:
             raise DTypeError(
                 "the weights have different dtypes",
@@ -151,7 +151,7 @@ class TorchPlan(torch.nn.Module):
                 expected="weights of one dtype",
                 step="cast them to one dtype",
             )
-        pairs = [(name, _parameter(name, part.weights[name])) for name in self._names]
+        pairs = [(name, _parameter(name, part.weights[name])) for name in self._shapes]
         self.weights = torch.nn.ParameterDict(pairs)  # a dictionary would be sorted
         self.steps, self._constants = self._recorded(())
         self.masked_steps: fx.GraphModule | None = None
@@ -203,7 +203,7 @@ class TorchPlan(torch.nn.Module):
                 ones = torch.ones((count, known[base(label)]), dtype=torch.bool, device=flat[0].device)
                 given.append(masks[label].reshape(count, known[base(label)]) if label in masks else ones)
         constants = [getattr(self, name) for name in names]
-        results = steps(*flat, *[self.weights[name] for name in self._names], *given, *numbers, *constants)
+        results = steps(*flat, *[self.weights[name] for name in self._shapes], *given, *numbers, *constants)
         return named(self._part, [y.reshape(*batch, *y.shape[1:]) for y in results], inputs)
 
     def _read(self, inputs: Sequence[Any], mask: Any, sizes: Any) -> tuple[list[Any], Any, dict[str, Any], Any]:
@@ -220,6 +220,9 @@ class TorchPlan(torch.nn.Module):
             for axis, label in enumerate(labels):
                 known.setdefault(label, x.shape[start + axis])
             if tuple(x.shape) != (*batch, *[known[label] for label in labels], width):
+                raise _misfit()
+        for name, shape in self._shapes.items():
+            if tuple(self.weights[name].shape) != shape:
                 raise _misfit()
         for label, own in masks.items():
             if label not in self._maskable or tuple(own.shape) != (*batch, known[base(label)]):
@@ -243,14 +246,30 @@ class TorchPlan(torch.nn.Module):
                     f"input {term.name!r} and the weights have different dtypes",
                     got=f"{x.dtype} and {like.dtype}",
                     expected="one dtype",
-                    step=f"cast the input to {like.dtype}, or the module to {x.dtype}",
+                    step=_cast(x, like),
                 )
         shapes, masks = checked_call(self.plan, arrays, mask, sizes, "x.to(torch.{})")
+        fitting_weights(self.plan, dict(self.weights.items()))
+        for label, own in masks.items():
+            if not isinstance(own, torch.Tensor):
+                raise DTypeError(
+                    f"the mask for {label!r} is not a tensor of PyTorch",
+                    got=type(own).__name__,
+                    expected="a tensor of booleans",
+                    step="pass torch.as_tensor(mask)",
+                )
         return arrays, shapes.batch, {base(label): size for label, size in shapes.sizes.items()}, masks
 
     def extra_repr(self) -> str:
         """Return the signature and channels."""
         return f"{self.plan.heading[0]}, channels {self.plan.channels}"
+
+
+def _cast(x: Any, weights: Any) -> str:
+    """Return the next step if the dtypes of an input and of the weights differ; nothing loses its imaginary part."""
+    if x.is_complex() == weights.is_complex():
+        return f"cast the input to {weights.dtype}, or the module to {x.dtype}"
+    return f"cast the module to {x.dtype}" if x.is_complex() else f"cast the input to {weights.dtype}"
 
 
 def _parameter(name: str, array: np.ndarray) -> torch.nn.Parameter:
@@ -317,7 +336,7 @@ class TorchNetwork(torch.nn.Module):
         self._groups, self._maskable = dict.fromkeys(part.signature.groups, True), _maskable(part.signature)
 
     def forward(self, *inputs: Any, mask: Any = None) -> Any:
-        """Apply the network to tensors `[*batch, *axes, channels]`, in the order of its arguments."""
+        """Apply the network to tensors `[*batch, *axes, channels]`, in the order of its arguments or by label."""
         compiling = torch.compiler.is_compiling()
         masks = _by_label(mask, self._maskable) if compiling else masks_of(self._part.signature, mask)
         y: Any = self._part.named(inputs)
