@@ -508,11 +508,6 @@ CALL = {
     "a-graph": (lambda: on_points("p -> p", ek.frames.Laplacian()), "ek.frames.Sort", {}),
     "infinite-inputs": (lambda: wrapped(x=POINTS.at[0].set(jnp.nan)), "jnp.nan_to_num(x)", {}),
     "inputs-without-channels": (lambda **o: wrapped(x=POINTS[..., 0], **o), "channels=False", None),
-    "outputs-without-channels": (
-        lambda: wrapped(lambda x: x[..., 0]),
-        "channels=False",
-        lambda text: wrapped(lambda x: x, x=POINTS[..., 0], **eval(f"dict({text})")),
-    ),
     "scores": (
         lambda: ek.symmetrize(
             jnp.sin, "p -> p", p=ek.S, how=canonicalization.PermutationCanonicalization(lambda x: jnp.ones((4, 2)))
