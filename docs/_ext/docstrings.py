@@ -4,6 +4,7 @@ import inspect
 import re
 from typing import Any
 
+import imports
 import markup
 from sphinx.domains.python import PyObject
 from sphinx.ext.napoleon import Config, GoogleDocstring
@@ -23,7 +24,7 @@ def convert(app: Any, what: str, name: str, obj: object, options: Any, lines: li
     napoleon itself would take the words before a colon for a type in properties and in "Returns".
     """
     kind = "method" if what == "property" else what
-    text = markup.with_returns(markup.paragraphs(lines))
+    text = markup.with_returns(markup.paragraphs(imports.with_imports(obj, lines)))
     lines[:] = markup.one_name_each(GoogleDocstring(text, _SECTIONS, None, kind, name, obj, options).lines())
 
 

@@ -263,6 +263,10 @@ class Plan(Stages):
     Several products may write to one output half; their results are added. An expansion takes one of the tensors that
     wait at its smaller end, and the last expansion from there takes the sum of all remaining ones.
 
+    The printed table names tensors by their axes. In reductions the axes of the input stand before the arrow and the
+    remaining axes after it: from `ij->ij` to `ij->i` is the sum over j. In expansions the axes of the output stand
+    after the arrow, and the axes that the tensor has so far before it: from `->i` to `i->i` repeats a number along i.
+
     Attributes:
         signature: the terms and the groups of their axes.
         channels: channels of each input term, and of each output term.

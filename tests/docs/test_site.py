@@ -1,6 +1,7 @@
 """The documentation site: every public name has an entry, and pages are rewritten as their readers expect."""
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import equikit as ek
 DOCS = ROOT / "docs"
 sys.path.append(str(DOCS / "_ext"))
 
+import imports  # noqa: E402
 import markup  # noqa: E402
 import outline  # noqa: E402
 import public_names  # noqa: E402
@@ -118,6 +120,39 @@ def test_code_is_resolved_to_an_entry(text, namespace, path):
 )
 def test_marks_of_docstrings_are_converted(text, converted):
     assert "\n".join(markup.with_returns(markup.paragraphs(text.split("\n")))).strip() == converted
+
+
+def examples():
+    """Every public class, method and function with examples, once: its path, itself and its docstring."""
+    for path, value in {
+        id(each.value): (each.path, each.value) for each in public_names.documented().values()
+    }.values():
+        members = {path: value} if inspect.isfunction(value) or inspect.isclass(value) else {}
+        members |= {f"{path}.{name}": each for name, each in vars(value).items()} if inspect.isclass(value) else {}
+        for name, member in members.items():
+            member = getattr(member, "__func__", member)
+            text = inspect.getdoc(member) or ""
+            if ">>> " in text and (callable(member) or isinstance(member, property)):
+                yield name, member, text.split("\n")
+
+
+def test_examples_of_docstrings_can_be_pasted():
+    pasted = {path: imports.missing("\n".join(imports.with_imports(obj, lines))) for path, obj, lines in examples()}
+    assert len(pasted) > 200
+    assert {path: names for path, names in pasted.items() if names} == {}
+
+
+def test_examples_of_docstrings_import_nothing_private():
+    needed = {line for _, obj, lines in examples() for line in imports.statements(obj, "\n".join(lines))}
+    assert {"import jax.numpy as jnp", "from flax import nnx", "from equikit.nn import Linear"} < needed
+    assert [line for line in needed if "._" in line] == []
+
+
+def test_imports_come_before_the_first_example():
+    lines = ["The sum.", "", "Example:", "    >>> jnp.sum(jnp.ones(3))", "    3"]
+    added = imports.with_imports(ek.nn.Linear, lines)
+    assert added == [*lines[:3], "    >>> import jax.numpy as jnp", *lines[3:]]
+    assert imports.with_imports(ek.nn.Linear, added) == added
 
 
 def test_attributes_that_are_described_together_have_one_field_each():

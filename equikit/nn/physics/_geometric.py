@@ -74,6 +74,8 @@ class GeometricMessage(Layer):
     linear in a feature \(h_j\) and of degree 0 to `powers` in the direction \(\hat r_{ij}\) from i to j, and \(f_b\)
     are learned functions of the distance, for each pair of channels, which vanish smoothly at the cutoff. The result is
     equivariant under permutations of points and rotations and reflections of space, and invariant under translations.
+    Layers between messages that act on each point alone leave the label of the points out (`"x -> x"` for `"p x"`), so
+    that points are batch axes: with the label, they would mix all points, also those beyond the cutoff.
 
     Args:
         inputs: features of the points: labels to channels (`{"p": 16, "p x": 8}`) or name to labels and channels; the
