@@ -64,12 +64,12 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda code: again(code) or trained(X[:16], batch=16),
     ),
     "outputs-of-another-size": (lambda: trained(y=X[:, :1], outputs="vector"), 'outputs="invariant"', again),
-    "inputs-without-channels": (
+    "data-without-channels": (
         lambda: trained(X[..., 0]),
         "x[..., None]",
         lambda code: trained(eval(code, {"x": X[..., 0]})),
     ),
-    "outputs-without-channels": (
+    "results-without-channels": (
         lambda: trained(y=X[..., 0], outputs="vector"),
         "y[..., None]",
         lambda code: trained(y=eval(code, {"y": X[..., 0]}), outputs="vector"),

@@ -818,7 +818,9 @@ CALL = {
     ),
 }
 for path in sorted(Path(__file__).parent.glob("steps_of_*.py")):
-    CALL |= importlib.import_module(path.stem).CALL
+    rows = importlib.import_module(path.stem).CALL
+    assert not rows.keys() & CALL.keys(), "a row would replace another one"
+    CALL |= rows
 
 
 @pytest.mark.parametrize("name", CALL)

@@ -157,8 +157,8 @@ def test_the_layer_that_differs_is_named():
         SignatureError,
         lambda: check_saved(other, description),
         "the layer 'head' was saved with another normalize",
-        "saved with mean",
-        "sum",
+        'saved with normalize="mean"',
+        'normalize="sum"',
         "make the model with the arguments that were saved",
     )
 
