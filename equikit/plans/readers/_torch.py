@@ -256,7 +256,7 @@ class TorchPlan(torch.nn.Module):
                     f"the mask for {label!r} is not a tensor of PyTorch",
                     got=type(own).__name__,
                     expected="a tensor of booleans",
-                    step="pass torch.as_tensor(mask)",
+                    step="convert it with torch.as_tensor",
                 )
         return arrays, shapes.batch, {base(label): size for label, size in shapes.sizes.items()}, masks
 
