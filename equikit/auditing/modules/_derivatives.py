@@ -19,6 +19,8 @@ from equikit.auditing.modules.recording._recorder import Recorder, recorder
 
 DIRECTIONS = 3
 """The number of random directions."""
+CLEAR = 2
+"""How many of them count: in one, a step may cross a singularity of a single sample."""
 WRONG = 0.002
 """The relative error of a derivative that is called wrong, if finite differences do not explain it either.
 
@@ -128,14 +130,16 @@ class Slopes:
         )  # fmt: skip
         both = (ends[..., 0] - ends[..., 1]).T / 2
         best, step = extrapolated(*both), self.steps[0][1][2]
-        size = max(float(np.linalg.norm(exact)), float(np.linalg.norm(best)))
-        floor = self.eps * float(np.linalg.norm(cotangent * wide(first))) / step
         # Slopes on both sides of x differ by a multiple of the step, and at a kink by its jump at any step.
         bend = ends.sum(axis=2) @ [-1, 2]
-        noise = float(np.linalg.norm(best - both[1])) + float(np.linalg.norm(bend)) / MARGIN + floor
+        doubt = np.abs(best - both[1]) + np.abs(bend) / MARGIN
+        clear = np.argsort(doubt, kind="stable")[:CLEAR]
+        size = max(float(np.linalg.norm(exact[clear])), float(np.linalg.norm(best[clear])))
+        floor = self.eps * float(np.linalg.norm(cotangent * wide(first))) / step
+        noise = float(np.linalg.norm(doubt[clear])) + floor
         if size <= MARGIN * noise:
             return Slope(0.0, 0.0)
-        return Slope(float(np.linalg.norm(exact - best)) / size, noise / size)
+        return Slope(float(np.linalg.norm((exact - best)[clear])) / size, noise / size)
 
     def side(self, call: int, side: str) -> Slope:
         """Return the worst of the arrays of one side of a call; NaN is worst."""
