@@ -126,7 +126,7 @@ def lie_algebra(
         traceless: whether to exclude scalings, under which every homogeneous function is equivariant.
         least_gap: the smallest gap: a ratio of neighboring singular values.
         most_defect: the largest relative singular value of a symmetry, the largest mean defect of a generator, and the
-            largest mean error of finite elements, which may also be π times the defect.
+            largest mean error of finite elements beyond π times the defect.
         confidence: of the certificate.
         test_reflections: whether to test reflections after SO(n) or SO+(p, q) has been recognized.
         seed: of the random choice of held-out samples.
@@ -215,8 +215,8 @@ def found_in(
     basis = matrices.pop(label)
     errors = connected_errors(model, recognized, basis, matrices, np.flatnonzero(held))
     elements = float(np.mean(errors)), upper_bound(errors, confidence)
-    # A rotation by an angle of at most π accumulates at most so many times the defect of its generator.
-    limit = max(most_defect, math.pi * float(np.mean(defects, axis=1).max()))
+    # A rotation adds up the defect of its generator along an angle of at most π.
+    limit = most_defect + math.pi * float(np.mean(defects, axis=1).max())
     if elements[0] > limit:
         raise _jumps(recognized, elements[0], limit)
     found = LieAlgebra(
