@@ -108,8 +108,9 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
         OptionError: if there is no example, or examples have different features.
     """
     _checks.some("examples", examples, got=examples, step='pass [{"p": np.ones((3, 4))}]')
+    first = mapping("examples[0]", examples[0])
     for number, example in enumerate(examples):
-        if mapping(f"examples[{number}]", example).keys() != mapping("examples[0]", examples[0]).keys():
+        if mapping(f"examples[{number}]", example).keys() != first.keys():
             raise OptionError(
                 f"examples[{number}] has other features than examples[0]",
                 got=sorted(example),
@@ -117,14 +118,12 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
                 step="give every example the same features",
             )
     known = dict(terms or {})
-    return {
-        name: tuple(map(base, parse_term(known.get(name, name)).labels)) for name in mapping("examples[0]", examples[0])
-    }
+    return {name: tuple(map(base, parse_term(known.get(name, name)).labels)) for name in first}
 
 
 def arrays_of(examples: Sequence[Example]) -> list[dict[str, np.ndarray]]:
     """Return examples with arrays in place of lists, or raise `DTypeError`."""
-    return [{name: _array(name, given) for name, given in example.items()} for example in examples]
+    return [{name: _array(name, given) for name, given in (example or {}).items()} for example in examples]
 
 
 def _array(name: str, given: object) -> np.ndarray:
