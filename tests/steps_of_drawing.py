@@ -32,9 +32,9 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         'factored=ek.Diagram.identity("p").factor()',
         None,
     ),
-    "picture-too-large-for-tex": (lambda scale=100: draw.diagram_tikz(WIDE, scale=scale), "scale=5", None),
+    "picture-too-large-for-tex": (lambda scale=100: draw.diagram_tikz(WIDE, scale=scale), "scale=60.2", None),
     "bars-without-numbers": (
-        lambda bars=(("a", "x"),): draw.bars_svg(bars),
+        lambda bars=("a", "b"): draw.bars_svg(bars),
         'bars=[("a rotation", 2e-7)]',
         None,
     ),

@@ -208,7 +208,7 @@ def test_what_is_kept_is_a_subgroup_in_the_lattice():
 
 
 def test_a_label_that_was_not_audited_is_refused():
-    found = ek.audit(lambda x: x, "x -> x", x=ek.C(2), channels=1).kept
+    found = ek.audit(lambda x: x, "x -> x", x=ek.Z(2), channels=1).kept
     with pytest.raises(ek.OptionError, match="no such label") as caught:
         found["q"]
     assert caught.value.expected == "'x'"
