@@ -215,6 +215,7 @@ def diagram_tikz(
 
     Raises:
         OptionError: if `scale` is not from 0 to 100, or `labels` lacks a label of the diagram.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Cost: the square of the number of vertices.
 

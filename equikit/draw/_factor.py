@@ -75,6 +75,7 @@ def factorization_tikz(factored: Factorization, *, scale: float = 1.0) -> str:
 
     Raises:
         OptionError: if `scale` is not from 0 to 100.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Example:
         >>> from equikit import Diagram

@@ -109,7 +109,7 @@ def lattice_tikz(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterab
         The text of a `tikzpicture` environment; a document needs `\usepackage{tikz}` in its preamble.
 
     Raises:
-        TooLargeError: if there are more than 400 subgroups.
+        TooLargeError: if there are more than 400 subgroups, or a side would be longer than 16,000 bp, for TeX.
         OptionError: if `scale` is not from 0 to 100, or a marked subgroup is not in the lattice.
 
     Cost: a line for each cover.

@@ -114,6 +114,7 @@ def parameter_graph_tikz(graph: ParameterGraph, params: Any = None, *, scale: fl
         TooLargeError: if there are more than 4000 edges.
         ShapeError: if these are the parameters of many networks.
         OptionError: if `scale` is not from 0 to 100.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Cost: a path for each edge.
 

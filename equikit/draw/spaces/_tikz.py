@@ -45,6 +45,7 @@ def space_tikz(space: HomSpace, most: int = 60, *, scale: float = 1.0) -> str:
 
     Raises:
         OptionError: if the maps are not linear, `most` is not a nonnegative integer, or `scale` is not from 0 to 100.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Cost: about a millisecond for a diagram of four vertices.
 
