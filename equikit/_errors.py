@@ -119,6 +119,12 @@ class OptionError(EquikitError, ValueError):
     """An argument has a value that is not allowed."""
 
 
+class UnknownLabelError(OptionError, KeyError):
+    """A dictionary has no such label; dictionaries raise a `KeyError`, which `in` and `get` rely on."""
+
+    __str__ = Exception.__str__  # KeyError would write the text in quotes, on one line
+
+
 class TooLargeError(EquikitError, ValueError):
     """The result would not fit in memory; raised before anything is allocated."""
 

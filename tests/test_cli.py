@@ -227,6 +227,7 @@ def test_draw_in_every_format(tmp_path):
         (["-o", "x.html", "--scale", "2"], "the format html has no scale"),
         (["-f", "tikz", "--scale", "0"], "write --scale 2"),
         (["-f", "tikz", "--scale", "nan"], "write --scale 2"),
+        (["-f", "tikz", "--scale", "101"], "write --scale 2"),
         (["-f", "latex"], "unknown value for --format="),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.cli._values import page
 from equikit.diagrams import Diagram, HomSpace
-from equikit.draw import diagram_svg, diagram_text, diagram_tikz, plural, space_html, space_tikz
+from equikit.draw import MOST_SCALE, diagram_svg, diagram_text, diagram_tikz, plural, space_html, space_tikz
 
 SUFFIXES = {".svg": "svg", ".tex": "tikz", ".tikz": "tikz", ".html": "html", ".txt": "text"}
 FORMATS = ("text", "svg", "tikz", "html")
@@ -52,9 +51,12 @@ def refuse_drawing(kind: str, one: bool, total: int, scale: float | None) -> Non
             expected="svg for one diagram, html for a gallery of all, text or tikz for both",
             step="leave --index out, or write --format svg" if one else "add --index 0, or write --format html",
         )
-    if scale is not None and not 0 < scale < math.inf:
+    if scale is not None and not 0 < scale <= MOST_SCALE:
         raise OptionError(
-            "a picture has no size", got=f"--scale {scale:g}", expected="a number > 0", step="write --scale 2"
+            "a picture has no such size",
+            got=f"--scale {scale:g}",
+            expected=f"a number > 0 and ≤ {MOST_SCALE:g}",
+            step="write --scale 2",
         )
     if scale is not None and kind not in ("svg", "tikz"):
         raise OptionError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.data._padding import Example, labels_of, pad, sizes_of
+from equikit.data._padding import Example, arrays_of, labels_of, pad, sizes_of
 
 Size = tuple[int, ...]
 """The size of each label."""
@@ -60,6 +60,7 @@ class Batches:
     Raises:
         OptionError: if there is no example, features differ, targets have another number of rows, an option has no
             meaning, or a bucket is smaller than a batch with `drop_last`.
+        DTypeError: if a feature does not hold numbers.
         ShapeError: if a feature does not have an axis for each label.
 
     Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets. Of more than 64 sizes,
@@ -87,10 +88,12 @@ class Batches:
         masked: Collection[str] | None = None,
     ) -> None:
         labels = labels_of(examples, terms)
+        examples = arrays_of(examples)
         found = [sizes_of(example, labels) for example in examples]
         names = tuple(found[0])
         each = [tuple(one[name] for name in names) for one in found]
-        self._examples, self._terms, self._masked = [*examples], terms, masked
+        self._examples, self._terms = examples, terms
+        self._masked = None if masked is None else tuple(masked)
         self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
         for rows in jax.tree.leaves(self._targets):
             _checks.same(

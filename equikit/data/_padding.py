@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
 from equikit import _checks
 from equikit._array_checks import mapping
-from equikit._errors import OptionError, ShapeError
-from equikit.signatures import parse_term
+from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit.signatures import base, parse_term
 
 Example = Mapping[str, np.ndarray]
 """Features by name. Each has one axis for each label of its term, and channels last."""
@@ -48,6 +49,7 @@ def pad(
     Raises:
         OptionError: if there is no example, examples have different features, a size is too small, or `masked` has
             another label.
+        DTypeError: if a feature does not hold numbers.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
 
@@ -64,6 +66,7 @@ def pad(
         dict_keys(['p'])
     """
     labels = labels_of(examples, terms)
+    examples = arrays_of(examples)
     found = [sizes_of(example, labels) for example in examples]
     largest = {label: max(one[label] for one in found) for label in found[0]}
     wanted = largest if sizes is None else _wanted(sizes, largest)
@@ -100,10 +103,15 @@ def _marked(masked: Collection[str] | None, labels: Collection[str]) -> Collecti
 
 
 def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> dict[str, tuple[str, ...]]:
-    """Return the labels of each feature, or raise `OptionError`."""
+    """Return the labels of each feature without the star of the dual, which has the size of its vectors.
+
+    Raises:
+        OptionError: if there is no example, or examples have different features.
+    """
     _checks.some("examples", examples, got=examples, step='pass [{"p": np.ones((3, 4))}]')
+    first = mapping("examples[0]", examples[0])
     for number, example in enumerate(examples):
-        if mapping(f"examples[{number}]", example).keys() != examples[0].keys():
+        if mapping(f"examples[{number}]", example).keys() != first.keys():
             raise OptionError(
                 f"examples[{number}] has other features than examples[0]",
                 got=sorted(example),
@@ -111,7 +119,27 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
                 step="give every example the same features",
             )
     known = dict(terms or {})
-    return {name: parse_term(known.get(name, name)).labels for name in examples[0]}
+    return {name: tuple(map(base, parse_term(known.get(name, name)).labels)) for name in first}
+
+
+def arrays_of(examples: Sequence[Example]) -> list[dict[str, np.ndarray]]:
+    """Return examples with arrays in place of lists, or raise `DTypeError`."""
+    return [{name: _array(name, given) for name, given in (example or {}).items()} for example in examples]
+
+
+def _array(name: str, given: object) -> np.ndarray:
+    try:
+        array = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool:
+        return array
+    raise DTypeError(
+        f"feature {name!r} does not hold numbers",
+        got=_checks.shown(given, 60),
+        expected="an array of numbers",
+        step="pass an array of numbers, as np.ones((3, 4))",
+    )
 
 
 def sizes_of(example: Example, labels: Labels) -> dict[str, int]:

@@ -15,6 +15,7 @@ from equikit.draw._factor import factorization_html, factorization_tikz
 from equikit.draw._lattice import lattice_svg, lattice_tikz
 from equikit.draw._matrix import matrix_svg, matrix_tikz
 from equikit.draw._parameter_graph import parameter_graph_svg, parameter_graph_tikz
+from equikit.draw._picture import MOST_SCALE as MOST_SCALE
 from equikit.draw._text import diagram_text
 from equikit.draw.spaces import plural as plural, sections as sections, space_html, space_text, space_tikz
 from equikit.draw.writers import image as image, latex as latex, xml_text as xml_text

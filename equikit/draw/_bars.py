@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from equikit import _checks
 from equikit._errors import OptionError
@@ -17,15 +17,27 @@ WIDTH = 260.0
 MOST_BARS = 500
 
 
+def _checked(bars: object) -> tuple[tuple[str, float], ...]:
+    """Return the names and the numbers, or raise `OptionError`."""
+    found = []
+    for bar in bars if isinstance(bars, Iterable) else (bars,):
+        if not (isinstance(bar, tuple | list) and len(bar) == 2 and isinstance(bar[0], str)):
+            raise OptionError(
+                "a bar is not a name with a number",
+                got=_checks.shown(bar),
+                expected="a text and a number",
+                step='write for example bars=[("a rotation", 2e-7)]',
+            )
+        found.append((bar[0], _checks.number("the number of a bar", bar[1], least=0, traced=False)))
+    return tuple(found)
+
+
 def bars_picture(bars: Sequence[tuple[str, float]], limit: float | None) -> Picture:
     """Return the model of the picture of bars; see `bars_svg`."""
+    bars = _checked(bars)
+    limit = _checks.number("limit", limit, example=1e-6, optional=True, traced=False)
     _checks.some("bars", bars, got=_checks.shown(bars), step="give names with numbers")
     _checks.refuse_if_more("the bars are too many for a picture", len(bars), MOST_BARS, "bars", "draw fewer bars")
-    wrong = [value for _, value in bars if not 0 <= value < math.inf]
-    if wrong:
-        raise OptionError(
-            "a bar has no length", got=wrong[0], expected="finite numbers, zero or more", step="leave this bar out"
-        )
     values = [value for value in (*(value for _, value in bars), limit or 0.0) if value > 0]
     low = math.floor(math.log10(min(values, default=0.1)) - 0.3)
     high = max(math.ceil(math.log10(max(values, default=1.0))), low + 1)
@@ -38,7 +50,7 @@ def bars_picture(bars: Sequence[tuple[str, float]], limit: float | None) -> Pict
     mark = place(limit) if limit is not None and limit > 0 else -math.inf
     shapes: list[Shape] = []
     for exponent in range(low, high + 1, max((high - low) // 6, 1)):
-        x = place(10.0**exponent)
+        x = left + WIDTH * (exponent - low) / (high - low)
         shapes.append(Lines("scale", ((complex(x), complex(x, bottom)),), Pen(QUIET, opacity=0.3)))
         shapes.append(Words("exponent", f"1e{exponent}", complex(x, bottom + FONT + 2), QUIET))
     for row, (name, value) in enumerate(bars):
@@ -69,7 +81,7 @@ def bars_svg(bars: Sequence[tuple[str, float]], *, limit: float | None = None) -
         The text of an `<svg>` element.
 
     Raises:
-        OptionError: if there are no bars, or a number is negative or not finite.
+        OptionError: if there are no bars, one is not a name with a number, or a number is negative or not finite.
         TooLargeError: if there are more than 500 bars.
 
     Example:
@@ -90,7 +102,7 @@ def bars_tikz(bars: Sequence[tuple[str, float]], *, limit: float | None = None) 
         The text of a `tikzpicture` environment; a document needs `\usepackage{tikz}` in its preamble.
 
     Raises:
-        OptionError: if there are no bars, or a number is negative or not finite.
+        OptionError: if there are no bars, one is not a name with a number, or a number is negative or not finite.
         TooLargeError: if there are more than 500 bars.
 
     Example:

@@ -12,7 +12,20 @@ from equikit import _checks
 from equikit.diagrams import Diagram
 from equikit.draw._curves import PITCH, Weave, block_curves, head_curves, weave
 from equikit.draw._palette import QUIET, hues
-from equikit.draw._picture import FONT, LETTER, MARGIN, Curves, Dot, Lines, Pen, Picture, Shape, Words, columns
+from equikit.draw._picture import (
+    FONT,
+    LETTER,
+    MARGIN,
+    Curves,
+    Dot,
+    Lines,
+    Pen,
+    Picture,
+    Shape,
+    Words,
+    checked_scale,
+    columns,
+)
 from equikit.draw.writers import svg, tikz
 from equikit.signatures import base
 
@@ -140,6 +153,7 @@ def _beyond(point: complex, name: str, color: str, number: int | None, *, below:
 
 def diagram_picture(diagram: Diagram, *, labels: Iterable[str] | None = None, numbers: bool = True) -> Picture:
     """Return the model of the picture of a diagram; see `diagram_svg`."""
+    _checks.instance("diagram", diagram, Diagram, 'ek.Diagram.identity("p")')
     _checks.flag("numbers", numbers)
     return stacked([diagram], str(diagram), labels=labels, numbers=numbers)
 
@@ -168,7 +182,7 @@ def diagram_svg(
         of the picture, CC0 1.0.
 
     Raises:
-        OptionError: if `scale` is not positive, or `labels` lacks a label of the diagram.
+        OptionError: if `scale` is not from 0 to 100, or `labels` lacks a label of the diagram.
 
     Cost: the square of the number of vertices.
 
@@ -177,7 +191,7 @@ def diagram_svg(
         >>> diagram_svg(Diagram.parse("p p -> p p: 1 1' | 2 2'")).count("<circle")
         4
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
     return svg(diagram_picture(diagram, labels=labels, numbers=numbers), scale)
 
 
@@ -200,7 +214,8 @@ def diagram_tikz(
         the picture, CC0 1.0.
 
     Raises:
-        OptionError: if `scale` is not positive, or `labels` lacks a label of the diagram.
+        OptionError: if `scale` is not from 0 to 100, or `labels` lacks a label of the diagram.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Cost: the square of the number of vertices.
 
@@ -209,5 +224,5 @@ def diagram_tikz(
         >>> print(diagram_tikz(Diagram.parse("p p -> p p: 1 1' | 2 2'")).splitlines()[-1])
         \end{tikzpicture}
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
     return tikz(diagram_picture(diagram, labels=labels, numbers=numbers), scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from equikit import _checks
 from equikit.diagrams import Factorization
 from equikit.draw._diagram import SCALE, stacked
-from equikit.draw._picture import Picture
+from equikit.draw._picture import Picture, checked_scale
 from equikit.draw.writers import svg, tikz, xml_text
 
 CELL = "text-align:left;padding:2px 12px 2px 0"
@@ -14,6 +14,7 @@ STAGES = ("output permutation", "planar", "input permutation")
 
 def factorization_picture(factored: Factorization) -> Picture:
     """Return the model of the picture of a factored diagram: its stages, with common rows."""
+    _checks.instance("factored", factored, Factorization, 'ek.Diagram.identity("p").factor()')
     return stacked((factored.output, factored.planar, factored.input), str(factored), notes=STAGES)
 
 
@@ -32,7 +33,7 @@ def factorization_html(factored: Factorization, *, scale: float = SCALE) -> str:
         `data-license` has the license of the picture.
 
     Raises:
-        OptionError: if `scale` is not positive.
+        OptionError: if `scale` is not from 0 to 100.
 
     Example:
         >>> from equikit import Diagram
@@ -40,7 +41,8 @@ def factorization_html(factored: Factorization, *, scale: float = SCALE) -> str:
         >>> text.count("<svg"), text.count("<circle")
         (1, 8)
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
+    picture = factorization_picture(factored)
     rows = "\n".join(
         "<tr>"
         + "".join(
@@ -55,7 +57,7 @@ def factorization_html(factored: Factorization, *, scale: float = SCALE) -> str:
     _, fewer = factored.operations()
     return (
         '<div class="equikit-factors" data-license="CC0-1.0" style="font-family:system-ui,sans-serif;font-size:14px">'
-        f"{svg(factorization_picture(factored), scale, licensed=False)}<table><tr>{head}</tr>{rows}</table>"
+        f"{svg(picture, scale, licensed=False)}<table><tr>{head}</tr>{rows}</table>"
         f"<div>{xml_text(str(fewer))} additions; the dense matrix takes {xml_text(str(multiplications))} "
         f"multiplications and {xml_text(str(additions))} additions</div></div>"
     )
@@ -72,12 +74,13 @@ def factorization_tikz(factored: Factorization, *, scale: float = 1.0) -> str:
         The text of a `tikzpicture` environment; a document needs `\usepackage{tikz}` in its preamble.
 
     Raises:
-        OptionError: if `scale` is not positive.
+        OptionError: if `scale` is not from 0 to 100.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Example:
         >>> from equikit import Diagram
         >>> factorization_tikz(Diagram.parse("p p -> p p: 1 2' | 2 1'").factor()).count("circle[")
         8
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
     return tikz(factorization_picture(factored), scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from equikit._errors import OptionError
 from equikit.draw._curves import Curve
 from equikit.draw._diagram import RADIUS
 from equikit.draw._palette import HUES, QUIET
-from equikit.draw._picture import FONT, LETTER, MARGIN, Curves, Dot, Pen, Picture, Shape, Words, columns
+from equikit.draw._picture import FONT, LETTER, MARGIN, Curves, Dot, Pen, Picture, Shape, Words, checked_scale, columns
 from equikit.draw.writers import svg, tikz
 from equikit.groups import Subgroup, SubgroupLattice
 
@@ -24,7 +25,7 @@ BENDS = (0.0, 14.0, -14.0, 28.0, -28.0, 42.0, -42.0)
 """How far the line of a cover may bend to one side, by preference."""
 
 
-def lattice_picture(lattice: SubgroupLattice, marked: Iterable[Subgroup]) -> Picture:
+def lattice_picture(lattice: SubgroupLattice, marked: Iterable[Subgroup] | None) -> Picture:
     """Return the model of the picture of a lattice; see `lattice_svg`."""
     _checks.instance("lattice", lattice, SubgroupLattice, "ek.discover.subgroups(ek.D(6))")
     step = "draw the lattice of a smaller group"
@@ -46,11 +47,12 @@ def lattice_picture(lattice: SubgroupLattice, marked: Iterable[Subgroup]) -> Pic
     return Picture(width, height, f"{title}, {len(rings)} marked" if rings else title, tuple(shapes))
 
 
-def _checked_marks(lattice: SubgroupLattice, marked: Iterable[Subgroup]) -> frozenset[Subgroup]:
+def _checked_marks(lattice: SubgroupLattice, marked: Iterable[Subgroup] | None) -> frozenset[Subgroup]:
     every = frozenset(lattice)
-    given = (marked,) if isinstance(marked, Subgroup) else tuple(marked)
+    several = isinstance(marked, Iterable) and not isinstance(marked, Subgroup)
+    given: tuple[Any, ...] = () if marked is None else tuple(marked) if several else (marked,)
     for one in given:
-        if one not in every:
+        if not isinstance(one, Subgroup) or one not in every:
             raise OptionError(
                 "a marked subgroup is not in the lattice",
                 got=_checks.shown(one),
@@ -60,7 +62,7 @@ def _checked_marks(lattice: SubgroupLattice, marked: Iterable[Subgroup]) -> froz
     return frozenset(given)
 
 
-def lattice_svg(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterable[Subgroup] = ()) -> str:
+def lattice_svg(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterable[Subgroup] | None = None) -> str:
     """Draw all subgroups of a group as a standalone SVG picture.
 
     The trivial subgroup is at the bottom and the group at the top; subgroups of equal order share a row, with the order
@@ -77,7 +79,7 @@ def lattice_svg(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterabl
 
     Raises:
         TooLargeError: if there are more than 400 subgroups.
-        OptionError: if `scale` is not positive, or a marked subgroup is not in the lattice.
+        OptionError: if `scale` is not from 0 to 100, or a marked subgroup is not in the lattice.
 
     Cost: a line for each cover.
 
@@ -91,11 +93,11 @@ def lattice_svg(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterabl
         >>> turns.name, lattice_svg(lattice, marked=[turns]).count('class="mark"')
         ('Z(4)', 1)
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
     return svg(lattice_picture(lattice, marked), scale)
 
 
-def lattice_tikz(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterable[Subgroup] = ()) -> str:
+def lattice_tikz(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterable[Subgroup] | None = None) -> str:
     r"""Draw all subgroups of a group in TikZ; the picture is the same as from `lattice_svg`.
 
     Args:
@@ -107,8 +109,8 @@ def lattice_tikz(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterab
         The text of a `tikzpicture` environment; a document needs `\usepackage{tikz}` in its preamble.
 
     Raises:
-        TooLargeError: if there are more than 400 subgroups.
-        OptionError: if `scale` is not positive, or a marked subgroup is not in the lattice.
+        TooLargeError: if there are more than 400 subgroups, or a side would be longer than 16,000 bp, for TeX.
+        OptionError: if `scale` is not from 0 to 100, or a marked subgroup is not in the lattice.
 
     Cost: a line for each cover.
 
@@ -118,7 +120,7 @@ def lattice_tikz(lattice: SubgroupLattice, *, scale: float = 1.0, marked: Iterab
         >>> lattice_tikz(subgroups(D(4))).count("node[")
         14
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
     return tikz(lattice_picture(lattice, marked), scale)
 
 

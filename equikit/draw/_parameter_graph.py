@@ -10,7 +10,20 @@ from equikit import _checks
 from equikit.draw._curves import Curve
 from equikit.draw._diagram import RADIUS
 from equikit.draw._palette import HUES, NEGATIVE, POSITIVE, QUIET
-from equikit.draw._picture import FONT, LETTER, MARGIN, Boxes, Curves, Dot, Pen, Picture, Shape, Words, columns
+from equikit.draw._picture import (
+    FONT,
+    LETTER,
+    MARGIN,
+    Boxes,
+    Curves,
+    Dot,
+    Pen,
+    Picture,
+    Shape,
+    Words,
+    checked_scale,
+    columns,
+)
 from equikit.draw.writers import svg, tikz
 
 if TYPE_CHECKING:
@@ -70,7 +83,7 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
     Raises:
         TooLargeError: if there are more than 4000 edges.
         ShapeError: if these are the parameters of many networks.
-        OptionError: if `scale` is not positive.
+        OptionError: if `scale` is not from 0 to 100.
 
     Cost: a path for each edge.
 
@@ -82,7 +95,7 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
         >>> parameter_graph_svg(made, params).count('class="edge"')
         40
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
     return svg(parameter_graph_picture(graph, params), scale)
 
 
@@ -100,7 +113,8 @@ def parameter_graph_tikz(graph: ParameterGraph, params: Any = None, *, scale: fl
     Raises:
         TooLargeError: if there are more than 4000 edges.
         ShapeError: if these are the parameters of many networks.
-        OptionError: if `scale` is not positive.
+        OptionError: if `scale` is not from 0 to 100.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Cost: a path for each edge.
 
@@ -112,7 +126,7 @@ def parameter_graph_tikz(graph: ParameterGraph, params: Any = None, *, scale: fl
         >>> parameter_graph_tikz(made, params).count("controls")
         40
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
+    scale = checked_scale(scale)
     return tikz(parameter_graph_picture(graph, params), scale)
 
 

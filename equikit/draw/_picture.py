@@ -10,12 +10,15 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from equikit import _checks
 from equikit.draw._curves import Curve
 
 MARGIN = 10.0
 FONT = 11.0
 LETTER = 0.62 * FONT
 """Width of a character, on average."""
+MOST_SCALE = 100.0
+"""The largest scale of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,12 @@ class Picture:
     height: float
     title: str
     shapes: tuple[Shape, ...]
+
+
+def checked_scale(scale: object) -> float:
+    """Return the scale of a picture as a float, or raise `OptionError`."""
+    found: float = _checks.number("scale", scale, above=0, most=MOST_SCALE, example=2, traced=False)
+    return found
 
 
 def columns(text: str) -> int:

@@ -198,4 +198,5 @@ def diagram_text(diagram: Diagram, *, numbers: bool = False) -> str:
         b   a
         1'  2'
     """
+    _checks.instance("diagram", diagram, Diagram, 'ek.Diagram.identity("p")')
     return "\n".join(line.rstrip() for line in _rows(diagram, _checks.flag("numbers", numbers)))

@@ -197,7 +197,9 @@ class Linear(Layer):
             matrix from the maps of group i.
         """
         squares = [squared_norm(nnx.state(part, nnx.Param)) for part in self.broken]
-        return 0.5 * self.gates[...] ** 2 * jnp.stack(squares)
+        gates = self.gates[...]
+        gates = gates.astype(jnp.promote_types(gates.dtype, jnp.float32))  # squares of float16 overflow
+        return 0.5 * gates**2 * jnp.stack(squares)
 
     def __call__(self, x: Arrays, *, mask: Masks | None = None, **options: Any) -> Arrays:
         """Apply the layer.

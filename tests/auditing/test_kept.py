@@ -205,3 +205,15 @@ def test_what_is_kept_is_a_subgroup_in_the_lattice():
     assert found.contains(ek.audit(lambda x: x[:, 0] * x[:, 1], "p -> ()", p=ek.S(4), channels=1).kept["p"].subgroup)
     with pytest.raises(ek.GroupError, match="cannot be listed"):
         _ = ek.audit(lambda x: x, "x -> x", x=ek.SO(2), channels=1).kept["x"].subgroup
+
+
+def test_a_label_that_was_not_audited_is_refused():
+    found = ek.audit(lambda x: x, "x -> x", x=ek.Z(2), channels=1).kept
+    with pytest.raises(ek.OptionError, match="no such label") as caught:
+        found["q"]
+    assert caught.value.expected == "'x'"
+    assert str(caught.value).startswith("the audit has no such label\n")
+    assert isinstance(caught.value, KeyError)
+    assert "q" not in found
+    assert found.get("q") is None
+    assert ("q", found["x"]) not in found.items()

@@ -406,3 +406,29 @@ def test_pad_is_the_batch_function_of_grain():
     model = ek.nn.DeepSets(2, [4], 1, rngs=nnx.Rngs(0))
     fitted = ek.train.fit(model, loss, data, epochs=2, key=jax.random.key(0), optimizer=optax.adam(1e-2))
     assert fitted.losses[1, 0] < fitted.losses[0, 0]
+
+
+def test_lists_of_numbers_are_arrays_and_other_things_are_refused():
+    features, masks = pad([{"p": [[1.0, 2]]}, {"p": [[3, 4], [5, 6]]}])
+    assert features["p"].tolist() == [[[1, 2], [0, 0]], [[3, 4], [5, 6]]]
+    assert masks["p"].tolist() == [[True, False], [True, True]]
+    (batch,) = Batches([{"p": [[1.0, 2]]}], batch=1)
+    assert batch.features["p"].tolist() == [[[1, 2]]]
+    for wrong in (np.array([["a"]]), [["a"]], [[1.0], [2.0, 3.0]], None, np.array([[None]])):
+        for call in (pad, lambda given: Batches(given, batch=1)):
+            with pytest.raises(ek.DTypeError, match="feature 'p' does not hold numbers"):
+                call([{"p": wrong}])
+
+
+def test_a_dual_has_the_size_and_the_mask_of_its_vectors():
+    features, masks = pad([{"u u*": np.ones((n, n, 1)), "u": np.ones((n, 2))} for n in (2, 3)])
+    assert features["u u*"].shape == (2, 3, 3, 1)
+    assert list(masks) == ["u"]
+    with pytest.raises(ek.ShapeError, match="one axis for each label"):
+        pad([{"u u*": np.ones((2, 3, 1))}])
+
+
+def test_masked_labels_are_read_once():
+    given = [{"p x": np.ones((n, 3, 1))} for n in (2, 4, 3)]
+    batches = Batches(given, batch=1, masked=(label for label in ["p"]))
+    assert [list(batch.masks) for batch in batches] == [["p"]] * 3

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 import equikit as ek
-from equikit.draw import bars_svg
+from equikit.draw import bars_svg, bars_tikz
 
 
 def test_bars_have_lengths_and_a_limit():
@@ -31,3 +31,18 @@ def test_the_line_of_the_limit_does_not_cross_a_number():
     for one in root.findall("{*}text[@class='value']"):
         start = float(one.get("x"))
         assert not start < mark < start + 6 * len(one.text)
+
+
+@pytest.mark.parametrize("write", [bars_svg, bars_tikz])
+def test_bars_that_are_no_bars_are_refused(write):
+    for wrong in ([("a", "x")], [(3, 0.1)], ["ab"], [("a", 0.1, 0.2)], [("a", True)], {"a": 0.1}, 3):
+        with pytest.raises(ek.OptionError, match="bar"):
+            write(wrong)
+    for limit in (float("inf"), float("nan"), "x"):
+        with pytest.raises(ek.OptionError, match="limit= must be a finite number"):
+            write([("a", 0.5)], limit=limit)
+
+
+def test_numbers_at_the_ends_of_float64_have_bars():
+    root = ElementTree.fromstring(bars_svg([("small", 5e-324), ("large", 1.7e308)]))
+    assert len(root.findall("{*}path[@class='bar']")) == 2

@@ -118,7 +118,7 @@ def test_scale_changes_the_size_and_nothing_else():
     assert small.get("viewBox") == large.get("viewBox")
 
 
-@pytest.mark.parametrize("scale", [0, -1, math.inf, math.nan, "2", True])
+@pytest.mark.parametrize("scale", [0, -1, 100.1, 1e308, math.inf, math.nan, "2", True])
 def test_a_scale_that_is_no_size_is_refused(scale):
     with pytest.raises(OptionError, match="scale"):
         diagram_svg(Diagram.identity("p"), scale=scale)

@@ -3,9 +3,10 @@ import xml.etree.ElementTree as ET
 import pytest
 from pictures import SVG
 
+import equikit as ek
 from equikit._errors import OptionError
 from equikit.diagrams import hom
-from equikit.draw import space_html, space_text
+from equikit.draw import space_html, space_text, space_tikz
 from equikit.draw.spaces._html import drawing_sizes
 from equikit.draw.spaces._listing import shares
 from equikit.groups import Fixed, S, Z
@@ -145,3 +146,14 @@ def test_a_number_that_is_no_count_is_refused(most):
 
 def test_a_notebook_shows_the_gallery():
     assert SPACES[0]._repr_html_() == space_html(SPACES[0])
+
+
+@pytest.mark.parametrize("write", [space_html, space_tikz, space_text])
+@pytest.mark.parametrize("signature", ["x, x -> x", "sym(x x) -> sym(x x)"])
+def test_spaces_of_multilinear_maps_are_refused(write, signature):
+    space = ek.hom(signature, x=ek.SO(3))
+    with pytest.raises(ek.OptionError, match="only spaces of linear maps are drawn") as caught:
+        write(space)
+    assert "[ek.draw.diagram_svg(one) for one in space.diagrams]" in caught.value.step
+    with pytest.raises(ek.OptionError, match="space= must be a HomSpace"):
+        write(signature)

@@ -69,3 +69,11 @@ def test_marked_subgroups_have_a_ring():
     rings = [(one.get("cx"), one.get("cy")) for one in elements(text, "circle", "mark")]
     assert rings == [place for place, one in zip(places, lattice, strict=True) if one in marked]
     assert text.partition("<title>")[2].startswith("D(6): 16 subgroups, 2 marked<")
+
+
+def test_marks_are_none_one_or_several_subgroups():
+    lattice = subgroups(ek.D(3))
+    assert lattice_svg(lattice, marked=None) == lattice_svg(lattice) == lattice_svg(lattice, marked=[])
+    for wrong in (3, "D(3)", [None], [["D(3)"]]):
+        with pytest.raises(ek.OptionError, match="a marked subgroup is not in the lattice"):
+            lattice_svg(lattice, marked=wrong)

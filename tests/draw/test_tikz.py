@@ -195,6 +195,26 @@ def test_marks_must_be_in_the_lattice():
     assert draw.lattice_svg(LATTICE) == draw.lattice_svg(LATTICE, marked=())
 
 
+@pytest.mark.parametrize(
+    "write",
+    [draw.diagram_svg, draw.diagram_tikz, draw.diagram_text, draw.factorization_html, draw.factorization_tikz],
+)
+def test_what_is_no_diagram_is_refused(write):
+    for wrong in ("p p -> p: 1 1' | 2'", ek.hom("p -> p", p=ek.S), None):
+        with pytest.raises(ek.OptionError, match=r"(diagram|factored)= must be a (Diagram|Factorization)"):
+            write(wrong)
+
+
+def test_pictures_beyond_the_longest_length_of_tex_are_refused():
+    wide = ek.Diagram.identity("p " * 10)
+    with pytest.raises(ek.TooLargeError, match="too large for TeX") as caught:
+        draw.diagram_tikz(wide, scale=100)
+    scale = float(caught.value.step.removeprefix("write scale="))
+    assert 50 < scale < 100
+    assert draw.diagram_tikz(wide, scale=scale).count("circle[") == 20
+    assert draw.diagram_tikz(DIAGRAM, scale=100)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex to compile TikZ with")
 @pytest.mark.parametrize("package", [r"\usepackage{tikz}", ""], ids=["with TikZ", "without TikZ"])
@@ -206,6 +226,7 @@ def test_pictures_compile(package, tmp_path):
     if package:
         texts += [tikz for _, tikz in PAIRS.values()]
         texts.append(draw.diagram_tikz(DIAGRAM, scale=2, numbers=False))
+        texts.append(draw.diagram_tikz(ek.Diagram.identity("p " * 5), scale=100))
     body = "\n\n".join(texts)
     document = rf"\documentclass{{article}}{package}\begin{{document}}{body}\end{{document}}"
     (tmp_path / "all.tex").write_text(document, encoding="utf-8")

@@ -119,3 +119,17 @@ def test_init_size_by_label(out):
     by_label, plain = (ek.nn.DeepSets(3, [4], 1, out=out, init_size=size, rngs=nnx.Rngs(0)) for size in ({"p": 10}, 10))
     x = normal(5, 3)
     assert_close(by_label(x), plain(x), 0)
+
+
+@pytest.mark.parametrize("names", [[], ["p"], ["p p"], ["p p", "p", "q"]])
+def test_the_features_of_a_graph_network_are_named(names):
+    every = {"p p": normal(4, 4, 1), "p": normal(4, 2), "q": normal(4, 2)}
+    given = {name: every[name] for name in names}
+    both = ek.nn.GraphNetwork(1, [2], 1, node_channels=2, rngs=rngs())
+    with pytest.raises(ek.ShapeError) as caught:
+        both(given)
+    assert caught.value.step == 'pass {"p p": edges, "p": nodes}'
+    if names != ["p p"]:
+        with pytest.raises(ek.ShapeError) as caught:
+            ek.nn.GraphNetwork(1, [2], 1, rngs=rngs())(given)
+        assert caught.value.step.startswith('pass {"p p": edges}; for node features')

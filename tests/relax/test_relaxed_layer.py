@@ -231,3 +231,16 @@ def test_penalties_of_float16_do_not_overflow():
         for weight in part.values():
             weight[...] = jnp.full_like(weight[...], 300)
     assert np.all(np.isfinite(relaxed.penalty()))
+
+
+@pytest.mark.parametrize("gate", [1e-4, 300.0])
+def test_penalties_of_float16_gates_are_in_float32(gate):
+    relaxed = Linear(chain("x -> x", x=GROUPS), 1, 1, gates=gate, rngs=nnx.Rngs(0))
+    exact = relaxed.penalty()
+    nnx.update(relaxed, jax.tree.map(lambda array: array.astype(jnp.float16), nnx.state(relaxed)))
+    found = relaxed.penalty()
+    assert found.dtype == jnp.float32
+    assert np.all(np.asarray(exact) > 0)
+    np.testing.assert_allclose(found, exact, rtol=1e-2)
+    slope = nnx.grad(lambda model: jnp.sum(model.penalty()) / gate)(relaxed).gates[...]
+    assert np.all(np.isfinite(slope) & (slope != 0))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from equikit._errors import UnknownLabelError
 from equikit.auditing._elements import algebra, same
 from equikit.groups import Group, MatrixGroup, Subgroup, subgroup
 
@@ -102,6 +103,13 @@ class Kept(Mapping[str, KeptGroup]):
     groups: Mapping[str, KeptGroup]
 
     def __getitem__(self, label: str) -> KeptGroup:
+        if label not in self.groups:
+            raise UnknownLabelError(
+                "the audit has no such label",
+                got=repr(label),
+                expected=", ".join(map(repr, self.groups)) or "no label, since no group acts",
+                step=f"write kept[{next(iter(self.groups))!r}]" if self.groups else "name a group in the audit",
+            )
         return self.groups[label]
 
     def __iter__(self) -> Iterator[str]:

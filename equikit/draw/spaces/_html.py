@@ -16,7 +16,7 @@ from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._diagram import diagram_picture
 from equikit.draw._matrix import matrix_picture
-from equikit.draw.spaces._listing import Section, blocks_text, dimension_text, plural, sections
+from equikit.draw.spaces._listing import Section, blocks_text, checked_space, dimension_text, plural, sections
 from equikit.draw.writers import svg, xml_text
 from equikit.groups import Group
 
@@ -139,7 +139,7 @@ def space_html(space: HomSpace, most: int = 60) -> str:
         `data-license` has the license of the pictures.
 
     Raises:
-        OptionError: if `most` is not a nonnegative integer.
+        OptionError: if the maps are not linear, or `most` is not a nonnegative integer.
 
     Cost: about a millisecond for a diagram of four vertices.
 
@@ -149,6 +149,7 @@ def space_html(space: HomSpace, most: int = 60) -> str:
         15
     """
     _checks.count("most", most)
+    space = checked_space(space)
     parts = sections(space, most)
     labels = tuple(space.signature.groups)
     actions = ", ".join(f"{label} = {what}" for label, what in space.signature.bindings) or "no axes"

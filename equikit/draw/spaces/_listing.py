@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from equikit import _checks
 from equikit._checks import count_text
-from equikit.diagrams import Diagram, HomSpace
+from equikit._errors import OptionError
+from equikit.diagrams import Diagram, HomSpace, MultilinearSpace
 from equikit.draw._text import block_word
 from equikit.signatures import Term, base
 
@@ -59,6 +60,18 @@ def shares(counts: Sequence[int], most: int) -> list[int]:
         result[i] = min(counts[i], most // (len(counts) - done))
         most -= result[i]
     return result
+
+
+def checked_space(space: object) -> HomSpace:
+    """Return a space of linear maps, or raise `OptionError`."""
+    if isinstance(space, MultilinearSpace):
+        raise OptionError(
+            "only spaces of linear maps are drawn as a whole",
+            got=space,
+            expected="a signature with inputs separated by +, no sym and no alt",
+            step="draw its diagrams one by one, [ek.draw.diagram_svg(one) for one in space.diagrams]",
+        )
+    return _checks.instance("space", space, HomSpace, 'ek.hom("p -> p", p=ek.S)')
 
 
 def sections(space: HomSpace, most: int) -> list[Section]:
@@ -132,7 +145,7 @@ def space_text(space: HomSpace, most: int = 60) -> str:
         Lines joined by newlines.
 
     Raises:
-        OptionError: if `most` is not a nonnegative integer.
+        OptionError: if the maps are not linear, or `most` is not a nonnegative integer.
 
     Cost: the cost of computing the listed diagrams.
 
@@ -143,7 +156,7 @@ def space_text(space: HomSpace, most: int = 60) -> str:
           0  joins 1  a <- a  1 1'
           1  joins 0  a <- b  1 | 1'
     """
-    lines = [f"{space}: {dimension_text(space)}"]
+    lines = [f"{checked_space(space)}: {dimension_text(space)}"]
     parts = sections(space, most)
     for section in parts:
         copies = section.space.multiplicity

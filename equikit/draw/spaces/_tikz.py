@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from equikit import _checks
 from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._diagram import diagram_picture
 from equikit.draw._matrix import matrix_picture
 from equikit.draw._palette import QUIET
-from equikit.draw._picture import FONT, LETTER, MARGIN, Picture, Words, beside, columns, moved
+from equikit.draw._picture import FONT, LETTER, MARGIN, Picture, Words, beside, checked_scale, columns, moved
 from equikit.draw.spaces._html import SIDE, blocks_of, drawing_sizes
-from equikit.draw.spaces._listing import blocks_text, sections
+from equikit.draw.spaces._listing import blocks_text, checked_space, sections
 from equikit.draw.writers import tikz
 
 
@@ -45,7 +44,8 @@ def space_tikz(space: HomSpace, most: int = 60, *, scale: float = 1.0) -> str:
         `\usepackage{tikz}` in its preamble.
 
     Raises:
-        OptionError: if `most` is not a nonnegative integer, or `scale` is not positive.
+        OptionError: if the maps are not linear, `most` is not a nonnegative integer, or `scale` is not from 0 to 100.
+        TooLargeError: if `scale` makes a side longer than 16,000 bp, which TeX cannot draw.
 
     Cost: about a millisecond for a diagram of four vertices.
 
@@ -54,8 +54,8 @@ def space_tikz(space: HomSpace, most: int = 60, *, scale: float = 1.0) -> str:
         >>> space_tikz(hom("p p -> p p", p=S)).count(r"\begin{tikzpicture}")
         15
     """
-    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
-    labels = tuple(space.signature.groups)
+    scale = checked_scale(scale)
+    labels = tuple(checked_space(space).signature.groups)
     lines = [f"% {space.signature}", r"\begin{flushleft}"]
     for section in sections(space, most):
         sizes = drawing_sizes(section.space)

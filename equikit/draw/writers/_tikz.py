@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from equikit import _checks
 from equikit.draw._curves import Curve
 from equikit.draw._picture import Boxes, Curves, Dot, Lines, Pen, Picture, Shape, Words
 from equikit.draw.writers._svg import number
@@ -25,6 +27,8 @@ SPECIAL = {
     "→": r"$\to$",
     **{character: f"\\{character}" for character in "#$%&_"},
 }
+MOST_POINTS = 16_000
+"""The longest side in big points; TeX has no longer lengths."""
 BASELINE = "baseline={([yshift=-0.6ex]current bounding box.center)}"
 NODES = r"every node/.style={inner sep=0pt, font=\sffamily\footnotesize}"
 ANCHORS = {"start": "base west", "middle": "base", "end": "base east"}
@@ -40,6 +44,10 @@ def tikz(picture: Picture, scale: float = 1.0) -> str:
 
     A pixel is 0.75 bp. The first line is a comment with the title and the license; colors are defined in the picture.
     """
+    longest = int(max(picture.width, picture.height) * POINT * scale)
+    if scale > 1:  # at smaller scales too, but notebooks ask for TikZ of every picture that they show as SVG
+        step = f"write scale={math.floor(10 * MOST_POINTS * scale / longest) / 10:g}"
+        _checks.refuse_if_more("the picture is too large for TeX", longest, MOST_POINTS, "bp", step)
     title = "".join(c if c.isprintable() else " " for c in picture.title)
     size = f", scale={number(scale)}, transform shape" if scale != 1 else ""
     colors = dict.fromkeys(color for shape in picture.shapes for color in _colors(shape))

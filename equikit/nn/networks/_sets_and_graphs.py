@@ -197,7 +197,10 @@ class GraphNetwork(_Tower):
         """
         if isinstance(edges, Mapping) and nodes is None:
             names = ["p p", "p"] if self.node_channels else ["p p"]
-            features = _checks.same_names("the features", edges, names, step="give the network other node_channels=")
+            step = 'pass {"p p": edges, "p": nodes}'
+            if not self.node_channels:
+                step = 'pass {"p p": edges}; for node features make the network with node_channels='
+            features = _checks.same_names("the features", edges, names, step=step)
             edges, nodes = features["p p"], features.get("p")
         if (nodes is None) == bool(self.node_channels):
             raise ShapeError(
