@@ -68,7 +68,7 @@ copybutton_prompt_is_regexp = True
 
 
 def generate(app: Any) -> None:
-    """Copy pages of the repository, and write those of the reference."""
+    """Copy pages of the repository, and write the reference."""
     try:
         for folder in outline.FOLDERS:
             staging.listing(folder)

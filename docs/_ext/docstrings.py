@@ -47,7 +47,7 @@ def signature(app: Any, what: str, name: str, obj: Any, options: Any, sig: str |
 
 
 def _called(obj: Any) -> Any:
-    """Return the function whose arguments are those of a call; the metaclass of Flax hides it."""
+    """Return the function that takes the arguments of a call; the metaclass of Flax hides it."""
     init = inspect.getattr_static(obj, "__init__", None) if inspect.isclass(obj) else None
     return init if inspect.isfunction(init) else obj
 

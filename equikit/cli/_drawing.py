@@ -85,7 +85,7 @@ def drawing(
         chosen: numbers and diagrams to draw.
         one: whether a single diagram was requested.
         limit: the most diagrams to draw otherwise.
-        scale: the scale of SVG and TikZ pictures; by default that of their functions.
+        scale: the scale of SVG and TikZ pictures; by default as their functions.
     """
     if kind in ("svg", "tikz") and one:
         return pictures(chosen[0][1], scale)[kind]

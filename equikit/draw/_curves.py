@@ -128,7 +128,7 @@ def block_curves(diagram: Diagram, points: Sequence[complex], height: float) -> 
 
 
 def head_curves(diagram: Diagram, legs: Sequence[int], points: Sequence[complex], height: float) -> list[Curve]:
-    """The curves that join the legs of a Levi-Civita tensor, each at its first vertex, like those of one block."""
+    """The curves that join the legs of a Levi-Civita tensor, each at its first vertex, as in one block."""
     first = {diagram.blocks[block][0] for block in legs}
     growth = tuple(0 if vertex in first else vertex + 1 for vertex in range(diagram.order))
     joined = Diagram(diagram.top, diagram.bottom, growth)

@@ -172,7 +172,7 @@ def diagram_svg(
     Args:
         diagram: the diagram.
         scale: the size of the picture; at 1 neighboring vertices are 36 pixels apart.
-        labels: the labels that share the colors, for pictures that belong together; by default those of the diagram. If
+        labels: the labels that share the colors, for pictures that belong together; by default its own. If
             there are several, their names are next to the vertices.
         numbers: whether the vertices are numbered as in the text of the diagram: 1, 2 in the top row, 1', 2' in the
             bottom row.

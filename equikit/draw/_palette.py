@@ -1,7 +1,7 @@
 """Colors: one hue for each axis label, and tones of it that distinguish crossing blocks.
 
 Pictures have no background, so every color has a contrast of at least three with white and with the dark gray of usual
-dark themes. The hues are those of Okabe and Ito, which are safe for color-blind readers, with the light ones darkened.
+dark themes. The hues are by Okabe and Ito, and are safe for color-blind readers, with the light ones darkened.
 If there are more labels than hues, the hues repeat, and the names next to the vertices distinguish the labels.
 """
 

@@ -48,7 +48,7 @@ def block_word(growth: tuple[int, ...]) -> str:
 def _higher(ends: Ends, above: Columns, below: Columns) -> dict[int, set[int]]:
     """Return, for each block with a track, the blocks whose tracks must be above it."""
     higher: dict[int, set[int]] = {block: set() for block in ends}
-    # A column with A above and B below: the verticals would overlap unless the track of A is above that of B.
+    # A column with A above and B below: the verticals would overlap unless A has the track above B.
     for column, block in below.items():
         upper = above.get(column, block)
         if upper != block and upper in ends and block in ends:

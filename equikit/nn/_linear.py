@@ -117,7 +117,7 @@ class Linear(Layer):
     and the bias is a linear combination of the invariant vectors of the output. One plan computes the sum: time and
     memory grow as \(n^{\max(k,l)}\), not as \(n^{k+l}\).
 
-    Axes before those of the signature are batch axes. So a layer that acts on each point alone leaves the label of the
+    Axes before the axes of the signature are batch axes. So a layer that acts on each point alone leaves the label of the
     points out: `"x -> x"` in place of `"p x -> p x"`, which also has means over the points.
 
     Args:

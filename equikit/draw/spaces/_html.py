@@ -1,7 +1,7 @@
 """A space as a page of HTML: diagrams next to their matrices, with one section for each pair of terms.
 
 Styles are attributes of the elements, because a notebook would apply a style sheet to the whole page; colors are
-derived from those of the surrounding page. The text is also well-formed XML.
+derived from the surrounding page. The text is also well-formed XML.
 """
 
 from __future__ import annotations

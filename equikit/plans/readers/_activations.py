@@ -1,4 +1,4 @@
-"""Activations that are known outside of JAX, by name. Their formulas are those of `jax.nn`."""
+"""Activations that are known outside of JAX, by name. Their formulas are as in `jax.nn`."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Contractions:
         self.weights = weights
 
     def parts(self, down: Mapping[Key, Array]) -> Iterator[tuple[Key, Array]]:
-        """Yield the tensors of output half diagrams, from those of input half diagrams."""
+        """Yield the tensors of output half diagrams from the tensors of input half diagrams."""
         for number, contraction in enumerate(self.plan.products):
             yield from self._contracted(number, contraction, down)
 

@@ -125,7 +125,7 @@ class NumpyFunction:
         Args:
             *inputs: for linear maps an array `[*batch, *axes, channels]`, or a dictionary by name; for multilinear maps
                 an array for each input, in order.
-            weights: weights for this call, as in `apply` or `apply_multilinear`; by default those of the function.
+            weights: weights for this call, as in `apply` or `apply_multilinear`; by default its own.
             mask: for a label, booleans `[*batch, n]` that mark the entries that are present, as in `apply`.
             sizes: sizes of free labels that no input has.
 

@@ -39,7 +39,7 @@ class Products:
         self.weights: dict[TermPair, Array] = {pair: weights[name] for name, (pair, _) in places.items()}
 
     def parts(self, down: Mapping[Key, Array]) -> Iterator[tuple[Key, Array]]:
-        """Yield the tensors of output half diagrams, from those of input half diagrams."""
+        """Yield the tensors of output half diagrams from the tensors of input half diagrams."""
         for product in self.plan.products:
             yield from self._multiplied(product, down)
 

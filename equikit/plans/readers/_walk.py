@@ -67,7 +67,7 @@ class Walk:
         return x if keep is None else self.library.where(keep, x)
 
     def averaged(self, x: Array, label: str, axes: int) -> Array:
-        """Divide a sum over a label by its number of terms, if the plan has means; `axes` counts those of `x`."""
+        """Divide a sum over a label by its number of terms, if the plan has means; `axes` counts the axes of `x`."""
         if self.plan.normalize == "sum":
             return x
         if label not in self.masks:
