@@ -117,8 +117,8 @@ class Linear(Layer):
     and the bias is a linear combination of the invariant vectors of the output. One plan computes the sum: time and
     memory grow as \(n^{\max(k,l)}\), not as \(n^{k+l}\).
 
-    Axes before the axes of the signature are batch axes. So a layer that acts on each point alone leaves the label of the
-    points out: `"x -> x"` in place of `"p x -> p x"`, which also has means over the points.
+    Axes before the axes of the signature are batch axes. So a layer that acts on each point alone leaves out the label
+    of the points: `"x -> x"` in place of `"p x -> p x"`, which also has means over the points.
 
     Args:
         signature: a string `"p p -> p p"`; or a space `ek.hom("p p -> p p", p=ek.S)`, which includes the groups; or the

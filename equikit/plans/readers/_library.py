@@ -34,7 +34,7 @@ class Library(ABC):
 
     @abstractmethod
     def embedded(self, x: Array, first: int, second: int, shape: Sequence[Size]) -> Array:
-        """Insert an axis at `second`, zero unless its index equals the index of axis `first`; `shape` is the result's."""
+        """Insert an axis at `second`, zero unless both indices are equal; `shape` is the shape of the result."""
 
     @abstractmethod
     def constant(self, values: np.ndarray, like: Array) -> Array:
