@@ -27,7 +27,7 @@ extensions = [
     "docstrings",
     "links",
     "mathml",
-    "pictures",
+    "drawn",
 ]
 exclude_patterns = ["_build", "_ext", *staging.RAW]
 nitpicky = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
@@ -147,18 +148,18 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
 
 def _group(text: str, family: type[Group] | type[Fixed] | Group, sizes: str) -> Group | Fixed:
     numbers = tuple(map(int, sizes.split(","))) if sizes else ()
-    if isinstance(family, Group) and not numbers:
-        return family
-    try:
-        group: Group | Fixed = cast(Any, family)(*numbers)
-    except TypeError:
-        raise SignatureError(
-            "the group of a label cannot be read",
-            got=f"--group {text!r}",
-            expected="one size for each parameter of the group: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
-            step="correct the sizes",
-        ) from None
-    return group
+    if isinstance(family, Group):
+        if not numbers:
+            return family
+    else:
+        with contextlib.suppress(TypeError):
+            return cast(Any, family)(*numbers)  # type: ignore[no-any-return]
+    raise SignatureError(
+        "the group of a label cannot be read",
+        got=f"--group {text!r}",
+        expected="one size for each parameter of the group: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
+        step="correct the sizes",
+    )
 
 
 def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, ...]]:

@@ -166,7 +166,7 @@ def test_what_differs_is_recorded_and_not_timed(monkeypatch: pytest.MonkeyPatch)
     assert (a.status, a.relative_error) == ("measured", 0.0)
     assert a.repeats >= 3
     assert (b.status, b.repeats, b.median) == ("differs", 0, None)
-    assert b.reason == "its result is 1.0e+00 of the largest entry off that of factored, over 1e-03"
+    assert b.reason == "its result is 1.0e+00 of the largest entry away from the result of factored, over 1e-03"
 
 
 def test_names_of_cells_are_unique() -> None:

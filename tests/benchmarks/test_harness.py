@@ -47,7 +47,7 @@ def test_a_wrong_rival_is_not_timed_and_stops_nothing() -> None:
     found = Harness(LIMITS).measure(CASE, "forward", [Contender(rival, make) for rival, make in makers.items()])
     assert [m.status for m in found] == ["measured", "differs", "differs", "differs", "measured"]
     _, wrong, nan, reshaped_one, right = found
-    assert wrong.reason == "its result is 5.0e-02 of the largest entry off that of one, over 1e-04"
+    assert wrong.reason == "its result is 5.0e-02 of the largest entry away from the result of one, over 1e-04"
     assert nan.reason == "its result is not finite"
     assert reshaped_one.reason == "y has shape (8, 1), not (8,)"
     for m in (wrong, nan, reshaped_one):
@@ -76,7 +76,7 @@ def test_an_exception_is_recorded_and_the_next_rival_is_the_reference() -> None:
     found = Harness(LIMITS).measure(CASE, "forward", [failing(TypeError("no such dtype\nand more")), *others])
     assert [m.status for m in found] == ["failed", "measured", "differs"]
     assert found[0].reason == "TypeError: no such dtype"
-    assert "off that of two" in found[2].reason
+    assert "away from the result of two" in found[2].reason
     assert Harness(LIMITS).measure(CASE, "forward", [failing(ValueError())])[0].reason == "ValueError"
 
 

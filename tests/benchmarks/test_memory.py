@@ -36,7 +36,7 @@ def test_the_guide_gives_the_stored_figures() -> None:
         cases = (r for r in stored if (r["rival"], r["direction"]) == (rival, direction))
         return max(r["scores"]["value"] for r in cases if about.items() <= r["case"].items())
 
-    (text,) = re.findall(r"- A layer from two axes (.*?)\n- On a CPU", GUIDE, re.DOTALL)
+    (text,) = re.findall(r"^\| layer \| call \| in training \|\n(.*?)\n\n", GUIDE, re.DOTALL | re.MULTILINE)
     figures = [float(figure) for figure in re.findall(r"\d+\.\d", text)]
     rows = [("whole", {"k": 2}), ("whole", {"k": 3, "l": 3, "n": 8}), ("whole", {}), ("four chunks", {})]
     expected = [largest(rival, way, **about) for rival, about in rows for way in ("forward", "training")]

@@ -257,11 +257,11 @@ def test_code_that_surely_names_something_public_is_linked(text, namespace, path
 
 @BUILT
 def test_a_picture_is_what_its_last_line_displays():
-    pictures = importlib.import_module("pictures")
-    assert pictures.html(pictures.evaluated("n = 2\nek.hom('p -> p', p=ek.S(n))", {"ek": ek})).count("<figure") == 2
-    assert pictures.html("a < b") == "<pre>a &lt; b</pre>"
+    drawn = importlib.import_module("drawn")
+    assert drawn.html(drawn.evaluated("n = 2\nek.hom('p -> p', p=ek.S(n))", {"ek": ek})).count("<figure") == 2
+    assert drawn.html("a < b") == "<pre>a &lt; b</pre>"
     with pytest.raises(ValueError, match="not an expression: n = 2"):
-        pictures.evaluated("n = 2", {})
+        drawn.evaluated("n = 2", {})
 
 
 def test_formulas_are_converted_to_mathml():
