@@ -3,11 +3,11 @@
 import doctest
 import re
 import shlex
-import tomllib
 from pathlib import Path
 
 from typer.testing import CliRunner
 
+from benchmarks.core.pages import REPOSITORY
 from equikit.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -15,7 +15,6 @@ README = ROOT / "README.md"
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 CONCEPTS = sorted((ROOT / "docs" / "concepts").glob("*.md"))
 DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), *GUIDES, *CONCEPTS]
-REPOSITORY: str = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 
 
 def said() -> str:

@@ -62,7 +62,7 @@ def target_of(text: str, namespace: str) -> str | None:
     """Return the path that code names, if it is sure to name something public.
 
     A word alone is a name only on pages of the reference, and only if it is written as a class is or is a function of
-    `ek` that is no common word.
+    `ek` that is not a common word.
     """
     found = _CODE.match(text)
     if not found:

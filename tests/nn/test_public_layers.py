@@ -155,7 +155,8 @@ def test_a_label_named_like_an_argument_is_bound_by_groups(label):
     }.items():
         with pytest.raises(ek.SignatureError) as caught:
             call(*given, rngs=RNGS)
-        step, _, _ = caught.value.step.partition(", or give the feature labels")
+        step, _, more = caught.value.step.partition(", or give the feature labels")
+        assert more == ("" if call is ek.nn.Linear else f', as in {{"{label}": ("p p", 1)}}')
         keyword = step == f"add {label}=ek.S"
         assert keyword or step == f'add groups={{"{label}": ek.S}}'
         bound = {label: ek.S} if keyword else {"groups": {label: ek.S}}

@@ -337,7 +337,7 @@ def test_measures_are_added_in_the_default_precision():
     def half(model, batch):
         return jnp.mean(model(batch)), jnp.float16(60000)
 
-    assert fit(Affine(), half, x, x, epochs=1, key=KEY, batch=10).losses[0, 1] == pytest.approx(60000, rel=1e-6)
+    assert fit(Affine(), half, x, x, epochs=1, key=KEY, batch=10).losses[0, 1] == 60000
 
 
 def hidden_nan(model, batch):
