@@ -172,7 +172,7 @@ def _refuse_few(samples: int, width: int, unknowns: int) -> int:
         raise OptionError(
             f"there are too few samples for {unknowns} unknowns",
             got=f"{samples} samples with {width} outputs",
-            expected=f"{needed} samples or more, a quarter is held out",
+            expected=f"{needed} samples or more; a quarter is held out",
             step="pass more samples",
         )
     return needed
