@@ -18,12 +18,13 @@ from equikit._array_checks import (
     by_name,
     checked_dtype,
     checked_shapes,
+    fits,
     mapping,
     masks_of,
     refuse_mixture,
     refuse_real,
 )
-from equikit._errors import EquikitError, FrameError, ShapeError, SignatureError
+from equikit._errors import FrameError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.groups import Group
 from equikit.numerics import rounding
@@ -180,7 +181,7 @@ class Symmetrized:
         try:
             return checked_shapes(inputs, widths, arrays, masks)
         except ShapeError as error:
-            if action.channels and _fits(inputs, without, arrays, masks):
+            if action.channels and fits(inputs, without, arrays, masks):
                 raise ShapeError(
                     "the inputs have no axis of channels",
                     got=error.got,
@@ -205,17 +206,6 @@ class Symmetrized:
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
             raise _without_frame(self.how, frame.info, arrays)
         return frame
-
-
-def _fits(
-    signature: Signature, channels: Sequence[int | None], arrays: Sequence[Array], masks: Mapping[str, Array]
-) -> bool:
-    """Whether arrays fit the inputs of a signature."""
-    try:
-        checked_shapes(signature, channels, arrays, masks)
-    except EquikitError:
-        return False
-    return True
 
 
 def _is_value(how: Method) -> bool:
