@@ -39,7 +39,7 @@ from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, Method
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
-from equikit.symmetrization.engine._sequential import Sequential, in_sequence, refuse_unsettled
+from equikit.symmetrization.engine._sequential import Sequential, in_sequence, named, refuse_unsettled
 from equikit.symmetrization.engine.backbones._backbone import Call, KeyArgument
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization.permutations._ordering import UNSURE
@@ -231,7 +231,8 @@ def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameErro
     refused = np.asarray(info.refused)
     place = np.unravel_index(np.argmax(refused), refused.shape)
     known = {name: getattr(info, name) for name in ("doubt", "gap", "rank", "ties", "size")}
-    shown = ", ".join(f"{name} {value[place]:.3g}" for name, value in known.items() if value is not None)
+    values = {name: float(value[place]) for name, value in known.items() if value is not None}
+    shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
     finite = all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values())
     dtype = max((array.dtype for array in x.values()), key=rounding)
     lacks = "is symmetric itself, or {} does not tell that it is not"
@@ -240,10 +241,13 @@ def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameErro
         lacks, step = "has an order that rounding to {} decides", "use ek.frames.Directions or float64"
     return FrameError(
         f"an input has no frame: it {lacks.format(dtype) if finite else 'is not finite'}",
-        got=f"{refused.sum()} of {refused.size} inputs for {how}; the first of them is number {np.argmax(refused)}: "
-        + (shown if finite else "it has NaN or infinity"),
+        got=f"{refused.sum()} of {refused.size} inputs for {named(how)}; "
+        f"the first of them is number {np.argmax(refused)}: {shown if finite else 'it has NaN or infinity'}",
         expected="inputs without symmetries of their own, all entries finite",
         step=step if finite else "pass jnp.nan_to_num(x), or leave such inputs out",
+        how=repr(how),
+        refused=np.flatnonzero(refused).tolist(),
+        values=values,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from equikit import _checks, _keywords
@@ -20,6 +21,7 @@ from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
 from equikit.symmetrization.engine._options import option, refuse_wrong_key
+from equikit.symmetrization.engine._sequential import named
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
@@ -139,11 +141,14 @@ def _refuse(how: Method, info: Info) -> None:
     if isinstance(info.refused, jax.core.Tracer) or not bool(jnp.any(info.refused)):
         return
     part = int(jnp.argmax(jnp.any(info.refused.reshape(info.refused.shape[0], -1), axis=1)))
+    refused = np.flatnonzero(np.asarray(info.refused)).tolist()
     raise FrameError(
         "a part of an input has no frame: it is symmetric itself, or not finite",
-        got=f"{int(info.refused.sum())} of {info.refused.size} parts for {how}; the first is part {part}",
+        got=f"{len(refused)} of {info.refused.size} parts for {named(how)}; the first is part {part}",
         expected="parts without symmetries of their own, all entries finite",
         step='look at the info; another on_degenerate= ("flag", "sample", "weighted") goes on with them',
+        how=repr(how),
+        refused=refused,
     )
 
 
