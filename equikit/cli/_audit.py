@@ -45,7 +45,9 @@ def audit(
     draws: Annotated[int, typer.Option("--draws", min=1, help="Number of random group elements, at least.")] = 256,
     confidence: Annotated[float, typer.Option("--confidence", help="Confidence of the interval of the error.")] = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random inputs and group elements.")] = 0,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the report with pictures to FILE.html.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the report to FILE.html, in a folder that exists.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well a function commutes with groups; the exit code is 1 if it does not.
