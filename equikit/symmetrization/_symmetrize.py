@@ -39,7 +39,12 @@ from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, Method
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
-from equikit.symmetrization.engine._sequential import Sequential, in_sequence, named, refuse_unsettled
+from equikit.symmetrization.engine._sequential import (
+    Sequential,
+    SequentialModule,
+    in_sequence,
+    refuse_unsettled,
+)
 from equikit.symmetrization.engine.backbones._backbone import Call, KeyArgument
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization.permutations._ordering import UNSURE
@@ -225,6 +230,14 @@ def _narrow(found: Any, given: Any) -> Any:
     if jnp.issubdtype(found, jnp.complexfloating) or found.itemsize <= given.itemsize or given.itemsize >= 4:
         return found
     return given
+
+
+def named(how: Method) -> str:
+    """Return the classes of a method and its parts, for error messages; `translate=` is not shown as a part."""
+    if isinstance(how, Sequential | SequentialModule):
+        return ", ".join(named(method) for method in how.methods if not isinstance(method, Center))
+    of = getattr(how, "of", None)
+    return f"{type(how).__name__}({named(of)})" if isinstance(of, Method) else type(how).__name__
 
 
 def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameError:

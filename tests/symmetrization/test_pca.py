@@ -196,7 +196,7 @@ def test_symmetric_inputs_are_refused_by_default(group):
     with pytest.raises(ek.FrameError) as caught:
         sym(clouds)
     error = caught.value
-    assert error.got.startswith("1 of 2 inputs for Center, PCA; the first of them is number 1: doubt ")
+    assert error.got.startswith("1 of 2 inputs for PCA; the first of them is number 1: doubt ")
     assert "on_degenerate=" in error.step
     assert repr(PCA()) in error.how
     assert error.refused == (1,)

@@ -63,14 +63,6 @@ class SequentialModule(_Chain, nnx.Module):
         return f"[{', '.join(map(str, self.methods))}]"
 
 
-def named(how: Method) -> str:
-    """Return the classes of a method and its parts, for error messages; its `repr` has all options."""
-    if isinstance(how, _Chain):
-        return ", ".join(map(named, how.methods))
-    of = getattr(how, "of", None)
-    return f"{type(how).__name__}({named(of)})" if isinstance(of, Method) else type(how).__name__
-
-
 def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
     """Raise `OptionError` if a frame depends on a group on which no method acts.
 

@@ -14,14 +14,13 @@ from flax import nnx
 from equikit import _checks, _keywords
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
 from equikit.signatures import parse_signature
-from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
+from equikit.symmetrization._symmetrize import Symmetrized, _narrow, named, symmetrize
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
 from equikit.symmetrization.engine._options import option, refuse_wrong_key
-from equikit.symmetrization.engine._sequential import named
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
