@@ -16,10 +16,12 @@ from equikit._shape_checks import (
     by_label as by_label,
     by_name as by_name,
     checked_shapes as checked_shapes,
+    fits as fits,
     given_sizes as given_sizes,
     is_array as is_array,
     mapping as mapping,
     masks_of as masks_of,
+    name_last_axis as name_last_axis,
 )
 from equikit.signatures import Signature
 

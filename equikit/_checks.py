@@ -431,18 +431,24 @@ def finite(what: str, *arrays: Any, step: str) -> None:
         )
 
 
-def package(module: str, extra: str) -> Any:
-    """Import an optional package, or raise `MissingPackageError`, which names the extra that installs it."""
+def package(module: str, distribution: str) -> Any:
+    """Import an optional package, or raise `MissingPackageError` with the command that installs it.
+
+    The command names the distribution and not an extra of equikit, so that it is right for an installation from a
+    checkout and for one from an index.
+    """
+    top = module.partition(".")[0]
     try:
+        importlib.import_module(top)
         return importlib.import_module(module)
     except ImportError as error:
-        if error.name != module.partition(".")[0]:
+        if error.name != top:
             raise
         raise MissingPackageError(
             f"{error.name} is not installed",
             got=f"no module {error.name}",
             expected=f"the package {error.name}, which only this function needs",
-            step=f"pip install 'equikit[{extra}]'",
+            step=f"pip install {distribution}",
         ) from None
 
 

@@ -6,6 +6,7 @@ Each error has fields for the problem, the given value, the accepted values, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -134,7 +135,25 @@ class MissingPackageError(EquikitError, ImportError):
 
 
 class FrameError(EquikitError, ValueError):
-    """An input has no unique frame, because it is symmetric or not finite."""
+    """An input has no unique frame, because it is symmetric or not finite.
+
+    Attributes:
+        how: the method with all its options, as text.
+        refused: the numbers of the inputs without a frame, counted over all batch axes; of parts in `piecewise`.
+        values: the diagnostics of the first of them by name, such as its gap and its rank.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        how: str = "",
+        refused: Sequence[int] = (),
+        values: Mapping[str, float] | None = None,
+        **fields: Any,
+    ) -> None:
+        self.how, self.refused, self.values = how, tuple(refused), dict(values or {})
+        super().__init__(problem, **fields)
 
 
 class EquivarianceError(EquikitError, AssertionError):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
+from equikit._errors import DTypeError, EquikitError, GroupError, OptionError, ShapeError
 from equikit.groups import Group
 from equikit.signatures import Signature, Term, base, binding_text, normalized
 
@@ -146,6 +146,15 @@ def checked_shapes(
     return found
 
 
+def fits(signature: Signature, channels: Sequence[int | None], arrays: Sequence[Any], masks: Mapping[str, Any]) -> bool:
+    """Whether arrays fit the inputs of a signature."""
+    try:
+        checked_shapes(signature, channels, arrays, masks)
+    except EquikitError:
+        return False
+    return True
+
+
 def _read_shape(
     signature: Signature,
     term: Term,
@@ -222,6 +231,14 @@ def _check_symbol(label: str, group: Group, size: Any) -> None:
             expected="an even number: equal numbers of positions and momenta",
             step='write it as twice a symbol: jax.export.symbolic_shape("batch, 2*half")',
         )
+
+
+def name_last_axis(term: Term, used: Collection[str], size: int) -> str:
+    """Return the step for an output without an axis of channels that has one more axis: a label of its own."""
+    free = next(name for name in "cdefgh" if name not in used)
+    text = " ".join([*term.words, free])
+    step = f'name the last axis: write the output "{text}", and bind {free}=ek.Fixed({size})'
+    return step
 
 
 def is_array(value: object) -> bool:

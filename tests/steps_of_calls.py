@@ -1,5 +1,7 @@
 """Next steps about names, axes of channels and modules of other libraries, as `CALL` in `test_steps_as_code.py`."""
 
+import ast
+import re
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +20,7 @@ MESSAGE = ek.nn.GeometricMessage(
     {"s": ("p", 4)}, {"p": 1}, cutoff=2.0, powers=0, hidden=(2,), radial=1, p=ek.S, x=ek.O(3), rngs=RNGS
 )
 NET = eqx.nn.MLP(2, 1, 4, 1, key=KEY)
+CLOUDS = jax.random.normal(KEY, (4, 5, 3))
 POINTS = jax.random.normal(KEY, (5, 3))
 SPACE: dict[str, Any] = {"p": ek.S, "x": ek.O(3), "channels": False, "how": ek.frames.PCA()}
 SYM = ek.symmetrize(jnp.sin, "p x -> p x", **SPACE)
@@ -51,17 +54,15 @@ def traced(text: str) -> Any:
     return ek.weightspace.trace(lambda p, x: jax.vmap(eqx.combine(p, static))(x), params, jnp.ones((5, 2)))
 
 
-def audited(text: str) -> None:
-    function = eval(text, {"f": SYM})
-    assert ek.audit(function, "p x -> p x", channels=1, **LABELS).passed
+def audited(channels: Any = 1, data: Any = None) -> None:
+    if channels is False and data is not None:
+        data = data[..., 0]
+    assert ek.audit(SYM, "p x -> p x", data=data, channels=channels, **LABELS).passed
 
 
 def of_two(text: str) -> None:
-    def function(x: Any) -> Any:
-        dropped = {name: array[..., 0] for name, array in x.items()}
-        return {name: y[..., None] for name, y in SUM(dropped).items()}
-
-    assert ek.audit(function, {"a": ("p x", 1), "b": ("p x", 1)}, {"y": ("p x", 1)}, **LABELS).passed
+    inputs, outputs = map(ast.literal_eval, re.findall(r"{.*?}", text))
+    assert ek.audit(SUM, inputs, outputs, channels=False, **LABELS).passed
 
 
 CALL: dict[str, tuple[Any, str, Any]] = {
@@ -97,15 +98,33 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         'the output "c", and bind c=ek.Fixed(3)',
         lambda text: logits("c", c=ek.Fixed(3)),
     ),
-    "an-audit-without-channels": (
-        lambda: ek.audit(SYM, "p x -> p x", channels=1, **LABELS),
-        "lambda x: f(x[..., 0])[..., None]",
-        audited,
+    "an-audit-without-channels": (audited, "channels=False", None),
+    "an-audit-with-data-without-channels": (
+        lambda **options: audited(data=np.asarray(CLOUDS)[..., None], **options),
+        "channels=False",
+        None,
     ),
     "an-audit-of-two-inputs-without-channels": (
         lambda: ek.audit(SUM, {"a": ("p x", 1), "b": ("p x", 1)}, {"y": ("p x", 1)}, **LABELS),
-        "x[..., 0], and add it to each output, y[..., None]",
+        "channels=False, with {'a': 'p x', 'b': 'p x'} and {'y': 'p x'}",
         of_two,
+    ),
+    "an-audit-of-data-without-channels": (
+        lambda **options: ek.audit(SYM, "p x -> p x", data=CLOUDS, **LABELS, **options),
+        "channels=False",
+        None,
+    ),
+    "features-with-channels-that-arrays-do-not-have": (
+        lambda **options: ek.audit(
+            SUM, {"a": ("p x", 1), "b": ("p x", 1)}, {"y": "p x"}, **({"channels": False} | LABELS | options)
+        ),
+        "{'a': 'p x', 'b': 'p x'}",
+        lambda text: ek.audit(SUM, eval(text), {"y": "p x"}, channels=False, **LABELS),
+    ),
+    "an-audit-of-invariants-without-channels": (
+        lambda output="p": ek.audit(jnp.sin, f"p x -> {output}", channels=False, **LABELS),
+        'write the output "p c", and bind c=ek.Fixed(3)',
+        lambda text: ek.audit(jnp.sin, "p x -> p c", channels=False, c=ek.Fixed(3), **LABELS),
     ),
     "a-module-of-equinox-in-fit": (fitted, "model=nnx.Linear(2, 1, rngs=nnx.Rngs(0))", None),
     "a-module-of-equinox-in-trace": (

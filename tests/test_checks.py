@@ -1,11 +1,15 @@
 """The checks that all packages share, and the fields of errors."""
 
+import ast
 import pickle
+import tomllib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from house import modules, parsed
 
 import equikit as ek
 from equikit import _checks, _keywords
@@ -201,14 +205,28 @@ REFUSED = {
         "leave jit",
     ),
     "package": (
-        lambda: _checks.package("no_such_package", "plot"),
+        lambda: _checks.package("no_such_package", "no-such-package"),
         "no module no_such_package",
         "the package no_such_package, which only this function needs",
-        "pip install 'equikit[plot]'",
+        "pip install no-such-package",
     ),
     "unknown": (lambda: _keywords.refuse_unknown("Linear", ["biass"], ["bias"]), "biass=", "bias", "write bias="),
     "unknown-far": (lambda: _keywords.refuse_unknown("Linear", ["q"], []), "q=", "no options", "remove q="),
 }
+
+
+def test_every_optional_package_is_what_an_extra_installs():
+    """The next step names the distribution; the extra has it too, so that both stay the same."""
+    calls = [node for path in modules().values() for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+    named = {
+        (call.args[0].value.partition(".")[0], call.args[1].value)
+        for call in calls
+        if ast.unparse(call.func) == "_checks.package"
+    }
+    assert {module for module, _ in named} == {"e3nn_jax", "matplotlib", "safetensors", "torch"}
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert all([distribution] in extras.values() for _, distribution in named)
 
 
 @pytest.mark.parametrize(("call", "got", "expected", "step"), REFUSED.values(), ids=REFUSED)

@@ -189,7 +189,7 @@ def test_draw_says_what_it_leaves_out():
 
 
 def test_draw_to_files(tmp_path):
-    page, picture, only = (tmp_path / "new" / name for name in ("all.html", "one.svg", "only.SVG"))
+    page, picture, only = (tmp_path / name for name in ("all.html", "one.svg", "only.SVG"))
     said("draw", *GRAPH, "p=S(3)", "-o", str(page))
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert page.read_text(encoding="utf-8").count("<figure") == 14  # of 15 partitions one has four blocks
@@ -198,6 +198,9 @@ def test_draw_to_files(tmp_path):
     assert picture.read_text(encoding="utf-8") == value["diagrams"][0]["svg"]
     said("draw", "p -> ()", "-g", "p=S", "-o", str(only), "--limit", "0")
     assert only.read_text(encoding="utf-8").startswith("<svg")
+    missing = tmp_path / "new"
+    assert f"no folder {missing}" in refused("draw", *GRAPH, "p=S(3)", "-o", str(missing / "all.html"))
+    assert not missing.exists()
 
 
 def test_draw_in_every_format(tmp_path):
@@ -262,6 +265,7 @@ def test_draw_refuses_what_it_cannot_do(options, tmp_path, monkeypatch):
         (["plan", "p -> p", "-g", "p=S(3)", "--n", "4"], "does not fit"),
         (["plan", "p -> p", "-g", "p=S", "-c", "1+2,3"], "channels"),
         (["draw", "p -> p", "-g", "p=S", "-o", "/dev/null/x.html"], "cannot be written"),
+        (["draw", "p -> p", "-g", "p=S", "-o", "no_such_folder/x.html"], "make this folder first"),
         (["demo", "--output", "/dev/null/x"], "can be made"),
     ],
 )

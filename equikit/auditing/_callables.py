@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -31,12 +31,15 @@ class Adapted:
         framework: `"jax"`, `"numpy"` or `"torch"`.
         dtype: the dtype of NumPy to which inputs are rounded; bfloat16 is from ml_dtypes.
         as_dict: whether the function takes a dictionary of arrays; otherwise it takes the only array.
+        channels: whether arrays of the function have an axis of channels. If not, it is removed from inputs and added
+            to outputs, with one channel.
     """
 
     function: Callable[..., Any]
     framework: Framework
     dtype: Any
     as_dict: bool
+    channels: bool = True
 
     def rounded(self, array: np.ndarray) -> np.ndarray:
         """Return an array rounded to the dtype of the function's inputs, as the function receives it."""
@@ -55,9 +58,23 @@ class Adapted:
             Arrays of NumPy in the dtypes of the outputs: one array, or a dictionary of arrays if the function returns
             one. What is not an array is returned as it is.
         """
-        given = {name: self._given(self.rounded(array)) for name, array in arrays.items()}
-        more = jax.tree.map(self._given, keywords)
-        return _on_host(self.function(given if self.as_dict else next(iter(given.values())), **more))
+        argument, more = self.arguments(arrays, keywords)
+        return self._with_channels(_on_host(self.function(argument, **more)))
+
+    def arguments(self, arrays: Mapping[str, np.ndarray], keywords: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the argument and the keyword arguments of the function, as arrays of its framework."""
+        rounded = {name: self.rounded(array) for name, array in arrays.items()}
+        given = {name: self._given(array if self.channels else array[..., 0]) for name, array in rounded.items()}
+        return given if self.as_dict else next(iter(given.values())), jax.tree.map(self._given, dict(keywords))
+
+    def with_channels(self, array: np.ndarray) -> np.ndarray:
+        """Return an input or output of the function with its axis of channels, which is added if it has none."""
+        return array if self.channels else array[..., None]
+
+    def _with_channels(self, result: Any) -> Any:
+        if isinstance(result, Mapping):
+            return {name: self._with_channels(array) for name, array in result.items()}
+        return self.with_channels(result) if isinstance(result, np.ndarray) else result
 
     def _given(self, array: np.ndarray) -> Any:
         if self.framework == "jax":
@@ -73,6 +90,7 @@ def adapted(
     dtype: Any = None,
     framework: Framework | None = None,
     keywords: Mapping[str, Any] | None = None,
+    channels: bool = True,
 ) -> Adapted:
     """Find the framework of a function, and the dtype in which it works.
 
@@ -82,12 +100,13 @@ def adapted(
 
     Args:
         function: a function, or a module of Flax, Equinox or PyTorch.
-        example: an array for each input term, of any framework.
+        example: an array for each input term, with an axis of channels, of any framework.
         as_dict: whether the function takes a dictionary.
         dtype: the dtype of the inputs. By default it is the dtype of the data; for data of NumPy in float64 it is the
             dtype of a PyTorch module's parameters, or float32 for JAX without x64.
         framework: the framework, if it is known.
         keywords: more arguments of the function.
+        channels: whether arrays of the function have an axis of channels.
 
     Raises:
         OptionError: if the function is not callable.
@@ -105,53 +124,35 @@ def adapted(
         )
     known = framework or _framework_of(function, example.values())
     if known is not None:
-        return Adapted(function, known, _dtype_of(function, example.values(), known, dtype), as_dict)
+        return Adapted(function, known, _dtype_of(function, example.values(), known, dtype), as_dict, channels)
     failures: list[Exception] = []
     for kind in FRAMEWORKS if "torch" in sys.modules else FRAMEWORKS[:2]:
         try:
-            trial = Adapted(function, kind, _dtype_of(function, example.values(), kind, dtype), as_dict)
-            given = {name: trial._given(trial.rounded(host(array))) for name, array in example.items()}
-            more = jax.tree.map(trial._given, dict(keywords or {}))
-            result = function(given if as_dict else next(iter(given.values())), **more)
+            trial = Adapted(function, kind, _dtype_of(function, example.values(), kind, dtype), as_dict, channels)
+            argument, more = trial.arguments(example, keywords or {})
+            result = function(argument, **more)
         except Exception as error:  # whatever a function raises on arrays of another framework
             failures.append(error)
             continue
         if kind == "jax" and any(isinstance(array, np.ndarray) for array in jax.tree.leaves(result)):
-            return Adapted(function, "numpy", _dtype_of(function, example.values(), "numpy", dtype), as_dict)
+            return replace(trial, framework="numpy", dtype=_dtype_of(function, example.values(), "numpy", dtype))
         return trial
     # Arrays of the wrong framework raise errors of types and attributes.
     raise next((error for error in failures if not isinstance(error, TypeError | AttributeError)), failures[0])
 
 
-def raised(error: Exception) -> Exception:
+def raised(error: Exception, channels: bool = True) -> Exception:
     """Return the error to raise for an exception of the user's function; errors of equikit are returned as they are."""
     if isinstance(error, EquikitError):
         return error
     found = OptionError(
         "the function raises an exception",
         got=f"{type(error).__name__}: {_checks.shown(str(error), 200)[1:-1]}",
-        expected="a function of arrays [*batch, *axes, channels]",
+        expected=f"a function of arrays [*batch, *axes{', channels' * channels}]",
         step="call the function on the data, and follow its traceback",
     )
     found.__cause__ = error
     return found
-
-
-def refuse_channels(function: Any, arrays: Mapping[str, np.ndarray], *, as_dict: bool) -> None:
-    """Raise `OptionError` if a function of JAX works without the axis of channels, after it failed with this axis."""
-    given = {name: jnp.asarray(array[..., 0]) for name, array in arrays.items()}
-    try:
-        function(given if as_dict else next(iter(given.values())))
-    except Exception:  # then the axis of channels is not the cause
-        return
-    raise OptionError(
-        "the function takes arrays without an axis of channels",
-        got=", ".join(f"{name!r} of shape {[*array.shape]}" for name, array in arrays.items()),
-        expected="a function of arrays [*batch, *axes, channels]",
-        step="add the axis: pass lambda x: f(x[..., 0])[..., None], and channels=1 or data with one channel"
-        if not as_dict
-        else "add the axis: drop it from each input, x[..., 0], and add it to each output, y[..., None]",
-    )
 
 
 def _classes(value: object) -> set[str]:

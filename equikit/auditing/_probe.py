@@ -297,7 +297,7 @@ def evaluated(
     except EquikitError:
         raise
     except Exception as error:  # whatever the function raises
-        raise raised(error) from error
+        raise raised(error, evaluation.function.channels) from error
     samples = math.prod(batch)
     flat = {name: wide(array).reshape(samples, *array.shape[len(batch) :]) for name, array in outputs.items()}
     for name, array in flat.items():

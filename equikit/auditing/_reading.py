@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,47 +12,73 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks, _keywords
-from equikit._array_checks import by_name, checked_shapes
-from equikit._errors import GroupError, OptionError
+from equikit._array_checks import by_name, checked_shapes, fits
+from equikit._errors import GroupError, OptionError, ShapeError
 from equikit.auditing._callables import host
 from equikit.groups import Group
 from equikit.nn import Features, typed_side
 from equikit.plans import Channels, per_term
-from equikit.signatures import Signature, Term, base, bind, binding_text, parse_arrow
+from equikit.signatures import Signature, Term, base, bind, binding_text, parse_arrow, parse_side
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The terms of a function, and the channels of its inputs if they are given."""
+    """The terms of a function, the channels of its inputs if they are given, and whether arrays have channels."""
 
     inputs: tuple[Term, ...]
     widths: tuple[int, ...] | None
     outputs: tuple[Term, ...]
+    channels: bool = True
 
 
 def read_sides(
-    signature: str | Features, outputs: str | Features | None, channels: Channels | None, *, data: bool = False
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None,
+    channels: Channels | bool | None,
+    *,
+    data: bool = False,
 ) -> Sides:
-    """Parse the inputs and outputs of a function.
+    """Parse the inputs and outputs of a function; without an axis of channels, inputs have one channel here.
 
     Raises:
         OptionError: if there are no outputs, or no channels where there are no data either.
     """
     sides = Sides((), None, ())
+    without = isinstance(channels, bool | np.bool_) and not channels
+    given: Any = None if isinstance(channels, bool | np.bool_) else channels
+    first: Any = signature
+    second: Any = outputs
     if isinstance(signature, str) and outputs is None:
         sources, targets = parse_arrow(signature)
-        sides = Sides(sources, None if channels is None else per_term(channels, sources, "input"), targets)
+        sides = Sides(sources, None if given is None else per_term(given, sources, "input"), targets)
+    elif outputs is not None and without:
+        sides = Sides(_labels_only(first, "input"), None, _labels_only(second, "output"))
     elif outputs is not None:
-        (sources, widths), (targets, _) = typed_side(signature, channels, "input"), typed_side(outputs, None, "output")
+        (sources, widths), (targets, _) = typed_side(first, given, "input"), typed_side(second, None, "output")
         sides = Sides(sources, widths, targets)
+    if without:
+        sides = replace(sides, widths=(1,) * len(sides.inputs), channels=False)
     if not sides.inputs or (sides.widths is None and not data):
         raise OptionError(
             "the inputs of the function are not settled",
             got=f"{signature!r}, outputs {outputs!r}, channels {channels!r}",
-            expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
+            expected='"p p -> p p" with channels=16 or channels=False, or two dictionaries as for Linear',
             step="write channels=1" if isinstance(signature, str) else "give the outputs too, in a dictionary",
         )
     return sides
+
+
+def _labels_only(side: Any, what: str) -> tuple[Term, ...]:
+    """Parse the terms of arrays without channels: one text, or a dictionary from names to labels."""
+    if isinstance(side, Mapping) and not all(isinstance(labels, str) for labels in side.values()):
+        labels = {term.name: " ".join(term.words) for term in typed_side(side, None, what)[0]}
+        raise OptionError(
+            f"the {what}s have channels, but channels=False is for arrays without this axis",
+            got=dict(side),
+            expected="names with their labels",
+            step=f"write {labels}, or leave channels=False out",
+        )
+    return parse_side(side, what)
 
 
 def bound_sizes(signature: Signature) -> dict[str, int]:
@@ -102,10 +128,12 @@ class Question:
 
     Attributes:
         signature: the signature; all groups have sizes.
-        arrays: an array for each input term, as given, `[*batch, *axes, channels]`.
+        arrays: an array for each input term, as given, `[*batch, *axes, channels]`; an axis of one channel is added to
+            arrays without channels.
         batch: the sizes of the batch axes.
         sizes: the size of each label.
         as_dict: whether the function takes a dictionary.
+        channels: whether arrays of the function have an axis of channels.
     """
 
     signature: Signature
@@ -113,14 +141,15 @@ class Question:
     batch: tuple[int, ...]
     sizes: Mapping[str, int]
     as_dict: bool
+    channels: bool = True
 
 
 def read_question(
-    signature: str | Features,
-    outputs: str | Features | None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None,
     data: Any,
     *,
-    channels: Channels | None,
+    channels: Channels | bool | None,
     batch: Sequence[int],
     seeds: np.random.Generator,
     groups: Mapping[str, object] | None,
@@ -143,20 +172,22 @@ def read_question(
         shapes = {term.name: (*batch, *(sizes[label] for label in term.labels), width) for term, width in pairs}
         refuse_empty("input", shapes)
         dtype = complex if kind.is_complex else float
-        return Question(kind, {n: normal(seeds, shape, dtype) for n, shape in shapes.items()}, batch, sizes, as_dict)
-    return _with_data(kind, data, sides.widths, as_dict=as_dict)
+        arrays = {name: normal(seeds, shape, dtype) for name, shape in shapes.items()}
+        return Question(kind, arrays, batch, sizes, as_dict, sides.channels)
+    return _with_data(kind, data, sides, as_dict=as_dict)
 
 
-def _with_data(kind: Signature, data: Any, given_widths: tuple[int, ...] | None, *, as_dict: bool) -> Question:
+def _with_data(kind: Signature, data: Any, sides: Sides, *, as_dict: bool) -> Question:
     """Check the data against the signature, and give free groups their sizes."""
     names = [term.name for term in kind.inputs]
     given = by_name(names, data) if isinstance(data, Mapping) else {names[0]: data} if len(names) == 1 else data
     arrays = _checks.same_names("the data", given, names, step="give a dictionary with an array for each input")
     numbers, step = ("complex", "give complex numbers") if kind.is_complex else ("real or complex", "give floats")
     checked = [_checks.array(f"the data of {name!r}", host(arrays[name]), kind=numbers, step=step) for name in names]
-    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if given_widths is None else given_widths
     _refuse_free_outputs(kind)
-    fixed = _with_sizes(kind, checked_shapes(kind, widths, checked, {}).sizes)
+    fixed = _with_sizes(kind, _sizes_in(kind, sides, checked))
+    if not sides.channels:
+        checked = [array[..., None] for array in checked]
     shapes = {name: array.shape for name, array in zip(names, checked, strict=True)}
     start = checked[0].ndim - len(kind.inputs[0].labels) - 1
     if 0 in checked[0].shape[:start]:
@@ -169,7 +200,27 @@ def _with_data(kind: Signature, data: Any, given_widths: tuple[int, ...] | None,
     refuse_empty("input", shapes)
     _checks.finite("the data", *(array.astype(np.complex128) for array in checked), step="leave these samples out")
     in_order = {name: arrays[name] for name in names}
-    return Question(fixed, in_order, checked[0].shape[:start], bound_sizes(fixed), as_dict)
+    if not sides.channels:  # arrays of PyTorch and JAX stay what they are
+        in_order = {n: (a if hasattr(a, "shape") else np.asarray(a))[..., None] for n, a in in_order.items()}
+    return Question(fixed, in_order, checked[0].shape[:start], bound_sizes(fixed), as_dict, sides.channels)
+
+
+def _sizes_in(kind: Signature, sides: Sides, arrays: Sequence[np.ndarray]) -> Mapping[str, int]:
+    """Check the shapes of the data, and return the size of each label in them."""
+    without: list[int | None] = [None] * len(arrays)
+    widths = [array.shape[-1] if array.ndim else 1 for array in arrays] if sides.widths is None else sides.widths
+    inputs = replace(kind, outputs=())
+    try:
+        return checked_shapes(kind, widths if sides.channels else without, arrays, {}).sizes
+    except ShapeError as error:
+        if not sides.channels or not fits(inputs, without, arrays, {}):
+            raise
+        raise ShapeError(
+            "the data have no axis of channels",
+            got=error.got,
+            expected=error.expected,
+            step="write channels=False if the function takes such arrays, or data[..., None]",
+        ) from None
 
 
 def _refuse_free_outputs(signature: Signature) -> None:

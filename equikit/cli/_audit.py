@@ -33,6 +33,9 @@ def audit(
         Path | None, typer.Option("--data", help="FILE.npy with the input, or FILE.npz with an array for each input.")
     ] = None,
     channels: Annotated[int | None, typer.Option("--channels", min=1, help="Channels of random inputs.")] = None,
+    no_channels: Annotated[
+        bool, typer.Option("--no-channels", help="The arrays of the function have no axis of channels.")
+    ] = False,
     at: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,7 +45,9 @@ def audit(
     draws: Annotated[int, typer.Option("--draws", min=1, help="Number of random group elements, at least.")] = 256,
     confidence: Annotated[float, typer.Option("--confidence", help="Confidence of the interval of the error.")] = 0.95,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of random inputs and group elements.")] = 0,
-    html: Annotated[Path | None, typer.Option("--html", help="Write the report with pictures to FILE.html.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the report to FILE.html, in a folder that exists.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how well a function commutes with groups; the exit code is 1 if it does not.
@@ -53,7 +58,16 @@ def audit(
 
     from equikit.auditing import audit as run
 
-    given: Any = {"data": _loaded(data)} if data is not None else {"channels": 1 if channels is None else channels}
+    if no_channels and channels is not None:
+        raise OptionError(
+            "a function without an axis of channels has no number of channels",
+            got=f"--no-channels and --channels {channels}",
+            expected="one of them",
+            step="remove --no-channels or --channels",
+        )
+    given: Any = {"channels": 1 if channels is None else channels} if data is None else {"data": _loaded(data)}
+    if no_channels:
+        given["channels"] = False
     function, groups = _function(target), parse_groups(group or (), imports or ())
     try:
         report = run(
@@ -68,8 +82,9 @@ def audit(
         )
     except EquikitError as error:
         # Steps name the options of the command.
-        error.step = re.sub(r"^bind (\w+)=ek\.", r"write --group \1=", error.step or "")
+        error.step = re.sub(r"\bbind (\w+)=ek\.", r"write --group \1=", error.step or "")
         error.step = error.step.replace("write draws=", "write --draws ").replace(" at=", " --at")
+        error.step = error.step.replace("write channels=False", "write --no-channels")
         raise
     except SystemExit as error:  # its code would look like the result of the audit
         raise OptionError(

@@ -191,7 +191,12 @@ def draw(
     group: Groups = None,
     imports: Imports = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="FILE.svg, FILE.tex, FILE.html or FILE.txt.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="FILE.svg, FILE.tex, FILE.html or FILE.txt, in a folder that exists.",
+        ),
     ] = None,
     index: Annotated[int | None, typer.Option("--index", "-i", help="Draw this diagram only; see basis.")] = None,
     limit: Limit = 60,
@@ -250,9 +255,9 @@ def draw(
 def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, parameters, order and relabelings.")] = 0,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training graphs.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the plot and the numbers.")] = Path(
-        "results/demo"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the plot and the numbers; made if needed.")
+    ] = Path("results/demo"),
     as_json: Json = False,
 ) -> None:
     """Train a graph network on the 1,253 graphs of the graph atlas and compare it with a plain one, in half a minute.

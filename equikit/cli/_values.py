@@ -138,18 +138,18 @@ def page(space: HomSpace, body: str) -> str:
 
 
 def write(output: Path, text: str) -> None:
-    """Write a file, and create its folders.
+    """Write a file into a folder that exists: a folder that does not may be a typing error.
 
     Raises:
         OptionError: if it cannot be written.
     """
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     except OSError as error:
+        missing = not output.parent.exists()
         raise OptionError(
             "the file cannot be written",
-            got=f"{output}: {error.strerror}",
-            expected="a file that can be made",
-            step="pass another --output",
+            got=f"{output}: {f'no folder {output.parent}' if missing else error.strerror}",
+            expected="a file in a folder that exists",
+            step="make this folder first, or pass another --output" if missing else "pass another --output",
         ) from error

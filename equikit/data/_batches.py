@@ -13,7 +13,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.data._padding import Example, arrays_of, labels_of, pad, sizes_of
+from equikit.data._padding import Example, arrays_of, labels_of, marked, pad, refuse_padded, sizes_of
 
 Size = tuple[int, ...]
 """The size of each label."""
@@ -59,9 +59,9 @@ class Batches:
 
     Raises:
         OptionError: if there is no example, features differ, targets have another number of rows, an option has no
-            meaning, or a bucket is smaller than a batch with `drop_last`.
+            meaning, `masked` has another label, or a bucket is smaller than a batch with `drop_last`.
         DTypeError: if a feature does not hold numbers.
-        ShapeError: if a feature does not have an axis for each label.
+        ShapeError: if a feature does not have an axis for each label, or a label without a mask would be padded.
 
     Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets. Of more than 64 sizes,
     neighbors are joined first.
@@ -93,7 +93,7 @@ class Batches:
         names = tuple(found[0])
         each = [tuple(one[name] for name in names) for one in found]
         self._examples, self._terms = examples, terms
-        self._masked = None if masked is None else tuple(masked)
+        self._masked = marked(masked, names)
         self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
         for rows in jax.tree.leaves(self._targets):
             _checks.same(
@@ -121,6 +121,8 @@ class Batches:
                 step="write drop_last=False, or give fewer buckets",
             )
         self.sizes = tuple(dict(zip(names, _largest(bucket), strict=True)) for bucket in chosen)
+        for group, wanted in zip(self._groups, self.sizes, strict=True):
+            refuse_padded(self._masked, [found[place] for place in group], wanted)
 
     def __len__(self) -> int:
         """Return the number of batches in a pass."""

@@ -80,26 +80,37 @@ def pad(
             error=ShapeError,
         )
     present = {label: np.array([one[label] for one in found])[:, None] for label in wanted}
-    masks = {label: np.arange(wanted[label]) < present[label] for label in _marked(masked, wanted)}
-    for label in wanted.keys() - masks.keys():
-        if np.any(present[label] != wanted[label]):
-            raise ShapeError(
-                f"label {label!r} has no mask, but would be padded",
-                got=f"sizes {np.unique(present[label]).tolist()}, padded to {wanted[label]}",
-                expected="one size in all examples",
-                step=f"add {label!r} to masked=, or leave masked= out",
-            )
+    chosen = marked(masked, wanted)
+    refuse_padded(chosen, found, wanted)
+    masks = {label: np.arange(wanted[label]) < present[label] for label in chosen}
     return {name: _stacked([e[name] for e in examples], labels[name], wanted) for name in labels}, masks
 
 
-def _marked(masked: Collection[str] | None, labels: Collection[str]) -> Collection[str]:
+def marked(masked: Collection[str] | None, labels: Collection[str]) -> tuple[str, ...]:
     """Return the labels with a mask, or raise `OptionError`."""
     if masked is None:
-        return labels
-    return [
-        _checks.choice("masked", label, [*labels], step=f"write masked={[*labels]}", code="{}=[{!r}]")
-        for label in masked
-    ]
+        return tuple(labels)
+    step = f"write masked={[*labels]}"
+    return tuple(_checks.choice("masked", label, [*labels], step=step, code="{}=[{!r}]") for label in masked)
+
+
+def refuse_padded(masks: Collection[str], found: Sequence[Mapping[str, int]], wanted: Mapping[str, int]) -> None:
+    """Raise `ShapeError` if a label without a mask would be padded.
+
+    Args:
+        masks: the labels with a mask.
+        found: the size of each label in each example.
+        wanted: the padded size of each label.
+    """
+    for label in wanted.keys() - {*masks}:
+        sizes = sorted({one[label] for one in found})
+        if sizes != [wanted[label]]:
+            raise ShapeError(
+                f"label {label!r} has no mask, but would be padded",
+                got=f"sizes {sizes}, padded to {wanted[label]}",
+                expected="one size in all examples",
+                step=f"add {label!r} to masked=, or leave masked= out",
+            )
 
 
 def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> dict[str, tuple[str, ...]]:

@@ -21,7 +21,7 @@ def plot_missing() -> str | None:
     try:
         import matplotlib  # noqa: F401  # only asked whether it is there
     except ImportError:
-        return "no plot: Matplotlib is not installed; pip install 'equikit[plot]' brings it"
+        return "no plot: Matplotlib is not installed; pip install matplotlib brings it"
     return None
 
 

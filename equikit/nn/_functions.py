@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 Activation = Callable[[jax.Array], jax.Array]
+"""A function that is applied to each number of an array by itself, such as `jnp.tanh`."""
 
 
 def relu(x: jax.Array) -> jax.Array:

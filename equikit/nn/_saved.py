@@ -122,7 +122,7 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
             "the weights were saved in another format, in which they belong to other diagrams",
             got=f"format {description['format']}, of equikit {description['equikit']}",
             expected=f"format {FORMAT}, of equikit {equikit.__version__}",
-            step=f"pip install equikit=={description['equikit']}",
+            step=f"load them with equikit {description['equikit']}",
         )
     for path in sorted(here["layers"].keys() & description["layers"].keys()):
         _refuse_difference(path, description["layers"][path], here["layers"][path])

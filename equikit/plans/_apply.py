@@ -34,12 +34,16 @@ from equikit.plans.sharding._sharding import placed, result
 from equikit.plans.sharding._spread import Spread
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
+"""An array of real or complex numbers: batch axes, an axis for each label of its term, and channels last."""
 Inputs = Feature | Mapping[str, Feature]
+"""The input of a layer: one array, or a dictionary with an array for each term."""
 Arrays = TypeVar("Arrays", jax.Array, dict[str, jax.Array], Mapping[str, jax.Array])
 """One array or a dictionary of arrays, where the result has the type of the input."""
 Weight = Inexact[jax.Array, "diagrams *features"]
 Mask = Bool[jax.Array, "*batch n"]
+"""The mask of a label: true for the entries of its axis that are present."""
 Masks = Mask | Mapping[str, Mask]
+"""The masks of a call: one mask if only one label can have one, or a dictionary from labels to masks."""
 
 
 def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:

@@ -19,8 +19,10 @@ from equikit.diagrams import HalfDiagram, HeadKind, MultilinearSpace
 from equikit.signatures import Signature
 
 Normalize = Literal["mean", "sum"]
+"""Whether sums over an axis are divided by its number of entries, so that weights serve every n."""
 NORMALIZE: tuple[Normalize, ...] = ("mean", "sum")
 Mode = Literal["full", "channelwise"]
+"""Which channels a multilinear map multiplies: every choice of one from each input, or corresponding ones."""
 LARGEST_AXIS = 2**63 - 1
 """The largest size of an axis of an array."""
 

@@ -17,6 +17,8 @@ from equikit._errors import OptionError
 
 Chosen = Literal["factored", "dense", "naive"]
 Method = Literal["auto"] | Chosen
+"""How to run a plan: `"factored"`, by its steps; `"dense"`, by one matrix; `"naive"`, diagram by diagram; `"auto"`
+chooses between the first two."""
 
 
 @functools.lru_cache(maxsize=64)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def e3nn_jax() -> Any:
     """Import e3nn-jax, or raise `MissingPackageError`."""
-    return _checks.package("e3nn_jax", "e3nn")
+    return _checks.package("e3nn_jax", "e3nn-jax")
 
 
 def to_irreps_array(

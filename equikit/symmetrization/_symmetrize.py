@@ -18,12 +18,13 @@ from equikit._array_checks import (
     by_name,
     checked_dtype,
     checked_shapes,
+    fits,
     mapping,
     masks_of,
     refuse_mixture,
     refuse_real,
 )
-from equikit._errors import EquikitError, FrameError, ShapeError, SignatureError
+from equikit._errors import FrameError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.groups import Group
 from equikit.numerics import rounding
@@ -38,7 +39,12 @@ from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, Method
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
-from equikit.symmetrization.engine._sequential import Sequential, in_sequence, refuse_unsettled
+from equikit.symmetrization.engine._sequential import (
+    Sequential,
+    SequentialModule,
+    in_sequence,
+    refuse_unsettled,
+)
 from equikit.symmetrization.engine.backbones._backbone import Call, KeyArgument
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization.permutations._ordering import UNSURE
@@ -180,7 +186,7 @@ class Symmetrized:
         try:
             return checked_shapes(inputs, widths, arrays, masks)
         except ShapeError as error:
-            if action.channels and _fits(inputs, without, arrays, masks):
+            if action.channels and fits(inputs, without, arrays, masks):
                 raise ShapeError(
                     "the inputs have no axis of channels",
                     got=error.got,
@@ -207,17 +213,6 @@ class Symmetrized:
         return frame
 
 
-def _fits(
-    signature: Signature, channels: Sequence[int | None], arrays: Sequence[Array], masks: Mapping[str, Array]
-) -> bool:
-    """Whether arrays fit the inputs of a signature."""
-    try:
-        checked_shapes(signature, channels, arrays, masks)
-    except EquikitError:
-        return False
-    return True
-
-
 def _is_value(how: Method) -> bool:
     """Whether a method is a hashable value without parameters, so that one compiled program can compute its frame."""
     parts = how.methods if isinstance(how, Sequential) else (how.of,) if isinstance(how, Stochastic) else ()
@@ -237,11 +232,20 @@ def _narrow(found: Any, given: Any) -> Any:
     return given
 
 
+def named(how: Method) -> str:
+    """Return the classes of a method and its parts, for error messages; `translate=` is not shown as a part."""
+    if isinstance(how, Sequential | SequentialModule):
+        return ", ".join(named(method) for method in how.methods if not isinstance(method, Center))
+    of = getattr(how, "of", None)
+    return f"{type(how).__name__}({named(of)})" if isinstance(of, Method) else type(how).__name__
+
+
 def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameError:
     refused = np.asarray(info.refused)
     place = np.unravel_index(np.argmax(refused), refused.shape)
     known = {name: getattr(info, name) for name in ("doubt", "gap", "rank", "ties", "size")}
-    shown = ", ".join(f"{name} {value[place]:.3g}" for name, value in known.items() if value is not None)
+    values = {name: float(value[place]) for name, value in known.items() if value is not None}
+    shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
     finite = all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values())
     dtype = max((array.dtype for array in x.values()), key=rounding)
     lacks = "is symmetric itself, or {} does not tell that it is not"
@@ -250,10 +254,13 @@ def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameErro
         lacks, step = "has an order that rounding to {} decides", "use ek.frames.Directions or float64"
     return FrameError(
         f"an input has no frame: it {lacks.format(dtype) if finite else 'is not finite'}",
-        got=f"{refused.sum()} of {refused.size} inputs for {how}; the first of them is number {np.argmax(refused)}: "
-        + (shown if finite else "it has NaN or infinity"),
+        got=f"{refused.sum()} of {refused.size} inputs for {named(how)}; "
+        f"the first of them is number {np.argmax(refused)}: {shown if finite else 'it has NaN or infinity'}",
         expected="inputs without symmetries of their own, all entries finite",
         step=step if finite else "pass jnp.nan_to_num(x), or leave such inputs out",
+        how=repr(how),
+        refused=np.flatnonzero(refused).tolist(),
+        values=values,
     )
 
 

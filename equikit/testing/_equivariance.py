@@ -24,12 +24,12 @@ MOST_TOLERANCE = 0.01
 
 def equivariance_error(
     function: Callable[..., Any],
-    signature: str | Features,
-    outputs: str | Features | None = None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None = None,
     /,
     *,
     key: jax.Array,
-    channels: Channels | None = None,
+    channels: Channels | bool | None = None,
     batch: Sequence[int] = (2,),
     samples: int = 4,
     mask: bool = False,
@@ -44,8 +44,9 @@ def equivariance_error(
             are several inputs or they are given as a dictionary.
         signature, outputs: as for `equikit.nn.Linear`; channels of outputs are not needed.
         key: a JAX random key.
-        channels: channels of the inputs, with a signature in text.
-        batch: batch axes of the inputs.
+        channels: the number of channels of the inputs, with a signature in text. `False` for a function whose inputs
+            and outputs have no axis of channels: they are `[*batch, *axes]`, and dictionaries map names to labels only.
+        batch: batch axes of the inputs; `()` for a function of one sample.
         samples: the number of random inputs and elements, at least one; the generators of each group are tested too.
         mask: sample a random mask for every label whose group permutes entries, and pass it as `mask=`.
         dtype: dtype of the inputs; by default JAX's default, complex if a group is complex.
@@ -66,6 +67,13 @@ def equivariance_error(
         >>> from equikit import S
         >>> equivariance_error(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
         0.0
+
+        A function of points `[n, 3]`, without an axis of channels:
+
+        >>> from equikit import O
+        >>> space = dict(p=S(5), x=O(3), channels=False, batch=(), key=jax.random.key(0))
+        >>> equivariance_error(lambda x: x - x.mean(axis=0), "p x -> p x", **space) < 1e-5
+        True
     """
     return _measured(
         function,
@@ -85,11 +93,11 @@ def equivariance_error(
 
 def _measured(
     function: Callable[..., Any],
-    signature: str | Features,
-    outputs: str | Features | None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None,
     *,
     key: jax.Array,
-    channels: Channels | None = None,
+    channels: Channels | bool | None = None,
     batch: Sequence[int] = (2,),
     samples: int = 4,
     mask: bool = False,
@@ -139,7 +147,8 @@ def _measured(
         moved_masks = {label: kind.groups[label].act(drawn[label], m, m.ndim - 1) for label, m in masks.items()}
         first_mask, second_mask = ({"mask": given} if mask else {} for given in (masks, moved_masks))
         if run is None:
-            called = adapted(function, x, as_dict=as_dict, dtype=wanted_dtype, keywords=first_mask)
+            options: Any = {"dtype": wanted_dtype, "keywords": first_mask, "channels": sides.channels}
+            called = adapted(function, x, as_dict=as_dict, **options)
             run = Evaluation(called, kind, batch, sizes)
         before, after = run(x, **first_mask), run(moved, **second_mask)
         for term in kind.outputs:
@@ -157,8 +166,8 @@ def _measured(
 
 def assert_equivariant(
     function: Callable[..., Any],
-    signature: str | Features,
-    outputs: str | Features | None = None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None = None,
     /,
     *,
     key: jax.Array,

@@ -91,7 +91,7 @@ def test_pytorch_is_recognized_without_an_import(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)  # an import fails
     with pytest.raises(ek.MissingPackageError, match="torch is not installed") as caught:
         of(module)
-    assert caught.value.step == "pip install 'equikit[torch]'"
+    assert caught.value.step == "pip install torch"
 
 
 class Tensor:

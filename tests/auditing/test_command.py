@@ -37,6 +37,19 @@ def test_a_function_is_audited():
     assert result.stdout.startswith("equivariant up to rounding in float64\n")
 
 
+def test_a_function_without_channels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["numpy:linalg.norm", "--signature", "p x -> ()", "-g", "p=S(5)", "-g", "x=O(3)"]
+    assert run("numpy:sort", "--signature", "p -> p", "-g", "p=S(5)", "--no-channels").exit_code == 1
+    np.save("x.npy", np.random.default_rng(0).normal(size=(4, 5, 3)))
+    odd = ["numpy:negative", "--signature", "p x -> p x", "-g", "p=S", "-g", "x=O(3)", "--data", "x.npy"]
+    assert run(*odd, "--no-channels").exit_code == 0
+    failed = run("numpy:negative", "--signature", "p x -> p x", "-g", "p=S(5)", "-g", "x=O(3)", "--data", "x.npy")
+    assert "next step: write --no-channels if the function takes such arrays" in failed.stderr
+    twice = run(*words, "--no-channels", "--channels", "2")
+    assert "next step: remove --no-channels or --channels" in twice.stderr
+
+
 def test_a_fault_is_the_exit_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

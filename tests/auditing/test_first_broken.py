@@ -68,3 +68,77 @@ def test_a_function_without_modules_has_an_equation():
     assert found.first_broken.startswith("tanh (test_first_broken.py:")
     assert f"first broken       {found.first_broken}" in str(found)
     assert ek.audit(lambda x: np.tanh(x), "x -> x", x=ek.SO(2), channels=1, draws=40).first_broken is None
+
+
+class Between(nnx.Module):
+    """Uses the components of vectors as numbers between two layers; `output` is also the name of a layer."""
+
+    def __init__(self, rngs):
+        linear = {"p": ek.S, "x": ek.O(3), "rngs": rngs}
+        self.first, self.output = (ek.nn.Linear("p x -> p x", 2, 2, **linear) for _ in range(2))
+
+    def __call__(self, x):
+        return self.output(jnp.tanh(self.first(x)))
+
+
+def located(model, **options):
+    return ek.auditing.locate(model, "p x -> p x", p=ek.S, x=ek.O(3), data=DATA, **options)
+
+
+def test_a_fault_in_the_code_of_the_root_module():
+    found = ek.audit(Between(nnx.Rngs(0)), "p x -> p x", p=ek.S, x=ek.O(3), data=DATA, draws=40)
+    assert found.first_broken == "output"
+    assert found.modules.where.startswith(
+        "the code of Between itself, after first (Linear), the last module that is right, and before output (Linear), "
+        "at tanh (test_first_broken.py:"
+    )
+    assert f"first broken       output: {found.modules.where}" in str(found)
+    assert "next step          correct this operation in the code of Between" in str(found)
+    page = "".join(ElementTree.fromstring(found._repr_html_()).itertext())
+    assert "the code of Between itself, after first (Linear)" in page
+    assert str(found.modules).endswith("\nnext step: correct this operation in the code of Between")
+
+
+def test_a_fault_in_a_function_that_calls_a_module():
+    net = Between(nnx.Rngs(0))
+    found = located(lambda x: net(x) if jnp.all(jnp.isfinite(x)) else x)  # not traceable, so that there are no lines
+    assert found.where == (
+        "the code of the function or of Between itself, after first (Linear), the last module that is right, "
+        "and before output (Linear)"
+    )
+    assert found.step == "move this code into a module of its own, and audit again"
+    alone = located(lambda x: np.tanh(np.asarray(x)))
+    assert (alone.first_broken, alone.where) == ("output", "the code of the function itself")
+    assert "write it with jax.numpy" in alone.step
+
+
+def test_a_module_of_the_name_output_is_a_module():
+    class Net(Between):
+        def __call__(self, x):
+            return self.output(self.first(x))
+
+    net = Net(nnx.Rngs(0))
+    net.output = nnx.LayerNorm(2, rngs=nnx.Rngs(0))
+    found = located(net)
+    assert (found.first_broken, found.where, found.step) == ("output", None, None)
+    assert [row.inputs["x"] for row in found.rows] == ["kept"] * 3
+    assert [row.declared for row in located(net, at={"output": "p x"}).rows] == [False, True, False]
+
+
+def test_a_module_whose_output_changes_by_another_matrix():
+    class Turned(nnx.Module):
+        def __init__(self, rngs):
+            self.mix = nnx.Linear(3, 3, use_bias=False, rngs=rngs)
+
+        def __call__(self, x):
+            return self.mix(x)
+
+    def report(**options):
+        model, data = Turned(nnx.Rngs(0)), np.random.default_rng(0).normal(size=(40, 4, 3)).astype(np.float32)
+        return ek.auditing.locate(model, "p x -> p x", channels=False, p=ek.S, x=ek.SO(3), data=data, **options)
+
+    found = report()
+    assert found.first_broken == "output"
+    assert found.where == "the output of mix (Linear), which changes by a matrix on axis 2, not as the signature says"
+    assert found.step == 'if mix should return "p x", write at={"mix": "p x"}; or correct the signature'
+    assert report(at={"mix": "p x"}).first_broken == "mix"

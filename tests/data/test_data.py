@@ -189,6 +189,8 @@ def test_parts_are_disjoint_and_keep_rows_together():
         (lambda: pad(examples([3, 4]), masked=[]), ek.ShapeError, "label 'p' has no mask, but would be padded"),
         (lambda: pad(examples([3]), sizes={"p": 4}, masked=[]), ek.ShapeError, "sizes [3], padded to 4"),
         (lambda: Batches(examples([3]), batch=0), ek.OptionError, "batch="),
+        (lambda: Batches(examples([3]), batch=1, masked=["q"]), ek.OptionError, "unknown value for masked="),
+        (lambda: Batches(examples([3, 4]), batch=2, buckets=1, masked=[]), ek.ShapeError, "sizes [3, 4], padded to 4"),
         (lambda: Batches(examples([3]), batch=1, buckets=0), ek.OptionError, "buckets="),
         (lambda: Batches(examples([3]), [1, 2], batch=1), ek.OptionError, "the number of targets"),
         (lambda: from_networkx(nx.MultiGraph()), ek.OptionError, "graph= must be a graph of NetworkX"),

@@ -52,6 +52,12 @@ def entries_of(pages):
     return [path for text in pages.values() for path in re.findall(pattern, text, re.MULTILINE)]
 
 
+def test_every_type_has_a_text():
+    types_of = public_names.entries()["equikit.typing"]
+    assert len(types_of) == len(ek.typing.__all__)
+    assert [name.name for name in types_of if not public_names.text_below(name)] == []
+
+
 def test_every_public_name_has_one_entry():
     entries = entries_of(reference.pages())
     assert len(entries) == len(set(entries))

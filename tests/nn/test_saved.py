@@ -97,7 +97,7 @@ def test_another_format_is_refused(monkeypatch):
         "saved in another format",
         f"format {ek.nn.FORMAT}, of equikit {ek.__version__}",
         f"format {ek.nn.FORMAT + 1}",
-        f"pip install equikit=={ek.__version__}",
+        f"load them with equikit {ek.__version__}",
     )
 
 

@@ -33,7 +33,7 @@ from test_plan_in_numpy import (
 import equikit as ek
 from equikit.plans import to_numpy, to_torch
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'equikit[torch]'")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
 
 def tensors(x):

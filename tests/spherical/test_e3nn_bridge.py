@@ -229,7 +229,7 @@ def test_without_e3nn_the_error_says_how_to_get_it(monkeypatch):
             "e3nn_jax is not installed",
             "no module e3nn_jax",
             "the package e3nn_jax, which only this function needs",
-            "equikit[e3nn]",
+            "pip install e3nn-jax",
         )
     assert issubclass(ek.MissingPackageError, ImportError)
 

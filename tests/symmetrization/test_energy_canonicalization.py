@@ -121,7 +121,7 @@ def test_ties_are_reported_and_averaged_exactly():
     sym = ek.symmetrize(backbone, signature, **bindings, how=EnergyCanonicalization(energy))
     assert jax.jit(sym.info)(x).degenerate.tolist() == [True, True, True, False]
     assert_error(
-        ek.FrameError, lambda: sym(x), "has no frame", "EnergyCanonicalization(function, by label)", "", "flag"
+        ek.FrameError, lambda: sym(x), "has no frame", "inputs for EnergyCanonicalization; the first", "", "flag"
     )
     how = EnergyCanonicalization(energy, on_degenerate="weighted")
     sym = ek.symmetrize(backbone, signature, **bindings, how=how)

@@ -108,7 +108,7 @@ def test_a_cloud_with_a_mirror_is_degenerate_for_vectors_and_not_for_invariants(
     invariant = ek.symmetrize(lambda x: jnp.sum(x, (-3, -2)), "p x -> ", **bound, how=descent(steps=4))
     assert not jax.jit(invariant.info)(flat).degenerate
     fields = ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=descent(steps=0))
-    assert_error(ek.FrameError, lambda: fields(flat), "has no frame", "EnergyDescent(function, starts=PCA", "", "flag")
+    assert_error(ek.FrameError, lambda: fields(flat), "has no frame", "inputs for EnergyDescent; the first", "", "flag")
     how = descent(steps=4, on_degenerate="weighted")
     run = jax.jit(ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=how))
     straight = np.asarray(run(flat))

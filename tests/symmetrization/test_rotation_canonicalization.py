@@ -144,7 +144,7 @@ def in_space(on_degenerate="error", network=None, backbone=mixing):
 
 def test_an_eager_call_says_what_is_refused():
     x = np.float32([clouds()["generic"], OCTAHEDRON])
-    with pytest.raises(ek.FrameError, match=r"1 of 2 inputs for .*RotationCanonicalization") as caught:
+    with pytest.raises(ek.FrameError, match="1 of 2 inputs for RotationCanonicalization; ") as caught:
         in_space()(x)
     assert "number 1: doubt" in str(caught.value)
     assert "rank 0" in str(caught.value)

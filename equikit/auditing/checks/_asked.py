@@ -21,10 +21,11 @@ from equikit.nn import Features
 
 def asked_about(
     function: Callable[..., Any],
-    signature: str | Features,
-    outputs: str | Features | None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None,
     data: Any,
     *,
+    channels: bool,
     key: Any,
     groups: Mapping[str, object] | None,
     bindings: Mapping[str, object],
@@ -34,7 +35,7 @@ def asked_about(
     """Return the study of a function with data.
 
     Args:
-        function, signature, outputs, data, key, groups, bindings, call: as for `audit`.
+        function, signature, outputs, data, channels, key, groups, bindings, call: as for `audit`.
         mask_of: makes the mask of the function from what was read, if it takes one.
 
     Raises:
@@ -46,7 +47,7 @@ def asked_about(
         signature,
         outputs,
         data,
-        channels=None,
+        channels=_checks.flag("channels", channels),
         batch=(),
         seeds=seeds,
         groups=groups,
@@ -54,25 +55,36 @@ def asked_about(
         call=call,
     )
     keywords = {} if mask_of is None else {"mask": mask_of(question)}
-    called = read_function(function, question.arrays, as_dict=question.as_dict, keywords=keywords)
+    called = asked_function(function, question, keywords)
     evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
     try:
         evaluation(question.arrays, **keywords)  # refuses outputs that do not fit
     except Exception as error:  # whatever the function raises
-        raise raised(error) from error
+        raise raised(error, question.channels) from error
     return study(evaluation, question.arrays, seeds)
 
 
+def asked_function(function: Callable[..., Any], question: Question, keywords: Any = None) -> Adapted:
+    """Find the framework of the function of a question, as `read_function` does."""
+    options: Any = {"as_dict": question.as_dict, "channels": question.channels}
+    return read_function(function, question.arrays, keywords=keywords, **options)
+
+
 def read_function(
-    function: Callable[..., Any], arrays: Mapping[str, Any], *, as_dict: bool, keywords: Any = None
+    function: Callable[..., Any],
+    arrays: Mapping[str, Any],
+    *,
+    as_dict: bool,
+    keywords: Any = None,
+    channels: bool = True,
 ) -> Adapted:
     """Find the framework of a function, or raise `OptionError` if it raises an exception."""
     try:
-        return adapted(function, arrays, as_dict=as_dict, keywords=keywords)
+        return adapted(function, arrays, as_dict=as_dict, keywords=keywords, channels=channels)
     except EquikitError:
         raise
     except Exception as error:  # whatever the function raises
-        raise raised(error) from error
+        raise raised(error, channels) from error
 
 
 def estimated(asked: Study, make: Make, label: str) -> Estimate:

@@ -21,11 +21,12 @@ from equikit.nn import Features
 
 def locate(
     function: Callable[..., Any],
-    signature: str | Features,
-    outputs: str | Features | None = None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None = None,
     /,
     *,
     data: Any,
+    channels: bool = True,
     at: Mapping[str, str] | None = None,
     key: jax.Array | None = None,
     groups: Mapping[str, object] | None = None,
@@ -48,6 +49,7 @@ def locate(
         signature, outputs: as for `audit`.
         data: an array, or a dictionary with an array for each input, `[*batch, *axes, channels]`. Fits of matrices
             take twice as many samples as a module has features; 256 are used at most.
+        channels: whether arrays have an axis of channels, the last one; otherwise they are `[*batch, *axes]`.
         at: declared actions, from paths of modules to terms, such as `{"blocks.1": "p x"}` for the output, or
             `{"blocks.1": "p x -> p"}` for inputs and outputs. The second call of a module is `"blocks.1#2"`.
         key: a JAX random key; by default always the same.
@@ -76,7 +78,8 @@ def locate(
         ('tanh', 'x')
     """
     call = _keywords.call_of(locate)
-    asked = asked_about(function, signature, outputs, data, key=key, groups=groups, bindings=bindings, call=call)
+    options: Any = {"channels": channels, "key": key, "groups": groups, "bindings": bindings, "call": call}
+    asked = asked_about(function, signature, outputs, data, **options)
     return located(asked, at=at)
 
 

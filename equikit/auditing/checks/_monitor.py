@@ -16,7 +16,7 @@ from equikit import _checks, _keywords
 from equikit.auditing._evaluation import Evaluation
 from equikit.auditing._probe import probed
 from equikit.auditing._reading import read_question, seeds_of
-from equikit.auditing.checks._asked import read_function
+from equikit.auditing.checks._asked import asked_function
 from equikit.nn import Features
 
 COLOR, QUIET = "#1579bb", "#888888"
@@ -50,6 +50,7 @@ class Monitor:
     Args:
         signature, outputs: as for `audit`.
         data: an array, or a dictionary with an array for each input.
+        channels: whether arrays have an axis of channels, the last one; otherwise they are `[*batch, *axes]`.
         every: the number of epochs or steps between measurements.
         log: called with each entry, such as `print`.
         key: a JAX random key; by default always the same.
@@ -72,15 +73,24 @@ class Monitor:
         ...     monitor(step, model=lambda x, step=step: x + step * np.arange(5.0)[:, None])
         >>> [(entry.step, entry.error > entry.rounding) for entry in monitor.history]
         [(0, False), (10, True), (20, True)]
+
+        A model of points `[n, 3]`, without an axis of channels:
+
+        >>> clouds = np.random.default_rng(0).normal(size=(4, 5, 3))
+        >>> monitor = Monitor("p x -> p x", data=clouds, channels=False, p=ek.S, x=ek.O(3))
+        >>> monitor(0, model=lambda x: x * np.array([1, 1, 2]))
+        >>> monitor.history[0].error > 0.1
+        True
     """
 
     def __init__(
         self,
-        signature: str | Features,
-        outputs: str | Features | None = None,
+        signature: str | Features | Mapping[str, str],
+        outputs: str | Features | Mapping[str, str] | None = None,
         /,
         *,
         data: Any,
+        channels: bool = True,
         every: int = 1,
         log: Callable[[Entry], Any] | None = None,
         key: jax.Array | None = None,
@@ -95,7 +105,7 @@ class Monitor:
             signature,
             outputs,
             data,
-            channels=None,
+            channels=_checks.flag("channels", channels),
             batch=(),
             seeds=seeds_of(key),
             groups=groups,
@@ -118,7 +128,7 @@ class Monitor:
         if step % self.every:
             return
         question = self._question
-        called = read_function(self._compiled(model), question.arrays, as_dict=question.as_dict)
+        called = asked_function(self._compiled(model), question)
         evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
         probe, drawn = probed(evaluation, question.arrays, seeds_of(self.key))
         error = float(np.mean([comparison.error for comparison in drawn]))

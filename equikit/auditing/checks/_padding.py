@@ -29,12 +29,13 @@ MOST_PADDED = 2**27
 
 def padding_error(
     function: Callable[..., Any],
-    signature: str | Features,
-    outputs: str | Features | None = None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None = None,
     /,
     *,
     data: Any,
     along: str,
+    channels: bool = True,
     more: int = 3,
     as_dict: bool = False,
     key: jax.Array | None = None,
@@ -48,6 +49,7 @@ def padding_error(
         signature, outputs: as for `audit`.
         data: an array, or a dictionary with an array for each input; all its entries are present.
         along: the label of the padded axis, such as `"p"` in `"p x"`.
+        channels: whether arrays have an axis of channels, the last one; otherwise they are `[*batch, *axes]`.
         more: the number of entries that are appended. They have random values of the size of the data.
         as_dict: whether the mask is a dictionary from the label to the array, as layers with several masked labels
             take it.
@@ -95,7 +97,16 @@ def padding_error(
         return masked(question.batch, question.sizes[along], 0)
 
     asked = asked_about(
-        function, signature, outputs, data, key=key, groups=groups, bindings=bindings, call=call, mask_of=mask_of
+        function,
+        signature,
+        outputs,
+        data,
+        channels=channels,
+        key=key,
+        groups=groups,
+        bindings=bindings,
+        call=call,
+        mask_of=mask_of,
     )
     n = asked.evaluation.sizes[along]
     asked = replace(asked, keywords={"mask": masked(asked.batch, n, 0)})

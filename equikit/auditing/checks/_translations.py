@@ -27,12 +27,13 @@ NAME = "translation"
 
 def translation_error(
     function: Callable[..., Any],
-    signature: str | Features,
-    outputs: str | Features | None = None,
+    signature: str | Features | Mapping[str, str],
+    outputs: str | Features | Mapping[str, str] | None = None,
     /,
     *,
     data: Any,
     along: str,
+    channels: bool = True,
     moves: bool = False,
     positions: Sequence[int] | None = None,
     key: jax.Array | None = None,
@@ -46,6 +47,7 @@ def translation_error(
         signature, outputs: as for `audit`.
         data: an array, or a dictionary with an array for each input.
         along: the label of the axis of coordinates, such as `"x"` in `"p x"`. Terms that have it once are translated.
+        channels: whether arrays have an axis of channels, the last one; otherwise they are `[*batch, *axes]`.
         moves: whether outputs with the label move along, as new positions do, rather than stay, as forces do.
         positions: the channels that are positions; by default all, in inputs and outputs.
         key: a JAX random key; by default always the same.
@@ -76,7 +78,8 @@ def translation_error(
         _checks.shaped("positions", positions, ("channels",), step="list the channels that are positions")
         _checks.some("positions", [*positions], got="no channels", step="leave the positions out for all channels")
     call = _keywords.call_of(translation_error)
-    asked = asked_about(function, signature, outputs, data, key=key, groups=groups, bindings=bindings, call=call)
+    options: Any = {"channels": channels, "key": key, "groups": groups, "bindings": bindings, "call": call}
+    asked = asked_about(function, signature, outputs, data, **options)
     kind = asked.evaluation.signature
     if not any(term.labels.count(along) == 1 for term in kind.inputs):
         raise OptionError(

@@ -14,7 +14,7 @@ from equikit.auditing._rounding import epsilon
 from equikit.auditing.modules._declared import Declared, predicted
 from equikit.auditing.modules._infer import MARGIN, Change, Found, Moved, batch_first, infer
 from equikit.auditing.modules._match import rms
-from equikit.auditing.modules.recording._calls import OUTPUT, Recording
+from equikit.auditing.modules.recording._calls import Recording
 from equikit.signatures import Signature
 
 Arrays = Mapping[str, np.ndarray]
@@ -108,7 +108,7 @@ class Experiment:
     def state(self, label: str, call: int, side: str) -> Found:
         """Return how the arrays of one side of a call change; the worst of them."""
         one = self.base.calls[call]
-        if one.name == OUTPUT:
+        if call == len(self.base.calls) - 1:  # the whole function; a module may have its name too
             return self._whole(label) if side == "outputs" else Found("kept", "declared", 0.0, 0.0)
         arrays = getattr(one, side)
         if side == "outputs" and not arrays:

@@ -17,6 +17,7 @@ from equikit.auditing._rounding import epsilon, perturbed
 from equikit.auditing.modules._declared import Declared, read_at, refuse_unknown
 from equikit.auditing.modules._experiment import Arrays, Changed, Experiment
 from equikit.auditing.modules._infer import Moved
+from equikit.auditing.modules._outside import outside
 from equikit.auditing.modules._paths import broken_path, equation_row, rows_of
 from equikit.auditing.modules._report import ModuleReport, ModuleRow
 from equikit.auditing.modules.recording._calls import Recording
@@ -171,9 +172,9 @@ def blamed(
         path, culprit = broken_path(experiment.base, 0, experiment.is_broken(broken[0]))
         steps = tuple(equation_row(experiment, place) for place in path)
         name = None if culprit is None else experiment.base.equations[culprit].name
-        notes: tuple[str, ...] = (
-            () if name else (f"no equation has inputs on which {broken[0]} acts and outputs on which it does not",)
-        )
+        notes: tuple[str, ...] = ()
+        if name is None:
+            notes = (f"no equation has inputs on which {broken[0]} acts and outputs on which it does not",)
         return ModuleReport(name, broken[0] if name else None, name, (*steps, *rows), never, notes)
     for place, row in enumerate(rows):
         faults = [label for label in row.breaks if label in broken]
@@ -184,7 +185,9 @@ def blamed(
         if closer.base.equations:
             culprit = broken_path(closer.base, place, closer.is_broken(faults[0]))[1]
             name = None if culprit is None else closer.base.equations[culprit].name
-        return ModuleReport(row.name, faults[0], name, rows, never, unknown_notes(rows, faults[0], place))
+        notes = unknown_notes(rows, faults[0], place)
+        where, step = outside(experiment, rows, faults[0], name) if place == len(rows) - 1 else (None, None)
+        return ModuleReport(row.name, faults[0], name, rows, never, notes, where, step)
     notes = tuple(
         f"{label} is broken, but no module has inputs with an action and outputs without one" for label in broken
     )

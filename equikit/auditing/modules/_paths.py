@@ -15,7 +15,8 @@ def rows_of(experiment: Experiment, declared: Mapping[str, Declared]) -> tuple[M
     """Return a row for each call."""
     rows = []
     for place, call in enumerate(experiment.base.calls):
-        how = declared.get(call.name)
+        whole = place == len(experiment.base.calls) - 1  # a module may have its name too
+        how = None if whole else declared.get(call.name)
         sides: dict[str, dict[str, Found]] = {"inputs": {}, "outputs": {}}
         for side, found in sides.items():
             for label in experiment.changes:

@@ -45,13 +45,16 @@ class ModuleReport:
     """The modules of a model, in the order in which their calls end, and the first one that breaks a symmetry.
 
     Attributes:
-        first_broken: the first module whose inputs have an action and whose outputs have none; `None` if the whole
+        first_broken: the first module whose inputs have an action and whose outputs have none. It is `"output"` if the
+            fault is in the code of the root module or function itself, outside of its modules; `None` if the whole
             function keeps the symmetry, or if no module can be blamed. Later faults are masked by the first one.
         label: the label whose group it breaks.
         place: the equation of the fault and its source line, for functions of JAX.
         rows: one for each call; the last one is the whole function.
         never: modules that are not called.
         notes: what could not be decided, one sentence each.
+        where: the place of the fault in words, if it is outside of the modules.
+        step: what to do next in this case.
     """
 
     first_broken: str | None
@@ -60,6 +63,8 @@ class ModuleReport:
     rows: tuple[ModuleRow, ...]
     never: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    where: str | None = None
+    step: str | None = None
 
     def __str__(self) -> str:
         """A table of all calls: the action of each label on the outputs, and the error where there is none."""
@@ -74,7 +79,10 @@ class ModuleReport:
         ]
         if self.first_broken is not None:
             where = "" if self.place in (None, self.first_broken) else f" at {self.place}"
+            where = where if self.where is None else f": {self.where}"
             lines.append(f"first broken: {self.first_broken}, for {self.label}{where}")
+        if self.step is not None:
+            lines.append(f"next step: {self.step}")
         if self.never:
             lines.append(f"never called: {', '.join(self.never)}")
         return "\n".join([*lines, *self.notes])

@@ -43,8 +43,10 @@ class Report:
         rounding: the mean normalized error that rounding explains.
         passed: whether rounding explains all errors.
         kept: the subgroup that is kept, for each label.
-        first_broken: the path of the first module that breaks the symmetry; `None` if there is none, or if the
-            function has no modules.
+        first_broken: the path of the first module that breaks the symmetry, or the operation of a function of JAX
+            without modules. It is `"output"` if the fault is in the code of the root module or function itself, outside
+            of its modules; then `modules.where` and `modules.step` say between which modules, and what to do next.
+            `None` if there is no fault, for functions of NumPy, and if no module can be blamed.
         by_sample: the mean normalized error of each sample, `[samples]`.
         by_term: the mean normalized error of each output term.
         by_channel: the mean normalized error of each channel of each output term, `[channels]`, by the norms of this
@@ -112,7 +114,11 @@ class Report:
             rows.append(("worst channel", f"{np.max(errors):.3g}: {np.argmax(errors)} of {name or '()'}"))
         if self.first_broken is None:
             return rows
-        known = None if self.modules is None else self.modules.place
+        found = self.modules
+        if found is not None and found.where is not None:
+            rows.append(("first broken", f"{self.first_broken}: {found.where}"))
+            return rows if found.step is None else [*rows, ("next step", found.step)]
+        known = None if found is None else found.place
         place = "" if known in (None, self.first_broken) else f", at {known}"
         return [*rows, ("first broken", f"{self.first_broken}{place}")]
 

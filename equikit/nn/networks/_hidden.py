@@ -79,6 +79,7 @@ def _pointwise(
 
 
 Nonlinearity = Literal["gated", "norm", "pointwise"]
+"""What follows the linear maps of a network: gates that these maps compute, gates from norms, or the activation."""
 NONLINEARITIES: dict[str, Callable[..., tuple[nnx.Module, Features]]] = {
     "gated": _gated,
     "norm": _norm_gated,

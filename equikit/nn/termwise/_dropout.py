@@ -16,6 +16,7 @@ from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Term
 
 Dropped = Literal["values", "channels", "entries"]
+"""What is dropped together: one channel of one entry, a channel of all entries, or all channels of an entry."""
 
 
 class Dropout(Termwise):

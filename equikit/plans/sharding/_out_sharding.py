@@ -15,6 +15,7 @@ from equikit.signatures import Term
 
 Spec = PartitionSpec | NamedSharding
 OutSharding = Spec | Mapping[str, Spec]
+"""How outputs are spread over devices: one specification, or a dictionary with one for each output term."""
 Entry = tuple[str, ...]
 """The axes of the mesh over which one axis of an array is sharded."""
 

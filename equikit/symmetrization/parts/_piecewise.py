@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from equikit import _checks, _keywords
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
 from equikit.signatures import parse_signature
-from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
+from equikit.symmetrization._symmetrize import Symmetrized, _narrow, named, symmetrize
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame
@@ -139,11 +140,14 @@ def _refuse(how: Method, info: Info) -> None:
     if isinstance(info.refused, jax.core.Tracer) or not bool(jnp.any(info.refused)):
         return
     part = int(jnp.argmax(jnp.any(info.refused.reshape(info.refused.shape[0], -1), axis=1)))
+    refused = np.flatnonzero(np.asarray(info.refused)).tolist()
     raise FrameError(
         "a part of an input has no frame: it is symmetric itself, or not finite",
-        got=f"{int(info.refused.sum())} of {info.refused.size} parts for {how}; the first is part {part}",
+        got=f"{len(refused)} of {info.refused.size} parts for {named(how)}; the first is part {part}",
         expected="parts without symmetries of their own, all entries finite",
         step='look at the info; another on_degenerate= ("flag", "sample", "weighted") goes on with them',
+        how=repr(how),
+        refused=refused,
     )
 
 

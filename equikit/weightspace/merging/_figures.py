@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import MissingPackageError
 
 if TYPE_CHECKING:
     from equikit.weightspace.alignment._singular import SingularAlignment
@@ -24,18 +23,8 @@ def figure_of(width: float, height: float) -> Any:
     Raises:
         MissingPackageError: if Matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            "figures are drawn by Matplotlib",
-            got="no Matplotlib",
-            expected="the package, which equikit does not need otherwise",
-            step="pip install 'equikit[plot]'",
-        ) from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _checks.package("matplotlib.figure", "matplotlib").Figure(figsize=(width, height), layout="constrained")
+    _checks.package("matplotlib.backends.backend_agg", "matplotlib").FigureCanvasAgg(figure)
     return figure
 
 

@@ -22,7 +22,7 @@ class Call:
     Attributes:
         name: the path of the module, such as `"blocks.1.norm"`, with `"#2"` for its second call; for an equation its
             primitive and source line.
-        kind: the class of the module, or the primitive.
+        kind: the class of the module, or the primitive; for the whole function, see `whole_kind`.
         inputs, outputs: NumPy arrays in their own dtypes; what is not an array is left out.
         sources, results: numbers that identify the arrays of equations; empty for modules.
         reason: why the call has no arrays, if it has none.

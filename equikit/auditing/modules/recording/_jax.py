@@ -15,7 +15,7 @@ from equikit.auditing._callables import host
 from equikit.auditing.modules.recording._calls import OUTPUT, Call, Recording, arrays_in, is_array, map_arrays, numbered
 from equikit.auditing.modules.recording._hooks import hooked
 from equikit.auditing.modules.recording._programs import MARK, evaluate, place_of, traced
-from equikit.auditing.modules.recording._roots import joined, kind_of, parts_of, roots
+from equikit.auditing.modules.recording._roots import joined, kind_of, parts_of, roots, whole_kind
 
 IMPURE = ("TraceContextError", "TracerArrayConversionError", "TracerBoolConversionError", "ConcretizationTypeError")
 """Errors of functions that JAX cannot trace: they change their state, or need the values of arrays."""
@@ -71,7 +71,7 @@ class JaxRecorder:
     """
 
     def __init__(self, function: Callable[..., Any], *, rules: bool = False) -> None:
-        self.function, self.rules = function, rules
+        self.function, self.rules, self.kind = function, rules, whole_kind(function)
         self.parts = {
             joined(root, path): part
             for root, module in roots(function).items()
@@ -186,7 +186,7 @@ class JaxRecorder:
         ended = sorted(range(len(calls)), key=lambda i: watch.order[i])
         output = jax.tree.unflatten(structure, results)
         before, after = (tuple(map(host, arrays_in(side))) for side in (given, output))
-        last = Call(OUTPUT, "function", before, after, results=tuple(map(id, watch.results)))
+        last = Call(OUTPUT, self.kind, before, after, results=tuple(map(id, watch.results)))
         equations = tuple(self._equations(watch, of_equations, calls))
         return Recording((*(calls[i] for i in ended), last), equations, self._never({*watch.called}))
 
@@ -226,7 +226,7 @@ class JaxRecorder:
         finally:
             for module, state in states:
                 nnx.update(module, state)
-        last = Call(OUTPUT, "function", tuple(map(host, arrays_in(given))), tuple(map(host, arrays_in(output))))
+        last = Call(OUTPUT, self.kind, tuple(map(host, arrays_in(given))), tuple(map(host, arrays_in(output))))
         return Recording((*numbered(calls), last), (), self._never({call.name for call in calls}))
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
 
 from equikit._errors import EquikitError
@@ -49,20 +48,23 @@ class Recorder:
         Raises:
             OptionError: if the function raises an exception.
         """
-        given, more = self._arguments(arrays, keywords or {})
+        given, more = self.function.arguments(arrays, keywords or {})
         try:
-            return self.inner.record(given, more, equations)
+            found = self.inner.record(given, more, equations)
         except EquikitError:
             raise
         except Exception as error:  # whatever the function raises
-            raise raised(error) from error
+            raise raised(error, self.function.channels) from error
+        last, added = found.calls[-1], self.function.with_channels
+        last = replace(last, inputs=tuple(map(added, last.inputs)), outputs=tuple(map(added, last.outputs)))
+        return replace(found, calls=(*found.calls[:-1], last))
 
     def pullback(self, arrays: Mapping[str, np.ndarray], *, equations: bool = False) -> Pullback | None:
         """Return the derivative of every recorded array, as a function to a dictionary of NumPy arrays.
 
         `None` if the function is one of NumPy, or if JAX cannot trace it.
         """
-        given, more = self._arguments(arrays, {})
+        given, more = self.function.arguments(arrays, {})
         pull = None if isinstance(self.inner, NumpyRecorder) else self.inner.pullback(given, more, equations)
         if pull is None:
             return None
@@ -70,15 +72,10 @@ class Recorder:
         def on_host(key: Key, cotangent: np.ndarray) -> Any:
             found = pull(key, cotangent)
             named = found if found is None or self.function.as_dict else {next(iter(arrays)): found}
-            return None if named is None else {name: wide(host(array)) for name, array in named.items()}
+            added = self.function.with_channels
+            return None if named is None else {name: added(wide(host(array))) for name, array in named.items()}
 
         return on_host
-
-    def _arguments(self, arrays: Mapping[str, np.ndarray], keywords: Mapping[str, Any]) -> tuple[Any, Any]:
-        function = self.function
-        named = {name: function._given(function.rounded(array)) for name, array in arrays.items()}
-        given = named if function.as_dict else next(iter(named.values()))
-        return given, jax.tree.map(function._given, dict(keywords))
 
 
 def recorder(function: Adapted, *, rules: bool = False) -> Recorder:

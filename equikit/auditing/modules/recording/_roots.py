@@ -41,6 +41,16 @@ def roots(function: object) -> dict[str, Any]:
     return {"": next(iter(found.values()))} if len(found) == 1 else found
 
 
+def whole_kind(function: object) -> str:
+    """Return the kind of a whole function: its class if it is a module, `"function of Net"` if it has one module."""
+    found = roots(function)
+    if len(found) != 1:
+        return "function"
+    (module,) = found.values()
+    own = module is function or module is getattr(function, "__self__", None)
+    return type(module).__name__ if own else f"function of {type(module).__name__}"
+
+
 def _reached(value: object, depth: int, name: str = "") -> Iterator[tuple[str, Any]]:
     if kind_of(value) is not None:
         yield name, value

@@ -10,7 +10,7 @@ from equikit import _checks
 from equikit.auditing._callables import host
 from equikit.auditing.modules.recording._calls import OUTPUT, Call, Recording, arrays_in, map_arrays, numbered
 from equikit.auditing.modules.recording._jax import Key, Pullback
-from equikit.auditing.modules.recording._roots import joined, kind_of, parts_of, roots
+from equikit.auditing.modules.recording._roots import joined, kind_of, parts_of, roots, whole_kind
 
 
 class TorchRecorder:
@@ -18,7 +18,7 @@ class TorchRecorder:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         _checks.package("torch", "torch")
-        self.function = function
+        self.function, self.kind = function, whole_kind(function)
         self.roots = {name: module for name, module in roots(function).items() if kind_of(module) == "torch"}
         self.parts = {
             joined(root, path): part
@@ -33,7 +33,7 @@ class TorchRecorder:
         before = tuple(_read(given)[0])
         with self._hooks(calls), self._unchanged():
             output = self.function(given, **keywords)
-        last = Call(OUTPUT, "function", before, tuple(_read(output)[0]))
+        last = Call(OUTPUT, self.kind, before, tuple(_read(output)[0]))
         never = tuple(name for name in self.parts if name not in {call.name for call in calls})
         return Recording((*numbered(calls), last), (), never)
 

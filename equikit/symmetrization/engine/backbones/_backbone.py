@@ -12,6 +12,7 @@ import jax
 from flax import nnx
 
 from equikit import _checks
+from equikit._array_checks import name_last_axis
 from equikit._errors import OptionError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
@@ -146,9 +147,7 @@ class Call:
             step = "correct the signature; channels=False is for arrays without an axis of channels"
             more = array.shape[len(axes) :]
             if not self.action.channels and len(more) == 1 and array.shape[: len(axes)] == axes:
-                free = next(name for name in "cdefgh" if name not in self.sizes)
-                text = " ".join([*term.words, free])
-                step = f'name the last axis: write the output "{text}", and bind {free}=ek.Fixed({more[0]})'
+                step = name_last_axis(term, self.sizes, more[0])
             is_number = not axes and array.ndim == 0  # an energy of one sample may come without channels
             channels = ["channels"] * (self.action.channels and not is_number)
             _checks.shaped(what, array, (*axes, *channels), step=step)
