@@ -1,0 +1,175 @@
+"""From index arrays to levels, on the host: sorts and lookups of NumPy, no loop over rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equikit.supports._levels import Level
+
+Table = np.ndarray[Any, Any]
+
+MOST_ROWS = 2**31 - 1
+"""The largest number of rows of a level, so that `absent`, which equals it, is an int32."""
+
+_ABSENT = -1
+"""Stands for `absent` until the number of rows with padding is known."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a support is made of, without padding.
+
+    Attributes:
+        n: the number of nodes.
+        graphs: the number of graphs, or `None` if there are no graph numbers.
+        graph_of: the graph of each node, `[n]`, or `None`.
+        tuples: by order m, the entries, `[m, E]`, all different.
+    """
+
+    n: int
+    graphs: int | None
+    graph_of: Table | None
+    tuples: Mapping[int, Table]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of rows with padding: of graphs, nodes, data by order, and levels of two or more nodes by length."""
+
+    graphs: int
+    nodes: int
+    entries: Mapping[int, int]
+    levels: Mapping[int, int]
+
+    @property
+    def of_levels(self) -> list[int]:
+        return [self.graphs, self.nodes, *(self.levels[m] for m in sorted(self.levels))]
+
+
+def first_rows(columns: Table, n: int) -> Table:
+    """Return where each different tuple of `[m, rows]` occurs first, in lexicographic order of the tuples.
+
+    Tuples are numbered position by position, so that keys stay below rows times n.
+    """
+    keys = columns[0].astype(np.int64)
+    for position, column in enumerate(columns[1:]):
+        if position:
+            keys = np.unique(keys, return_inverse=True)[1]
+        keys = keys * n + column
+    return np.unique(keys, return_index=True)[1]
+
+
+def tuples_of(data: Data) -> list[Table]:
+    """Return the tuples of each length from 1 to the longest one, `[m, count]`: data first, in the user's order."""
+    longest = max(data.tuples)
+    found = [data.tuples[longest]]
+    for m in range(longest - 1, 1, -1):
+        projections = [np.delete(found[0], position, axis=0) for position in range(m + 1)]
+        own = data.tuples.get(m, np.empty((m, 0), np.int32))
+        every = np.concatenate([own, *projections], axis=1)
+        first = first_rows(every, data.n)
+        found.insert(0, np.concatenate([own, every[:, first[first >= own.shape[1]]]], axis=1))
+    return [np.arange(data.n, dtype=np.int32)[None], *found]
+
+
+class _Index:
+    """The row of a tuple: its key is the row of the tuple without its last entry, times n, plus the last entry."""
+
+    def __init__(self, tuples: Table, shorter: _Index | None, n: int) -> None:
+        self._shorter, self._n = shorter, n
+        if shorter is not None:
+            keys = self._keys(tuples)
+            self._rows = np.argsort(keys, kind="stable")
+            self._sorted = keys[self._rows]
+
+    def _keys(self, tuples: Table) -> Table:
+        assert self._shorter is not None
+        before = self._shorter.find(tuples[:-1]).astype(np.int64)
+        return np.where(before == _ABSENT, _ABSENT, before * self._n + tuples[-1])
+
+    def find(self, tuples: Table) -> Table:
+        """Return the row of each tuple of `[m, queries]`."""
+        found: Table = tuples[0]
+        if self._shorter is None:
+            return found.astype(np.int32)
+        if not len(self._rows):
+            return np.full(tuples.shape[1], _ABSENT, np.int32)
+        keys = self._keys(tuples)
+        place = np.minimum(np.searchsorted(self._sorted, keys), len(self._rows) - 1)
+        found = np.where(self._sorted[place] == keys, self._rows[place], _ABSENT).astype(np.int32)
+        return found
+
+
+def levels_of(data: Data, sizes: Sizes | None = None) -> tuple[Level, ...]:
+    """Return the levels 0 to K of a support whose longest tuples have K nodes.
+
+    Args:
+        data: the entries, checked.
+        sizes: the numbers of rows with padding; `None` if the support is not padded.
+    """
+    tuples = tuples_of(data)
+    counts = [1 if data.graphs is None else data.graphs, *(each.shape[1] for each in tuples)]
+    padded = counts if sizes is None else sizes.of_levels
+    masked = sizes is not None and data.graphs is not None
+    graphs = _finished(np.arange(counts[0]), padded[0], padded[0]) if masked else None
+    levels = [Level(0, padded[0], (), {}, {}, (), (), graphs, graphs)]
+    graph_of = np.zeros(data.n, np.int32) if data.graph_of is None else data.graph_of
+    shorter: _Index | None = None
+    for m, rows in enumerate(tuples, start=1):
+        index = _Index(rows, shorter, data.n)
+        drop = [graph_of if shorter is None else shorter.find(np.delete(rows, a, axis=0)) for a in range(m)]
+        pairs = list(itertools.combinations(range(m), 2))
+        repeat = {(a, b): index.find(_repeated(tuples[m - 2], a, b)) for a, b in pairs}
+        merge = {(a, b): np.where(rows[a] == rows[b], drop[b], _ABSENT) for a, b in pairs}
+        turned = [index.find(rows[list(s)]) for s in itertools.islice(itertools.permutations(range(m)), 1, None)]
+        below, count = padded[m - 1], padded[m]
+        own = here = None
+        if m in data.tuples:
+            entries = data.tuples[m].shape[1]
+            given = entries if sizes is None else sizes.entries[m]
+            if rows.shape[1] > entries or count != given:
+                own = _finished(np.arange(entries), count, given)
+                here = _finished(np.arange(entries), given, count)
+        drop = [_finished(each, count, below) for each in drop]
+        # The structure of a padded support depends on its sizes alone, so that few programs are compiled.
+        in_order = m > 1 and m not in data.tuples
+        known = [in_order and a == m - 1 if sizes is not None and m > 1 else _ascends(drop[a]) for a in range(m)]
+        levels.append(
+            Level(
+                m,
+                count,
+                tuple(drop),
+                {pair: _finished(each, below, count) for pair, each in repeat.items()},
+                {pair: _finished(each, count, below) for pair, each in merge.items()},
+                tuple(_finished(each, count, count) for each in turned),
+                tuple(
+                    None if sorted_ else np.argsort(each, kind="stable").astype(np.int32)
+                    for sorted_, each in zip(known, drop, strict=True)
+                ),
+                own,
+                here,
+            )
+        )
+        shorter = index
+    return tuple(levels)
+
+
+def _repeated(shorter: Table, a: int, b: int) -> Table:
+    """Insert entry a of each tuple at position b."""
+    return np.insert(shorter, b, shorter[a], axis=0)
+
+
+def _finished(table: Table, count: int, absent: int) -> Table:
+    """Extend a table with absent entries to `count` rows, and write `absent` for what is absent."""
+    found = np.full(count, absent, np.int32)
+    found[: len(table)] = np.where(table == _ABSENT, absent, table)
+    return found
+
+
+def _ascends(table: Table) -> bool:
+    return bool(np.all(table[1:] >= table[:-1]))
