@@ -69,7 +69,7 @@ class Pairs:
         if self.receivers is None:
             return y
         batch, n = self.points
-        parts = y.reshape(batch, len(self.receivers), *y.shape[2:])
+        parts = y.reshape(batch, self.receivers.shape[0], *y.shape[2:])
         zeros = jnp.zeros((batch, n, *y.shape[2:]), y.dtype)
         return zeros.at[:, self.receivers].add(parts, mode="drop", indices_are_sorted=True)
 
