@@ -40,9 +40,9 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         with_argument("mask", mask=np.ones(3)),
     ),
     "graphs-without-numbers": (
-        lambda: near(graphs=np.array(["a", "a", "b"])),
+        lambda: near(graph_of=np.array(["a", "a", "b"])),
         "np.repeat(np.arange(len(sizes)), sizes)",
-        with_argument("graphs", sizes=[2, 1]),
+        with_argument("graph_of", sizes=[2, 1]),
     ),
     "cell-of-lengths": (lambda: near(cell=np.ones(3)), "np.diag(cell)", with_argument("cell", cell=np.ones(3))),
     "cell-with-a-row-of-zeros": (

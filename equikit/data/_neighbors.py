@@ -29,7 +29,7 @@ def neighbors(
     *,
     cell: Any = None,
     periodic: bool | Sequence[bool] | None = None,
-    graphs: Any = None,
+    graph_of: Any = None,
     mask: Any = None,
     edges: int | Sequence[int] | None = None,
 ) -> Neighbors:
@@ -48,7 +48,7 @@ def neighbors(
         cell: `[d, d]`, whose rows are the lattice vectors; `[graphs, d, d]` for a cell of each graph.
         periodic: whether the points repeat along the rows of the cell, for all rows or for each; by default all. Rows
             that are not periodic are not used, and may be zero.
-        graphs: integers `[n]`, the number of the graph of each point, in any order; edges join points of one graph.
+        graph_of: integers `[n]`, the number of the graph of each point, in any order; edges join points of one graph.
         mask: booleans `[n]`, which points are present; others have no edges, and may be NaN.
         edges: the number of edges after padding, or several, from which the smallest sufficient one is chosen.
 
@@ -74,16 +74,16 @@ def neighbors(
         [(0, 1, 0.0), (0, 2, -4.0), (1, 0, 0.0), (1, 2, 0.0), (2, 0, 4.0), (2, 1, 0.0)]
     """
     cutoff = _checks.number("cutoff", cutoff, above=0, example=5.0, traced=False)
-    for name, given in {"positions": positions, "cell": cell, "graphs": graphs, "mask": mask}.items():
+    for name, given in {"positions": positions, "cell": cell, "graph_of": graph_of, "mask": mask}.items():
         _checks.untraced(f"{name}=", given, step="compute the list outside of jit, grad and vmap, and pass it on")
-    _checks.array("positions", positions, ("n", "d"), step="join several systems to one array, and give graphs=")
+    _checks.array("positions", positions, ("n", "d"), step="join several systems to one array, and give graph_of=")
     n, d = positions.shape
     here = np.flatnonzero(_present(mask, n))
     x = np.asarray(positions, np.float64)[here]
     _checks.finite("positions", x, step="remove these points, or exclude them with mask=")
-    graph = _graph_numbers(graphs, n)[here]
+    graph = _graph_numbers(graph_of, n)[here]
     # One more coordinate moves graphs out of each other's reach.
-    apart = 2 * cutoff * graph[:, None] if graphs is not None else np.zeros((len(here), 0))
+    apart = 2 * cutoff * graph[:, None] if graph_of is not None else np.zeros((len(here), 0))
     if cell is None:
         if periodic is not None:
             _checks.given("periodic=", "leave periodic out", cell=cell)
@@ -125,18 +125,18 @@ def _present(mask: Any, n: int) -> np.ndarray:
     return found
 
 
-def _graph_numbers(graphs: Any, n: int) -> np.ndarray:
-    if graphs is None:
+def _graph_numbers(graph_of: Any, n: int) -> np.ndarray:
+    if graph_of is None:
         return np.zeros(n, np.int64)
-    array = np.asarray(graphs)
+    array = np.asarray(graph_of)
     if not np.issubdtype(array.dtype, np.integer):
         raise DTypeError(
-            "graphs= must be integers",
+            "graph_of= must be integers",
             got=f"dtype {array.dtype}",
             expected="the number of the graph of each point",
             step="pass np.repeat(np.arange(len(sizes)), sizes)",
         )
-    found: np.ndarray = _checks.shaped("graphs", array, (n,)).astype(np.int64)
+    found: np.ndarray = _checks.shaped("graph_of", array, (n,)).astype(np.int64)
     return found
 
 
@@ -171,7 +171,7 @@ def _lattices(cell: Any, d: int, axes: np.ndarray, graph: np.ndarray) -> np.ndar
         raise OptionError(
             "a graph has no cell",
             got=f"graph {int(wrong[0])}, and {len(found)} cells",
-            expected="a cell for each number in graphs=",
+            expected="a cell for each number in graph_of=",
             step="give cell= one matrix for each graph",
         )
     found = found[:, axes]

@@ -85,8 +85,8 @@ def test_graphs_have_no_edges_in_common():
     x, graphs = rng.normal(size=(20, 3)), rng.permutation(np.repeat(np.arange(4), 5))
     cells = np.eye(3) * np.arange(1, 5)[:, None, None]
     found = {
-        "cell": as_set(neighbors(x, 1.1, cell=cells, graphs=graphs)),
-        "none": as_set(neighbors(x, 1.1, graphs=graphs)),
+        "cell": as_set(neighbors(x, 1.1, cell=cells, graph_of=graphs)),
+        "none": as_set(neighbors(x, 1.1, graph_of=graphs)),
     }
     for name, edges in found.items():
         wanted = set()
@@ -200,7 +200,7 @@ ERRORS = {
         "positions must have shape [n, d]",
         "[1, 4, 3]",
         "[n, d]",
-        "join several systems to one array, and give graphs=",
+        "join several systems to one array, and give graph_of=",
     ),
     "nan": (
         ek.OptionError,
@@ -285,19 +285,26 @@ ERRORS = {
     ),
     "graph names": (
         ek.DTypeError,
-        listed(graphs=np.ones(4)),
-        "graphs= must be integers",
+        listed(graph_of=np.ones(4)),
+        "graph_of= must be integers",
         "float64",
         "the number of the graph of each point",
         "np.repeat(np.arange(len(sizes)), sizes)",
     ),
-    "few graphs": (ek.ShapeError, listed(graphs=np.zeros(3, int)), "graphs must have shape [4]", "[3]", "[4]", "[4]"),
+    "few graphs": (
+        ek.ShapeError,
+        listed(graph_of=np.zeros(3, int)),
+        "graph_of must have shape [4]",
+        "[3]",
+        "[4]",
+        "[4]",
+    ),
     "graph without cell": (
         ek.OptionError,
-        listed(graphs=np.arange(4), cell=np.stack([np.eye(3)] * 2)),
+        listed(graph_of=np.arange(4), cell=np.stack([np.eye(3)] * 2)),
         "a graph has no cell",
         "graph 2, and 2 cells",
-        "a cell for each number in graphs=",
+        "a cell for each number in graph_of=",
         "give cell= one matrix for each graph",
     ),
     "mask of numbers": (

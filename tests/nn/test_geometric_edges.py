@@ -201,7 +201,7 @@ def test_many_graphs_in_one_array():
     cells = np.stack([np.eye(3) * size for size in (1.2, 2.0, 3.0)])
     features = {name: np.concatenate([own[name] for own, _ in molecules]) for name in INPUTS}
     positions, graphs = np.concatenate([x for _, x in molecules]), np.repeat(np.arange(3), (4, 1, 6))
-    found = layer(features, positions, edges=neighbors(positions, CUTOFF, graphs=graphs, cell=cells))
+    found = layer(features, positions, edges=neighbors(positions, CUTOFF, graph_of=graphs, cell=cells))
     alone = [
         layer(own, x, edges=neighbors(x, CUTOFF, cell=cell)) for (own, x), cell in zip(molecules, cells, strict=True)
     ]
