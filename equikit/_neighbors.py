@@ -101,7 +101,7 @@ class Neighbors:
             _checks.shaped("images", images, (senders.size, "d") if shifts is None else np.shape(shifts))
         order = _ascending(senders, n)
         order = order[_ascending(receivers[order], n)]
-        more = 0 if edges is None else _sufficient(edges, len(order)) - len(order)
+        more = sufficient("edges", edges, len(order)) - len(order)
         senders, receivers = (np.pad(x[order], (0, more), constant_values=n) for x in (senders, receivers))
         shifts, images = (
             None if x is None else np.pad(np.asarray(x)[order], ((0, more), (0, 0))) for x in (shifts, images)
@@ -151,16 +151,18 @@ def _ascending(keys: np.ndarray, n: int) -> np.ndarray:
     return np.asarray(matrix.tocsr().indices)
 
 
-def _sufficient(edges: int | Sequence[int], found: int) -> int:
-    """Return the smallest sufficient number of edges, or raise `OptionError`."""
-    numbers = edges if isinstance(edges, list | tuple) else (edges,)
-    _checks.some("numbers in edges=", numbers, got=edges, step=f"write edges={found}")
-    allowed = sorted(_checks.count("edges", number, example=found) for number in numbers)
+def sufficient(name: str, given: int | Sequence[int] | None, found: int) -> int:
+    """Return the smallest sufficient number of one or several, or raise `OptionError`; `None` is what was found."""
+    if given is None:
+        return found
+    numbers = given if isinstance(given, list | tuple) else (given,)
+    _checks.some(f"numbers in {name}=", numbers, got=given, step=f"write {name}={found}")
+    allowed = sorted(_checks.count(name, number, example=found) for number in numbers)
     if allowed[-1] < found:
         raise OptionError(
-            "edges= is smaller than the number of edges",
+            f"{name}= is smaller than the number of {name}",
             got=allowed[-1],
             expected=f"at least {found}",
-            step=f"write edges={found} or more",
+            step=f"write {name}={found} or more",
         )
     return next(number for number in allowed if number >= found)

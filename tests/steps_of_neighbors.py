@@ -67,6 +67,19 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "np.array([0, 1])",
         lambda code: ek.data.Neighbors.of(eval(code, {"np": np}), [1, 0], n=2),
     ),
+    "fewer-nodes-than-there-are": (
+        lambda nodes=2: ek.data.join([{"p": POINTS}], nodes=nodes),
+        "nodes=3 or more",
+        lambda code: ek.data.join([{"p": POINTS}], nodes=3),
+    ),
+    "no-number-of-nodes": (lambda nodes=(): ek.data.join([{"p": POINTS}], nodes=nodes), "nodes=3", None),
+    "some-lists-without-a-cell": (
+        lambda **cell: ek.data.join(
+            [{"p": POINTS}] * 2, neighbors=[near(cell=np.eye(3)), near(**{"cell": np.eye(3)} | cell if cell else {})]
+        ),
+        "periodic=False",
+        None,
+    ),
     "edges-that-are-arrays": (
         lambda: sent((np.array([0]), np.array([1]))),
         "edges=ek.data.neighbors(positions, cutoff)",
