@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import assert_close, assert_error, compiled, largest
+from helpers import as_floats, assert_close, assert_error, compiled, equations, largest
 
 import equikit as ek
 from equikit import SO, O, S
 from equikit.data import Neighbors, neighbors
 from equikit.nn import GeometricMessage
+from equikit.nn.physics._pairs import _rows, _rows_in_order
 
 CUTOFF = 1.5
 INPUTS, OUTPUTS = {"p": 3, "p x": 2}, {"p": 2, "p x": 2}
@@ -248,6 +249,45 @@ def test_repeated_edges_are_counted():
     run = jax.jit(lambda edges: layer(features, positions, edges=edges)["p"])
     assert_close(run(twice), 2 * run(once), 1e-6)
     assert np.any(run(once))
+
+
+@pytest.mark.usefixtures("x64")
+def test_rows_of_senders_are_added_in_order_elsewhere():
+    """The form for other platforms than CPUs: the same rows and derivatives in both modes; its sums are sorted."""
+    rng = np.random.default_rng(0)
+    x, rows = map(jnp.asarray, (rng.normal(size=(2, 5, 3)), rng.integers(7, size=(4, 6))))  # rows 5 and 6 are absent
+    weights, moved = rng.normal(size=(2, 4, 6, 3)), jnp.asarray(rng.normal(size=x.shape))
+
+    def values(function):
+        def total(x):
+            return jnp.sum(jnp.sin(function(x, rows)) * weights)
+
+        return function(x, rows), jax.grad(total)(x), jax.jvp(jax.grad(total), (x,), (moved,))[1]
+
+    found, wanted = compiled(lambda: (values(_rows_in_order), values(_rows)))
+    for one, other in zip(found, wanted, strict=True):
+        assert_close(one, other, 1e-13)
+    jaxpr = jax.make_jaxpr(jax.grad(lambda x: jnp.sum(_rows_in_order(x, rows) * weights)))(x)
+    sums = [equation.params for equation in equations(jaxpr) if equation.primitive.name == "scatter-add"]
+    assert [params["indices_are_sorted"] for params in sums] == [True]
+
+
+@pytest.mark.slow
+def test_sums_of_half_precision_are_in_single_precision():
+    """A point with many neighbors, each of which adds less than the rounding error of the sum."""
+    layer = make(dtype=jnp.bfloat16, inputs={"p": 1}, outputs={"p": 1}, powers=0, cutoff=1.0)
+    n = 3000
+    positions = np.zeros((n, 3), np.float32)
+    positions[1:, 0] = np.linspace(0.2, 0.3, n - 1)
+    edges = Neighbors.of(np.arange(1, n), np.zeros(n - 1, int), n=n)
+    features = {"p": jnp.ones((n, 1), jnp.bfloat16)}
+    run = jax.jit(lambda layer, features, positions: layer(features, positions, edges=edges)["p"][0, 0])
+    half = run(layer, features, positions.astype(jnp.bfloat16))
+    graph, state = nnx.split(layer)
+    exact = run(
+        nnx.merge(graph, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), state)), as_floats(features), positions
+    )
+    assert abs(float(half) - float(exact)) < 0.02 * abs(float(exact))
 
 
 def test_memory_is_linear_in_edges():

@@ -61,7 +61,7 @@ class Pairs:
         """Return the features of senders, `[blocks, senders, ...]`, of features of points `[batch, points, ...]`."""
         if self.senders is None:
             return x
-        found = _rows(x, self.senders)
+        found = _sent(x, self.senders)
         return found.reshape(math.prod(found.shape[:2]), *found.shape[2:])
 
     def summed(self, y: jax.Array) -> jax.Array:
@@ -69,9 +69,12 @@ class Pairs:
         if self.receivers is None:
             return y
         batch, n = self.points
-        parts = y.reshape(batch, self.receivers.shape[0], *y.shape[2:])
-        zeros = jnp.zeros((batch, n, *y.shape[2:]), y.dtype)
-        return zeros.at[:, self.receivers].add(parts, mode="drop", indices_are_sorted=True)
+        parts = _wide(y).reshape(batch, self.receivers.shape[0], *y.shape[2:])
+        zeros = jnp.zeros((batch, n, *y.shape[2:]), parts.dtype)
+        total = zeros.at[:, self.receivers].add(
+            parts, mode="drop", indices_are_sorted=True, wrap_negative_indices=False
+        )
+        return total.astype(y.dtype)
 
 
 def all_pairs(positions: jax.Array, present: jax.Array | None) -> Pairs:
@@ -98,7 +101,7 @@ def listed_pairs(positions: jax.Array, present: jax.Array | None, edges: Neighbo
     senders = _filled(edges.senders, block, n)
     there = there & (senders < n)  # [blocks, width]
     width = there.shape[1]
-    difference = _rows(positions, senders) - _rows(positions, receivers)[:, :, None]
+    difference = _sent(positions, senders) - _rows(positions, receivers, ascend=True)[:, :, None]
     if edges.shifts is not None:
         shifts = _filled(edges.shifts.astype(positions.dtype), block, 0)
         difference = difference + jnp.where(there[..., None], shifts, jnp.zeros((), shifts.dtype))
@@ -124,7 +127,8 @@ def _blocks(receivers: jax.Array, n: int) -> tuple[jax.Array, jax.Array, jax.Arr
     """
     edges = receivers.shape[0]
     width = _width(edges, n)
-    counts = jnp.zeros(n, jnp.int32).at[receivers].add(1, mode="drop", indices_are_sorted=True)
+    counts = jnp.zeros(n, jnp.int32)
+    counts = counts.at[receivers].add(1, mode="drop", indices_are_sorted=True, wrap_negative_indices=False)
     ends = jnp.cumsum(counts)
     parts = (counts + width - 1) // width
     last = jnp.cumsum(parts)
@@ -138,11 +142,42 @@ def _blocks(receivers: jax.Array, n: int) -> tuple[jax.Array, jax.Array, jax.Arr
 
 def _filled(x: jax.Array, rows: jax.Array, value: int) -> jax.Array:
     """Return rows of an array, with a value where the row does not exist."""
-    found: jax.Array = x.at[rows].get(mode="fill", fill_value=value)
+    found: jax.Array = x.at[rows].get(mode="fill", fill_value=value, wrap_negative_indices=False)
     return found
 
 
-def _rows(x: jax.Array, rows: jax.Array) -> jax.Array:
+def _wide(x: jax.Array) -> jax.Array:
+    """Return numbers of half precision in float32, in which they are added."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _rows(x: jax.Array, rows: jax.Array, *, ascend: bool = False) -> jax.Array:
     """Return rows of each sample, zeros where the row does not exist."""
-    found: jax.Array = x.at[:, rows].get(mode="fill", fill_value=0)
+    found: jax.Array = x.at[:, rows].get(
+        mode="fill", fill_value=0, indices_are_sorted=ascend, wrap_negative_indices=False
+    )
     return found
+
+
+def _sent(x: jax.Array, senders: jax.Array) -> jax.Array:
+    """Return the rows of senders, such that the backward pass adds them in a fixed order.
+
+    XLA on the CPU adds rows in order. Other platforms do so only if the rows are ascending.
+    """
+    found: jax.Array = lax.platform_dependent(_wide(x), senders, cpu=_rows, default=_rows_in_order)
+    return found.astype(x.dtype)
+
+
+_rows_in_order = jax.custom_jvp(_rows)
+
+
+@_rows_in_order.defjvp
+def _rows_in_order_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, Any]
+) -> tuple[jax.Array, jax.Array]:
+    """Write the tangent so that its transpose adds ascending rows."""
+    (x, rows), (moved, _) = primals, tangents
+    order = jnp.argsort(rows.reshape(-1))
+    ascending = _rows(moved, rows.reshape(-1)[order], ascend=True)
+    placed = jnp.zeros_like(ascending).at[:, order].set(ascending, unique_indices=True, mode="promise_in_bounds")
+    return _rows_in_order(x, rows), placed.reshape(x.shape[0], *rows.shape, *x.shape[2:])
