@@ -334,6 +334,14 @@ ERRORS = {
         "at most 50,000,000",
         "choose a smaller cutoff",
     ),
+    "all pairs": (
+        ek.TooLargeError,
+        listed(positions=np.linspace(0, 1, 50_000)[:, None], cutoff=2.0),
+        "too many pairs are within the cutoff",
+        "2,500,000,000 pairs",
+        "at most 2,147,483,647",
+        "choose a smaller cutoff",
+    ),
     "index": (
         ek.OptionError,
         other(senders=[2]),
