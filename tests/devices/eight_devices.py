@@ -299,13 +299,13 @@ def multilinear() -> float:
     return worst
 
 
-def of_layer(layer: Any, x: tuple[Any, ...], specs: tuple[Any, ...]) -> float:
+def of_layer(layer: Any, x: tuple[Any, ...], specs: tuple[Any, ...], **options: Any) -> float:
     """Output and gradient of a layer with its inputs spread, on explicit axes."""
     graphdef, state = nnx.split(layer)
 
     @jax.jit
     def run(state: Any, x: Any) -> Any:
-        y, pull = jax.vjp(lambda state, x: nnx.merge(graphdef, state)(*x), state, x)
+        y, pull = jax.vjp(lambda state, x: nnx.merge(graphdef, state)(*x, **options), state, x)
         return y, pull(jax.tree.map(jnp.cos, y))
 
     expected, mesh = run(state, x), mesh_of("explicit")
@@ -337,7 +337,9 @@ def messages() -> float:
     )
     inputs = {"p": normal(2, 8, 8)}, normal(2, 8, 3)
     specs = [({"p": P(None, "d")}, P(None, "d")), ({"p": P(None, None, "d")}, P())]
-    return max(of_layer(layer, inputs, spec) for spec in specs)
+    edges = ek.data.neighbors(inputs[1][0], 4.0, cell=4.0 * np.eye(3))  # shared by the batch
+    along = of_layer(layer, inputs, ({"p": P(None, "d")}, P(None, "d")), edges=edges)
+    return max(along, *(of_layer(layer, inputs, spec) for spec in specs))
 
 
 def products() -> float:

@@ -118,7 +118,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Radial": (made(nn.Radial), {"distance": ones(4)}),
     "GeometricMessage": (
         made(nn.GeometricMessage),
-        {"features": {"p": ones(4, 2)}, "positions": ones(4, 3), "mask": None},
+        {"features": {"p": ones(4, 2)}, "positions": ones(4, 3), "mask": None, "edges": None},
     ),
     "ConstitutiveLaw": (LAW, {"strain": ones(3, 3)}),
     "energy": (LAW.energy, {"strain": ones(3, 3)}),

@@ -13,7 +13,7 @@ from in_numpy import by_numpy, in_numpy
 import equikit as ek
 from equikit import SO, Lorentz, O, S, Sp
 from equikit.nn import GeometricMessage, Radial
-from equikit.nn.physics._geometric import message_maps
+from equikit.nn.physics._message_maps import message_maps
 from equikit.nn.physics._radial import cutoff_envelope
 
 INPUTS, OUTPUTS = {"p": 3, "p x": 2}, {"p": 4, "p x": 3, "p x x": 2}

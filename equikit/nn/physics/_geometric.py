@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +17,16 @@ from equikit import _checks, _keywords
 from equikit._array_checks import Shapes, checked_arrays, is_array, masks_of
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit._masks import masked
-from equikit.diagrams import MultilinearSpace, multilinear
+from equikit._neighbors import Neighbors
+from equikit.diagrams import MultilinearSpace
 from equikit.groups import Group, O, S
 from equikit.nn._arguments import Space, sides_of, typed_side
 from equikit.nn._features import Features, features_of, given_terms, refuse_complex
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import checked_dtypes
 from equikit.nn.initializers import scaled, unit_normal
+from equikit.nn.physics._message_maps import OTHER, POINT, SPACE, message_maps
+from equikit.nn.physics._pairs import Pairs, all_pairs, checked_edges, listed_pairs
 from equikit.nn.physics._radial import Radial
 from equikit.plans import Channels, Feature, Masks, planned_maps, run_contractions
 from equikit.plans.sharding import Result, placed, result
@@ -32,39 +34,6 @@ from equikit.signatures import Signature, Term, bind, given_bindings
 
 MOST_POWERS = 20
 """The highest power of the direction; far smaller powers already give too many diagrams."""
-
-POINT, OTHER, SPACE = "i", "j", "x"
-"""The labels of the receiving point, the sending point, and the axes of space."""
-
-
-@functools.lru_cache(maxsize=256)
-def message_maps(
-    group: Group, source: int, power: int, target: int, *, odd: bool = False
-) -> tuple[MultilinearSpace, tuple[int, ...]]:
-    """Return a multilinear space, and the indices of its basis elements that are maps of messages.
-
-    They map a feature of point j and a power of the direction from i to j to a feature of point i, summed over j. Maps
-    that join two axes of the direction are omitted: its length is one, so they equal maps of a lower power. The others
-    are linearly independent, with few exceptions: under SO(3) the tensor ε is the sum of its three products with the
-    square of the direction. If `odd`, the maps are multiplied by the determinant.
-    """
-    axes = [" ".join([SPACE] * count) for count in (source, power, target)]
-    direction = f"sym({axes[1]})" if power > 1 else axes[1]
-    text = f"{OTHER} {axes[0]}, {POINT} {OTHER} {direction} -> {POINT} {axes[2]}"
-    text += f" det({SPACE})" if odd else ""
-    bound: dict[str, object] = {POINT: S, OTHER: S}
-    if source + power + target or odd:
-        bound[SPACE] = group
-    space = multilinear(text, bound)
-    _, _, start, stop = space.starts
-    found = []
-    for number, total in enumerate(space.basis):
-        diagram = total.first
-        blocks = [{diagram.growth[v] for v, name in enumerate(diagram.labels) if name == x} for x in (POINT, OTHER)]
-        own = [block for block in diagram.blocks if len(block) > 1 and set(block) <= {*range(start, stop)}]
-        if all(len(joined) == 1 for joined in blocks) and not own:
-            found.append(number)
-    return space, tuple(found)
 
 
 class GeometricMessage(Layer):
@@ -101,13 +70,17 @@ class GeometricMessage(Layer):
     Raises:
         SignatureError, OptionError: if the features do not belong to points in space, or an output has no map.
 
-    Cost: memory for \(p^2\) pairs with `radial` · \(n^{powers}\) numbers; time \(p^2\) times channels and maps.
+    Cost: memory for \(p^2\) pairs with `radial` · \(n^{powers}\) numbers; time \(p^2\) times channels and maps. With a
+        neighbor list both are linear in its edges.
 
     Example:
         >>> layer = GeometricMessage({"p": 4}, {"p": 8, "p x": 2}, cutoff=2.0, p=S, x=O(3), rngs=nnx.Rngs(0))
         >>> message = layer({"p": jnp.ones((5, 4))}, jnp.zeros((5, 3)))
         >>> message["p x"].shape
         (5, 3, 2)
+        >>> from equikit.data import neighbors
+        >>> line = np.arange(15, dtype=np.float32).reshape(5, 3) / 3
+        >>> message = layer({"p": jnp.ones((5, 4))}, line, edges=neighbors(line, 2.0))
 
     Source:
         Zhang et al., arXiv:2508.12596, section on geometric graph networks; Thomas et al., Tensor field networks,
@@ -242,7 +215,12 @@ class GeometricMessage(Layer):
         return np.array([float(gains[element]) / n**power for element in chosen])
 
     def __call__(
-        self, features: Mapping[str, Feature], positions: jax.Array, *, mask: Masks | None = None
+        self,
+        features: Mapping[str, Feature],
+        positions: jax.Array,
+        *,
+        mask: Masks | None = None,
+        edges: Neighbors | None = None,
     ) -> dict[str, Feature]:
         """Return the messages that all points receive.
 
@@ -250,6 +228,8 @@ class GeometricMessage(Layer):
             features: arrays `[*batch, points, *axes, channels]`, named as in `inputs`.
             positions: `[*batch, points, n]`.
             mask: for the label of the points, or alone, booleans `[*batch, points]`: which points are present.
+            edges: a neighbor list of the points, from `ek.data.neighbors`: messages are sent along its edges only, each
+                counted as often as it is listed. Batch axes share the list. By default, all pairs are computed.
 
         Returns:
             Arrays `[*batch, points, *axes, channels]`, named as in `outputs`; zero for absent points. Points at the
@@ -257,6 +237,7 @@ class GeometricMessage(Layer):
 
         Raises:
             ShapeError, DTypeError: if an array does not fit.
+            OptionError: if `edges` is not a neighbor list.
         """
         masks = masks_of(self.signature, mask)
         parts = (part for term in self.signature.outputs for part in self._parts(term))
@@ -275,18 +256,21 @@ class GeometricMessage(Layer):
             self.signature, (*self.channels[0], None), given, weights=named, masks=masks, sized=[self.space]
         )
         refuse_complex("positions", positions)
-        dtype = jnp.result_type(*arrays, positions, *kernels.values())
+        edges = None if edges is None else checked_edges(edges, *positions.shape[-2:])
+        shifts = [] if edges is None or edges.shifts is None else [edges.shifts]
+        dtype = jnp.result_type(*arrays, positions, *shifts, *kernels.values())
         masks = {label: jnp.asarray(mask) for label, mask in masks.items()}
         graphdef, state = nnx.split(self.radial)
-        leaves, tree = jax.tree.flatten(state)
+        leaves, tree = jax.tree.flatten((kernels, state, edges))
 
         def compute(
             arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object
         ) -> list[jax.Array]:
             *rows, positions = (x.astype(dtype) for x in arrays)
-            own = dict(zip(kernels, (kernel.astype(dtype) for kernel in weights), strict=False))
-            radial = nnx.merge(graphdef, jax.tree.unflatten(tree, weights[len(own) :]))
-            return self._messages(rows, positions, own, radial, masks.get(self.point), shapes)
+            given = jax.tree.unflatten(tree, weights)
+            own = {name: kernel.astype(dtype) for name, kernel in given[0].items()}
+            radial = nnx.merge(graphdef, given[1])
+            return self._messages(rows, positions, own, radial, masks.get(self.point), given[2], shapes)
 
         def outputs() -> list[Result]:
             return [
@@ -295,7 +279,7 @@ class GeometricMessage(Layer):
             ]
 
         terms = (*self.sources, Term("positions", (self.point,)))  # its last axis replaces the channels
-        operands = [*arrays, positions], [*kernels.values(), *leaves], masks
+        operands = [*arrays, positions], leaves, masks
         found = placed(compute, operands, terms, outputs, None)
         return dict(zip([term.name for term in self.signature.outputs], found, strict=True))
 
@@ -306,16 +290,22 @@ class GeometricMessage(Layer):
         kernels: Mapping[str, jax.Array],
         radial: Radial,
         mask: jax.Array | None,
+        edges: Neighbors | None,
         shapes: Shapes,
     ) -> list[jax.Array]:
         """Return the messages for checked arrays of one dtype; batch axes are flattened into one."""
         (count, n), batch = positions.shape[-2:], math.prod(shapes.batch)
-        flat = Shapes((batch,), {POINT: count, OTHER: count, SPACE: n})
         rows = [x.reshape(batch, *x.shape[len(shapes.batch) :]) for x in rows]
         present = None if mask is None else mask.reshape(batch, count)
         if present is not None:
             rows = [masked(x, (POINT,), {POINT: present}, 1) for x in rows]
-        directions, weights = self._pairs(positions.reshape(batch, count, n), present, radial)
+            positions = masked(positions.reshape(batch, count, n), (POINT,), {POINT: present}, 1)
+        positions = positions.reshape(batch, count, n)
+        pairs = all_pairs(positions, present) if edges is None else listed_pairs(positions, present, edges)
+        directions, weights = self._directions(pairs, radial)
+        blocks, receivers, senders, _ = directions.shape
+        flat = Shapes((blocks,), {POINT: receivers, OTHER: senders, SPACE: n})
+        rows = [pairs.sent(x) for x in rows]
         powers = [weights]
         for power in range(self.powers):
             powers.append(powers[-1][..., None, :] * directions.reshape(*directions.shape[:3], *[1] * power, n, 1))
@@ -326,26 +316,18 @@ class GeometricMessage(Layer):
                 space, chosen = self._maps(self.sources[i], power, term)
                 plan = planned_maps(space, kernels[name].shape[1:3], kernels[name].shape[3], elements=chosen)
                 parts.append(run_contractions(plan, [rows[i], powers[power]], kernels[name], flat, {}))
-            total = sum(parts[1:], parts[0])
+            total = pairs.summed(sum(parts[1:], parts[0]))
             results.append(total.reshape(*shapes.batch, *total.shape[1:]))
         return results
 
-    def _pairs(self, positions: jax.Array, present: jax.Array | None, radial: Radial) -> tuple[jax.Array, jax.Array]:
-        """Return directions `[batch, i, j, n]`, and radial functions `[batch, i, j, radial]`, zero for absent pairs."""
-        count = positions.shape[1]
-        there = ~jnp.eye(count, dtype=bool)[None]
-        if present is not None:
-            there = there & present[:, :, None] & present[:, None, :]
-            positions = jnp.where(present[..., None], positions, jnp.zeros((), positions.dtype))
-        difference = positions[:, None, :, :] - positions[:, :, None, :]
+    def _directions(self, pairs: Pairs, radial: Radial) -> tuple[jax.Array, jax.Array]:
+        """Return directions `[blocks, i, j, n]` and radial functions `[blocks, i, j, radial]`, zero where absent."""
         # Points beyond the cutoff contribute nothing, even if the square of their distance overflows.
-        reach = self.radial.cutoff
-        near = jnp.all(jnp.abs(difference) < reach, -1)
-        difference = jnp.where(near[..., None], difference, jnp.zeros((), difference.dtype))
-        there = there & near
+        near = jnp.all(jnp.abs(pairs.difference) < self.radial.cutoff, -1)
+        difference = jnp.where(near[..., None], pairs.difference, jnp.zeros((), pairs.difference.dtype))
         square = jnp.sum(difference**2, -1)
         apart = square > 0
         distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)  # the root has no derivative at zero
         directions = difference / jnp.where(apart, distance, 1)[..., None]
-        functions = radial(distance).astype(positions.dtype)
-        return directions, jnp.where(there[..., None], functions, jnp.zeros((), functions.dtype))
+        functions = radial(distance).astype(difference.dtype)
+        return directions, jnp.where((pairs.there & near)[..., None], functions, jnp.zeros((), functions.dtype))
