@@ -538,7 +538,7 @@ print(plan)
 mix = sum(line.flops for line in plan_cost(plan) if line.stage == "mix") / 2  # a multiply-add is two FLOPs
 assert sympy.expand(mix - (2 * n**2 + 9 * n + 4)) == 0
 
-propagating = Counter(D.propagating_number for D in free.diagrams)
+propagating = Counter(D.num_wires for D in free.diagrams)
 assert sum(count * n**number for number, count in propagating.items()) == sympy.expand(mix)
 
 table(

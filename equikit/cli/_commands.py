@@ -125,7 +125,7 @@ def basis(
                 "maps per diagram": number(part.space.multiplicity),
                 "count": number(part.count),
                 "diagrams": [
-                    {"text": str(diagram), "propagating number": diagram.propagating_number}
+                    {"text": str(diagram), "wires": diagram.num_wires}
                     | ({"matrix": rows(diagram)} if matrices else {})
                     for diagram in part.shown
                 ],
