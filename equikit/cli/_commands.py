@@ -125,8 +125,7 @@ def basis(
                 "maps per diagram": number(part.space.multiplicity),
                 "count": number(part.count),
                 "diagrams": [
-                    {"text": str(diagram), "wires": diagram.num_wires}
-                    | ({"matrix": rows(diagram)} if matrices else {})
+                    {"text": str(diagram), "wires": diagram.num_wires} | ({"matrix": rows(diagram)} if matrices else {})
                     for diagram in part.shown
                 ],
             }

@@ -142,7 +142,12 @@ def test_invariant_tensors_are_maps_without_wires():
     assert space_text(hom("z -> z", z=Z(2))).split("\n")[1:] == ["  0  a <- b  #1 1 1'", "  1  a <- b  #2 1 1'"]
     with_points = hom("z p -> z p", z=Z(2), p=S)
     assert "wires: blocks that join the rows" in space_html(with_points)
-    assert [line[5:13] for line in space_text(with_points).split("\n")[1:]] == ["wires: 1", "wires: 1", " " * 8, " " * 8]
+    assert [line[5:13] for line in space_text(with_points).split("\n")[1:]] == [
+        "wires: 1",
+        "wires: 1",
+        " " * 8,
+        " " * 8,
+    ]
     assert "z x -> z: 2 invariant tensors, 3 maps each" in space_text(hom("z x -> z", z=Z(2), x=Fixed(3)))
 
 
