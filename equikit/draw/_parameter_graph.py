@@ -72,8 +72,8 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
 
     Every layer is a column of nodes with its name above. Layers are ordered by their distance in edges from the inputs,
     and layers at the same distance are stacked; outputs come last. Nodes of parameters are squares between the layers
-    that they join. Neurons that may be permuted have a color for each layer; all others, such as inputs and outputs, are
-    gray. Without parameters each kind of edge has a color. With parameters, an edge is blue if its value is
+    that they join. Neurons that may be permuted have a color for each layer; all others, such as inputs and outputs,
+    are gray. Without parameters each kind of edge has a color. With parameters, an edge is blue if its value is
     positive and vermilion if it is negative, and its width is relative to the largest value of its kind; if an edge has
     several values, as for a kernel, the one of largest magnitude counts.
 

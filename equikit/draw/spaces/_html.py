@@ -147,9 +147,9 @@ def space_html(space: HomSpace, most: int = 60) -> str:
     """Draw the diagrams of a space as a page of HTML, next to their matrices.
 
     The header has the signature, the group of each label, and the dimension, and explains the captions. Each pair of an
-    input term and an output term has its own section. Output axes are the top rows of the diagrams and the rows of the matrices. Matrices are
-    drawn at a small size of the labels, which is stated. Axes bound to `Fixed` are not drawn; their multiplicity is
-    stated.
+    input term and an output term has its own section. Output axes are the top rows of the diagrams and the rows of the
+    matrices. Matrices are drawn at a small size of the labels, which is stated. Axes bound to `Fixed` are not drawn;
+    their multiplicity is stated.
 
     Args:
         space: the space.
