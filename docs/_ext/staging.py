@@ -189,12 +189,12 @@ def tutorials() -> str:
         "link to download its notebook. To run one, install equikit with Matplotlib from a checkout of the repository,",
         "and a program for notebooks, such as JupyterLab:",
         "",
-        "```",
+        "```text",
         "pip install '.[plot]' jupyterlab",
         f"jupyter lab {names[0]}.ipynb",
         "```",
         "",
-        "They need no GPU and no data, and one of them takes up to a few minutes. Begin with lesson 1.",
+        "The lessons need no GPU and no data, and each takes a few minutes at most. Begin with lesson 1.",
         "",
     ]
     return "\n".join([*text, "```{toctree}", ":maxdepth: 2", "", *names, "```", ""])
