@@ -242,8 +242,8 @@ def _with_booleans(mask: object) -> str:
 
 
 def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> None:
-    can = sorted(other for other, group in signature.groups.items() if group.permutes)
     if label not in signature.groups:
+        can = sorted(other for other, group in signature.groups.items() if group.permutes)
         raise ShapeError(
             f"the mask is for {label!r}, which is not a label that a group acts on",
             got=f"mask for {label!r}",
@@ -259,12 +259,13 @@ def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> N
         )
     group = signature.groups[label]
     if not group.permutes:
+        permuted = sorted(other for other, kind in signature.groups.items() if kind.permutes)
         raise OptionError(
             f"entries of {label!r} cannot be masked",
             got=f"a mask for an axis on which {group} acts",
             expected="a group that permutes the entries of the axis, such as S",
             step="leave the mask out: it would not commute with the group; masks of permuted labels may stay"
-            f" (in ek.data.pad and ek.data.Batches write masked={can})",
+            f" (in ek.data.pad and ek.data.Batches write masked={permuted})",
         )
     expected = (*found.batch, found.sizes[label])
     if mask.shape != expected:
