@@ -81,7 +81,9 @@ def generate(app: Any) -> None:
 
 
 def read(app: Any, name: str, source: list[str]) -> None:
-    """Rewrite the links of a page in Markdown, and insert lists of pages."""
+    """Rewrite the links of a page in Markdown or of a notebook, and insert lists of pages and a download."""
+    if app.env.doc2path(name).suffix == ".ipynb":
+        source[0] = staging.lesson(source[0], name)
     if app.env.doc2path(name).suffix == ".md":
         source[0] = staging.rewritten(staging.completed(source[0], name), name)
 

@@ -276,11 +276,13 @@ def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> N
         )
     group = signature.groups[label]
     if not group.permutes:
+        permuted = sorted(other for other, kind in signature.groups.items() if kind.permutes)
         raise OptionError(
             f"entries of {label!r} cannot be masked",
             got=f"a mask for an axis on which {group} acts",
             expected="a group that permutes the entries of the axis, such as S",
-            step="leave the mask out: it would not commute with the group; masks of permuted labels may stay",
+            step="leave the mask out: it would not commute with the group; masks of permuted labels may stay"
+            f" (in ek.data.pad and ek.data.Batches write masked={permuted})",
         )
     expected = (*found.batch, found.sizes[label])
     if mask.shape != expected:

@@ -68,7 +68,7 @@ def show(*parts):
 
 def table(head, rows):
     """A table of HTML."""
-    style = 'style="text-align:left"'
+    style = 'style="text-align:left; padding:0.2em 0.8em; border-bottom:1px solid #8886"'
     lines = ["".join(f"<td {style}>{cell}</td>" for cell in row) for row in rows]
     titles = "".join(f"<th {style}>{title}</th>" for title in head)
     return HTML(f"<table><tr>{titles}</tr><tr>{'</tr><tr>'.join(lines)}</tr></table>")
@@ -198,7 +198,8 @@ space
 # - Joined: $D_{ij} = 1$ where $i = j$. This is the identity.
 # - Not joined: $D_{ij} = 1$ everywhere. This is the sum, written to every position.
 #
-# The pictures show the matrices at a small $n$, which is stated above them. The pattern is the same at every $n$.
+# The pictures show the matrices at a small $n$, which is stated above them. The pattern is the same at every $n$. Below
+# each picture is the number of the diagram in the list, and its number of **wires**, the blocks that join the rows.
 #
 # ## 2. From entries to orbits
 #
@@ -262,7 +263,7 @@ reading
 #
 # The matrix of this change of basis has only zeros and ones. It is called the **zeta matrix** of the refinement
 # order. Its inverse again has integer entries, and there is a formula for them: the **Möbius function**. Blue is
-# positive, orange is negative, and paler means smaller.
+# positive, orange is negative, and a color closer to the background means a smaller number.
 
 # %%
 zeta = reading.change_of_basis("diagram", "orbit")
@@ -312,7 +313,7 @@ plt.show()
 four = orbits(4, 4)
 assert four.max() + 1 == count_partitions(4) == 15
 
-space = ek.hom("p p -> p p", p=ek.S(5))
+space = ek.hom("p p -> p p", p=ek.S(4))
 assert space.dim == 15
 space
 
@@ -321,39 +322,49 @@ space
 # $i, j$; vertices `1'` and `2'` are the input indices $k, l$. A vertex that is not joined to anything is *free*. If
 # it is at the bottom, the input is summed over it. If it is at the top, the output is repeated along it.
 #
-# Here are eight of them in words, and as an `einsum`. The cell checks each formula against the matrix.
+# Here are all of them in words, in the order of their numbers, and as an `einsum`. The cell checks each formula against
+# the matrix.
 
 # %%
 one, eye = np.ones(5, int), np.eye(5, dtype=int)
 words = [
     ("1 1' | 2 2'", "ij->ij", [A], "the graph itself"),
     ("1 2' | 2 1'", "ji->ij", [A], "every arrow turned around: transposition"),
-    ("1 2 1' 2'", "ii,ij->ij", [A, eye], "only the loops, which are on the diagonal"),
-    ("1 1' | 2 | 2'", "ik,j->ij", [A, one], "how many arrows leave i, all along row i"),
-    ("1 | 2 2' | 1'", "kj,i->ij", [A, one], "how many arrows enter j, all along column j"),
+    ("1 2 1' 2'", "ii,ij->ij", [A, eye], "the loops, on the diagonal"),
+    ("1 1' 2' | 2", "ii,j->ij", [A, one], "the loops at i, all along row i"),
+    ("1 | 2 1' 2'", "jj,i->ij", [A, one], "the loops at j, all along column j"),
     ("1 2 1' | 2'", "ik,ij->ij", [A, eye], "how many arrows leave i, on the diagonal: the degree matrix"),
-    ("1 | 2 | 1' 2'", "kk,i,j->ij", [A, one, one], "the number of loops, everywhere: the trace"),
+    ("1 1' | 2 | 2'", "ik,j->ij", [A, one], "how many arrows leave i, all along row i"),
+    ("1 | 2 1' | 2'", "jk,i->ij", [A, one], "how many arrows leave j, all along column j"),
+    ("1 2 2' | 1'", "ki,ij->ij", [A, eye], "how many arrows enter i, on the diagonal"),
+    ("1 2' | 2 | 1'", "ki,j->ij", [A, one], "how many arrows enter i, all along row i"),
+    ("1 | 2 2' | 1'", "kj,i->ij", [A, one], "how many arrows enter j, all along column j"),
+    ("1 2 | 1' 2'", "kk,ij->ij", [A, eye], "the number of loops, which is the trace, on the diagonal"),
+    ("1 | 2 | 1' 2'", "kk,i,j->ij", [A, one, one], "the number of loops, everywhere"),
+    ("1 2 | 1' | 2'", "kl,ij->ij", [A, eye], "the number of arrows, on the diagonal"),
     ("1 | 2 | 1' | 2'", "kl,i,j->ij", [A, one, one], "the number of arrows, everywhere"),
 ]
 results, rows = [], []
-for blocks, formula, arrays, text in words:
+for number, (blocks, formula, arrays, text) in enumerate(words):
     D = ek.Diagram.parse(f"p p -> p p: {blocks}")
+    assert space.diagrams[number] == D
     result = (D.matrix(5) @ A.reshape(25)).reshape(5, 5)
     assert (result == np.einsum(formula, *arrays)).all()
     results.append(result)
-    rows.append((diagram_svg(D, scale=1), space.diagrams.index(D), f"<code>{formula}</code>", text))
+    rows.append((diagram_svg(D, scale=1), number, f"<code>{formula}</code>", text))
 table(["diagram", "no.", "einsum", "what it does to a graph"], rows)
 
 # %%
-fig, axes = plt.subplots(2, 4, figsize=(9, 4.6))
-titles = ["itself", "turned around", "loops", "out-degree, rows"]
-titles += ["in-degree, columns", "out-degree, diagonal", "loops, everywhere", "arrows, everywhere"]
-for ax, result, title in zip(axes.flat, results, titles, strict=True):
+fig, axes = plt.subplots(3, 5, figsize=(9, 6))
+titles = ["itself", "turned around", "loops, diagonal", "loops, rows", "loops, columns"]
+titles += ["out, diagonal", "out, rows", "out, columns", "in, diagonal", "in, rows", "in, columns"]
+titles += ["all loops, diagonal", "all loops", "all arrows, diagonal", "all arrows"]
+for number, (ax, result, title) in enumerate(zip(axes.flat, results, titles, strict=True)):
     ax.imshow(result, cmap="Blues", vmin=0, vmax=8)
     for i, j in zip(*result.nonzero(), strict=True):
         color = "white" if result[i, j] > 4 else "black"
         ax.text(j, i, result[i, j], ha="center", va="center", color=color, size=8)
-    ax.set_title(title, size=9)
+    ax.set_title(f"{number}. {title}", size=9)
     ax.axis("off")
 fig.tight_layout()
 plt.show()
@@ -480,8 +491,8 @@ display(show(out_degree, "after", turn, "is", first.diagram))
 display(show(trace, "after", trace, "is n times", second.diagram))
 
 # %% [markdown]
-# In words: reversing all arrows and counting those that leave a node is the same as counting those that enter it. And
-# the trace, written on the diagonal, has a trace $n$ times as large.
+# In words: reversing all arrows and counting those that leave a node is the same as counting those that enter it.
+# Writing the trace on the diagonal and taking the trace again gives $n$ times the trace.
 #
 # This holds for all of them. Stacking diagrams is the product of matrices, up to the factor. Turning a diagram upside
 # down (`flip`) transposes its matrix. Putting diagrams side by side (`tensor`) is the Kronecker product. In one
@@ -529,17 +540,21 @@ plan = free.plan()
 print(plan)
 
 # %% [markdown]
+# Each line is a step. In a `reduce` line `ij->i` is the input, summed over j, and `ii->i` its diagonal; in an `expand`
+# line the axes of the output stand after the arrow. [Reading a plan](../docs/concepts/plans.md#reading-a-plan) explains
+# every column.
+#
 # Read the three `mix` lines. There, 1 input meets 1 output in 2 ways on $n^2$ entries, 3 meet 3 on $n$ entries, and 2
-# meet 2 on a single entry. That is $2 n^2 + 9 n + 4$ multiply-adds, and $2 + 9 + 4 = 15$. The diagrams are sorted by
-# their **propagating number**, the number of blocks that join top and bottom. It is also the number of axes that are
-# left where the weights are applied.
+# meet 2 on a single entry. The 2 ways are the matrix and its transpose. That is $2 n^2 + 9 n + 4$ multiply-adds, and
+# $2 + 9 + 4 = 15$. The diagrams are sorted by their number of wires. It is also the number of axes that are left where
+# the weights are applied.
 
 # %%
 mix = sum(line.flops for line in plan_cost(plan) if line.stage == "mix") / 2  # a multiply-add is two FLOPs
 assert sympy.expand(mix - (2 * n**2 + 9 * n + 4)) == 0
 
-propagating = Counter(D.propagating_number for D in free.diagrams)
-assert sum(count * n**number for number, count in propagating.items()) == sympy.expand(mix)
+wires = Counter(D.num_wires for D in free.diagrams)
+assert sum(count * n**number for number, count in wires.items()) == sympy.expand(mix)
 
 table(
     ["n", "dense matrix: n<sup>4</sup>", "one by one: 15 n<sup>2</sup>", "plan: 2 n<sup>2</sup> + 9 n + 4"],

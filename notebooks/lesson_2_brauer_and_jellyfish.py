@@ -72,7 +72,7 @@ def show(*parts):
 
 def table(head, rows):
     """A table of HTML."""
-    style = 'style="text-align:left"'
+    style = 'style="text-align:left; padding:0.2em 0.8em; border-bottom:1px solid #8886"'
     lines = ["".join(f"<td {style}>{cell}</td>" for cell in row) for row in rows]
     titles = "".join(f"<th {style}>{title}</th>" for title in head)
     return HTML(f"<table><tr>{titles}</tr><tr>{'</tr><tr>'.join(lines)}</tr></table>")

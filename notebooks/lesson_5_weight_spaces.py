@@ -231,9 +231,9 @@ assert jnp.allclose(network(rescaled, x), network(params, x), atol=1e-4)
 # %% [markdown]
 # ## 4. What does it look like?
 #
-# `weightspace.graph` makes a graph of the parameters: a node for every neuron, an edge for every weight. Blue weights
-# are positive, orange ones negative; nodes of one column have one label. The picture shows the symmetry: nodes of a
-# hidden column can be exchanged together with their edges.
+# `weightspace.graph` makes a graph of the parameters: a node for every neuron, an edge for every weight. Nodes of one
+# column have one label; inputs and outputs are gray, because they are not permuted. The picture shows the symmetry:
+# colored nodes of a column can be exchanged together with their edges.
 
 # %%
 one, two = (weightspace.graph(network, params, x), weightspace.graph(with_skip, skip_params, x))
@@ -244,7 +244,8 @@ assert one.num_edges == 3 * 8 + 8 * 5 + 5 * 2  # biases are features of the node
 assert two.num_edges == 3 * 4 + 4 * 5 + 9 * 2  # the skip goes from h0 straight to the outputs
 
 # %% [markdown]
-# The second picture has a color for each kind of edge. Any graph network can run on such a graph, such as
+# In the first picture blue weights are positive and orange ones negative, and a wider edge is a larger weight. The
+# second picture has no values, but a color for each kind of edge. Any graph network can run on such a graph, such as
 # `weightspace.MessagePassing` and `weightspace.RelationalTransformer`.
 #
 # ## 5. How many linear layers on weights are there?

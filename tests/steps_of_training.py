@@ -26,6 +26,12 @@ def trained(loss=squared, train=(X, X), optimizer=1e-3, **options: Any) -> Any:
     return ek.train.fit(MODEL, loss, train, **{"epochs": 1, "key": jax.random.key(0), "optimizer": optimizer} | options)
 
 
+def masked_points(**options: Any) -> Any:
+    """Give a layer the masks that `pad` returns for points in space."""
+    points, mask = ek.data.pad([{"p x": np.ones((n, 3, 1), np.float32)} for n in (2, 4)], **options)
+    return ek.nn.Linear("p x -> p x", 1, 1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))(points["p x"], mask=mask)
+
+
 def again(**options: Any) -> Any:
     """Evaluate the keywords of a step, and train with them."""
 
@@ -140,6 +146,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: ek.data.pad(RAGGED, sizes={"p": 2}),
         "sizes={'p': 3}",
         lambda code: ek.data.pad(RAGGED, **eval(f"dict({code})")),
+    ),
+    "mask-of-mixed-entries": (
+        masked_points,
+        "masked=['p']",
+        lambda code: masked_points(**eval(f"dict({code})")),
     ),
     "mask-of-an-unknown-label": (
         lambda: ek.data.pad(RAGGED, masked=["q"]),

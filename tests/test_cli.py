@@ -210,6 +210,14 @@ def test_draw_in_every_format(tmp_path):
     assert said("draw", *one, "-f", "svg", "--scale", "3") == ek.draw.diagram_svg(diagram, scale=3) + "\n"
     assert said("draw", *one, "-f", "tikz", "--scale", "0.5") == ek.draw.diagram_tikz(diagram, scale=0.5) + "\n"
     assert said("draw", *one, "-f", "text") == said("draw", *one)
+    some = [ek.hom("p p -> p p", p=ek.S(3)).diagrams[i] for i in (0, 6, 2)]
+    assert said("draw", *GRAPH, "p=S(3)", "-f", "tikz", "-i", "0,6, 2") == (
+        "\n".join(map(ek.draw.diagram_tikz, some)) + "\n"
+    )
+    assert [line for line in said("draw", *GRAPH, "p=S(3)", "-i", "6,0").split("\n") if line[:2] in ("6 ", "0 ")] == [
+        f"6  {some[1]}",
+        f"0  {some[0]}",
+    ]
     every = said("draw", *GRAPH, "p=S(3)", "-f", "tikz", "--limit", "4")
     assert every == ek.draw.space_tikz(ek.hom("p p -> p p", p=ek.S(3)), 4) + "\n"
     assert said("draw", *GRAPH, "p=S(3)", "-f", "html").startswith("<!DOCTYPE html>")
@@ -226,6 +234,9 @@ def test_draw_in_every_format(tmp_path):
         (["-f", "svg", "-o", "x.html", "-i", "0"], "leave --format out"),
         (["-f", "html", "-i", "0"], "leave --index out"),
         (["-f", "svg"], "add --index 0"),
+        (["-f", "svg", "-i", "0,1"], "write --index 0, or --format tikz"),
+        (["-i", "0;1"], "write for example --index 0,1,6"),
+        (["-i", "0,15"], "there is no such diagram"),
         (["--scale", "2"], "the format text has no scale"),
         (["-o", "x.html", "--scale", "2"], "the format html has no scale"),
         (["-f", "tikz", "--scale", "0"], "write --scale 2"),

@@ -397,6 +397,11 @@ CALL = {
         "merge(spec, trees)",
         {},
     ),
+    "networks-one-by-one": (
+        lambda: weightspace.merge(SPEC, PARAMS, PARAMS),
+        "merge(spec, [params_a, params_b])",
+        {},
+    ),
     "integers-as-parameters": (
         lambda: weightspace.fixed_weights({"a": jnp.ones((2, 2), complex)}, 1, key=KEY),
         "trace again",

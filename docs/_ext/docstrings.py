@@ -6,6 +6,8 @@ from typing import Any
 
 import imports
 import markup
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.domains.python import PyObject
 from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.util.typing import stringify_annotation
@@ -83,11 +85,32 @@ def _default(value: Any) -> str:
     return re.sub(r"^<(?:[\w.]*\.)?(\w+) object at .*>$|^<(.*)>$", r"\1\2", text)
 
 
+def join_names(app: Any, doctree: nodes.document) -> None:
+    """Write a text once that several arguments or attributes in a row share: "apply, x - the model and its inputs"."""
+    for body in doctree.findall(nodes.field_body):
+        for items in body.findall(nodes.bullet_list):
+            shown: nodes.paragraph | None = None
+            shared: list[str] = []
+            for item in list(items):
+                paragraph = item[0]
+                if not isinstance(paragraph[0], addnodes.literal_strong):
+                    shown = None
+                    continue
+                text = [str(node) for node in (*paragraph[1:], *item[1:])]
+                if shown is not None and text == shared:
+                    end = 1 + max(i for i, node in enumerate(shown) if isinstance(node, addnodes.literal_strong))
+                    shown[end:end] = [nodes.Text(", "), paragraph[0]]
+                    items.remove(item)
+                else:
+                    shown, shared = paragraph, text
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Connect the hooks."""
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"
     app.connect("autodoc-process-docstring", convert)
+    app.connect("doctree-read", join_names)
     app.connect("autodoc-process-signature", signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

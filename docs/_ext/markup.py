@@ -87,7 +87,10 @@ def with_returns(lines: list[str]) -> list[str]:
 
 
 def one_name_each(lines: list[str]) -> list[str]:
-    """Repeat the text of attributes that are described together; Sphinx would take the first names for a type."""
+    """Repeat the text of attributes that are described together; Sphinx would take the first names for a type.
+
+    `docstrings.join_names` puts the names together again when Sphinx has read them.
+    """
     out: list[str] = []
     i = 0
     while i < len(lines):

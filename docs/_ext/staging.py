@@ -5,6 +5,7 @@ here a link to a file that has a page becomes a link to the page, any other link
 """
 
 import fnmatch
+import json
 import os
 import re
 import shutil
@@ -37,6 +38,8 @@ def copies() -> dict[str, str]:
         "CHANGELOG.md": "project/changelog.md",
         "CONTRIBUTING.md": "project/contributing.md",
         "ARCHITECTURE.md": "project/architecture.md",
+        "RELEASING.md": "project/releasing.md",
+        "equikit/weightspace/tracing/README.md": "project/traced_models.md",
         "benchmarks/README.md": "benchmarks/index.md",
     }
     for path in sorted((ROOT / "benchmarks").glob("*/**/*.md")):
@@ -105,6 +108,8 @@ def rewritten(text: str, document: str) -> str:
             return f"{match[1]}{os.path.relpath(path, here)}{match[3]}"
         if not (ROOT / path).exists():
             raise FileNotFoundError(f"{source} links to {target}, which does not exist")
+        if path.endswith(".txt"):  # offered as a download
+            return f"{match[1]}{os.path.relpath(ROOT / path, DOCS / here)}{match[3]}"
         if path == ".":
             return f"{match[1]}{repository()}{match[3]}"
         kind = "tree" if (ROOT / path).is_dir() else "blob"
@@ -125,6 +130,18 @@ def rewritten(text: str, document: str) -> str:
             line = re.sub(r"\\\((.+?)\\\)", r"$\1$", line)
             lines.append(_LINK.sub(link, line))
     return "\n".join(lines)
+
+
+def lesson(text: str, document: str) -> str:
+    """Return a notebook as its page: with the links of the site, and below the title a link to download it."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = rewritten("".join(cell["source"]), document)
+    title, _, rest = notebook["cells"][0]["source"].partition("\n")
+    download = f"{{download}}`Download this notebook <{Path(document).name}.ipynb>`; [how to run it](index.md)."
+    notebook["cells"][0]["source"] = f"{title}\n\n{download}\n{rest}"
+    return json.dumps(notebook)
 
 
 def listing(folder: str) -> str:
@@ -168,7 +185,16 @@ def tutorials() -> str:
     text = [
         "# Tutorials",
         "",
-        "Lessons with pictures and exercises. They are notebooks, shown here with their outputs.",
+        "Lessons with pictures and exercises. They are notebooks, shown here with their outputs, and each page has a",
+        "link to download its notebook. To run one, install equikit with Matplotlib from a checkout of the repository,",
+        "and a program for notebooks, such as JupyterLab:",
+        "",
+        "```text",
+        "pip install '.[plot]' jupyterlab",
+        f"jupyter lab {names[0]}.ipynb",
+        "```",
+        "",
+        "The lessons need no GPU and no data, and each takes a few minutes at most. Begin with lesson 1.",
         "",
     ]
     return "\n".join([*text, "```{toctree}", ":maxdepth: 2", "", *names, "```", ""])

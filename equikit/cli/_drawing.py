@@ -42,14 +42,16 @@ def format_of(output: Path | None, wanted: str | None) -> str:
     return found
 
 
-def refuse_drawing(kind: str, one: bool, total: int, scale: float | None) -> None:
+def refuse_drawing(kind: str, wanted: Sequence[int] | None, total: int, scale: float | None) -> None:
     """Raise `OptionError` if a format cannot show so many diagrams, or has no scale."""
-    if (kind == "svg" and not one) or (kind == "html" and one):
+    count = total if wanted is None else len(wanted)
+    if (kind == "svg" and (wanted is None or count > 1)) or (kind == "html" and wanted is not None):
+        step = "write --index 0, or --format tikz" if wanted else "add --index 0, or write --format html"
         raise OptionError(
             "the drawing does not fit the format",
-            got=f"{kind}, {'one diagram' if one else plural(total, 'diagram')}",
-            expected="svg for one diagram, html for a gallery of all, text or tikz for both",
-            step="leave --index out, or write --format svg" if one else "add --index 0, or write --format html",
+            got=f"{kind}, {plural(count, 'diagram')}",
+            expected="svg for one diagram, html for a gallery of all, text or tikz for any",
+            step="leave --index out, or write --format tikz" if kind == "html" else step,
         )
     if scale is not None and not 0 < scale <= MOST_SCALE:
         raise OptionError(
@@ -75,7 +77,7 @@ def pictures(diagram: Diagram, scale: float | None) -> dict[str, str]:
 
 
 def drawing(
-    kind: str, space: HomSpace, chosen: Sequence[tuple[int, Diagram]], one: bool, limit: int, scale: float | None
+    kind: str, space: HomSpace, chosen: Sequence[tuple[int, Diagram]], whole: bool, limit: int, scale: float | None
 ) -> str:
     """Return a drawing in a format.
 
@@ -83,12 +85,12 @@ def drawing(
         kind: a format.
         space: the space.
         chosen: numbers and diagrams to draw.
-        one: whether a single diagram was requested.
-        limit: the most diagrams to draw otherwise.
+        whole: whether the space is drawn, and not diagrams by number.
+        limit: the most diagrams to draw then.
         scale: the scale of SVG and TikZ pictures; by default as their functions.
     """
-    if kind in ("svg", "tikz") and one:
-        return pictures(chosen[0][1], scale)[kind]
+    if kind in ("svg", "tikz") and not whole:
+        return "\n".join(pictures(diagram, scale)[kind] for _, diagram in chosen)
     if kind == "tikz":
         return space_tikz(space, limit) if scale is None else space_tikz(space, limit, scale=scale)
     if kind == "html":

@@ -184,6 +184,25 @@ def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, .
     return first, second
 
 
+def parse_index(text: str | None) -> tuple[int, ...] | None:
+    """Read the numbers of diagrams, `2` or `0,1,6`.
+
+    Raises:
+        OptionError: if they are not whole numbers.
+    """
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch(r"-?[0-9]{1,30}", word) for word in words):
+        raise OptionError(
+            "the numbers of the diagrams cannot be read",
+            got=f"--index {text}",
+            expected="whole numbers, separated by commas",
+            step="write for example --index 0,1,6",
+        )
+    return tuple(map(int, words))
+
+
 def parse_sizes(text: str | None, space: HomSpace | MultilinearSpace) -> dict[str, int] | None:
     """Read `"8"`, a size for all free labels, or `"a=8,b=4"`.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,28 +108,29 @@ def diagram_count(space: HomSpace) -> int:
     return sum(pair.diagrams.__len__() for pair in space.pairs)  # len() rejects numbers that exceed a machine word
 
 
-def numbered(space: HomSpace, index: int | None, limit: int) -> Iterator[tuple[int, Diagram]]:
-    """Yield the diagrams to draw, numbered over all pairs of terms: the requested one, or the first few.
+def numbered(space: HomSpace, wanted: Sequence[int] | None, limit: int) -> Iterator[tuple[int, Diagram]]:
+    """Yield the diagrams to draw, numbered over all pairs of terms: the requested ones, or the first few.
 
     Raises:
         OptionError: if the diagram does not exist.
     """
     total = diagram_count(space)
-    if index is not None and not 0 <= index < total:
-        raise OptionError(
-            "there is no such diagram",
-            got=f"--index {index}",
-            expected=f"0 to {total - 1}" if total else "nothing: the space has no diagrams",
-            step="see `equikit basis` for the list",
-        )
-    first, stop = (0, limit) if index is None else (index, index + 1)
-    start = 0
-    for pair in space.pairs:
-        count = pair.diagrams.__len__()
-        begin, end = max(first - start, 0), min(stop - start, count)
-        if begin < end:
-            yield from enumerate(itertools.islice(pair.diagrams, begin, end), start + begin)
-        start += count
+    for index in wanted or ():
+        if not 0 <= index < total:
+            raise OptionError(
+                "there is no such diagram",
+                got=f"--index {index}",
+                expected=f"0 to {total - 1}" if total else "nothing: the space has no diagrams",
+                step="see `equikit basis` for the list",
+            )
+    for first, stop in [(0, limit)] if wanted is None else [(index, index + 1) for index in wanted]:
+        start = 0
+        for pair in space.pairs:
+            count = pair.diagrams.__len__()
+            begin, end = max(first - start, 0), min(stop - start, count)
+            if begin < end:
+                yield from enumerate(itertools.islice(pair.diagrams, begin, end), start + begin)
+            start += count
 
 
 def page(space: HomSpace, body: str) -> str:

@@ -94,7 +94,7 @@ def demo(
     Raises:
         OptionError: if the seed is negative, there is no epoch, or the folder cannot be made.
 
-    Cost: about half a minute on two cores for 200 epochs; without Matplotlib there is a message instead of the picture.
+    Cost: one to two minutes on two cores for 200 epochs. Without Matplotlib a message replaces the picture.
     """
     console = Console() if console is None else console
     seed = _checks.count("seed", seed, most=2**32 - 1)

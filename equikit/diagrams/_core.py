@@ -118,7 +118,7 @@ class Core:
     """The diagrams with one core: all compatible pairs of an input half and an output half, with all wirings.
 
     Attributes:
-        labels: the labels of the wires, sorted; their number is the propagating number.
+        labels: the labels of the wires, sorted; their number is `Diagram.num_wires`.
         tops, bottoms: the output and input halves, in order.
         wires: the permutations of the wires that preserve labels.
         allowed: for each input half, the output halves to which some wiring joins it.

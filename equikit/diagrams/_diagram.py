@@ -79,7 +79,7 @@ class Diagram(Multipliable):
     A group given by generators has no diagrams. All axes of its label are then single vertices, and the entry is
     multiplied by the entry of an *element*, a basis tensor of its invariant tensors, `group.invariants`.
 
-    Diagrams are ordered by propagating number, largest first, then by input half, output half and wires.
+    Diagrams are ordered by number of wires, largest first, then by input half, output half and wires.
 
     Attributes:
         top: labels of the output axes.
@@ -268,8 +268,8 @@ class Diagram(Multipliable):
         return HalfDiagram(self.labels, self.growth, ()).block_labels
 
     @property
-    def propagating_number(self) -> int:
-        """The number of blocks that join the two rows; the rank of the map is the product of their sizes."""
+    def num_wires(self) -> int:
+        """The number of wires, the blocks that join the two rows; the rank of the map is the product of their sizes."""
         return len(set(self.growth[: len(self.top)]) & set(self.growth[len(self.top) :]))
 
     @property

@@ -60,14 +60,14 @@ def bars_picture(bars: Sequence[tuple[str, float]], limit: float | None) -> Pict
         if end > left:
             bar = complex(left, y + (ROW - BAR) / 2), complex(end - left, BAR)
             shapes.append(Boxes("bar", (bar,), fill=NEGATIVE if above else POSITIVE))
-        written = f"{value:.2g}"
-        # The number stands behind the line of the limit if the line would cross it.
-        start = mark if end <= mark < end + 5 + LETTER * len(written) else end
-        shapes.append(Words("value", written, complex(start + 5, middle), QUIET, "start"))
+        # All numbers are right of the scale, where no line crosses them.
+        shapes.append(Words("value", f"{value:.2g}", complex(left + WIDTH + 8, middle), QUIET, "start"))
     if mark >= 0:
         shapes.append(Lines("limit", ((complex(mark), complex(mark, bottom)),), Pen(NEGATIVE)))
+        shapes.append(Words("limit name", f"limit {limit:.2g}", complex(mark, bottom + 2 * FONT + 6), NEGATIVE))
     title = f"{len(bars)} bars on a logarithmic scale"
-    return Picture(left + WIDTH + 70, ROW * len(bars) + 24, title, tuple(shapes))
+    below = FONT + 4 if mark >= 0 else 0
+    return Picture(left + WIDTH + 70, ROW * len(bars) + 24 + below, title, tuple(shapes))
 
 
 def bars_svg(bars: Sequence[tuple[str, float]], *, limit: float | None = None) -> str:
@@ -75,7 +75,7 @@ def bars_svg(bars: Sequence[tuple[str, float]], *, limit: float | None = None) -
 
     Args:
         bars: names and numbers; a number below the scale, such as zero, has no bar.
-        limit: a number that is marked by a line; larger numbers have another color.
+        limit: a number that is marked by a line with its value; larger numbers have another color.
 
     Returns:
         The text of an `<svg>` element.
@@ -96,7 +96,7 @@ def bars_tikz(bars: Sequence[tuple[str, float]], *, limit: float | None = None) 
 
     Args:
         bars: names and numbers; a number below the scale, such as zero, has no bar.
-        limit: a number that is marked by a line; larger numbers have another color.
+        limit: a number that is marked by a line with its value; larger numbers have another color.
 
     Returns:
         The text of a `tikzpicture` environment; a document needs `\usepackage{tikz}` in its preamble.

@@ -86,8 +86,8 @@ def matrix_picture(array: np.ndarray, *, side: float = 96.0, blocks: tuple[int, 
 def matrix_svg(array: np.ndarray, *, side: float = 96.0, blocks: tuple[int, int] | None = None) -> str:
     """Draw an integer matrix as a standalone SVG picture.
 
-    Positive entries are blue, negative ones vermilion, paler if they are small relative to the largest; zeros are
-    empty. The light grid is omitted if cells are small.
+    Positive entries are blue, negative ones vermilion, closer to the background if they are small relative to the
+    largest; zeros are empty. The light grid is omitted if cells are small.
 
     Args:
         array: integers, `[rows, columns]`.

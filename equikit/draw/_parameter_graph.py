@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ACROSS, DOWN, DENSE, BETWEEN = 150.0, 22.0, 8.0, 34.0
 """Distances between columns, between neurons of a layer, between parameters, and between layers of one column."""
 MOST_EDGES = 4000
+PERMUTED = HUES[2:5]
+"""Colors of neurons; blue and vermilion are the signs of weights."""
 
 
 def parameter_graph_picture(graph: ParameterGraph, params: Any) -> Picture:
@@ -43,6 +45,8 @@ def parameter_graph_picture(graph: ParameterGraph, params: Any) -> Picture:
     shapes: list[Shape] = []
     met: dict[tuple[int, int], int] = {}
     layer = graph.node_layer
+    permuted = [name for name in graph.node_layers if name in graph.spec.groups]
+    fills = {name: PERMUTED[i % len(PERMUTED)][i // len(PERMUTED) % 3] for i, name in enumerate(permuted)}
     for edge, (a, b) in enumerate(graph.edge_index.T.tolist()):
         kind = int(graph.edge_kind[edge])
         ends = (min(a, b), max(a, b))
@@ -55,7 +59,7 @@ def parameter_graph_picture(graph: ParameterGraph, params: Any) -> Picture:
         shapes.append(Curves("edge", (_curve(points[a], points[b], bow),), Pen(color, size, opacity=0.7)))
     for node, point in enumerate(points):
         if graph.node_kind[node] == 0:
-            shapes.append(Dot("node", point, RADIUS, fill=HUES[int(layer[node]) % len(HUES)][0]))
+            shapes.append(Dot("node", point, RADIUS, fill=fills.get(graph.node_layers[layer[node]], QUIET)))
         else:
             corner = complex(RADIUS, RADIUS) * 0.6
             shapes.append(Boxes("node", ((point - corner, 2 * corner),), fill=QUIET))
@@ -68,7 +72,8 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
 
     Every layer is a column of nodes with its name above. Layers are ordered by their distance in edges from the inputs,
     and layers at the same distance are stacked; outputs come last. Nodes of parameters are squares between the layers
-    that they join. Without parameters each kind of edge has a color. With parameters, an edge is blue if its value is
+    that they join. Neurons that may be permuted have a color for each layer; all others, such as inputs and outputs,
+    are gray. Without parameters each kind of edge has a color. With parameters, an edge is blue if its value is
     positive and vermilion if it is negative, and its width is relative to the largest value of its kind; if an edge has
     several values, as for a kernel, the one of largest magnitude counts.
 

@@ -52,7 +52,7 @@ def test_tensor_is_the_kronecker_product(left, right):
     both = left.tensor(right)
     assert both == tensor(left, right)
     assert np.array_equal(both.matrix(SIZES), np.kron(left.matrix(SIZES), right.matrix(SIZES)))
-    assert both.propagating_number == left.propagating_number + right.propagating_number
+    assert both.num_wires == left.num_wires + right.num_wires
 
 
 @checked
@@ -61,7 +61,7 @@ def test_flip_is_the_transpose(diagram):
     assert np.array_equal(diagram.flip().matrix(SIZES), diagram.matrix(SIZES).T)
     assert np.array_equal(flip(diagram).matrix(SIZES, basis="orbit"), diagram.matrix(SIZES, basis="orbit").T)
     assert diagram.flip().flip() == diagram
-    assert diagram.flip().propagating_number == diagram.propagating_number
+    assert diagram.flip().num_wires == diagram.num_wires
 
 
 @checked
@@ -80,7 +80,7 @@ def test_the_rank_is_the_product_of_the_sizes_of_the_wires(diagram):
     core = diagram.halves[0].core
     expected = np.prod([SIZES[label] for label in core], initial=1)
     assert np.linalg.matrix_rank(diagram.matrix(SIZES)) == expected
-    assert len(core) == diagram.propagating_number
+    assert len(core) == diagram.num_wires
 
 
 @checked

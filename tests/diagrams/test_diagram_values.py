@@ -131,7 +131,7 @@ def test_what_a_diagram_says_of_itself():
     assert diagram.labels == ("q", "p", "p", "q", "p")
     assert diagram.blocks == ((0, 3), (1, 2), (4,))
     assert diagram.block_labels == ("q", "p", "p")
-    assert diagram.propagating_number == 2
+    assert diagram.num_wires == 2
     top, bottom, wires = diagram.halves
     assert top == HalfDiagram(("q", "p"), (0, 1), (0, 1))
     assert bottom == HalfDiagram(("p", "q", "p"), (0, 1, 2), (0, 1))

@@ -211,7 +211,7 @@ def test_halves_take_a_diagram_apart(space):
         top, bottom, wires = diagram.halves
         assert Diagram.from_halves(top, bottom, wires) == diagram
         assert top.core == bottom.core
-        assert len(wires) == diagram.propagating_number
+        assert len(wires) == diagram.num_wires
         assert diagram.flip().flip() == diagram
 
 
@@ -222,9 +222,9 @@ def test_enumerations_agree_at_eight_vertices(split):
         assert [tuple(r) for r in diagrams.array().tolist()] == [d.growth for d in diagrams]
 
 
-def test_propagating_numbers_do_not_grow():
+def test_numbers_of_wires_do_not_grow():
     for text in (arrow(3, 3), arrow(2, 4)):
-        numbers = [d.propagating_number for d in hom(text, p=S).diagrams]
+        numbers = [d.num_wires for d in hom(text, p=S).diagrams]
         assert numbers == sorted(numbers, reverse=True)
         assert numbers[0] == min(len(x.split()) for x in text.split("->"))
 

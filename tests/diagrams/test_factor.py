@@ -42,7 +42,7 @@ def test_factors_compose_to_the_diagram(group):
         product = factored.output @ factored.planar @ factored.input
         assert [(term.diagram, term.factor(size)) for term in product.terms] == [(diagram, 1)]
         for permutation in (factored.output, factored.input):
-            assert permutation.propagating_number == len(permutation.top) == len(permutation.bottom)
+            assert permutation.num_wires == len(permutation.top) == len(permutation.bottom)
         if not diagram.heads:
             assert crossings(factored.planar) == 0
 

@@ -167,6 +167,19 @@ def test_attributes_that_are_described_together_have_one_field_each():
     assert markup.one_name_each(lines) == ["Text.", *each, ":ivar c: one"]
 
 
+@BUILT
+def test_a_shared_text_is_written_once():
+    docutils, sphinx = importlib.import_module("docutils.nodes"), importlib.import_module("sphinx.addnodes")
+    items = docutils.bullet_list()
+    for name, text in (("a", "both"), ("b", "both"), ("c", "both"), ("d", "one"), ("e", "both")):
+        strong = sphinx.literal_strong("", name)
+        items += docutils.list_item("", docutils.paragraph("", "", strong, docutils.Text(" -- "), docutils.Text(text)))
+    document = importlib.import_module("docutils.utils").new_document("page")
+    document += docutils.field_list("", docutils.field("", docutils.field_body("", items)))
+    importlib.import_module("docstrings").join_names(None, document)
+    assert [item.astext() for item in items] == ["a, b, c -- both", "d -- one", "e -- both"]
+
+
 @pytest.mark.parametrize(
     ("document", "text", "rewritten"),
     [
@@ -175,6 +188,9 @@ def test_attributes_that_are_described_together_have_one_field_each():
         ("guides/masks", "[a](../../benchmarks/README.md)", "[a](../benchmarks/index.md)"),
         ("guides/masks", "[a](../../equikit/nn/_linear.py)", "[a](URL/blob/main/equikit/nn/_linear.py)"),
         ("guides/masks", "[a](../../equikit/nn)", "[a](URL/tree/main/equikit/nn)"),
+        ("guides/merging", "[a](../../equikit/weightspace/tracing/README.md)", "[a](../project/traced_models.md)"),
+        ("benchmarks/index", "[a](lock.txt)", "[a](../../benchmarks/lock.txt)"),  # a download
+        ("tutorials/lesson_1_permutations", "[a](../docs/concepts/plans.md#b)", "[a](../concepts/plans.md#b)"),
         ("guides/masks", "[a](https://x.org/y.md) [b](#c)", "[a](https://x.org/y.md) [b](#c)"),
         ("guides/masks", "```\n[a](../none.md)\n```", "```\n[a](../none.md)\n```"),
         (
@@ -188,6 +204,19 @@ def test_attributes_that_are_described_together_have_one_field_each():
 )
 def test_links_lead_to_pages_or_to_the_repository(document, text, rewritten):
     assert staging.rewritten(text, document) == rewritten.replace("URL", staging.repository())
+
+
+def test_a_lesson_can_be_downloaded_from_its_page():
+    cells = [
+        {"cell_type": "markdown", "source": ["# Lesson\n", "\n", "See [a](../docs/concepts/plans.md)."]},
+        {"cell_type": "code", "source": ["x[0](../docs/none.md)"]},
+    ]
+    shown = json.loads(staging.lesson(json.dumps({"cells": cells}), "tutorials/lesson_1_permutations"))["cells"]
+    title, _, download, _, text = shown[0]["source"].split("\n")
+    assert title == "# Lesson"
+    assert "{download}`Download this notebook <lesson_1_permutations.ipynb>`" in download
+    assert text == "See [a](../concepts/plans.md)."
+    assert shown[1] == cells[1]
 
 
 def test_a_link_to_a_missing_file_is_an_error():

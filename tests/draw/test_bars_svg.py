@@ -24,13 +24,16 @@ def test_bars_have_lengths_and_a_limit():
         bars_svg([("a", 1.0)] * 501)
 
 
-def test_the_line_of_the_limit_does_not_cross_a_number():
-    root = ElementTree.fromstring(bars_svg([("a", 2e-7), ("b", 1e-3)], limit=1e-6))
-    (line,) = root.findall("{*}path[@class='limit']")
-    mark = float(line.get("d").partition(" ")[0].removeprefix("M"))
-    for one in root.findall("{*}text[@class='value']"):
-        start = float(one.get("x"))
-        assert not start < mark < start + 6 * len(one.text)
+def test_no_line_crosses_a_number_and_the_limit_has_a_name():
+    root = ElementTree.fromstring(bars_svg([("a", 2e-7), ("b", 0.5)], limit=1e-6))
+    lines = root.findall("{*}path[@class='limit']") + root.findall("{*}path[@class='scale']")
+    places = [float(line.get("d").partition(" ")[0].removeprefix("M")) for line in lines]
+    assert [one.text for one in root.findall("{*}text[@class='value']")] == ["2e-07", "0.5"]
+    assert all(float(one.get("x")) > max(places) for one in root.findall("{*}text[@class='value']"))
+    (name,) = root.findall("{*}text[@class='limit name']")
+    assert name.text == "limit 1e-06"
+    assert float(name.get("x")) == pytest.approx(places[0], abs=0.5)
+    assert 0 < float(name.get("y")) < float(root.get("viewBox").split()[3])
 
 
 @pytest.mark.parametrize("write", [bars_svg, bars_tikz])

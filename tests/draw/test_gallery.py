@@ -48,7 +48,7 @@ def test_the_gallery_of_fifteen():
     assert "dimension 15 where n ≥ 4" in text
     assert "matrices drawn at p = 4" in text
     captions = ["".join(figure.find("figcaption").itertext()) for figure in pictures]
-    assert captions[3] == "1 1' 2' | 2no. 3, propagating number 1"
+    assert captions[3] == "1 1' 2' | 2no. 3, wires: 1"
 
 
 def test_what_is_left_out_is_said():
@@ -123,14 +123,39 @@ def test_more_diagrams_than_a_machine_word_counts():
 def test_listing():
     assert space_text(hom("p p -> p", p=S)).split("\n") == [
         'hom("p p -> p", p=S): dimension 5 where n ≥ 3',
-        "  0  joins 1  a <- aa  1 1' 2'",
-        "  1  joins 1  a <- ab  1 1' | 2'",
-        "  2  joins 1  a <- ba  1 2' | 1'",
-        "  3  joins 0  a <- bb  1 | 1' 2'",
-        "  4  joins 0  a <- bc  1 | 1' | 2'",
+        "  0  wires: 1  a <- aa  1 1' 2'",
+        "  1  wires: 1  a <- ab  1 1' | 2'",
+        "  2  wires: 1  a <- ba  1 2' | 1'",
+        "  3  wires: 0  a <- bb  1 | 1' 2'",
+        "  4  wires: 0  a <- bc  1 | 1' | 2'",
     ]
-    assert space_text(hom("() -> ()")) == 'hom("() -> ()"): dimension 1\n  0  joins 0  () <- ()  no blocks'
+    assert space_text(hom("() -> ()")) == 'hom("() -> ()"): dimension 1\n  0  wires: 0  () <- ()  no blocks'
     assert space_text(hom("p p -> p", p=S), most=0).endswith("\n  5 diagrams, not shown")
+
+
+def test_invariant_tensors_are_maps_without_wires():
+    text = space_html(hom("z -> z", z=Z(5)))
+    assert "5 maps" in text
+    assert "diagrams" not in text
+    assert "wires" not in text
+    assert "# numbers the invariant tensors" in text
+    assert space_text(hom("z -> z", z=Z(2))).split("\n")[1:] == ["  0  a <- b  #1 1 1'", "  1  a <- b  #2 1 1'"]
+    with_points = hom("z p -> z p", z=Z(2), p=S)
+    assert "wires: blocks that join the rows" in space_html(with_points)
+    assert [line[5:13] for line in space_text(with_points).split("\n")[1:]] == [
+        "wires: 1",
+        "wires: 1",
+        " " * 8,
+        " " * 8,
+    ]
+    assert "z x -> z: 2 invariant tensors, 3 maps each" in space_text(hom("z x -> z", z=Z(2), x=Fixed(3)))
+
+
+def test_legs_are_explained_where_there_are_some():
+    cross = space_html(hom("x x -> x", x=ek.SO(3)))
+    assert "^ marks the legs of a Levi-Civita tensor" in cross
+    assert "wires" not in cross
+    assert "^ marks" not in space_html(hom("x x -> x x", x=ek.O(3)))
 
 
 def test_a_bound_group_has_its_exact_dimension():

@@ -12,7 +12,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.draw import parameter_graph_svg
-from equikit.draw._palette import NEGATIVE, POSITIVE
+from equikit.draw._palette import NEGATIVE, POSITIVE, QUIET
 from equikit.weightspace import graph
 
 NAME = "{http://www.w3.org/2000/svg}"
@@ -59,6 +59,18 @@ def test_values_are_colors_and_widths() -> None:
     rows = made.edge_kind == made.edge_kinds.index("out")
     widths = np.array([float(path.get("stroke-width")) for path in paths])[rows]
     assert np.argmax(widths) == np.argmax(np.abs(values[rows]))
+
+
+def test_permuted_neurons_have_a_color_that_no_weight_has() -> None:
+    made = graph(recurrent, PARAMS, X)
+    root = ElementTree.fromstring(parameter_graph_svg(made, PARAMS))
+    fills = dict.fromkeys(made.node_layers, "")
+    for circle, place in zip(root.findall(f"{NAME}circle"), made.node_layer[made.node_kind == 0], strict=True):
+        fills[made.node_layers[place]] += circle.get("fill") + " "
+    assert set(fills) == {"in", "h0", "out"}
+    assert {*fills["in"].split(), *fills["out"].split()} == {QUIET}
+    (hidden,) = set(fills["h0"].split())
+    assert hidden not in {QUIET, POSITIVE, NEGATIVE}
 
 
 def test_the_order_of_columns_is_that_of_the_program() -> None:

@@ -314,7 +314,7 @@ CALLS = {
         "entries of 'x' cannot be masked",
         "a mask for an axis on which SO(1) acts",
         "a group that permutes the entries",
-        "masks of permuted labels may stay",
+        "masks of permuted labels may stay (in ek.data.pad and ek.data.Batches write masked=['p'])",
     ),
     "mask-as-a-list": (
         ek.DTypeError,

@@ -273,6 +273,7 @@ def test_gradients_reach_every_parameter():
         (FEATURES, {"nonlinearity": "relu"}, ek.OptionError, "unknown value for nonlinearity="),
         (FEATURES, {"products": [8]}, ek.OptionError, "numbers of products do not fit"),
         (FEATURES, {"products": -1}, ek.EquikitError, "number of products"),
+        (FEATURES, {"products": False}, ek.EquikitError, "give 0 for none, or for example 8"),
         (FEATURES, {"products": "two"}, ek.EquikitError, "number of products"),
         (FEATURES, {"residual": 1}, ek.OptionError, "residual= must be True or False"),
         (FEATURES, {"normalize_features": "yes"}, ek.OptionError, "normalize_features= must be True or False"),

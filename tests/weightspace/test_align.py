@@ -12,7 +12,7 @@ from architectures import MODELS, normal, plain
 from helpers import assert_error
 
 import equikit as ek
-from equikit.weightspace import align, merge, trace
+from equikit.weightspace import align, barrier, merge, trace
 from equikit.weightspace.alignment._activations import DATA, activations, streamed
 from equikit.weightspace.alignment._matching import similarity
 
@@ -210,6 +210,11 @@ def test_logits_that_are_masked_are_data_that_are_not_there() -> None:
     np.testing.assert_array_equal(found["mix"], params["mix"])
 
 
+def test_a_line_is_shown_by_its_barrier() -> None:
+    line = barrier(lambda x: (x**2 - 1) ** 2, jnp.array(-1.0), jnp.array(1.0), points=3)
+    assert repr(line) == "Line(3 points, barrier 1)"
+
+
 REFUSED = {
     "data that are no numbers": (
         lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, x=X.at[0, 0].set(jnp.nan)),
@@ -278,6 +283,10 @@ REFUSED = {
     "nothing to merge": (
         lambda: merge(SPEC, []),
         (ek.OptionError, "there are no trees in a list", "[]", "one or more", "params_a"),
+    ),
+    "networks one by one": (
+        lambda: merge(SPEC, PARAMS, PARAMS, PARAMS),
+        (ek.OptionError, "not in one list", "3 networks", "a list", "merge(spec, [params_a, params_b])"),
     ),
 }
 APPLY, PARAMS, X = MODELS["perceptron"]()

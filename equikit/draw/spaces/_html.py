@@ -16,7 +16,15 @@ from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._diagram import diagram_picture
 from equikit.draw._matrix import matrix_picture
-from equikit.draw.spaces._listing import Section, blocks_text, checked_space, dimension_text, plural, sections
+from equikit.draw.spaces._listing import (
+    Section,
+    blocks_text,
+    checked_space,
+    dimension_text,
+    plural,
+    sections,
+    wires_text,
+)
 from equikit.draw.writers import svg, xml_text
 from equikit.groups import Group
 
@@ -78,7 +86,7 @@ def _card(index: int, diagram: Diagram, sizes: dict[str, int] | None, labels: Se
         f'<div style="{ROW}">{pictures}</div>'
         '<figcaption style="font-size:12px;line-height:1.5;margin-top:4px">'
         f'<code style="{MONO};background:none;color:inherit">{xml_text(blocks_text(diagram))}</code><br/>'
-        f'<span style="opacity:.7">no. {index}, propagating number {diagram.propagating_number}</span>'
+        f'<span style="opacity:.7">{", ".join(filter(None, (f"no. {index}", wires_text(diagram))))}</span>'
         "</figcaption></figure>"
     )
 
@@ -98,10 +106,23 @@ def _size_note(section: Section, sizes: dict[str, int] | None) -> str:
     return f"matrices drawn at {'; '.join(parts)}" if parts else ""
 
 
+def _legend(parts: Sequence[Section]) -> str:
+    """Return a sentence on the rows, and on the words and marks in the captions."""
+    shown = [diagram for section in parts for diagram in section.shown]
+    notes = ["top row: output axes, rows of the matrix", "bottom row: input axes, columns"]
+    if any(map(wires_text, shown)):
+        notes.append("wires: blocks that join the rows")
+    if any(diagram.heads for diagram in shown):
+        notes.append("^ marks the legs of a Levi-Civita tensor")
+    if any(diagram.elements for diagram in shown):
+        notes.append("# numbers the invariant tensors")
+    return "; ".join(notes)
+
+
 def _section(section: Section, labels: Sequence[str], titled: bool) -> str:
     sizes = drawing_sizes(section.space)
     copies = section.space.multiplicity
-    notes = [plural(section.count, "diagram")]
+    notes = [section.counted]
     if copies != 1:
         notes.append(f"each stands for {plural(copies, 'map')}, one for each pair of entries of the plain axes")
     notes.append(_size_note(section, sizes))
@@ -125,10 +146,10 @@ def _section(section: Section, labels: Sequence[str], titled: bool) -> str:
 def space_html(space: HomSpace, most: int = 60) -> str:
     """Draw the diagrams of a space as a page of HTML, next to their matrices.
 
-    The header has the signature, the group of each label, and the dimension. Each pair of an input term and an output
-    term has its own section. Output axes are the top rows of the diagrams and the rows of the matrices. Matrices are
-    drawn at a small size of the labels, which is stated. Axes bound to `Fixed` are not drawn; their multiplicity is
-    stated.
+    The header has the signature, the group of each label, and the dimension, and explains the captions. Each pair of an
+    input term and an output term has its own section. Output axes are the top rows of the diagrams and the rows of the
+    matrices. Matrices are drawn at a small size of the labels, which is stated. Axes bound to `Fixed` are not drawn;
+    their multiplicity is stated.
 
     Args:
         space: the space.
@@ -159,7 +180,6 @@ def space_html(space: HomSpace, most: int = 60) -> str:
         'style="font-family:system-ui,sans-serif;font-size:14px;line-height:1.4">'
         f'<div><b style="{MONO};font-size:15px">{xml_text(str(space.signature))}</b></div>'
         f"<div>{xml_text(actions)}; <b>{xml_text(dimension_text(space))}</b></div>"
-        '<div style="opacity:.7;font-size:12px">top row: output axes, rows of the matrix; '
-        "bottom row: input axes, columns</div>"
+        f'<div style="opacity:.7;font-size:12px">{_legend(parts)}</div>'
         f"{body}</div>"
     )

@@ -37,6 +37,13 @@ class Section:
         return self.count - len(self.shown)
 
     @property
+    def counted(self) -> str:
+        """The number of diagrams; of maps if the group of a label has numbered tensors in place of diagrams."""
+        if not any(diagram.elements for diagram in self.shown):
+            return plural(self.count, "diagram")
+        return plural(self.count, "map" if self.space.multiplicity == 1 else "invariant tensor")
+
+    @property
     def title(self) -> str:
         """The terms, as in a signature."""
         return f"{self.source} -> {self.target}"
@@ -96,6 +103,11 @@ def blocks_text(diagram: Diagram) -> str:
     return str(diagram).rpartition(":")[2].strip() or "no blocks"
 
 
+def wires_text(diagram: Diagram) -> str:
+    """Write the number of wires; nothing if only a tensor joins the rows, because its lines look like wires."""
+    return f"wires: {diagram.num_wires}" if diagram.num_wires or not (diagram.heads or diagram.elements) else ""
+
+
 def dimension_text(space: HomSpace) -> str:
     """Write the dimension, and the n from which it holds if a group is free."""
     sizes, groups = space.signature.sizes, space.signature.groups
@@ -112,7 +124,7 @@ def dimension_text(space: HomSpace) -> str:
 
 
 def _table(section: Section) -> Iterator[str]:
-    """Yield the lines of a section: number, propagating number, block letters of output and input, blocks."""
+    """Yield the lines of a section: number, wires, block letters of output and input, blocks."""
     words = [
         (block_word(diagram.growth[: len(diagram.top)]), block_word(diagram.growth[len(diagram.top) :]))
         for diagram in section.shown
@@ -120,9 +132,11 @@ def _table(section: Section) -> Iterator[str]:
     first = max([len(above) for above, _ in words], default=0)
     second = max([len(below) for _, below in words], default=0)
     digits = len(str(max(len(words) - 1, 0)))
-    for i, (diagram, (above, below)) in enumerate(zip(section.shown, words, strict=True)):
+    notes = [wires_text(diagram) for diagram in section.shown]
+    noted = max(map(len, notes), default=0)
+    for i, (diagram, note, (above, below)) in enumerate(zip(section.shown, notes, words, strict=True)):
         letters = f"{above:>{first}} <- {below:<{second}}"
-        yield f"  {i:>{digits}}  joins {diagram.propagating_number}  {letters}  {blocks_text(diagram)}"
+        yield f"  {i:>{digits}}  {note:<{noted}}{'  ' if noted else ''}{letters}  {blocks_text(diagram)}"
     if section.left_out:
         yield (
             f"  and {count_text(section.left_out)} more"
@@ -135,7 +149,9 @@ def space_text(space: HomSpace, most: int = 60) -> str:
     """List the diagrams of a space, one per line.
 
     A line has the number of the diagram in `space.diagrams` (in `space.pairs[i].diagrams` if there are several terms),
-    the number of blocks that join the rows, the block letters of the output and of the input, and the blocks.
+    the number of wires, which are the blocks that join the rows, the block letters of the output and of the input, and
+    the blocks. If only an invariant tensor joins the rows, the line has no number of wires; `^` marks the legs of a
+    Levi-Civita tensor, and `#` numbers the tensors of a group without diagrams.
 
     Args:
         space: the space.
@@ -153,8 +169,8 @@ def space_text(space: HomSpace, most: int = 60) -> str:
         >>> from equikit import S, hom
         >>> print(space_text(hom("p -> p", p=S)))
         hom("p -> p", p=S): dimension 2 where n ≥ 2
-          0  joins 1  a <- a  1 1'
-          1  joins 0  a <- b  1 | 1'
+          0  wires: 1  a <- a  1 1'
+          1  wires: 0  a <- b  1 | 1'
     """
     lines = [f"{checked_space(space)}: {dimension_text(space)}"]
     parts = sections(space, most)
@@ -162,6 +178,6 @@ def space_text(space: HomSpace, most: int = 60) -> str:
         copies = section.space.multiplicity
         times = f", {plural(copies, 'map')} each" if copies != 1 else ""
         if len(parts) > 1 or times:
-            lines.append(f"{section.title}: {plural(section.count, 'diagram')}{times}")
+            lines.append(f"{section.title}: {section.counted}{times}")
         lines += _table(section)
     return "\n".join(lines)

@@ -64,9 +64,11 @@ class Network(Layer):
         **options: options of the `Linear` layers, and labels with their groups.
 
     Attributes:
-        linear, nonlinear: the linear layers and nonlinearities, one for each hidden layer.
-        bilinear, norms: the bilinear layers and norms, keyed by the index of the hidden layer, from `"0"`, or `"head"`
-            for the last layer.
+        linear: the linear layers, one for each hidden layer.
+        nonlinear: the nonlinearities, one for each hidden layer.
+        bilinear: the layers of products, keyed by the index of the hidden layer, from `"0"`, or `"head"` for the last
+            layer.
+        norms: the `RMSNorm` layers, by the same keys.
         head: the last layer.
 
     Raises:
@@ -301,7 +303,8 @@ def _checked_products(products: object, layers: int) -> list[int]:
             expected="one number for all, or one for each hidden layer",
             step=f"write products={[8] * layers}",
         )
-    return [_checks.count("the number of products", width) for width in widths]
+    step = "give 0 for none, or for example 8"
+    return [_checks.count("the number of products", width, step=step) for width in widths]
 
 
 def _checked_use(option: str, asked: bool, used: bool, expected: str) -> None:

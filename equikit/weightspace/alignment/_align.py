@@ -94,9 +94,12 @@ def align(
 
     Args:
         spec: the symmetry of both networks, from `trace`.
-        params_a, params_b: trees of arrays. Integer and boolean arrays are permuted, but not compared.
+        params_a: the network that stays as it is, a tree of arrays.
+        params_b: the network that is permuted, a tree of the same structure. Integer and boolean arrays are permuted,
+            but not compared.
         how: see above.
-        apply, x: the model and its inputs, for activations.
+        apply: the model, a function of the parameters and x; for activations.
+        x: the inputs at which activations are compared.
         loss: for the straight-through estimator, a scalar function `loss(params, batch)`; it is compiled.
         batches: for the straight-through estimator, a list of batches for the loss. Each training step uses the next
             batch; permutations are compared by the mean loss over all batches. For activations, in place of `x`, an

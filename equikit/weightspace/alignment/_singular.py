@@ -88,7 +88,8 @@ def singular_alignment(spec: Specification, params_a: Any, params_b: Any, *, mov
 
     Args:
         spec: the symmetry of both networks, from `trace`.
-        params_a, params_b: trees of arrays.
+        params_a: the first network, a tree of arrays.
+        params_b: the second network before matching, a tree of the same structure.
         moved: the second network after matching; by default `align(spec, params_a, params_b)`.
 
     Returns:

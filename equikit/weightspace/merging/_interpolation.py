@@ -40,6 +40,10 @@ class Line:
         """The loss barrier: the maximum of `above`, at least 0 because `above` is 0 at the ends."""
         return float(np.max(self.above))
 
+    def __repr__(self) -> str:
+        """Return the number of points and the barrier; `places` and `losses` are long."""
+        return f"Line({len(self.places)} points, barrier {self.barrier:.3g})"
+
     def plot(self, name: str = "", axes: Any = None) -> Any:
         """Plot the losses and return the Matplotlib figure; `plot_lines` plots several lines."""
         return plot_lines({name: self}, axes)
@@ -52,7 +56,8 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
     network: recompute them by running it over data in training mode.
 
     Args:
-        params_a, params_b: trees of arrays with the same structure and shapes.
+        params_a: the network at t = 0, a tree of arrays.
+        params_b: the network at t = 1, a tree of the same structure and shapes.
         place: t, a number.
 
     Returns:
@@ -88,7 +93,9 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
 
     Args:
         loss: a function of the parameters only that JAX can trace; it is compiled once.
-        params_a, params_b: trees of arrays. Interpolated running averages are not recomputed, see `interpolate`.
+        params_a: the network at t = 0, a tree of arrays. Interpolated running averages are not recomputed, see
+            `interpolate`.
+        params_b: the network at t = 1, a tree of the same structure and shapes.
         points: number of points on the line, including both ends.
 
     Returns:

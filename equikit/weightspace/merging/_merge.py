@@ -10,23 +10,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
+from equikit._errors import OptionError
 from equikit.weightspace.alignment._align import align
 from equikit.weightspace.specifications._leaves import by_path, is_inexact, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import checked_tensors
 
 
-def merge(spec: Specification, trees: Sequence[Any], *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
+def merge(
+    spec: Specification, trees: Sequence[Any], *more: Any, rounds: int = 8, seed: int = 0, restarts: int = 0
+) -> Any:
     """Align each network with the mean of the others until no permutation changes, and return the mean of all.
 
     Every change increases the sum of the inner products over all pairs. Running averages of batch normalization are
     averaged too, but do not match the merged network, whose activations have a smaller variance than in the original
     networks: run the merged model over data in training mode before use. Integers and booleans, such as counters and
-    masks, are copied from the first network.
+    masks, are copied from the first network. Weights are compared; to compare activations, align each network with
+    `align(..., how="activations")`, and take the `mean`.
 
     Args:
         spec: the symmetry of all networks, from `trace`.
-        trees: the parameters of each network, trees of arrays.
+        trees: a list with the parameters of each network, trees of arrays.
+        *more: refused: all networks belong into the list.
         rounds: maximum number of passes over all networks.
         seed, restarts: as for `align`.
 
@@ -43,6 +48,13 @@ def merge(spec: Specification, trees: Sequence[Any], *, rounds: int = 8, seed: i
         activations Jordan et al., REPAIR, arXiv:2211.08403.
     """
     checked_specification(spec)
+    if more:
+        raise OptionError(
+            "the networks are not in one list",
+            got=f"{1 + len(more)} networks, one by one",
+            expected="a list of networks",
+            step="write merge(spec, [params_a, params_b])",
+        )
     _checks.count("rounds", rounds, example=8)
     current = _checked_list(trees)
     for number, tree in enumerate(current):
