@@ -43,6 +43,7 @@ from equikit.plans import (
 )
 from equikit.plans.sharding import OutSharding
 from equikit.signatures import Signature, Term, base
+from equikit.supports import Support
 
 LARGEST_SIZE = 10**9
 """The largest `init_size`: larger sizes give weights beyond the range of float32."""
@@ -316,6 +317,7 @@ class Linear(Layer):
         mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
         out_sharding: OutSharding | None = None,
+        support: Support | None = None,
     ) -> Arrays:
         """Apply the layer.
 
@@ -325,6 +327,9 @@ class Linear(Layer):
                 their values, and are zero in the result. A single array is enough if only one label can have a mask.
             sizes: sizes of free labels that no input has.
             out_sharding: how the result is sharded over a mesh, as in `equikit.plans.apply`.
+            support: which entries of the axes of one label are present, a label bound to `ek.S`. Arrays then have rows
+                in place of these axes, first and after batch axes: one for each entry, or each node, or each graph, as
+                in `equikit.plans.apply`.
 
         Returns:
             `[*batch, *axes, channels]`; a dictionary if `x` is a dictionary or the layer has several outputs. The
@@ -337,7 +342,8 @@ class Linear(Layer):
         weights = self._given()
         if self.dtype is not None:
             x = cast(x, self.dtype)
-        result: Any = applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        options: dict[str, Any] = {"mask": mask, "sizes": sizes, "out_sharding": out_sharding, "support": support}
+        result: Any = applied(self.plan, x, weights, self.options, **options)
         found: Arrays = result
         return found
 
