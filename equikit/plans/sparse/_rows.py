@@ -80,13 +80,15 @@ def spread_rows(y: jax.Array, level: Level, place: int, *, single: bool = False)
     y = y.astype(wide(dtype))  # so that sums of the backward pass run in float32
     if order is None:
         return y.at[rows].get(mode="fill", fill_value=0, indices_are_sorted=True).astype(dtype)
-    found: jax.Array = lax.platform_dependent(y, rows, order, cpu=taken, default=_spread_in_order)
+    found: jax.Array = lax.platform_dependent(y, rows, order, cpu=_spread, default=_spread_in_order)
     return found.astype(dtype)
 
 
-@jax.custom_jvp
-def _spread_in_order(y: jax.Array, rows: Any, order: Any) -> jax.Array:
+def _spread(y: jax.Array, rows: Any, order: Any) -> jax.Array:
     return taken(y, rows)
+
+
+_spread_in_order = jax.custom_jvp(_spread)
 
 
 @_spread_in_order.defjvp
