@@ -1,6 +1,10 @@
 """Sparse supports: which entries of the axes of one label are present."""
 
+from equikit._keywords import answer_misspelled
+from equikit.supports._formats import graph_of_networkx as graph_of_networkx, links_of_jraph as links_of_jraph
 from equikit.supports._levels import Level as Level
-from equikit.supports._tables import Data as Data, Sizes as Sizes, levels_of as levels_of
+from equikit.supports._support import Support
 
-__all__: list[str] = []
+__all__ = ["Support"]
+
+answer_misspelled(__name__)

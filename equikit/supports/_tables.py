@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from equikit import _checks
 from equikit.supports._levels import Level
 
 Table = np.ndarray[Any, Any]
@@ -51,6 +52,13 @@ class Sizes:
         return [self.graphs, self.nodes, *(self.levels[m] for m in sorted(self.levels))]
 
 
+def refuse_too_many(what: str, count: int) -> None:
+    """Raise `TooLargeError` for more rows than an int32 can number."""
+    _checks.refuse_if_more(
+        f"a support with too many {what}", count, MOST_ROWS, what, "divide the graph into several supports"
+    )
+
+
 def first_rows(columns: Table, n: int) -> Table:
     """Return where each different tuple of `[m, rows]` occurs first, in lexicographic order of the tuples.
 
@@ -73,6 +81,7 @@ def tuples_of(data: Data) -> list[Table]:
         own = data.tuples.get(m, np.empty((m, 0), np.int32))
         every = np.concatenate([own, *projections], axis=1)
         first = first_rows(every, data.n)
+        refuse_too_many(f"tuples of {m} nodes", len(first))
         found.insert(0, np.concatenate([own, every[:, first[first >= own.shape[1]]]], axis=1))
     return [np.arange(data.n, dtype=np.int32)[None], *found]
 
@@ -105,6 +114,16 @@ class _Index:
         return found
 
 
+def rows_of(data: Data, tuples: Table) -> Table:
+    """Return the row of each tuple of `[m, queries]` in the data of order m, or -1."""
+    m = len(tuples)
+    index: _Index | None = None
+    for level in tuples_of(Data(data.n, None, None, {m: data.tuples[m]})):
+        index = _Index(level, index, data.n)
+    assert index is not None
+    return index.find(tuples)
+
+
 def levels_of(data: Data, sizes: Sizes | None = None) -> tuple[Level, ...]:
     """Return the levels 0 to K of a support whose longest tuples have K nodes.
 
@@ -124,8 +143,8 @@ def levels_of(data: Data, sizes: Sizes | None = None) -> tuple[Level, ...]:
         index = _Index(rows, shorter, data.n)
         drop = [graph_of if shorter is None else shorter.find(np.delete(rows, a, axis=0)) for a in range(m)]
         pairs = list(itertools.combinations(range(m), 2))
-        repeat = {(a, b): index.find(_repeated(tuples[m - 2], a, b)) for a, b in pairs}
         merge = {(a, b): np.where(rows[a] == rows[b], drop[b], _ABSENT) for a, b in pairs}
+        repeat = {pair: _inverse(each, counts[m - 1]) for pair, each in merge.items()}
         turned = [index.find(rows[list(s)]) for s in itertools.islice(itertools.permutations(range(m)), 1, None)]
         below, count = padded[m - 1], padded[m]
         own = here = None
@@ -159,9 +178,12 @@ def levels_of(data: Data, sizes: Sizes | None = None) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def _repeated(shorter: Table, a: int, b: int) -> Table:
-    """Insert entry a of each tuple at position b."""
-    return np.insert(shorter, b, shorter[a], axis=0)
+def _inverse(merge: Table, count: int) -> Table:
+    """Return where each row of the shorter level is merged from: no two rows merge to the same one."""
+    found = np.full(count, _ABSENT, np.int32)
+    present = np.flatnonzero(merge != _ABSENT)
+    found[merge[present]] = present
+    return found
 
 
 def _finished(table: Table, count: int, absent: int) -> Table:
