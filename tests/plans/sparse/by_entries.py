@@ -73,3 +73,27 @@ def _map(plan, diagram, above, below, x, present, sizes, label):
         at = dict(zip(free, index, strict=True))
         out[tuple(at[letter] for letter in top)] += total[tuple(at[letter] for letter in kept)]
     return out
+
+
+def rows_of(x, labels, masks, label="p", order=None):
+    """The rows of a dense array on a support: entries of its mask in row-major order, or in another order."""
+    axes = [i for i, own in enumerate(labels) if own == label]
+    x = np.moveaxis(x, axes, range(len(axes)))
+    if len(axes) < 2:
+        return x
+    places = np.stack(np.nonzero(masks[len(axes)]))
+    order = np.arange(places.shape[1]) if order is None else order
+    return x[tuple(places[:, order])]
+
+
+def padded_to(x, rows, fill=np.nan):
+    """Add rows."""
+    return np.concatenate([x, np.full((rows - len(x), *x.shape[1:]), fill)])
+
+
+def dense_inputs(plan: Plan, sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        term.name: rng.normal(size=(*(sizes[own] for own in term.labels), channels))
+        for term, channels in zip(plan.signature.inputs, plan.channels[0], strict=True)
+    }
