@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax.lax import GatherScatterMode
 
 ENTRYWISE = {
     "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "abs": np.abs,
@@ -113,12 +114,31 @@ def _pad(x: Any, value: Any, padding_config: Any) -> Any:
     return found[tuple(slice(max(-low, 0), min(high, 0) or None) for low, high, _ in padding_config)]
 
 
-def _gather(x: Any, places: Any, dimension_numbers: Any, **_: Any) -> Any:
-    """`jnp.take` along one axis."""
+def _gather(x: Any, places: Any, dimension_numbers: Any, mode: Any, fill_value: Any, **_: Any) -> Any:
+    """`jnp.take` along one axis; in mode "fill" along the first one."""
     axes, others = dimension_numbers.start_index_map, dimension_numbers.offset_dims
     if places.ndim != 2 or axes != dimension_numbers.collapsed_slice_dims or {*axes, *others} != {*range(x.ndim)}:
         return NotImplemented
-    return np.take(x, places[:, 0], *axes)
+    rows = places[:, 0]
+    if mode != GatherScatterMode.FILL_OR_DROP or axes != (0,):
+        return np.take(x, rows, *axes)
+    there = (rows >= 0) & (rows < len(x))
+    found = np.full((len(rows), *x.shape[1:]), np.nan if fill_value is None else fill_value).astype(x.dtype)
+    found[there] = x[rows[there]]
+    return found
+
+
+def _scatter_add(x: Any, places: Any, updates: Any, dimension_numbers: Any, mode: Any, **_: Any) -> Any:
+    """Add rows to rows, and drop those that are out of range."""
+    axes, window = dimension_numbers.scatter_dims_to_operand_dims, dimension_numbers.update_window_dims
+    one = axes == dimension_numbers.inserted_window_dims == (0,) and window == tuple(range(1, x.ndim))
+    if places.ndim != 2 or not one or mode != GatherScatterMode.FILL_OR_DROP:
+        return NotImplemented
+    rows = places[:, 0]
+    there = (rows >= 0) & (rows < len(x))
+    found = x.copy()
+    np.add.at(found, rows[there], updates[there])
+    return found
 
 
 def _slice(x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
@@ -144,6 +164,7 @@ SHAPING = {
     "is_finite": lambda x: np.isfinite(x),
     "slice": _slice,
     "gather": _gather,
+    "scatter-add": _scatter_add,
     "stack": lambda *arrays, axis: np.stack(arrays, axis),
     "unstack": lambda x, axis: [*np.moveaxis(x, axis, 0)],
     "convert_element_type": lambda x, new_dtype, **_: (x if new_dtype.kind == "c" else x.real).astype(new_dtype),

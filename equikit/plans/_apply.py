@@ -262,13 +262,13 @@ def applied(
     arrays = [array.astype(dtype) for array in arrays]
     leaves = [leaf.astype(dtype) for leaf in leaves]
     laid = isinstance(given, Layout)
+    names = [] if isinstance(given, Layout) else [*given]
     if support is not None:
-        arranged = jax.tree.unflatten(structure, leaves)
-        weighted = arranged if laid else dict(zip(given, arranged, strict=True))
+        cast = jax.tree.unflatten(structure, leaves)
+        weighted = cast if laid else dict(zip(names, cast, strict=True))
         results = execute_sparse(plan, arrays, weighted, shapes, masks, support, options)
         return named(plan, results, isinstance(inputs, Mapping))
     choice = FACTORED if laid else choose(plan, options.method, shapes, masks, dtype)
-    names = [] if isinstance(given, Layout) else [*given]
 
     def compute(
         arrays: list[jax.Array], leaves: list[jax.Array], masks: Mapping[str, jax.Array], spread: Spread | None

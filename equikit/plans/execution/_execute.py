@@ -93,6 +93,10 @@ class Walk:
         """Permute the wires of a core: axis j moves to position `wiring[j]`."""
         return rewired(x, wiring, len(self.shapes.batch))
 
+    def arranged(self, product: Product, rows: tuple[jax.Array, ...]) -> tuple[Product, tuple[jax.Array, ...]]:
+        """Return a product and its matrix with the wires permuted where this walk can do it."""
+        return product, rows
+
     def grown(self, step: Step, y: jax.Array) -> jax.Array:
         """Return the larger tensor of an expansion from the smaller one."""
         if step.operation == "head":
@@ -193,18 +197,20 @@ def walked(
 ) -> list[jax.Array]:
     """Run a plan: reductions, one matrix product for each core, and expansions, which `stage` calls."""
     down = walk.reduced(inputs)
+    layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
+    pairs = zip(plan.products, layout.products, strict=True)
+    arranged = [(*walk.arranged(product, rows), bias) for product, (rows, bias) in pairs]
 
     def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
         parts = (
             part
-            for product, (y, bias) in zip(plan.products, products, strict=True)
+            for (product, _, _), (y, bias) in zip(arranged, products, strict=True)
             for part in _parted(walk, product, y, bias, plan.features[1])
         )
         return walk.expanded(parts, dtype)
 
-    layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
     products = []
-    for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
+    for product, rows, bias in arranged:
         with jax.named_scope(product_name(plan, product).scope):
             products.append((_multiplied(walk, product, rows, down), bias))
     return stage(expanded, products)

@@ -8,7 +8,7 @@ the dense call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -17,8 +17,9 @@ from jax import lax
 
 from equikit._array_checks import Shapes
 from equikit.diagrams import HalfDiagram
-from equikit.plans._ir import Plan, Stages, Step
+from equikit.plans._ir import Plan, Product, Stages, Step
 from equikit.plans.compilation._lattice import acted_labels, chain, root
+from equikit.plans.compilation._products import with_wires_after
 from equikit.plans.execution._execute import Stage, Tensors, Walk, inlined, walked
 from equikit.plans.execution._layout import Layout, Weights
 from equikit.plans.execution._steps import scales_of
@@ -89,7 +90,7 @@ class SparseWalk(Walk):
         return down
 
     def _mean(self, x: jax.Array, half: HalfDiagram) -> jax.Array:
-        count = jnp.maximum(self._count(half), 1).astype(jnp.finfo(x.dtype).dtype)
+        count = jnp.maximum(self._count(half), 1).astype(x.real.dtype)
         return x / count.reshape(-1, *(1,) * (x.ndim - 1))
 
     def _count(self, half: HalfDiagram) -> jax.Array:
@@ -112,12 +113,34 @@ class SparseWalk(Walk):
         y = flat(lambda rows: self._smaller(step, places, rows), x)
         return lax.squeeze(y, (1 + step.axes[-1],))
 
+    def _order(self, wiring: tuple[int, ...], core: tuple[str, ...]) -> tuple[int, ...] | None:
+        """Return how a wiring permutes the wires of the support's label, `None` if it does not."""
+        places = [place for place, own in enumerate(core[: len(wiring)]) if own == self.support.label]
+        order = tuple(wiring[place] - places[0] for place in places)
+        return None if order == tuple(range(len(order))) else order
+
+    def arranged(self, product: Product, rows: tuple[jax.Array, ...]) -> tuple[Product, tuple[jax.Array, ...]]:
+        """Return a product that permutes the wires of the support's label on one side only, the narrower one.
+
+        Of two permutations in a row, the first one would lose tuples that are absent, but present after the second.
+        """
+        sides = product.wires_in, product.wires_out
+        if not all(any(self._order(wiring, product.core) for wiring in side) for side in sides):
+            return product, rows
+        every, same = with_wires_after(product).wires_out, product.wires_in[:1]
+        before, after = map(len, sides)
+        heights, width = [len(matrix) // before for matrix in rows], rows[0].shape[1] // after if rows else 0
+        parts = [matrix.reshape(before, k, after, width) for matrix, k in zip(rows, heights, strict=True)]
+        if sum(heights) < width:
+            first = [part.transpose(2, 0, 1, 3).reshape(len(every) * part.shape[1], width) for part in parts]
+            return replace(product, wires_in=every, wires_out=same), tuple(first)
+        last = [part.transpose(1, 2, 0, 3).reshape(part.shape[1], len(every) * width) for part in parts]
+        return replace(product, wires_in=same, wires_out=every), tuple(last)
+
     def turned(self, x: jax.Array, wiring: tuple[int, ...], core: tuple[str, ...]) -> jax.Array:
         """Permute the wires of a core: axis j moves to position `wiring[j]`."""
-        label = self.support.label
-        places = [place for place, own in enumerate(core[: len(wiring)]) if own == label]
-        order = tuple(wiring[place] - places[0] for place in places)
-        if order != tuple(sorted(order)):
+        order = self._order(wiring, core)
+        if order is not None:
             x = flat(lambda rows: turn_rows(rows, self.level_of(core), order), x)
         return super().turned(x, wiring, core)
 
@@ -160,14 +183,14 @@ def is_single_row(support: Support, term: Term) -> bool:
 
 def is_present(support: Support, level: Level) -> jax.Array:
     """Return which rows of a level of one node or more are not padding."""
-    return level.drop[0] < support.levels[level.length - 1].count
+    return jnp.asarray(level.drop[0]) < support.levels[level.length - 1].count
 
 
 def is_own(support: Support, level: Level) -> jax.Array:
     """Return which rows of a level are rows of the user's data."""
     if level.own is not None:
         assert level.rows is not None
-        return level.own < level.rows.shape[0]
+        return jnp.asarray(level.own) < level.rows.shape[0]
     return is_present(support, level) if support.padded and level.length else jnp.ones(level.count, bool)
 
 
