@@ -97,7 +97,7 @@ class Entries:
         """
         order = self._order(order)
         columns, rows = _columns(self.levels, order), self.levels[order].rows
-        return tuple(column if rows is None else _taken(column, rows, self.n) for column in columns)
+        return tuple(jnp.asarray(column if rows is None else _taken(column, rows, self.n)) for column in columns)
 
     def find(self, *indices: Any) -> np.ndarray[Any, Any]:
         r"""Return the row of each tuple of nodes among the entries, and E where it is absent.
@@ -149,8 +149,11 @@ class Entries:
         """
         graphs, nodes = self.levels[:2]
         if order == 0:
-            return jnp.ones(graphs.count, bool) if graphs.own is None else jnp.asarray(graphs.own < graphs.count)
-        return jnp.asarray(nodes.drop[0] < graphs.count if order == 1 else self.indices(order)[0] < self.n)
+            own = np.zeros(graphs.count) if graphs.own is None else _on_host(graphs.own)
+            return jnp.asarray(own < graphs.count)
+        if order == 1:
+            return jnp.asarray(_on_host(nodes.drop[0]) < graphs.count)
+        return jnp.asarray(_on_host(self.indices(order)[0]) < self.n)
 
     @functools.cached_property
     def loops(self) -> int:
@@ -187,7 +190,7 @@ class Entries:
         return int(order)
 
     def __repr__(self) -> str:
-        known = self._data is not None or not isinstance(self.levels[1].drop[0], jax.core.Tracer)
+        known = self._data is not None or _is_known(self.levels[1].drop[0])
         data = self._host() if known else None
         counts = [
             (self.n, data and data.n, "node", "nodes"),
@@ -203,14 +206,26 @@ class Entries:
         return f"Support of {', '.join(map(self.term, self.orders))}: {', '.join(numbers)}"
 
 
-def _columns(levels: tuple[Level, ...], order: int) -> list[jax.Array]:
+def _columns(levels: tuple[Level, ...], order: int) -> list[Array]:
     """Return the nodes of each row of a level; n in padded rows."""
-    drop = [jnp.asarray(each) for each in levels[order].drop]
+    drop = levels[order].drop
     if order == 2:
         return [drop[1], drop[0]]
     shorter, n = _columns(levels, order - 1), levels[1].count
     return [_taken(shorter[0], drop[-1], n), *(_taken(column, drop[0], n) for column in shorter)]
 
 
-def _taken(column: Array, rows: Array, absent: int) -> jax.Array:
+def _is_known(array: Any) -> bool:
+    return isinstance(array, np.ndarray | jax.Array) and not isinstance(array, jax.core.Tracer)
+
+
+def _on_host(array: Any) -> Any:
+    """Return an array of NumPy, which compiles nothing; tracers stay what they are."""
+    return np.asarray(array) if _is_known(array) else array
+
+
+def _taken(column: Array, rows: Array, absent: int) -> Any:
+    """Return `column[rows]`, and `absent` where a row is out of range."""
+    if _is_known(column) and _is_known(rows):
+        return np.append(np.asarray(column), np.int32(absent))[np.asarray(rows)]
     return jnp.asarray(column).at[rows].get(mode="fill", fill_value=absent)

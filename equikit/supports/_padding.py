@@ -7,7 +7,8 @@ from typing import Any
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.supports._tables import Data, Sizes, refuse_too_many, tuples_of
+from equikit.supports._reading import number_of
+from equikit.supports._tables import Data, Sizes, tuples_of
 
 
 def padded_sizes(
@@ -16,7 +17,7 @@ def padded_sizes(
     nodes: int | None,
     entries: int | Mapping[int, int] | None,
     graphs: int | None,
-    tuples: Mapping[int, int] | None,
+    tuples: int | Mapping[int, int] | None,
 ) -> Sizes:
     """Return the numbers of rows of a padded support, or raise `OptionError` if one is too small.
 
@@ -29,48 +30,51 @@ def padded_sizes(
             expected="a support with graph_of=, or the result of Support.join",
             step="write Support.join([support]) before .pad",
         )
-    there = {order: each.shape[1] for order, each in data.tuples.items()}
-    given = _by_length("entries", entries, there, of_one=True)
-    levels = {m: each.shape[1] for m, each in enumerate(tuples_of(data)[1:], start=2)}
-    more = {m for m, count in levels.items() if count > there.get(m, 0)}
-    chosen = _by_length("tuples", tuples, {m: levels[m] + given.get(m, 0) - there.get(m, 0) for m in more})
+    there = {m: each.shape[1] for m, each in data.tuples.items()}
+    rows = _by_length("entries", entries, there)
+    levels = {m: each.shape[1] for m, each in enumerate(tuples_of(data), start=2)}
+    chosen = _by_length("tuples", tuples, {m: levels[m] for m in levels if m < max(there)})
+    for m, count in levels.items():
+        if m == max(there) or (tuples is None and count == there.get(m)):
+            chosen[m] = rows[m]  # the level has the rows of the data
+        elif tuples is None:
+            chosen[m] = 1 << max(count - 1, 0).bit_length()
     return Sizes(
         _at_least("graphs", graphs, 1 if data.graphs is None else data.graphs),
         _at_least("nodes", nodes, data.n),
-        given,
-        {
-            m: given[m] if m not in more else chosen[m] if m in (tuples or {}) else 1 << (chosen[m] - 1).bit_length()
-            for m in levels
-        },
+        rows,
+        chosen,
     )
 
 
-def _by_length(name: str, given: Any, there: Mapping[int, int], *, of_one: bool = False) -> dict[int, int]:
+def _by_length(name: str, given: Any, there: Mapping[int, int]) -> dict[int, int]:
+    """Return a number of rows for each length, which may be one number if there is one length."""
     if given is None:
         return dict(there)
-    if of_one and len(there) == 1 and not isinstance(given, Mapping):
-        given = dict.fromkeys(there, given)
-    wanted = " and ".join(map(str, there)) or "no length"
+    if len(there) == 1 and not isinstance(given, Mapping):
+        return {m: _at_least(name, given, least) for m, least in there.items()}
     if not isinstance(given, Mapping) or not given.keys() <= there.keys():
         raise OptionError(
-            f"{name}= must be a dictionary from numbers of axes to numbers of rows",
+            f"{name}= must be a dictionary from numbers of axes to numbers of rows"
+            if there
+            else f"{name}= is for supports of triples",
             got=_checks.shown(given),
-            expected=f"keys among {wanted}",
-            step=f"write {name}={ {**there} }",
+            expected=f"keys among {', '.join(map(str, there))}" if there else f"nothing for {name}=",
+            step=f"write {name}={dict(there)}" if there else f"leave {name} out",
         )
-    return {m: _at_least(f"{name}[{m}]" if len(there) > 1 else name, given.get(m), least) for m, least in there.items()}
+    return {m: _at_least(f"{name}[{m}]", given.get(m), least) for m, least in there.items()}
 
 
 def _at_least(name: str, value: Any, least: int) -> int:
     if value is None:
         return least
-    number = _checks.count(name, value)
+    number = number_of(name, value, f"rows for {name}=")
     if number < least:
+        argument, _, length = name.rstrip("]").partition("[")
         raise OptionError(
-            f"{name}= is smaller than the support",
+            f"{argument}= is smaller than the support",
             got=f"{name}={number}",
             expected=f"{least} or more",
-            step=f"write {name}={least}" if name.isidentifier() else f"give {least} or more",
+            step=f"write {argument}={f'{{{length}: {least}}}' if length else least}",
         )
-    refuse_too_many(name, number)
     return number

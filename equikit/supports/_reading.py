@@ -97,7 +97,7 @@ def _integers(name: str, value: Any) -> Table:
     if len(shape) == 1:
         refuse_too_many("entries", shape[0])
     array: Table = np.asarray(value)
-    if array.size == 0 and not hasattr(value, "dtype"):
+    if array.size == 0:  # NumPy makes an empty list an array of floats
         array = array.astype(np.int32)
     if array.dtype.kind not in "iu":
         is_mask = array.dtype == bool and array.ndim > 1

@@ -234,7 +234,7 @@ class Support(Orders):
         nodes: int | None = None,
         entries: int | Mapping[int, int] | None = None,
         graphs: int | None = None,
-        tuples: Mapping[int, int] | None = None,
+        tuples: int | Mapping[int, int] | None = None,
     ) -> Support:
         """Return the support with rows added behind nodes, entries and graphs, which layers ignore.
 
@@ -243,8 +243,9 @@ class Support(Orders):
         Args:
             nodes, graphs: the number of nodes and of graphs; as many as there are by default.
             entries: the number of entries, for several orders a dictionary from order to number.
-            tuples: for supports of triples, the number of rows of the table of pairs, `{2: 1024}`, where it holds more
-                pairs than the entries of order 2; by default the next power of two.
+            tuples: for supports of triples, the number of rows of the table of pairs, which holds the pairs in the
+                triples too; by default the number of entries that are pairs if it holds no others, else the next power
+                of two.
 
         Returns:
             A padded support. Rows of features behind the present ones may hold anything.

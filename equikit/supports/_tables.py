@@ -73,7 +73,7 @@ def first_rows(columns: Table, n: int) -> Table:
 
 
 def tuples_of(data: Data) -> list[Table]:
-    """Return the tuples of each length from 1 to the longest one, `[m, count]`: data first, in the user's order."""
+    """Return the tuples of each length from 2 to the longest one, `[m, count]`: data first, in the user's order."""
     longest = max(data.tuples)
     found = [data.tuples[longest]]
     for m in range(longest - 1, 1, -1):
@@ -83,15 +83,18 @@ def tuples_of(data: Data) -> list[Table]:
         first = first_rows(every, data.n)
         refuse_too_many(f"tuples of {m} nodes", len(first))
         found.insert(0, np.concatenate([own, every[:, first[first >= own.shape[1]]]], axis=1))
-    return [np.arange(data.n, dtype=np.int32)[None], *found]
+    return found
 
 
 class _Index:
-    """The row of a tuple: its key is the row of the tuple without its last entry, times n, plus the last entry."""
+    """The row of a tuple: its key is the row of the tuple without its last entry, times n, plus the last entry.
 
-    def __init__(self, tuples: Table, shorter: _Index | None, n: int) -> None:
+    A node is its own row: its index has neither tuples nor a shorter index.
+    """
+
+    def __init__(self, tuples: Table | None, shorter: _Index | None, n: int) -> None:
         self._shorter, self._n = shorter, n
-        if shorter is not None:
+        if tuples is not None:
             keys = self._keys(tuples)
             self._rows = np.argsort(keys, kind="stable")
             self._sorted = keys[self._rows]
@@ -117,10 +120,9 @@ class _Index:
 def rows_of(data: Data, tuples: Table) -> Table:
     """Return the row of each tuple of `[m, queries]` in the data of order m, or -1."""
     m = len(tuples)
-    index: _Index | None = None
+    index = _Index(None, None, data.n)
     for level in tuples_of(Data(data.n, None, None, {m: data.tuples[m]})):
         index = _Index(level, index, data.n)
-    assert index is not None
     return index.find(tuples)
 
 
@@ -132,21 +134,22 @@ def levels_of(data: Data, sizes: Sizes | None = None) -> tuple[Level, ...]:
         sizes: the numbers of rows with padding; `None` if the support is not padded.
     """
     tuples = tuples_of(data)
-    counts = [1 if data.graphs is None else data.graphs, *(each.shape[1] for each in tuples)]
+    counts = [1 if data.graphs is None else data.graphs, data.n, *(rows.shape[1] for rows in tuples)]
     padded = counts if sizes is None else sizes.of_levels
-    masked = sizes is not None and data.graphs is not None
-    graphs = _finished(np.arange(counts[0]), padded[0], padded[0]) if masked else None
-    levels = [Level(0, padded[0], (), {}, {}, (), (), graphs, graphs)]
-    graph_of = np.zeros(data.n, np.int32) if data.graph_of is None else data.graph_of
-    shorter: _Index | None = None
-    for m, rows in enumerate(tuples, start=1):
+    shorter = _Index(None, None, data.n)
+    levels = [*_graphs_and_nodes(data, counts, padded, is_padded=sizes is not None)]
+    for m, rows in enumerate(tuples, start=2):
         index = _Index(rows, shorter, data.n)
-        drop = [graph_of if shorter is None else shorter.find(np.delete(rows, a, axis=0)) for a in range(m)]
+        drop = [shorter.find(np.delete(rows, a, axis=0)) for a in range(m)]
         pairs = list(itertools.combinations(range(m), 2))
         merge = {(a, b): np.where(rows[a] == rows[b], drop[b], _ABSENT) for a, b in pairs}
         repeat = {pair: _inverse(each, counts[m - 1]) for pair, each in merge.items()}
         turned = [index.find(rows[list(s)]) for s in itertools.islice(itertools.permutations(range(m)), 1, None)]
         below, count = padded[m - 1], padded[m]
+        drop = [_finished(each, count, below) for each in drop]
+        is_sorted = [m not in data.tuples and a == m - 1 for a in range(m)]
+        if sizes is None:  # the structure of a padded support depends on its sizes alone, so that few programs compile
+            is_sorted = [bool((each[1:] >= each[:-1]).all()) for each in drop]
         own = here = None
         if m in data.tuples:
             entries = data.tuples[m].shape[1]
@@ -154,28 +157,36 @@ def levels_of(data: Data, sizes: Sizes | None = None) -> tuple[Level, ...]:
             if rows.shape[1] > entries or count != given:
                 own = _finished(np.arange(entries), count, given)
                 here = _finished(np.arange(entries), given, count)
-        drop = [_finished(each, count, below) for each in drop]
-        # The structure of a padded support depends on its sizes alone, so that few programs are compiled.
-        in_order = m > 1 and m not in data.tuples
-        known = [in_order and a == m - 1 if sizes is not None and m > 1 else _ascends(drop[a]) for a in range(m)]
         levels.append(
             Level(
-                m,
-                count,
-                tuple(drop),
-                {pair: _finished(each, below, count) for pair, each in repeat.items()},
-                {pair: _finished(each, count, below) for pair, each in merge.items()},
-                tuple(_finished(each, count, count) for each in turned),
-                tuple(
-                    None if sorted_ else np.argsort(each, kind="stable").astype(np.int32)
-                    for sorted_, each in zip(known, drop, strict=True)
-                ),
-                own,
-                here,
+                length=m,
+                count=count,
+                drop=tuple(drop),
+                repeat={pair: _finished(each, below, count) for pair, each in repeat.items()},
+                merge={pair: _finished(each, count, below) for pair, each in merge.items()},
+                turned=tuple(_finished(each, count, count) for each in turned),
+                order=tuple(None if known else _order(each) for known, each in zip(is_sorted, drop, strict=True)),
+                own=own,
+                rows=here,
             )
         )
         shorter = index
     return tuple(levels)
+
+
+def _graphs_and_nodes(data: Data, counts: list[int], padded: list[int], *, is_padded: bool) -> tuple[Level, Level]:
+    graphs, nodes, *_ = padded
+    own = _finished(np.arange(counts[0]), graphs, graphs) if is_padded and data.graphs is not None else None
+    graph_of = _finished(np.zeros(data.n) if data.graph_of is None else data.graph_of, nodes, graphs)
+    order = None if (graph_of[1:] >= graph_of[:-1]).all() else _order(graph_of)
+    return (
+        Level(0, graphs, (), {}, {}, (), (), own, own),
+        Level(1, nodes, (graph_of,), {}, {}, (), (order,), None, None),
+    )
+
+
+def _order(table: Table) -> Table:
+    return np.argsort(table, kind="stable").astype(np.int32)
 
 
 def _inverse(merge: Table, count: int) -> Table:
@@ -191,7 +202,3 @@ def _finished(table: Table, count: int, absent: int) -> Table:
     found = np.full(count, absent, np.int32)
     found[: len(table)] = np.where(table == _ABSENT, absent, table)
     return found
-
-
-def _ascends(table: Table) -> bool:
-    return bool(np.all(table[1:] >= table[:-1]))
