@@ -20,9 +20,11 @@ from equikit.plans.execution._arrays import broadcast, wide
 from equikit.supports import Level
 
 
-def taken(x: jax.Array, rows: Any) -> jax.Array:
+def taken(x: jax.Array, rows: Any, *, ascend: bool = False) -> jax.Array:
     """Return rows of an array, zero where they are absent."""
-    found: jax.Array = x.at[rows].get(mode="fill", fill_value=0)
+    if not len(x):
+        return jnp.zeros((len(rows), *x.shape[1:]), x.dtype)
+    found: jax.Array = x.at[rows].get(mode="fill", fill_value=0, indices_are_sorted=ascend)
     return found
 
 
@@ -79,7 +81,7 @@ def spread_rows(y: jax.Array, level: Level, place: int, *, single: bool = False)
     rows, order, dtype = level.drop[place], level.order[place], y.dtype
     y = y.astype(wide(dtype))  # so that sums of the backward pass run in float32
     if order is None:
-        return y.at[rows].get(mode="fill", fill_value=0, indices_are_sorted=True).astype(dtype)
+        return taken(y, rows, ascend=True).astype(dtype)
     found: jax.Array = lax.platform_dependent(y, rows, order, cpu=_spread, default=_spread_in_order)
     return found.astype(dtype)
 
@@ -98,8 +100,7 @@ def _spread_in_order_jvp(
     """Write the tangent so that its transpose adds rows in ascending order."""
     (y, rows, order), (moved, _, _) = primals, tangents
     sorted_rows = rows.at[order].get(mode="promise_in_bounds", unique_indices=True)
-    found = moved.at[sorted_rows].get(mode="fill", fill_value=0, indices_are_sorted=True)
-    return _spread_in_order(y, rows, order), put(found, order, order.shape[0])
+    return _spread_in_order(y, rows, order), put(taken(moved, sorted_rows, ascend=True), order, len(order))
 
 
 def turn_rows(x: jax.Array, level: Level, order: tuple[int, ...]) -> jax.Array:
