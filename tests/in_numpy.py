@@ -8,6 +8,9 @@ import numpy as np
 from flax import nnx
 from jax.lax import GatherScatterMode
 
+PLATFORM = "cpu"
+"""The platform whose branch is evaluated."""
+
 ENTRYWISE = {
     "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "abs": np.abs,
     "max": np.maximum, "lt": np.less, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal, "and": np.bitwise_and,
@@ -77,7 +80,8 @@ def _result(equation: Any, operands: list[Any]) -> Any:
     if name == "cond":
         return _values(params["branches"][int(operands[0])], operands[1:])
     if name == "platform_index":
-        return np.int32(next(i for i, platforms in enumerate(params["platforms"]) if "cpu" in (platforms or ["cpu"])))
+        names = [names or [PLATFORM] for names in params["platforms"]]
+        return np.int32(next(i for i, some in enumerate(names) if PLATFORM in some))
     if name in ENTRYWISE:
         return ENTRYWISE[name](*operands)
     found = SHAPING[name](*operands, **params) if name in SHAPING else NotImplemented
@@ -115,17 +119,16 @@ def _pad(x: Any, value: Any, padding_config: Any) -> Any:
 
 
 def _gather(x: Any, places: Any, dimension_numbers: Any, mode: Any, fill_value: Any, **_: Any) -> Any:
-    """`jnp.take` along one axis; in mode "fill" along the first one."""
+    """`jnp.take` along one axis."""
     axes, others = dimension_numbers.start_index_map, dimension_numbers.offset_dims
     if places.ndim != 2 or axes != dimension_numbers.collapsed_slice_dims or {*axes, *others} != {*range(x.ndim)}:
         return NotImplemented
-    rows = places[:, 0]
-    if mode != GatherScatterMode.FILL_OR_DROP or axes != (0,):
-        return np.take(x, rows, *axes)
-    there = (rows >= 0) & (rows < len(x))
-    found = np.full((len(rows), *x.shape[1:]), np.nan if fill_value is None else fill_value).astype(x.dtype)
-    found[there] = x[rows[there]]
-    return found
+    (axis,), rows = axes, places[:, 0]
+    if mode != GatherScatterMode.FILL_OR_DROP:
+        return np.take(x, rows, axis)
+    there = (rows >= 0) & (rows < x.shape[axis])
+    found = np.take(x, np.where(there, rows, 0), axis)
+    return np.where(np.expand_dims(there, [i for i in range(x.ndim) if i != axis]), found, x.dtype.type(fill_value))
 
 
 def _scatter_add(x: Any, places: Any, updates: Any, dimension_numbers: Any, mode: Any, **_: Any) -> Any:
