@@ -11,7 +11,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError
-from equikit.supports import graph_of_networkx, links_of_jraph
+from equikit.supports import graph_of_networkx, label_of, links_of_jraph
 
 if TYPE_CHECKING:
     import networkx
@@ -63,7 +63,7 @@ def from_networkx(
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
     graph = graph_of_networkx(graph)
-    wanted, dtype, label = _wanted("nodes", nodes), _dtype(dtype), _label(label)
+    wanted, dtype, label = _wanted("nodes", nodes), _dtype(dtype), label_of(label)
     place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
     links = [(place[a], place[b]) for a, b in graph.edges]
     channels = _attributes("edge", graph.edges, _wanted("edges", edges), dtype)
@@ -75,14 +75,6 @@ def from_networkx(
     if wanted:
         features[label] = _attributes("node", graph.nodes, wanted, dtype)
     return features
-
-
-def _label(label: Any) -> str:
-    if not (isinstance(label, str) and label.isidentifier()):
-        raise OptionError(
-            "label= must be one word", got=_checks.shown(label), expected="a label", step='write label="p"'
-        )
-    return label
 
 
 def _dtype(dtype: Any) -> np.dtype:
@@ -224,7 +216,7 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
         >>> [graph["p p"][..., 0].tolist() for graph in from_jraph(two)]
         [[[0.0, 1.0], [1.0, 0.0]], [[0.0]]]
     """
-    label = _label(label)
+    label = label_of(label)
     senders, receivers, counts, each = links_of_jraph(graphs)
     channels = np.ones((len(senders), 1), np.float32)
     if graphs.edges is not None:

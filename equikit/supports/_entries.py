@@ -124,7 +124,7 @@ class Entries:
             >>> total.tolist()
             [2.5, 1.0]
         """
-        data, order = self._host(), self._order(len(indices))
+        data, order = self._host(), len(indices) if len(indices) in self.orders else self.orders[0]
         rows = rows_of(data, tuples_of_arrays(self.term(order), order, indices, data.n))
         return np.where(rows < 0, self.entries[order], rows).astype(np.int32)
 

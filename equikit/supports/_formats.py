@@ -12,6 +12,15 @@ from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.supports._tables import Table
 
 
+def label_of(label: Any) -> str:
+    """Return a label, or raise `OptionError`."""
+    if not (isinstance(label, str) and label.isidentifier()):
+        raise OptionError(
+            "label= must be one word", got=_checks.shown(label), expected="a label", step='write label="p"'
+        )
+    return label
+
+
 def graph_of_networkx(graph: Any) -> Any:
     """Return a graph of NetworkX without parallel edges, or raise `OptionError`."""
     if isinstance(graph, type) or not (hasattr(graph, "is_multigraph") and hasattr(graph, "edges")):
@@ -106,6 +115,9 @@ def links_of_jraph(graphs: Any) -> Links:
             expected="a jraph.GraphsTuple",
             step="pass a GraphsTuple, or an object with the same fields",
         )
+    for field in fields[2:]:
+        step = "build the support outside jit and pass it as an argument"
+        _checks.untraced(field, getattr(graphs, field), step=step)
     counts, each = (np.asarray(part, int).ravel().tolist() for part in (graphs.n_node, graphs.n_edge))
     senders, receivers = (
         np.asarray(part if part is not None else [], int) for part in (graphs.senders, graphs.receivers)
@@ -123,9 +135,25 @@ def links_of_jraph(graphs: Any) -> Links:
     return Links(senders, receivers, counts, each)
 
 
+def refuse_padding(links: Links) -> None:
+    """Raise `OptionError` if the last graph with nodes has the edges of padding: loops at its first node."""
+    last = max(np.flatnonzero(links.n_node).tolist(), default=None)
+    if last is None or links.n_edge[last] < 2:
+        return
+    edges = slice(sum(links.n_edge[:last]), sum(links.n_edge[: last + 1]))
+    first = sum(links.n_node[:last])
+    if (links.senders[edges] == first).all() and (links.receivers[edges] == first).all():
+        raise OptionError(
+            "the last graph that has nodes looks like padding",
+            got=f"{links.n_edge[last]:,} loops at node {first}",
+            expected="graphs without padding, or padded=True",
+            step="write padded=True",
+        )
+
+
 def without_padding(links: Links) -> Links:
     """Return the graphs before the padding graph: the last one that has nodes, with all padding nodes and edges."""
-    padding = int(np.flatnonzero(links.n_node)[-1]) if any(links.n_node) else None
+    padding = max(np.flatnonzero(links.n_node).tolist(), default=None)
     if padding is None:
         raise OptionError(
             "there is no padding graph",

@@ -55,7 +55,7 @@ def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: int) -> T
             f"{term!r} takes {order} index arrays, one for each axis",
             got=f"one array of shape {[*shapes[0]]}" if stacked else f"{len(indices)}",
             expected=", ".join(names_of(order)),
-            step=f'unpack the array: Support("{term}", *indices, n=n)' if stacked else f"pass {order} index arrays",
+            step="unpack the array: *indices" if stacked else f"pass {order} index arrays",
         )
     columns = [_integers(name, array) for name, array in zip(names_of(order), indices, strict=True)]
     lengths = [len(column) for column in columns]

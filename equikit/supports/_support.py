@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from equikit import _checks
+from equikit._errors import OptionError
 from equikit.supports._formats import (
     edges_of_networkx,
     entries_of_mask,
     entries_of_scipy,
+    label_of,
     links_of_jraph,
+    refuse_padding,
     without_padding,
 )
 from equikit.supports._orders import Orders, refuse_padded
@@ -90,8 +93,7 @@ class Support(Orders):
             A support of pairs.
 
         Raises:
-            OptionError: if it is no graph, or may have parallel edges.
-            SignatureError: if the label is not one word.
+            OptionError: if it is no graph, or may have parallel edges, or the label is not one word.
 
         Cost: O(n + E).
 
@@ -100,7 +102,7 @@ class Support(Orders):
             >>> Support.from_networkx(nx.cycle_graph(4))
             Support of p p: 4 nodes, 8 entries, 0 loops, 1 graph
         """
-        edges = edges_of_networkx(graph)
+        label, edges = label_of(label), edges_of_networkx(graph)
         return cls(f"{label} {label}", *edges, n=len(graph))
 
     @classmethod
@@ -128,7 +130,7 @@ class Support(Orders):
             Support of p p: 3 nodes, 3 entries, 3 loops, 1 graph
         """
         entries, n = entries_of_scipy(matrix)
-        return cls(" ".join([label] * len(entries)), *entries, n=n, coalesce=coalesce)
+        return cls(" ".join([label_of(label)] * len(entries)), *entries, n=n, coalesce=coalesce)
 
     @classmethod
     def from_mask(cls, mask: Any, *, term: str = "p p") -> Support:
@@ -159,7 +161,7 @@ class Support(Orders):
         return cls(term, *entries, n=n, graph_of=graph_of, graphs=graphs)
 
     @classmethod
-    def from_jraph(cls, graphs: Any, *, label: str = "p", padded: bool = False) -> Support:
+    def from_jraph(cls, graphs: Any, *, label: str = "p", padded: bool = False, coalesce: bool = False) -> Support:
         """Return the edges of a `jraph.GraphsTuple`, with graph numbers.
 
         Args:
@@ -168,13 +170,14 @@ class Support(Orders):
             label: the label of the nodes in signatures.
             padded: whether it comes from `jraph.pad_with_graphs`: the last graph that has nodes, and all after it, are
                 padding. Rows of features stay where they are.
+            coalesce: whether the first of repeated edges is kept; not for padded graphs, whose rows would move.
 
         Returns:
             A support of pairs; padded to the same numbers of nodes, edges and graphs if `padded`.
 
         Raises:
-            OptionError: if a field is missing, numbers of nodes or edges do not add up, an edge joins two graphs, or
-                edges are repeated, as in padding.
+            OptionError: if a field is missing or traced, numbers of nodes or edges do not add up, an edge joins two
+                graphs, edges are repeated, or the last graph has repeated loops, as padding does.
 
         Cost: O(n + E).
 
@@ -186,11 +189,15 @@ class Support(Orders):
             >>> Support.from_jraph(two, padded=True)
             Support of p p: 3 of 5 nodes, 2 of 4 entries, 0 loops, 1 of 2 graphs
         """
-        label, _ = order_of(f"{label} {label}")
-        every = links_of_jraph(graphs)
-        links = without_padding(every) if _checks.flag("padded", padded) else every
+        label, every = label_of(label), links_of_jraph(graphs)
+        padded = _checks.flag("padded", padded)
+        if not padded:
+            refuse_padding(every)
+        _checks.at_most_one(padded=padded or None, coalesce=coalesce or None)
+        links = without_padding(every) if padded else every
         graph_of = np.repeat(np.arange(len(links.n_node)), links.n_node)
-        made = cls(f"{label} {label}", *links[:2], n=len(graph_of), graph_of=graph_of, graphs=len(links.n_node))
+        given: dict[str, Any] = {"n": len(graph_of), "graph_of": graph_of, "graphs": len(links.n_node)}
+        made = cls(f"{label} {label}", links.senders, links.receivers, **given, coalesce=coalesce)
         if not padded:
             return made
         return made.pad(nodes=sum(every.n_node), entries=len(every.senders), graphs=len(every.n_node))
@@ -217,11 +224,10 @@ class Support(Orders):
             >>> both, both.indices()[0].tolist()
             (Support of p p: 5 nodes, 4 entries, 0 loops, 2 graphs, [0, 2, 3, 4])
         """
-        supports = list(supports)
+        supports = _listed(supports)
         _checks.some("supports", supports, got="an empty list", step="give one support or more")
         first = supports[0]
         for support in supports:
-            _checks.instance("each of supports", support, Support, 'Support("p p", senders, receivers, n=n)')
             refuse_padded(support, "Support.join")
             _checks.same("the label", support.label, first.label, step="give all supports one label")
             _checks.same("the orders", support.orders, first.orders, step="give all supports entries of these orders")
@@ -263,6 +269,18 @@ class Support(Orders):
         data = self._host()
         sizes = padded_sizes(data, nodes=nodes, entries=entries, graphs=graphs, tuples=tuples)
         return self._of(self.label, data, sizes, complete=self.complete)
+
+
+def _listed(supports: Any) -> list[Support]:
+    found = [*supports] if isinstance(supports, Iterable) else None
+    if found is None or not all(isinstance(support, Support) for support in found):
+        raise OptionError(
+            "supports must be a list of supports",
+            got=_checks.shown(supports),
+            expected="supports of many graphs",
+            step="write Support.join([one, two])",
+        )
+    return found
 
 
 def _in_blocks(each: Sequence[Data]) -> Data:
