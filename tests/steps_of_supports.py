@@ -36,7 +36,7 @@ CALL: dict[str, tuple[Any, str, Any]] = {
     "indices-that-are-a-mask": (
         lambda: ek.Support("p p", np.eye(2, dtype=bool), [0], n=2),
         "Support.from_mask(mask)",
-        {"mask": np.eye(2, dtype=bool)},
+        {"Support": ek.Support, "mask": np.eye(2, dtype=bool)},
     ),
     "graphs-without-numbers": (
         lambda: pairs(graphs=1),
@@ -69,7 +69,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         ".pad(...)",
         lambda code: eval(f"joined{code.replace('...', 'nodes=4')}", {"joined": ek.Support.join([EDGES])}),
     ),
-    "join-of-no-list": (lambda: ek.Support.join(EDGES), "Support.join([one, two])", {"one": EDGES, "two": EDGES}),
+    "join-of-no-list": (
+        lambda: ek.Support.join(EDGES),
+        "Support.join([one, two])",
+        {"Support": ek.Support, "one": EDGES, "two": EDGES},
+    ),
     "triangles-of-triples": (
         lambda: ek.Support("p p p", [0], [1], [2], n=3).triangles(),
         "edges.triangles()",

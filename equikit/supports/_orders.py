@@ -51,7 +51,7 @@ class Orders(Entries):
                 if twice
                 else f"{self.graphs or 'no'} and {other.graphs or 'no'} graph numbers",
                 expected="entries of different orders on the same nodes and graphs",
-                step="join the index arrays, and write coalesce=True" if twice else "give both the same graph_of",
+                step="build one support from the entries of both" if twice else "give both the same graph_of",
             )
         data = Data(one.n, one.graphs, one.graph_of, {**one.tuples, **two.tuples})
         complete = (self.complete or other.complete) and _is_complete(data)

@@ -237,7 +237,7 @@ CASES = {
         lambda: pairs() | pairs(),
         ek.OptionError,
         "both supports have entries of p p got: entries of p p, and of p p expected: entries of different orders on "
-        "the same nodes and graphs next step: join the index arrays",
+        "the same nodes and graphs next step: build one support from",
     ),
     "or-of-padded": (lambda: pairs().pad() | triples(3), ek.OptionError, "| takes supports without padding"),
     "join-of-padded": (
