@@ -41,18 +41,24 @@ def support_shapes(
             size; or if the support has no entries for a term.
         ShapeError: if an array has not one row for each entry, node or graph, or does not fit in other axes.
     """
-    _checks.instance("support", support, Support, 'ek.Support("p p", senders, receivers, n=n)')
+    refuse_support(signature, support)
     label = support.label
-    _refuse_other_groups(signature, label)
     _refuse_given(label, "mask", masks, "which nodes and entries are there: pad the support to have absent ones")
     _refuse_given(label, "sizes", {base(str(other)): size for other, size in sizes.items()}, "how many nodes there are")
-    for term in (*signature.inputs, *signature.outputs):
-        _refuse_missing(term, support)
     for term, width, array in zip(signature.inputs, channels, arrays, strict=True):
         _check_rows(signature, term, width, array, support)
     _check_bound_size(signature.groups[label], support)
     found = checked_shapes(_on_rows(signature, label, _rows(support)), channels, arrays, masks, sizes)
     return Shapes(found.batch, {other: size for other, size in found.sizes.items() if other in signature.sizes})
+
+
+def refuse_support(signature: Signature, support: object) -> None:
+    """Raise `OptionError` if a support cannot be used for a signature."""
+    _checks.instance("support", support, Support, 'ek.Support("p p", senders, receivers, n=n)')
+    assert isinstance(support, Support)
+    _refuse_other_groups(signature, support.label)
+    for term in (*signature.inputs, *signature.outputs):
+        _refuse_missing(term, support)
 
 
 def refuse_options(options: RunOptions, out_sharding: object) -> None:
@@ -85,7 +91,7 @@ def _refuse_other_groups(signature: Signature, label: str) -> None:
         problem,
         got=got,
         expected=f"a support for {' or '.join(known)}" if known else "no support: no label is bound to S",
-        step=f'make the support with Support("{known[0]} {known[0]}", ...)' if known else "leave support= out",
+        step=f'make the support for the term "{known[0]} {known[0]}"' if known else "leave the support out",
     )
 
 

@@ -1,8 +1,9 @@
-"""Half diagrams of one label alone."""
+"""Half diagrams and wirings of one label alone."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 from equikit.diagrams import HalfDiagram, canonical
 
@@ -20,3 +21,15 @@ def restricted(half: HalfDiagram, label: str) -> HalfDiagram:
     numbers = dict(zip(blocks, growth, strict=True))
     propagating = tuple(sorted(numbers[block] for block in half.propagating if block in numbers))
     return HalfDiagram((label,) * len(blocks), growth, propagating)
+
+
+def permutation_of(wiring: Sequence[int], core: Sequence[str], label: str) -> tuple[int, ...] | None:
+    """Return how a wiring of a core permutes the wires of one label, `None` if it does not.
+
+    Example:
+        >>> permutation_of((1, 0, 2), ("p", "p", "x"), "p"), permutation_of((1, 0, 2), ("p", "p", "x"), "x")
+        ((1, 0), None)
+    """
+    places = [place for place, own in enumerate(core[: len(wiring)]) if own == label]
+    order = tuple(wiring[place] - places[0] for place in places)
+    return None if order == tuple(range(len(order))) else order

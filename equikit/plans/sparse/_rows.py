@@ -103,12 +103,15 @@ def _spread_in_order_jvp(
     return _spread_in_order(y, rows, order), put(taken(moved, sorted_rows, ascend=True), order, len(order))
 
 
+def table_of(level: Level, order: tuple[int, ...]) -> Any:
+    """Return for each tuple t the row of \\((t_{s(0)}, t_{s(1)}, \\dots)\\) for a permutation s that moves places."""
+    return level.turned[[*itertools.permutations(range(level.length))].index(order) - 1]
+
+
 def turn_rows(x: jax.Array, level: Level, order: tuple[int, ...]) -> jax.Array:
-    """Return for each tuple t of a level the row of \\((t_{s(0)}, t_{s(1)}, \\dots)\\), where s is `order`."""
-    orders = [*itertools.permutations(range(level.length))]
+    """Return the rows that `table_of` names."""
     back = tuple(sorted(range(level.length), key=order.__getitem__))
-    ways = [orders.index(way) - 1 for way in (order, back)]
-    return _turned(x, *(level.turned[way] for way in ways))
+    return _turned(x, table_of(level, order), table_of(level, back))
 
 
 @jax.custom_jvp

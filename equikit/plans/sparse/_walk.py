@@ -23,7 +23,7 @@ from equikit.plans.compilation._products import with_wires_after
 from equikit.plans.execution._execute import Stage, Tensors, Walk, inlined, walked
 from equikit.plans.execution._layout import Layout, Weights
 from equikit.plans.execution._steps import scales_of
-from equikit.plans.sparse._halves import restricted
+from equikit.plans.sparse._halves import permutation_of, restricted
 from equikit.plans.sparse._rows import flat, spread_rows, sum_rows, taken, turn_rows
 from equikit.signatures import Term
 from equikit.supports import Level, Support
@@ -115,9 +115,7 @@ class SparseWalk(Walk):
 
     def _order(self, wiring: tuple[int, ...], core: tuple[str, ...]) -> tuple[int, ...] | None:
         """Return how a wiring permutes the wires of the support's label, `None` if it does not."""
-        places = [place for place, own in enumerate(core[: len(wiring)]) if own == self.support.label]
-        order = tuple(wiring[place] - places[0] for place in places)
-        return None if order == tuple(range(len(order))) else order
+        return permutation_of(wiring, core, self.support.label)
 
     def arranged(self, product: Product, rows: tuple[jax.Array, ...]) -> tuple[Product, tuple[jax.Array, ...]]:
         """Return a product that permutes the wires of the support's label on one side only, the narrower one.
