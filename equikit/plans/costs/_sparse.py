@@ -8,13 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equikit import _checks
+from equikit._errors import OptionError
 from equikit.plans._ir import Plan
 from equikit.plans.costs._cost import Rows, plan_cost, total
+from equikit.plans.sparse._fitting import refuse_unfit
 
 if TYPE_CHECKING:
     from equikit.supports import Support
 
 Sizes = int | Mapping[str, int] | None
+
+
+def checked_support(plan: Plan, support: Any) -> Support:
+    """Return a support that fits a plan, or raise `OptionError`."""
+    if not hasattr(support, "levels"):
+        raise OptionError(
+            "support= must be a Support",
+            got=_checks.shown(support),
+            expected="a Support",
+            step='write support=ek.Support("p p", senders, receivers, n=n)',
+        )
+    refuse_unfit(plan.signature, support.label, support.orders)
+    _checks.untraced("the support", support.levels[1].drop[0], step="ask for costs outside jit")
+    found: Support = support
+    return found
 
 
 def rows_of(support: Support) -> Rows:
@@ -39,6 +57,7 @@ def graphs_of(support: Support) -> tuple[int, int]:
 
 def sparse_cost(plan: Plan, support: Support, batch: int, n: Sizes) -> tuple[int, int]:
     """Return FLOPs and bytes of all steps together."""
+    support = checked_support(plan, support)
     return total(list(plan_cost(plan, batch=batch, n=other_sizes(plan, support, n), rows=rows_of(support))))
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from equikit._checks import count_text
 from equikit.plans._ir import Plan, Stages
 from equikit.plans.costs._cost import Rows, plan_cost, total
-from equikit.plans.costs._sparse import Sizes, other_sizes, rows_of, sparse_cost as sparse_cost, sparse_lines
+from equikit.plans.costs._sparse import (
+    Sizes,
+    checked_support,
+    other_sizes,
+    rows_of,
+    sparse_cost as sparse_cost,
+    sparse_lines,
+)
 
 if TYPE_CHECKING:
     from equikit.supports import Support
@@ -44,6 +51,7 @@ def plan_rows(
 
 def sparse_table(plan: Plan, support: Support, batch: int, n: Sizes) -> str:
     """Return the table of a linear plan on a support, with the cost of dense arrays below the total."""
+    support = checked_support(plan, support)
     cells = plan_rows(plan, batch, other_sizes(plan, support, n), rows_of(support))
     below = sparse_lines(plan, support, batch, n)
     cells += [(stage, text, "", "", "", _number(flops), _number(moved)) for stage, text, flops, moved in below]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import equations, largest, primitives, random_weights
+from helpers import equations, largest, message_of, primitives, random_weights
 
 import equikit as ek
 from equikit.plans import apply, plan, plan_cost
@@ -111,3 +111,23 @@ def test_the_table_compares_a_support_with_dense_arrays():
     assert 300 < entries < 2 * 20**2
     triples = edges(20, 70) | ek.Support("p p p", [0], [1], [2], n=20)
     assert program.table(support=triples).splitlines()[-1].startswith("dense   p=20")
+
+
+@pytest.mark.parametrize(
+    ("support", "problem"),
+    [
+        ([0, 1], "support= must be a Support"),
+        (ek.Support("q q", [0], [1], n=2), "the support is for 'q', which is not a label of the signature"),
+        (ek.Support("p p p", [0], [1], [1], n=2), "the support has no entries for the term 'p p'"),
+    ],
+)
+def test_costs_refuse_supports_that_do_not_fit(support, problem):
+    program = plan(ek.hom("p p -> p", p=ek.S), (1, 1))
+    for price in (program.cost, program.table):
+        assert message_of(ek.OptionError, lambda price=price: price(support=support))["problem"] == problem
+
+
+def test_costs_are_counted_outside_jit():
+    program = plan(ek.hom("p p -> p", p=ek.S), (1, 1))
+    call = jax.jit(lambda support: program.cost(support=support)[0])
+    assert message_of(ek.OptionError, lambda: call(edges(4, 6)))["next step"] == "ask for costs outside jit"
