@@ -151,30 +151,32 @@ class Attention(Layer):
         self.key = linear(other.features, as_features({kind: channels[kind] for kind in self.scored}))
         values = {kind: channels[kind] for kind in self.valued}
         self.value = linear(other.features, as_features(values))
-        self.points = None
-        if self.parts.space is not None:
-            self.points = Points(
-                one.features,
-                other.features,
-                count=points,
-                heads=self.heads,
-                signature=self.signature,
-                space=self.parts.space,
-                rngs=rngs,
-                options=options,
-            )
+        self.points = self._points(points, rngs, options)
         between = features_of([Term.of((), term.name) for term in self.parts.pairs[0]], self.parts.pairs[1])
         self.pair = linear(between, {"": heads}, use_bias=False) if between else None
         messages: Features = {f"value {name}".rstrip(): what for name, what in as_features(values).items()}
         if self.parts.space is not None:
             messages = {**messages, "points": (self.parts.space, self.heads * points)}
         self.out = linear(messages, targets.features, HiddenLinear)
-        given = messages, one.features, targets.features
-        self.products = None
-        if products:
-            self.products = Products(*given, channels=products, signature=self.signature, rngs=rngs, options=options)
+        multiplied = messages, one.features, targets.features
+        self.products = Products(*multiplied, products, self.signature, rngs, options) if products else None
         self._refuse_unreached()
         self.dropout = nnx.Dropout(self.dropout_rate, rngs=rngs) if self.dropout_rate else None
+
+    def _points(self, count: int, rngs: nnx.Rngs, options: Mapping[str, Any]) -> Points | None:
+        """Return the layer of points, if there are any."""
+        if self.parts.space is None:
+            return None
+        return Points(
+            self.parts.queries.features,
+            self.parts.key_set.features,
+            count=count,
+            heads=self.heads,
+            signature=self.signature,
+            space=self.parts.space,
+            rngs=rngs,
+            options=options,
+        )
 
     @property
     def sides(self) -> tuple[Features, Features]:

@@ -11,12 +11,13 @@ from flax import nnx
 
 from equikit._errors import OptionError
 from equikit.diagrams import multilinear
+from equikit.groups import Fixed
 from equikit.nn._features import Features, features_of, labels_of, read_features
 from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn._multilinear import Multilinear
 from equikit.nn.attention._kinds import Known, kinds_of, name_of, options_of, reached
-from equikit.plans import Feature
+from equikit.plans import Feature, Mode
 from equikit.signatures import Signature, Term, base
 
 SHARED = frozenset({"normalize", "init_size", "dtype", "param_dtype", "precision", "kernel_init"})
@@ -27,7 +28,8 @@ class Products(Layer):
     """Bilinear maps of two groups of features of a point, with channelwise products.
 
     `Linear` layers map both to `channels` features of each of their kinds. `Multilinear` layers have all maps of two
-    kinds to the kind of an output, and a last `Linear` layer mixes the products.
+    kinds to the kind of an output, and a last `Linear` layer mixes the products. Kinds with plain axes, which have no
+    channelwise maps, are multiplied in mode `"full"`.
 
     Args:
         first, second: the features of the two factors.
@@ -51,7 +53,6 @@ class Products(Layer):
         first: Features,
         second: Features,
         outputs: Features,
-        *,
         channels: int,
         signature: Signature,
         rngs: nnx.Rngs,
@@ -69,7 +70,9 @@ class Products(Layer):
             used = {base(label) for term in (one, other, result) for label in term.used}
             own = options_of(signature, shared, used)
             if multilinear(text, own["groups"]).count:
-                maps.append(Multilinear(text, channels, mode="channelwise", rngs=rngs, **own))
+                plain = any(isinstance(what, Fixed) for what in own["groups"].values())  # has no channelwise maps
+                mode: Mode = "full" if plain else "channelwise"
+                maps.append(Multilinear(text, channels, channels, mode=mode, rngs=rngs, **own))
                 names.append((name_of(triple[0]), name_of(triple[1]), name_of(triple[2])))
         self.maps = nnx.List(maps)
         self.names = tuple(names)

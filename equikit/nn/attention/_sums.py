@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from equikit._array_checks import Shapes
+from equikit._masks import masked
 from equikit.nn.attention._heads import from_heads, lowered, term_count, to_heads
 from equikit.nn.attention._kinds import Kind
 from equikit.nn.attention._softmax import Drop, Keys, Pairs, attended, chosen_block
@@ -150,7 +152,8 @@ class Sums:
             values = jnp.concatenate([values.astype(points[2].dtype), points[2]], -1)
         count, _, n, _ = queries.shape
         m = keys.shape[2]
-        pairs = [x.astype(dtype).reshape(count, n, m, x.shape[-1]) for x in tensors.pairs]
+        pairs = [self._known(x, tensors.seen, masks, batch).astype(dtype) for x in tensors.pairs]
+        pairs = [x.reshape(count, n, m, x.shape[-1]) for x in pairs]
         kernels = [kernel.astype(dtype) / math.sqrt(parts) for kernel in weights.pairs]
         present = masks.get(self.labels[1])
         found, seen = attended(
@@ -173,6 +176,13 @@ class Sums:
         values_count = len(self.kinds[2])
         return [*(x.astype(dtype) for x in received[:values_count]), *received[values_count:], last]
 
+    def _known(
+        self, x: jax.Array, seen: jax.Array | None, masks: Mapping[str, jax.Array], batch: int
+    ) -> jax.Array:
+        """Return features of pairs with absent pairs set to zero, so that they do not reach gradients."""
+        x = x if seen is None else jnp.where(seen[..., None], x, jnp.zeros((), x.dtype))
+        return masked(x, self.labels, masks, batch)
+
     def _scale(self, tensors: Tensors, masks: Mapping[str, jax.Array], shapes: Shapes, parts: int) -> jax.Array:
         """Return one over the root of the number of products in a score, `[]` or `[prod(batch), 1, 1, 1]`."""
         widths = {kind: x.shape[-1] for kind, x in zip(self.kinds[1], tensors.keys, strict=True)}
@@ -180,7 +190,8 @@ class Sums:
         count = term_count(self.signature, widths, shapes.sizes, there, self.heads)
         if isinstance(count, jax.Array):
             count = count.reshape(-1, 1, 1, 1)
-        return 1 / jnp.sqrt(jnp.maximum(jnp.asarray(count, jnp.float32), 1) * parts)
+        real = jnp.promote_types(jnp.result_type(*tensors.queries), jnp.float32)
+        return 1 / jnp.sqrt(jnp.maximum(jnp.asarray(count, np.zeros((), real).real.dtype), 1) * parts)
 
     def _drop(self, key: jax.Array | None) -> Drop | None:
         """Return the dropout of the weights of a block."""
