@@ -12,15 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks, _keywords
-from equikit._errors import SignatureError
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.nn._arguments import Space, sides_of
 from equikit.nn._features import Features, features_of, labels_among, labels_of
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear, cast, unreached
 from equikit.nn.attention._call import checked_call
-from equikit.nn.attention._kinds import Known, as_features, dual, known_about, name_of, options_of
-from equikit.nn.attention._parts import channels_of, read_parts, used_kinds
+from equikit.nn.attention._kinds import Known, as_features, dual, known_about, options_of
+from equikit.nn.attention._parts import channels_of, read_parts, unreached_output, used_kinds
 from equikit.nn.attention._points import Points, centered
 from equikit.nn.attention._products import Products
 from equikit.nn.attention._sums import Sums, Tensors, Weights
@@ -129,7 +128,6 @@ class Attention(Layer):
         self.parts = read_parts(*sides[:2], context, pairs, points, sides[2], bindings, call)
         self.signature: Signature = self.parts.signature
         self.heads = _checks.count("heads", heads, least=1, example=4)
-        self.qkv_features = None if qkv_features is None else dict(qkv_features)
         products = _checks.count("products", products, example=8)
         self.block_size = None if block_size is None else _checks.count("block_size", block_size, least=1, example=256)
         rate = _checks.number("dropout_rate", dropout_rate, least=0, most=1, example=0.1, traced=False)
@@ -145,7 +143,9 @@ class Attention(Layer):
 
         one, other, targets = self.parts.queries, self.parts.key_set, self.parts.outputs
         channels = channels_of(self.parts, self.heads, qkv_features)
-        self.scored, self.valued = used_kinds(self.parts, tuple(channels), bool(products))
+        self.qkv_features = None if qkv_features is None else tuple(qkv_features.items())
+        chosen = {"products": bool(products), "chosen": qkv_features is not None}
+        self.scored, self.valued = used_kinds(self.parts, tuple(channels), **chosen)
         duals = {dual(self.signature, kind): channels[kind] for kind in self.scored}
         self.query = linear(one.features, as_features(duals))
         self.key = linear(other.features, as_features({kind: channels[kind] for kind in self.scored}))
@@ -194,7 +194,7 @@ class Attention(Layer):
         if keys is not None:
             yield f"context={features_text(features_of(keys.terms, keys.widths))}"
         if self.qkv_features is not None:
-            yield f"qkv_features={features_text(self.qkv_features)}"
+            yield f"qkv_features={features_text(dict(self.qkv_features))}"
         if terms:
             yield f"pairs={features_text(features_of(terms, widths))}"
         if self.points is not None:
@@ -212,12 +212,7 @@ class Attention(Layer):
             found = [term.name for term in self.products.mix.signature.outputs]
             lost = [name for name in lost if name not in found]
         if lost:
-            raise SignatureError(
-                f"no value reaches the output {lost[0]!r}",
-                got=f"values of the kinds {', '.join(kind or '()' for kind in map(name_of, self.valued)) or 'none'}",
-                expected="a linear map but zero from a value to every output",
-                step=f"remove {lost[0]!r} from the outputs, or write products=8",
-            )
+            raise unreached_output(lost[0], self.valued)
 
     @property
     def scores(self) -> dict[str, MultilinearSpace]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from equikit._errors import OptionError, SignatureError
 from equikit._keywords import Call, refuse_misspelled
 from equikit.groups import Group
 from equikit.nn._features import Features, read_features
-from equikit.nn.attention._kinds import Kind, PointSet, dual, kinds_of, reached, set_label
+from equikit.nn.attention._kinds import Kind, PointSet, dual, kinds_of, name_of, reached, set_label
 from equikit.nn.attention._points import space_label
 from equikit.signatures import Signature, Term, base, bind, given_bindings
 
@@ -121,7 +121,12 @@ def channels_of(parts: Parts, heads: int, given: Features | None) -> dict[Kind, 
             found[term.words] = found.get(term.words, 0) + width
         return {kind: max(-(-width // heads), 1) * heads for kind, width in found.items()}
     terms, widths = read_features(given, "qkv")
-    bind(terms, (), {label: what for label, what in parts.signature.bindings if label in _used(terms)}, {})
+    known = dict(parts.signature.bindings)
+    for term in terms:
+        if not known.keys() >= {base(label) for label in term.used}:
+            raise useless_kind(term.words, [term.words for term in terms])
+    used = {base(label) for term in terms for label in term.used}
+    bind(terms, (), {label: what for label, what in known.items() if label in used}, {})  # raises for wrong marks
     for term, width in zip(terms, widths, strict=True):
         if width % heads or not width:
             raise OptionError(
@@ -133,18 +138,17 @@ def channels_of(parts: Parts, heads: int, given: Features | None) -> dict[Kind, 
     return {term.words: width for term, width in zip(terms, widths, strict=True)}
 
 
-def _used(terms: tuple[Term, ...]) -> set[str]:
-    return {base(label) for term in terms for label in term.used}
-
-
-def used_kinds(parts: Parts, kinds: tuple[Kind, ...], products: bool) -> tuple[tuple[Kind, ...], tuple[Kind, ...]]:
+def used_kinds(
+    parts: Parts, kinds: tuple[Kind, ...], *, products: bool, chosen: bool
+) -> tuple[tuple[Kind, ...], tuple[Kind, ...]]:
     """Return the kinds of queries and keys, and the kinds of values.
 
     Queries have a kind if a linear map leads to its dual, and keys and values if one leads to it. Values have the kinds
-    from which a linear map leads to an output, or all kinds if they are multiplied.
+    from which a linear map leads to an output, or all kinds if they are multiplied. Kinds that the user has chosen are
+    not left out.
 
     Raises:
-        SignatureError: if no product of a query and a key is invariant.
+        SignatureError: if no product of a query and a key is invariant, or a chosen kind is of no use.
     """
     signature, found = parts.signature, reached(parts.signature, parts.key_set.alone, kinds)
     duals = {dual(signature, kind): kind for kind in found}
@@ -159,4 +163,29 @@ def used_kinds(parts: Parts, kinds: tuple[Kind, ...], products: bool) -> tuple[t
         )
     targets = kinds_of(parts.outputs.features)
     valued = tuple(kind for kind in found if products or reached(signature, [Term.of(kind)], targets))
+    if not valued:
+        raise unreached_output(parts.outputs.terms[0].name, found)
+    unused = [kind for kind in kinds if kind not in scored + valued]
+    if chosen and unused:
+        raise useless_kind(unused[0], kinds)
     return scored, valued
+
+
+def useless_kind(kind: Kind, kinds: Sequence[Kind]) -> SignatureError:
+    """Return the error for a chosen kind that no query, key or value can have."""
+    return SignatureError(
+        f"neither scores nor values can have the kind {name_of(kind)!r}",
+        got=", ".join(name_of(each) or "()" for each in kinds),
+        expected="kinds that linear maps of a point reach, and that reach an output or have an invariant product",
+        step=f"remove {name_of(kind)!r} from qkv_features",
+    )
+
+
+def unreached_output(name: str, values: Sequence[Kind]) -> SignatureError:
+    """Return the error for an output that no value reaches."""
+    return SignatureError(
+        f"no value reaches the output {name!r}",
+        got=f"values of the kinds {', '.join(name_of(kind) or '()' for kind in values)}",
+        expected="a linear map but zero from a value to every output",
+        step=f"remove {name!r} from the outputs, or write products=8",
+    )

@@ -176,9 +176,7 @@ class Sums:
         values_count = len(self.kinds[2])
         return [*(x.astype(dtype) for x in received[:values_count]), *received[values_count:], last]
 
-    def _known(
-        self, x: jax.Array, seen: jax.Array | None, masks: Mapping[str, jax.Array], batch: int
-    ) -> jax.Array:
+    def _known(self, x: jax.Array, seen: jax.Array | None, masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
         """Return features of pairs with absent pairs set to zero, so that they do not reach gradients."""
         x = x if seen is None else jnp.where(seen[..., None], x, jnp.zeros((), x.dtype))
         return masked(x, self.labels, masks, batch)

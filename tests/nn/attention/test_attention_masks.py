@@ -171,7 +171,9 @@ def test_points_of_two_sets_and_absent_points():
     holes = [np.where(keep[:, None], place, np.nan) for keep, place in zip((mask["p"], mask["t"]), (here, there),
                                                                             strict=True)]  # fmt: skip
     found = in_numpy(layer, x, context, positions=holes[0], context_positions=holes[1], mask=mask)
-    wanted = in_numpy(layer, {"p": x["p"][:3]}, only(context, slice(5)), positions=here[:3], context_positions=there[:5])
+    wanted = in_numpy(
+        layer, {"p": x["p"][:3]}, only(context, slice(5)), positions=here[:3], context_positions=there[:5]
+    )
     assert_close(only(found, slice(3)), wanted, 1e-12)
     assert not found["p x"][3].any()
 
