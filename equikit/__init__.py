@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         weightspace,
     )
     from equikit.auditing import audit
+    from equikit.supports import Support
     from equikit.symmetrization import Canonicalize, frames, symmetrize
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ __all__ = [
     "ShapeError",
     "SignatureError",
     "Sp",
+    "Support",
     "TooLargeError",
     "TraceWarning",
     "Trivial",
@@ -123,6 +125,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"equikit.{name}")
     if name == "audit":
         return importlib.import_module("equikit.auditing").audit
+    if name == "Support":
+        return importlib.import_module("equikit.supports").Support
     if name in _OF_SYMMETRIZATION:
         return getattr(importlib.import_module("equikit.symmetrization"), name)
     raise AttributeError(f"module 'equikit' has no attribute {name!r}")

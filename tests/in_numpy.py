@@ -6,6 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jax.lax import GatherScatterMode
+
+PLATFORM = "cpu"
+"""The platform whose branch is evaluated."""
 
 ENTRYWISE = {
     "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative, "abs": np.abs,
@@ -76,7 +80,8 @@ def _result(equation: Any, operands: list[Any]) -> Any:
     if name == "cond":
         return _values(params["branches"][int(operands[0])], operands[1:])
     if name == "platform_index":
-        return np.int32(next(i for i, platforms in enumerate(params["platforms"]) if "cpu" in (platforms or ["cpu"])))
+        names = [names or [PLATFORM] for names in params["platforms"]]
+        return np.int32(next(i for i, some in enumerate(names) if PLATFORM in some))
     if name in ENTRYWISE:
         return ENTRYWISE[name](*operands)
     found = SHAPING[name](*operands, **params) if name in SHAPING else NotImplemented
@@ -113,12 +118,30 @@ def _pad(x: Any, value: Any, padding_config: Any) -> Any:
     return found[tuple(slice(max(-low, 0), min(high, 0) or None) for low, high, _ in padding_config)]
 
 
-def _gather(x: Any, places: Any, dimension_numbers: Any, **_: Any) -> Any:
+def _gather(x: Any, places: Any, dimension_numbers: Any, mode: Any, fill_value: Any, **_: Any) -> Any:
     """`jnp.take` along one axis."""
     axes, others = dimension_numbers.start_index_map, dimension_numbers.offset_dims
     if places.ndim != 2 or axes != dimension_numbers.collapsed_slice_dims or {*axes, *others} != {*range(x.ndim)}:
         return NotImplemented
-    return np.take(x, places[:, 0], *axes)
+    (axis,), rows = axes, places[:, 0]
+    if mode != GatherScatterMode.FILL_OR_DROP:
+        return np.take(x, rows, axis)
+    there = (rows >= 0) & (rows < x.shape[axis])
+    found = np.take(x, np.where(there, rows, 0), axis)
+    return np.where(np.expand_dims(there, [i for i in range(x.ndim) if i != axis]), found, x.dtype.type(fill_value))
+
+
+def _scatter_add(x: Any, places: Any, updates: Any, dimension_numbers: Any, mode: Any, **_: Any) -> Any:
+    """Add rows to rows, and drop those that are out of range."""
+    axes, window = dimension_numbers.scatter_dims_to_operand_dims, dimension_numbers.update_window_dims
+    one = axes == dimension_numbers.inserted_window_dims == (0,) and window == tuple(range(1, x.ndim))
+    if places.ndim != 2 or not one or mode != GatherScatterMode.FILL_OR_DROP:
+        return NotImplemented
+    rows = places[:, 0]
+    there = (rows >= 0) & (rows < len(x))
+    found = x.copy()
+    np.add.at(found, rows[there], updates[there])
+    return found
 
 
 def _slice(x: Any, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
@@ -144,6 +167,7 @@ SHAPING = {
     "is_finite": lambda x: np.isfinite(x),
     "slice": _slice,
     "gather": _gather,
+    "scatter-add": _scatter_add,
     "stack": lambda *arrays, axis: np.stack(arrays, axis),
     "unstack": lambda x, axis: [*np.moveaxis(x, axis, 0)],
     "convert_element_type": lambda x, new_dtype, **_: (x if new_dtype.kind == "c" else x.real).astype(new_dtype),

@@ -17,6 +17,7 @@ ROOT_GROUPS = {
     "groups": "Groups",
     "diagrams": "Spaces of maps and diagrams",
     "symmetrization": "Symmetrization",
+    "supports": "Sparse supports",
     "auditing": "Audits",
     "_errors": "Errors and warnings",
     "": "Version",

@@ -11,6 +11,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError
+from equikit.supports import graph_of_networkx, label_of, links_of_jraph
 
 if TYPE_CHECKING:
     import networkx
@@ -61,21 +62,8 @@ def from_networkx(
         >>> from_networkx(water, nodes={"charge": [1, 8]})["p"].tolist()
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
-    if isinstance(graph, type) or not (hasattr(graph, "is_multigraph") and hasattr(graph, "edges")):
-        raise OptionError(
-            "graph= must be a graph of NetworkX",
-            got=_checks.shown(graph),
-            expected="a networkx.Graph or networkx.DiGraph",
-            step="pass a graph, such as nx.path_graph(3)",
-        )
-    if graph.is_multigraph():
-        raise OptionError(
-            "graph= must be a graph of NetworkX without parallel edges",
-            got=_checks.shown(graph),
-            expected="a networkx.Graph or networkx.DiGraph",
-            step="convert it: nx.DiGraph(graph)" if graph.is_directed() else "convert it: nx.Graph(graph)",
-        )
-    wanted, dtype, label = _wanted("nodes", nodes), _dtype(dtype), _label(label)
+    graph = graph_of_networkx(graph)
+    wanted, dtype, label = _wanted("nodes", nodes), _dtype(dtype), label_of(label)
     place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
     links = [(place[a], place[b]) for a, b in graph.edges]
     channels = _attributes("edge", graph.edges, _wanted("edges", edges), dtype)
@@ -87,14 +75,6 @@ def from_networkx(
     if wanted:
         features[label] = _attributes("node", graph.nodes, wanted, dtype)
     return features
-
-
-def _label(label: Any) -> str:
-    if not (isinstance(label, str) and label.isidentifier()):
-        raise OptionError(
-            "label= must be one word", got=_checks.shown(label), expected="a label", step='write label="p"'
-        )
-    return label
 
 
 def _dtype(dtype: Any) -> np.dtype:
@@ -236,32 +216,12 @@ def from_jraph(graphs: Any, *, label: str = "p") -> list[dict[str, np.ndarray]]:
         >>> [graph["p p"][..., 0].tolist() for graph in from_jraph(two)]
         [[[0.0, 1.0], [1.0, 0.0]], [[0.0]]]
     """
-    label, fields = _label(label), ("nodes", "edges", "senders", "receivers", "n_node", "n_edge")
-    missing = [field for field in fields if not hasattr(graphs, field)]
-    if missing:
-        raise OptionError(
-            f"graphs has no field {missing[0]!r}",
-            got=type(graphs).__name__,
-            expected="a jraph.GraphsTuple",
-            step="pass a GraphsTuple, or an object with the same fields",
-        )
-    counts, each = (np.asarray(part, int).ravel().tolist() for part in (graphs.n_node, graphs.n_edge))
-    senders, receivers = (
-        np.asarray(part if part is not None else [], int) for part in (graphs.senders, graphs.receivers)
-    )
+    label = label_of(label)
+    senders, receivers, counts, each = links_of_jraph(graphs)
     channels = np.ones((len(senders), 1), np.float32)
     if graphs.edges is not None:
         channels = np.concatenate([channels, _channels(graphs.edges)], axis=1)
     rows = None if graphs.nodes is None else _channels(graphs.nodes)
-    sums = (len(counts), sum(each), len(senders), sum(counts))
-    if sums != (len(each), len(senders), len(receivers), sum(counts) if rows is None else len(rows)):
-        raise OptionError(
-            "n_node and n_edge do not add up",
-            got=f"{len(counts)} and {len(each)} graphs, {sum(counts)} nodes of "
-            f"{'any' if rows is None else len(rows)}, {sum(each)} edges of {len(senders)} and {len(receivers)}",
-            expected="the numbers of nodes and edges of each graph",
-            step="check n_node and n_edge",
-        )
     nodes, links = (np.cumsum([0, *part]) for part in (counts, each))
     found = []
     for number, n in enumerate(counts):

@@ -12,7 +12,7 @@ from equikit.groups.families._finite import D, Z, checked_polygon as checked_pol
 from equikit.groups.families._matrix import MatrixGroup
 from equikit.groups.families._orthogonal import SO, Lorentz, O
 from equikit.groups.families._permutations import PermutationGroup
-from equikit.groups.families._symmetric import S
+from equikit.groups.families._symmetric import Loopless as Loopless, S
 from equikit.groups.families._symplectic import Sp
 from equikit.groups.families._trivial import Trivial
 from equikit.groups.families._unitary import GL, U

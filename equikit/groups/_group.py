@@ -28,7 +28,7 @@ MOST_COUNTED = 10_000
 MOST_WIDE = 10_000
 """The largest number of rows of a dense integer matrix, which takes 0.8 GB."""
 
-Blocks = Literal["any", "even", "pair", "small", "whole"]
+Blocks = Literal["any", "even", "pair", "small", "single", "whole"]
 Elements = Literal["permutations", "signed permutations", "matrices"]
 
 
@@ -82,8 +82,8 @@ class Group(ABC):
         n: the number of entries of the axis.
         family: the name of the family.
         blocks: which blocks the diagrams of the family have: `"any"` blocks, `"even"` numbers of vertices, `"pair"`s,
-            or `"small"` blocks of one or two vertices; `"whole"` for groups without diagrams, with one tensor on all
-            axes.
+            `"small"` blocks of one or two vertices, or `"single"` vertices, each joined to one of the other row or
+            none; `"whole"` for groups without diagrams, with one tensor on all axes.
         elements_are: the format of elements: `"permutations"`, int64 `[n]` that move entry i to position `g[i]`;
             `"signed permutations"`, int64 `[n]` with each of 1 to n up to sign; or `"matrices"` `[n, n]`.
         permutes: whether elements only permute entries, up to sign, so that absent entries can be masked.

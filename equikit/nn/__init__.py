@@ -2,10 +2,11 @@
 
 from equikit.nn._arguments import Space as Space, typed_side as typed_side
 from equikit.nn._bilinear import Bilinear
+from equikit.nn._dtypes import checked_dtypes as checked_dtypes
 from equikit.nn._features import Features as Features
 from equikit.nn._functions import Activation as Activation, relu as relu, silu as silu
 from equikit.nn._layer import Layer as Layer
-from equikit.nn._linear import Linear, checked_dtypes as checked_dtypes
+from equikit.nn._linear import Linear
 from equikit.nn._multilinear import Multilinear
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._pooling import Invariant, Pool

@@ -10,6 +10,7 @@ from equikit import _keywords
 from equikit._errors import SignatureError
 from equikit._keywords import Call
 from equikit.diagrams import HomSpace, MultilinearSpace
+from equikit.groups import Loopless, S
 from equikit.nn._features import Features, features_of, read_features
 from equikit.plans import Channels, Widths, channel_pair, per_term
 from equikit.signatures import Signature, Term, bind, parse_arrow, parse_side, parse_term
@@ -183,3 +184,27 @@ def typed_side(
             step="remove one of them, and pass later arguments by name, such as out_channels=10",
         )
     return read_features(features, what)
+
+
+def without_loops(signature: Signature) -> Signature:
+    """Return the signature without the maps that are zero where entries with two equal indices are absent.
+
+    Raises:
+        SignatureError: unless exactly one label, bound to S, has several axes in a term.
+    """
+    several = {
+        label
+        for term in (*signature.inputs, *signature.outputs)
+        for label in term.labels
+        if term.labels.count(label) > 1 and isinstance(signature.groups.get(label), S)
+    }
+    if len(several) != 1:
+        raise SignatureError(
+            "loops=False needs one label with several axes in a term, bound to S",
+            got=f"{' and '.join(sorted(several)) or 'no such label'} in {signature}",
+            expected='a signature such as "p p -> p p" with p=ek.S',
+            step="leave loops out",
+        )
+    (label,) = several
+    bound = {**dict(signature.bindings), label: Loopless(signature.groups[label].n)}
+    return Signature(signature.inputs, signature.outputs, tuple(bound.items()))

@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
-from equikit._array_checks import foreign
-from equikit._errors import DTypeError, SignatureError
+from equikit._errors import SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
-from equikit.nn._arguments import Space, typed
+from equikit.nn._arguments import Space, typed, without_loops
+from equikit.nn._dtypes import cast, checked_dtypes
 from equikit.nn._features import Features, features_of
 from equikit.nn._layer import Layer, maps_text
 from equikit.nn.initializers import initial, scaled, unit_normal, zeros
 from equikit.plans import (
     NORMALIZE,
+    Active,
     Arrays,
     Channels,
     Layout,
@@ -34,6 +34,7 @@ from equikit.plans import (
     RunOptions,
     TermPair,
     Widths,
+    active_maps,
     applied,
     feature_widths,
     planned,
@@ -43,34 +44,10 @@ from equikit.plans import (
 )
 from equikit.plans.sharding import OutSharding
 from equikit.signatures import Signature, Term, base
+from equikit.supports import Support
 
 LARGEST_SIZE = 10**9
 """The largest `init_size`: larger sizes give weights beyond the range of float32."""
-
-
-def is_complex(dtype: Any) -> bool:
-    """Whether a dtype is complex."""
-    return bool(jnp.issubdtype(dtype, jnp.complexfloating))
-
-
-def checked_dtypes(
-    dtype: DTypeLike | None, param_dtype: DTypeLike | None, *, complex_group: bool = False
-) -> tuple[Any, Any]:
-    """Return the dtypes of computation and parameters, or raise `DTypeError` if parameters would lose precision.
-
-    If `param_dtype` is `None`, parameters are float32, or complex64 if a group is complex.
-    """
-    usual = jnp.complex64 if complex_group else jnp.float32
-    computed = _checks.dtype("dtype", dtype)
-    stored = _checks.dtype("param_dtype", usual if param_dtype is None else param_dtype)
-    if computed is not None and is_complex(stored) and not is_complex(computed):
-        raise DTypeError(
-            "the layer would drop the imaginary part of its parameters",
-            got=f"param_dtype={stored}, dtype={computed}",
-            expected="a complex dtype, or real parameters",
-            step="leave dtype out",
-        )
-    return computed, stored
 
 
 def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str, int]) -> dict[str, int]:
@@ -130,7 +107,11 @@ class Linear(Layer):
         groups: a dictionary from label to group; labels may also be given as keywords.
         use_bias: whether to add a learned combination of the invariant vectors of each output.
         normalize: `"mean"` divides each sum over input axes by its number of terms, so that one set of weights serves
-            every n; `"sum"` does not.
+            every n; `"sum"` does not. On a support it divides by the number of present entries.
+        loops: `False` leaves out the maps that are zero on supports without loops, those whose diagrams join two axes
+            of one term: of the 15 maps from `"p p"` to `"p p"` it keeps 7. The layer is then the layer with all maps
+            whose other weights are zero, also on dense arrays and on supports with loops. The label, bound to `ek.S`,
+            is the only one with several axes in a term.
         init_size: size of the free labels (one for all, or by label) at which initialization preserves the variance of
             independent entries: the n of the data, if it is known. The default of 1 suits means: the output variance is
             at most the input variance at every n, and equals it for inputs with equal entries and outputs with at most
@@ -159,6 +140,7 @@ class Linear(Layer):
 
     Example:
         >>> from equikit import S
+        >>> from jax import numpy as jnp
         >>> layer = Linear("p p -> p p", 16, 32, p=S, rngs=nnx.Rngs(0))
         >>> layer(jnp.ones((4, 9, 9, 16))).shape
         (4, 9, 9, 32)
@@ -175,6 +157,9 @@ class Linear(Layer):
     other_layer: ClassVar[str] = "Bilinear"
     """The layer that errors suggest if this layer has no map."""
 
+    loops: bool = True
+    """Whether the layer has the maps that are zero on supports without loops."""
+
     def __init__(
         self,
         signature: str | Features | Space,
@@ -185,6 +170,7 @@ class Linear(Layer):
         groups: Mapping[str, object] | None = None,
         use_bias: bool = True,
         normalize: Normalize = "mean",
+        loops: bool = True,
         init_size: int | Mapping[str, int] = 1,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike | None = None,
@@ -198,6 +184,8 @@ class Linear(Layer):
     ) -> None:
         kind = typed(signature, channels, out_channels, groups, bindings, _keywords.call_of(type(self)))
         self.signature = kind.signature
+        if not _checks.flag("loops", loops):
+            self.loops, self.signature = False, without_loops(kind.signature)
         self.channels = kind.channels
         self.normalize = _checks.choice("normalize", normalize, NORMALIZE)
         self.use_bias = _checks.flag("use_bias", use_bias)
@@ -305,6 +293,29 @@ class Linear(Layer):
         found = {name: (self.bias if t is None else self.kernel)[name][...] for name, ((t, _), _) in places.items()}
         return found if self.dtype is None else {name: weight.astype(self.dtype) for name, weight in found.items()}
 
+    def active(self, support: Support) -> Active:
+        """Return for each parameter which of its maps are not zero on a support.
+
+        Args:
+            support: the support, outside `jit`.
+
+        Returns:
+            A mapping from the names of parameters to booleans `[diagrams]`, in the order of `space.diagrams` of a pair
+            of terms; its `zero` has the diagrams of the maps that are zero. Their weights have no effect.
+
+        Raises:
+            OptionError: if the layer cannot be applied on the support.
+
+        Cost: O(rows) for each half diagram, and for each pair of half diagrams of the label with a wiring.
+
+        Example:
+            >>> from equikit import S, Support
+            >>> layer = Linear("p p -> p p", 1, 1, p=S, rngs=nnx.Rngs(0))
+            >>> layer.active(Support("p p", [0, 1, 1, 2], [1, 0, 2, 1], n=3))
+            Active(p p -> p p: 7 of 15, -> p p: 1 of 2)
+        """
+        return active_maps(self.signature, self.channels, self.use_bias, support)
+
     def plans_and_weights(self) -> Planned:
         """Return the plan and its weights as NumPy arrays, for `equikit.plans.to_numpy` and `to_torch`."""
         return planned_part(self.plan, self.weights())
@@ -316,6 +327,7 @@ class Linear(Layer):
         mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
         out_sharding: OutSharding | None = None,
+        support: Support | None = None,
     ) -> Arrays:
         """Apply the layer.
 
@@ -325,6 +337,9 @@ class Linear(Layer):
                 their values, and are zero in the result. A single array is enough if only one label can have a mask.
             sizes: sizes of free labels that no input has.
             out_sharding: how the result is sharded over a mesh, as in `equikit.plans.apply`.
+            support: which entries of the axes of one label are present, a label bound to `ek.S`. Arrays then have rows
+                in place of these axes, first and after batch axes: one for each entry, or each node, or each graph, as
+                in `equikit.plans.apply`.
 
         Returns:
             `[*batch, *axes, channels]`; a dictionary if `x` is a dictionary or the layer has several outputs. The
@@ -337,26 +352,11 @@ class Linear(Layer):
         weights = self._given()
         if self.dtype is not None:
             x = cast(x, self.dtype)
-        result: Any = applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        options: dict[str, Any] = {"mask": mask, "sizes": sizes, "out_sharding": out_sharding, "support": support}
+        result: Any = applied(self.plan, x, weights, self.options, **options)
         found: Arrays = result
         return found
 
     def _given(self) -> dict[str, jax.Array] | Layout:
         """Return the weights for the plan, by name or as a layout."""
         return self.weights()
-
-
-def cast(x: Any, dtype: Any) -> Any:
-    """Cast floating-point arrays to the dtype of a layer; return others unchanged, for the checks to reject."""
-    if isinstance(x, Mapping):
-        return {name: cast(array, dtype) for name, array in x.items()}
-    if (isinstance(x, jax.Array) or (isinstance(x, np.ndarray) and not foreign(x))) and _checks.is_float(x.dtype):
-        if is_complex(x.dtype) and not is_complex(dtype):
-            raise DTypeError(
-                f"the layer computes in {dtype}, which would drop the imaginary part of its input",
-                got=f"dtype {x.dtype}",
-                expected="real numbers, or a layer with a complex dtype",
-                step="pass x.real, or make the layer with dtype=jnp.complex64",
-            )
-        return jnp.asarray(x, dtype)
-    return x

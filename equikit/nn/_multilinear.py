@@ -15,8 +15,9 @@ from equikit import _checks, _keywords
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace, multilinear, why_none
 from equikit.nn._arguments import Space, space_of
+from equikit.nn._dtypes import cast, checked_dtypes
 from equikit.nn._layer import Layer, channels_text, quoted
-from equikit.nn._linear import cast, checked_dtypes, initial_sizes
+from equikit.nn._linear import initial_sizes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.plans import (
     NORMALIZE,

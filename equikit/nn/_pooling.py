@@ -19,6 +19,7 @@ from equikit.nn._linear import Linear
 from equikit.plans import Channels, Feature, Inputs, Masks, Planned, planned_part
 from equikit.plans.sharding import OutSharding
 from equikit.signatures import Signature, Term
+from equikit.supports import Support
 
 
 class Invariant(Linear):
@@ -80,11 +81,12 @@ class Invariant(Linear):
         mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
         out_sharding: OutSharding | None = None,
+        support: Support | None = None,
     ) -> Feature:
         """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays; options as for `Linear`."""
         single = len(self.signature.inputs) == 1 and not isinstance(x, Mapping)
         given: Any = {self.signature.inputs[0].name: x} if single else x
-        y: Any = super().__call__(given, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        y: Any = super().__call__(given, mask=mask, sizes=sizes, out_sharding=out_sharding, support=support)
         head: Feature = y[self.signature.outputs[0].name] if isinstance(y, dict) else y
         return head
 

@@ -23,7 +23,7 @@ FORMAT = 1
 """The version of the weight format: raised when the order of diagrams or the map of a weight changes."""
 
 SETTINGS = (
-    *("signature", "space", "group", "normalize", "mode"),
+    *("signature", "space", "group", "normalize", "mode", "loops"),
     *("axes", "scale", "hyperelastic", "stress_free", "degree", "invariants"),  # constitutive laws
     *("basis", "cutoff", "how", "heads"),  # radial functions, pooling and attention
 )
@@ -147,7 +147,9 @@ def _complete(description: object, here: dict[str, Any]) -> bool:
 
 
 def _written(name: str, described: Mapping[str, str]) -> str | None:
-    """Return an entry of a description, as a keyword if it is one."""
+    """Return an entry of a description, as a keyword if it is one; layers with loops do not say so."""
+    if name == "loops":
+        return f"loops={described.get(name, 'True')}"
     return f'{name}="{described[name]}"' if name == "normalize" and name in described else described.get(name)
 
 

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from equikit.plans.execution._contract import run_contractions as run_contractions
     from equikit.plans.execution._layout import Layout, Weights as Weights, as_whole as as_whole, laid_out as laid_out
     from equikit.plans.execution._memory import retain_memory
+    from equikit.plans.sparse._active import Active as Active, active_maps as active_maps
 
 __all__ = [
     "PASSES",
@@ -105,6 +106,7 @@ __all__ = [
 ]
 
 _IN_JAX = {
+    "Active": "sparse._active",
     "Arrays": "_apply",
     "Choice": "costs._method",
     "Feature": "_apply",
@@ -115,6 +117,7 @@ _IN_JAX = {
     "Method": "_options",
     "RunOptions": "_options",
     "Weights": "execution._layout",
+    "active_maps": "sparse._active",
     "applied": "_apply",
     "applied_maps": "_multilinear",
     "as_whole": "execution._layout",

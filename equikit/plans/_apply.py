@@ -32,6 +32,9 @@ from equikit.plans.execution._program import execute
 from equikit.plans.sharding._out_sharding import OutSharding, Result
 from equikit.plans.sharding._sharding import placed, result
 from equikit.plans.sharding._spread import Spread
+from equikit.plans.sparse._call import refuse_options, support_shapes
+from equikit.plans.sparse._program import execute_sparse
+from equikit.supports import Support
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
@@ -168,6 +171,7 @@ def apply(
     remat: bool = False,
     chunk_size: int | None = None,
     out_sharding: OutSharding | None = None,
+    support: Support | None = None,
 ) -> Feature | dict[str, Feature]:
     r"""Apply all maps of a plan: \(y_s = \sum_t \sum_d D_d x_t W_{t s d}\).
 
@@ -191,6 +195,12 @@ def apply(
             `NamedSharding`; for several outputs a dictionary by name. By default XLA decides on automatic axes; on
             explicit axes, batch and tensor axes are sharded as in the inputs, channels as the last axis of the weights,
             and no sum is left unreduced.
+        support: which entries of the axes of one label are present, a label bound to `ek.S`. Arrays then have rows in
+            place of these axes, after the batch axes and before all others: entries for a term with several of these
+            axes, nodes for one, and for none graphs, if the support has graph numbers. Absent entries are zero, and
+            means divide by the number of present ones. Sums, means and the bias are of one graph. In a label bound to
+            `ek.S(n)` every graph has n nodes, which is not checked for a traced support. `mask` and `sizes` are then
+            for other labels, and `method` is `"auto"` or `"factored"`.
 
     Returns:
         The output array `[*batch, *axes, channels]`, or a dictionary of arrays if there are several output terms or the
@@ -202,8 +212,8 @@ def apply(
         OptionError: if the method is unknown or does not apply, or if `out_sharding` names an axis that the mesh lacks.
         TooLargeError: if the dense matrix, or for the naive method the tensor of a diagram, would not fit in memory.
 
-    Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, at most
-    \(2^{26}\). The naive method takes \(O(n^{k+l})\) for each diagram.
+    Cost: \(O(n^{\max(k, l)})\) time and memory; on a support, the number of its entries and nodes. A Levi-Civita tensor
+    adds a constant of \(n^n\) entries, at most \(2^{26}\). The naive method takes \(O(n^{k+l})\) for each diagram.
 
     Example:
         >>> from equikit import S, hom
@@ -219,6 +229,7 @@ def apply(
         mask=mask,
         sizes=sizes,
         out_sharding=out_sharding,
+        support=support,
     )
 
 
@@ -231,12 +242,18 @@ def applied(
     mask: Masks | None = None,
     sizes: Mapping[str, int] | None = None,
     out_sharding: OutSharding | None = None,
+    support: Support | None = None,
 ) -> Feature | dict[str, Feature]:
     """`apply` for options that are already checked, such as the options of layers."""
     arrays, masks = ordered(plan, inputs), masks_of(plan.signature, mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
-    shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
-    options.chunks(shapes.batch)
+    read = plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes)
+    if support is None:
+        shapes = checked_shapes(*read)
+        options.chunks(shapes.batch)
+    else:
+        shapes = support_shapes(*read, support)
+        refuse_options(options, out_sharding)
     given = checked_layout(plan, weights, options) if isinstance(weights, Layout) else keyed(plan, weights)
     leaves, structure = jax.tree.flatten(given if isinstance(given, Layout) else [*given.values()])
     if len({array.dtype for array in (*arrays, *leaves)}) > 1:
@@ -245,8 +262,13 @@ def applied(
     arrays = [array.astype(dtype) for array in arrays]
     leaves = [leaf.astype(dtype) for leaf in leaves]
     laid = isinstance(given, Layout)
-    choice = FACTORED if laid else choose(plan, options.method, shapes, masks, dtype)
     names = [] if isinstance(given, Layout) else [*given]
+    if support is not None:
+        cast = jax.tree.unflatten(structure, leaves)
+        weighted = cast if laid else dict(zip(names, cast, strict=True))
+        results = execute_sparse(plan, arrays, weighted, shapes, masks, support, options)
+        return named(plan, results, isinstance(inputs, Mapping))
+    choice = FACTORED if laid else choose(plan, options.method, shapes, masks, dtype)
 
     def compute(
         arrays: list[jax.Array], leaves: list[jax.Array], masks: Mapping[str, jax.Array], spread: Spread | None

@@ -122,7 +122,7 @@ def count_listed(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) 
 def in_basis(diagram: Diagram, groups: Groups) -> bool:
     """Whether a diagram is in the basis of its space, checked label by label."""
     for label, group in groups:
-        if group.n is None or group.blocks in ("any", "even", "whole") or isinstance(group, Dual):
+        if group.n is None or group.blocks in ("any", "even", "single", "whole") or isinstance(group, Dual):
             continue
         tops, bottoms = (
             tuple(other != label for other in row if base(other) == label) for row in (diagram.top, diagram.bottom)

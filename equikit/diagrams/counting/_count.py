@@ -124,13 +124,26 @@ def count_involutions(m: int) -> int:
     return now
 
 
+def count_matchings(above: int, below: int, most: int | None = None) -> int:
+    """Count the ways to join some of the vertices above to as many below, with at most `most` blocks.
+
+    Example:
+        >>> count_matchings(2, 2), count_matchings(2, 2, 3)
+        (7, 6)
+    """
+    refuse_if_many_points(above + below, MOST_POINTS)
+    fewest = 0 if most is None else max(0, above + below - most)
+    joined = range(fewest, min(above, below) + 1)
+    return sum(math.comb(above, j) * math.comb(below, j) * math.factorial(j) for j in joined)
+
+
 def count_invariants(group: Group, m: int, dual: int = 0) -> int:
     """Count the diagrams of a family on m vertices that form a basis; all diagrams if the group is free.
 
     Args:
         group: the group.
         m: the number of axes of an invariant tensor.
-        dual: the number of axes that carry the dual, if the group has one.
+        dual: the number of axes that carry the dual, if the group has one; for single vertices, the axes of the input.
 
     Example:
         >>> from equikit.groups import O
@@ -145,6 +158,8 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
     if group.blocks == "even":
         refuse_if_many_points(m, MOST_POINTS)
         return 0 if m % 2 else sum(even_stirling_row(m // 2)[: None if group.n is None else group.n + 1])
+    if group.blocks == "single":
+        return count_matchings(m - dual, dual, group.n)
     if group.has_dual and 2 * dual != m:
         return 0
     if group.needs_head and m < group.legs:

@@ -71,6 +71,8 @@ def half_counts(group: Group, vectors: int, duals: int) -> dict[Wires, int]:
         row = stirling_row(m)[: None if group.n is None else group.n + 1]
         kinds = 3 if group.legs else 1  # no head, and a head whose legs are all blocks, or all but one
         return {(w, 0): kinds * sum(count * math.comb(t, w) for t, count in enumerate(row)) for w in range(len(row))}
+    if group.blocks == "single":
+        return {(w, 0): math.comb(m, w) for w in range(m + 1)}
     closed = count_pairings if group.blocks == "pair" else count_involutions
     return {
         (w, 0): math.comb(m, w) * sum(math.comb(m - w, legs) * closed(m - w - legs) for legs in _legs(group, m - w))
@@ -132,7 +134,9 @@ def count_reductions(row: tuple[str, ...], groups: Groups) -> int:
         m = vectors + duals
         if group.blocks == "whole":
             continue
-        if group.blocks in ("any", "even"):
+        if group.blocks == "single":
+            result *= 2**m
+        elif group.blocks in ("any", "even"):
             result *= sum(count * 2**t for t, count in enumerate(stirling_row(m)))
         elif group.has_dual:
             result *= sum(

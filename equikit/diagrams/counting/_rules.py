@@ -32,12 +32,12 @@ def axes_of(label: str, top: Iterable[str], bottom: Iterable[str]) -> tuple[bool
 
 def block_limits(groups: Groups) -> Limits:
     """For each label the largest number of blocks, if the family has a limit: the number of its points."""
-    return tuple((label, group.n if group.blocks in ("any", "even") else None) for label, group in groups)
+    return tuple((label, group.n if group.blocks in ("any", "even", "single") else None) for label, group in groups)
 
 
 def largest_block(group: Group) -> int | None:
     """Return the most vertices that a block can have."""
-    return {"pair": 2, "small": 2, "whole": 1}.get(group.blocks)
+    return {"pair": 2, "small": 2, "single": 2, "whole": 1}.get(group.blocks)
 
 
 def whole_block(group: Group, labels: Sequence[str], turned: int = 0) -> bool:
@@ -45,6 +45,8 @@ def whole_block(group: Group, labels: Sequence[str], turned: int = 0) -> bool:
     size = len(labels)
     if group.has_dual and size == 2:
         return (labels[0] == labels[1]) == (turned == 1)
+    if group.blocks == "single":
+        return size == 1 or (size == 2 and turned == 1)
     return {"any": True, "even": size % 2 == 0, "pair": size == 2, "small": size <= 2, "whole": False}[group.blocks]
 
 

@@ -63,3 +63,29 @@ class S(PermutationGroup):
     def draw(self, random: Random, n: int) -> Any:
         """Sample a permutation uniformly: an integer array `[n]`."""
         return random.permutation(n)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Loopless(S):
+    """The symmetric group, on tensors whose entries with two equal indices are absent.
+
+    Its diagrams join no two vertices of one row: all others vanish on these tensors.
+
+    Args:
+        n: number of points, zero or more; omit it for the free group.
+
+    Raises:
+        GroupError: as for `S`.
+
+    Example:
+        >>> from equikit import hom
+        >>> hom("p p -> p p", p=S).dim, hom("p p -> p p", p=Loopless()).dim
+        (15, 7)
+    """
+
+    blocks: ClassVar[Blocks] = "single"
+
+    def __str__(self) -> str:
+        return str(S(self.n))
+
+    __repr__ = __str__

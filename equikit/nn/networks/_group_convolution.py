@@ -18,9 +18,10 @@ from equikit import _checks
 from equikit._array_checks import checked_dtype
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import D, MatrixGroup, Z, checked_polygon
+from equikit.nn._dtypes import checked_dtypes
 from equikit.nn._functions import relu
 from equikit.nn._layer import Layer
-from equikit.nn._linear import Linear, checked_dtypes
+from equikit.nn._linear import Linear
 from equikit.nn.initializers import filled, scaled, unit_normal
 
 WIDTH = 0.5

@@ -14,10 +14,11 @@ from equikit._errors import OptionError, SignatureError
 from equikit._keywords import Call, call_of
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
+from equikit.nn._dtypes import cast
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._layer import Layer, features_text
-from equikit.nn._linear import Linear, cast, unreached
+from equikit.nn._linear import Linear, unreached
 from equikit.nn.networks._hidden import (
     HiddenBilinear,
     HiddenLinear,

@@ -21,9 +21,9 @@ from equikit._masks import masked
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.groups import Group, O, S
 from equikit.nn._arguments import Space, sides_of, typed_side
+from equikit.nn._dtypes import checked_dtypes
 from equikit.nn._features import Features, features_of, given_terms, refuse_complex
 from equikit.nn._layer import Layer, features_text
-from equikit.nn._linear import checked_dtypes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.nn.physics._radial import Radial
 from equikit.plans import Channels, Feature, Masks, planned_maps, run_contractions

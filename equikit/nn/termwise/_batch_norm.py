@@ -14,8 +14,8 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import DTypeError
 from equikit._masks import present
+from equikit.nn._dtypes import checked_dtypes, is_complex
 from equikit.nn._features import Features, mixed
-from equikit.nn._linear import checked_dtypes, is_complex
 from equikit.nn.initializers import filled
 from equikit.nn.termwise._norms import widened
 from equikit.nn.termwise._termwise import Termwise, refuse_without_norm

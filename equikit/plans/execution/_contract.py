@@ -23,7 +23,8 @@ from equikit.plans.compilation._contractions import Letters, equation, invariant
 from equikit.plans.compilation._tensors import CONSTANT_BYTES
 from equikit.plans.costs._cost import contraction_name
 from equikit.plans.execution._arrays import alike, broadcast, joined, signed, wide, widened
-from equikit.plans.execution._execute import Tensors, Walk, scaled, scales_of
+from equikit.plans.execution._execute import Tensors, Walk
+from equikit.plans.execution._steps import scaled, scales_of
 from equikit.plans.execution._whole import settled_tensors
 from equikit.signatures import Exchange
 

@@ -20,9 +20,10 @@ from equikit.plans._ir import Plan
 from equikit.plans.compilation._lattice import acted_labels
 from equikit.plans.compilation._lower import plan
 from equikit.plans.execution._arrays import broadcast, wide
-from equikit.plans.execution._execute import inward, outward, run
+from equikit.plans.execution._execute import run
 from equikit.plans.execution._layout import Weights
 from equikit.plans.execution._matmul import matmul
+from equikit.plans.execution._steps import inward, outward
 from equikit.signatures import Signature, Term, is_axis, without_mark
 
 

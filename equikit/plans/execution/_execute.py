@@ -2,7 +2,7 @@
 
 There is no gather and no scatter, and no array is larger than the largest input or output; weights are arranged by
 slices. (For groups without diagrams they are looked up, and fill a matrix.) The operations on single arrays are in
-`_arrays.py`.
+`_arrays.py`, the steps in `_steps.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from equikit._array_checks import Shapes
@@ -27,28 +26,20 @@ from equikit.plans.compilation._lattice import acted_labels, root
 from equikit.plans.costs._cost import product_name, step_name
 from equikit.plans.execution._arrays import (
     broadcast,
-    cut_diagonal,
-    diagonal,
-    embed,
     joined,
     joined_channels,
-    levi_civita,
     rewired,
-    signed,
     split_channels,
-    symplectic_diagonal,
-    symplectic_signs,
     wide,
 )
 from equikit.plans.execution._layout import Layout, Weights, cut, laid_out
 from equikit.plans.execution._matmul import matmul_rows
+from equikit.plans.execution._steps import Scales, apply_head, expand, inward, outward, reduce, scales_of
 from equikit.plans.execution._whole import folded, unfolded
-from equikit.plans.sharding._spread import Spread, masked_diagonal, masked_embed, mix_spread
-from equikit.signatures import Signature, Term
+from equikit.plans.sharding._spread import Spread, mix_spread
+from equikit.signatures import Term
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
-Scales = Mapping[str, jax.Array | float]
-"""For each label the factor that makes a sum a mean: a number, or one for each batch entry."""
 Stage = Callable[[Callable[[Any], list[jax.Array]], Any], list[jax.Array]]
 """A way to call a linear function of arrays."""
 
@@ -56,169 +47,6 @@ Stage = Callable[[Callable[[Any], list[jax.Array]], Any], list[jax.Array]]
 def inlined(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
     """Call a stage as part of the program around it."""
     return function(operands)
-
-
-def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
-    return sorted(acted, key=lambda i: (term.labels[i], i)) if by_label else list(acted)
-
-
-def inward(signature: Signature, term: Term, x: jax.Array, by_label: bool = True) -> jax.Array:
-    """Move acted axes to the front, by default sorted by label as in a root node; fold plain axes into channels."""
-    start = x.ndim - 1 - len(term.labels)
-    acted, plain = signature.acted(term), signature.plain(term)
-    order = [*_axis_order(term, acted, by_label), *plain]
-    x = x.transpose(*range(start), *(start + i for i in order), x.ndim - 1)
-    return x.reshape(*x.shape[: start + len(acted)], math.prod(x.shape[start + len(acted) :]))
-
-
-def outward(signature: Signature, term: Term, x: jax.Array, channels: int, by_label: bool = True) -> jax.Array:
-    """The inverse of `inward`."""
-    acted, plain = signature.acted(term), signature.plain(term)
-    start = x.ndim - 1 - len(acted)
-    order = [*_axis_order(term, acted, by_label), *plain]
-    sizes = signature.sizes
-    folded = [sizes[term.labels[i]] for i in plain]
-    x = x.reshape(*x.shape[:-1], *folded, channels)
-    return x.transpose(*range(start), *(start + int(i) for i in np.argsort(order)), x.ndim - 1)
-
-
-def scales_of(plan: Stages, shapes: Shapes, masks: Mapping[str, jax.Array]) -> Scales:
-    """Return for each label the factor that makes a sum a mean; an empty mean is zero."""
-    if plan.normalize == "sum":
-        return {}
-    scales: dict[str, jax.Array | float] = {}
-    for label in plan.signature.groups:
-        if label in masks:
-            scales[label] = 1 / jnp.maximum(jnp.sum(masks[label], axis=-1), 1)
-        else:
-            scales[label] = 1 / max(shapes.sizes[label], 1)
-    return scales
-
-
-def _apply_head(
-    step: Step,
-    x: jax.Array,
-    batch: int,
-    form: Form | None,
-    n: int,
-    precision: lax.PrecisionLike,
-    *,
-    upwards: bool,
-) -> jax.Array:
-    """Convert between a tensor with legs among its axes, and a tensor with the axes of the head last.
-
-    If the head is applied in this row, the legs of this row are contracted with the Levi-Civita tensor and replaced by
-    axes for the legs of the other row (upwards, vice versa); otherwise axes are only transposed.
-    """
-    head = step.small.heads[-1]
-    count = len(step.large.core)
-    wired = [i for i, block in enumerate(step.large.wires) if block in step.small.propagating] if head.wired else []
-    wired = [i for i in wired if step.large.core[i] == head.label]
-    rest = [i for i in range(count) if i not in step.axes and i not in wired]
-    if not upwards:
-        x = x.transpose(*range(batch), *(batch + i for i in (*rest, *wired, *step.axes)), x.ndim - 1)
-    else:  # all axes except the axes of the head are as below, without its legs
-        below = [i for i in range(count) if i not in step.axes]
-        order = [below.index(i) for i in (*rest, *wired)] + list(range(len(below), len(below) + head.axes))
-        x = x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
-    if head.applied:
-        x = levi_civita(x, len(wired), head, form, n, upwards=upwards, precision=precision)
-    if upwards:
-        order = [int(i) for i in np.argsort((*rest, *wired, *step.axes))]
-    else:
-        order = [int(i) for i in np.argsort((*rest, *wired))]
-        order += range(len(order), len(order) + head.axes)
-    return x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
-
-
-def _reduce(
-    step: Step,
-    x: jax.Array,
-    batch: int,
-    scales: Mapping[str, jax.Array | float],
-    forms: Mapping[str, Form | None],
-    spread: Spread | None,
-) -> jax.Array:
-    label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
-    form = forms[label]
-    if step.operation == "diagonal":
-        turned = form is not None and form.kind == "symplectic"
-        if spread is not None:
-            signs = form.matrix(x.shape[axis]).sum(axis=1) if form is not None and turned else None
-            return masked_diagonal(x, axis, batch + step.axes[1], signs)
-        # With three axes or fewer, at most one diagonal needs a padded copy, and is faster with it.
-        plain = cut_diagonal if len(step.large.core) > 3 else diagonal
-        return (symplectic_diagonal if turned else plain)(x, axis, batch + step.axes[1])
-    scale = scales.get(label)
-    if form is not None and form.kind == "metric":
-        x = signed(x, axis, form.signs())
-    # Accumulate in float32: in half precision the sum can overflow although the mean, or a part of the sum, does not.
-    total = jnp.sum(x, axis=axis, dtype=wide(x.dtype))
-    return total if scale is None else scaled(total, scale, batch).astype(x.dtype)
-
-
-def scaled(x: jax.Array, scale: jax.Array | float, batch: int) -> jax.Array:
-    """Multiply by a number, or by one number for each batch entry, in the dtype of x."""
-    if isinstance(scale, jax.Array):
-        scale = scale.astype(x.dtype).reshape(*scale.shape, *(1,) * (x.ndim - batch))
-    return x * scale
-
-
-def _expand(
-    step: Step,
-    x: jax.Array,
-    batch: int,
-    sizes: Mapping[str, int],
-    forms: Mapping[str, Form | None],
-    spread: Spread | None,
-) -> jax.Array:
-    label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
-    form, n = forms[label], sizes[label]
-    if step.operation == "diagonal":
-        grow = embed if spread is None else masked_embed
-        if form is not None and form.kind == "symplectic":
-            return grow(symplectic_signs(x, axis), axis, batch + step.axes[1], n // 2)
-        return grow(x, axis, batch + step.axes[1])
-    shape = (*x.shape[:axis], n, *x.shape[axis:])
-    grown = broadcast(jnp.expand_dims(x, axis), shape)
-    return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
-
-
-def _multiplied(
-    product: Product, rows: tuple[jax.Array, ...], tensors: Tensors, batch: int, precision: lax.PrecisionLike
-) -> jax.Array | None:
-    """Return the matrix product of one core, `None` if it has no input."""
-    if not rows:
-        return None
-    sides = []
-    for t, halves in enumerate(product.inputs):
-        if halves:
-            x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
-            sides.append(joined_channels([rewired(x, wiring, batch) for wiring in product.wires_in]))
-    return matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, precision)
-
-
-def _parted(
-    product: Product, y: jax.Array | None, bias: jax.Array | None, widths: Sequence[int], shapes: Shapes
-) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
-    """Yield the tensor of every output half, from the matrix product of a core and its bias."""
-    batch = len(shapes.batch)
-    if y is None:
-        assert bias is not None
-        core = tuple(shapes.sizes[label] for label in product.core)
-        y = broadcast(bias.astype(wide(bias.dtype)), (*shapes.batch, *core, *bias.shape))
-    else:
-        if product.permutes_out:
-            copies = zip(split_channels(y, len(product.wires_out)), product.wires_out, strict=True)
-            wired = [rewired(part, wiring, batch) for part, wiring in copies]
-            y = sum(wired[1:], wired[0])
-        if bias is not None:
-            y = y + broadcast(bias.astype(y.dtype), y.shape)
-    entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
-    keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
-    parts = lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
-    for key, part in zip(keys, parts, strict=True):
-        yield key, unfolded(part, key[1], batch, shapes.sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,31 +73,63 @@ class Walk:
     def _forms(self) -> dict[str, Form | None]:
         return {label: group.form for label, group in self.plan.signature.groups.items()}
 
-    def _headed(self, step: Step, x: jax.Array, forms: Mapping[str, Form | None], upwards: bool) -> jax.Array:
+    def _headed(self, step: Step, x: jax.Array, upwards: bool) -> jax.Array:
         label, batch, sizes = step.small.heads[-1].label, len(self.shapes.batch), self.shapes.sizes
-        return _apply_head(step, x, batch, forms[label], sizes[label], self.precision, upwards=upwards)
+        return apply_head(step, x, batch, self._forms[label], sizes[label], self.precision, upwards=upwards)
+
+    def entered(self, term: Term, x: jax.Array) -> jax.Array:
+        """Return an input as the tensor at the top of the lattice, zero where entries are absent."""
+        signature = self.plan.signature
+        core = root(acted_labels(signature, term)).core
+        return masked(inward(signature, term, x), core, self.masks, len(self.shapes.batch))
+
+    def shrunk(self, step: Step, x: jax.Array) -> jax.Array:
+        """Return the smaller tensor of a reduction from the larger one."""
+        if step.operation == "head":
+            return self._headed(step, x, upwards=False)
+        return reduce(step, x, len(self.shapes.batch), self.scales, self._forms, self.spread)
+
+    def turned(self, x: jax.Array, wiring: tuple[int, ...], core: tuple[str, ...]) -> jax.Array:
+        """Permute the wires of a core: axis j moves to position `wiring[j]`."""
+        return rewired(x, wiring, len(self.shapes.batch))
+
+    def arranged(self, product: Product, rows: tuple[jax.Array, ...]) -> tuple[Product, tuple[jax.Array, ...]]:
+        """Return a product and its matrix with the wires permuted where this walk can do it."""
+        return product, rows
+
+    def grown(self, step: Step, y: jax.Array) -> jax.Array:
+        """Return the larger tensor of an expansion from the smaller one."""
+        if step.operation == "head":
+            return self._headed(step, y, upwards=True)
+        return expand(step, y, len(self.shapes.batch), self.shapes.sizes, self._forms, self.spread)
+
+    def left(self, s: int, y: jax.Array | None, dtype: Any) -> jax.Array:
+        """Return an output from the tensor at the top of the lattice; without one, the result of the zero map."""
+        plan, shapes = self.plan, self.shapes
+        signature, term = plan.signature, plan.signature.outputs[s]
+        core = root(acted_labels(signature, term)).core
+        if y is None:
+            sizes = tuple(shapes.sizes[label] for label in core)
+            y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), dtype)
+        else:
+            y = masked(y.astype(dtype), core, self.masks, len(shapes.batch))
+        return outward(signature, term, y, plan.channels[1][s])
 
     def reduced(self, inputs: Sequence[jax.Array]) -> Tensors:
         """Return the tensors of all input half diagrams."""
-        signature, batch, forms = self.plan.signature, len(self.shapes.batch), self._forms
+        signature = self.plan.signature
         down: Tensors = {}
         for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
-            top = root(acted_labels(signature, term))
-            down[t, top] = masked(inward(signature, term, x), top.core, self.masks, batch)
+            down[t, root(acted_labels(signature, term))] = self.entered(term, x)
         for step in self.plan.reductions:
             x = down[step.term, step.large]
             with jax.named_scope(step_name(self.plan, step, upwards=False).scope):
-                down[step.term, step.small] = (
-                    self._headed(step, x, forms, False)
-                    if step.operation == "head"
-                    else _reduce(step, x, batch, self.scales, forms, self.spread)
-                )
+                down[step.term, step.small] = self.shrunk(step, x)
         return down
 
     def expanded(self, parts: Iterable[tuple[tuple[int, HalfDiagram], jax.Array]], dtype: Any) -> list[jax.Array]:
         """Return the outputs, from the tensors of output half diagrams; tensors for the same half are added."""
-        plan, shapes, forms = self.plan, self.shapes, self._forms
-        signature, batch = plan.signature, len(shapes.batch)
+        plan = self.plan
         up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
         expansions = Counter((step.term, step.small) for step in plan.expansions)
 
@@ -289,23 +149,71 @@ class Walk:
             up[key] = up[key][len(taken) :]
             if taken:
                 with jax.named_scope(step_name(plan, step, upwards=True).scope):
-                    y = sum(taken[1:], taken[0])
-                    if step.operation == "head":
-                        grown = self._headed(step, y, forms, True)
-                    else:
-                        grown = _expand(step, y, batch, shapes.sizes, forms, self.spread)
-                    add((step.term, step.large), grown)
+                    add((step.term, step.large), self.grown(step, sum(taken[1:], taken[0])))
         results = []
-        for s, term in enumerate(signature.outputs):
-            top = root(acted_labels(signature, term))
-            if (s, top) in up:
-                (y,) = up[s, top]
-                y = masked(y.astype(dtype), top.core, self.masks, batch)
-            else:  # no map leads here: the zero map
-                sizes = tuple(shapes.sizes[label] for label in top.core)
-                y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), dtype)
-            results.append(outward(signature, term, y, plan.channels[1][s]))
+        for s, term in enumerate(plan.signature.outputs):
+            found = up.get((s, root(acted_labels(plan.signature, term))))
+            results.append(self.left(s, found[0] if found else None, dtype))
         return results
+
+
+def _multiplied(walk: Walk, product: Product, rows: tuple[jax.Array, ...], tensors: Tensors) -> jax.Array | None:
+    """Return the matrix product of one core, `None` if it has no input."""
+    if not rows:
+        return None
+    batch, sides = len(walk.shapes.batch), []
+    for t, halves in enumerate(product.inputs):
+        if halves:
+            x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
+            sides.append(joined_channels([walk.turned(x, wiring, product.core) for wiring in product.wires_in]))
+    return matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, walk.precision)
+
+
+def _parted(
+    walk: Walk, product: Product, y: jax.Array | None, bias: jax.Array | None, widths: Sequence[int]
+) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
+    """Yield the tensor of every output half, from the matrix product of a core and its bias."""
+    shapes, batch = walk.shapes, len(walk.shapes.batch)
+    if y is None:
+        assert bias is not None
+        core = tuple(shapes.sizes[label] for label in product.core)
+        y = broadcast(bias.astype(wide(bias.dtype)), (*shapes.batch, *core, *bias.shape))
+    else:
+        if product.permutes_out:
+            copies = zip(split_channels(y, len(product.wires_out)), product.wires_out, strict=True)
+            wired = [walk.turned(part, wiring, product.core) for part, wiring in copies]
+            y = sum(wired[1:], wired[0])
+        if bias is not None:
+            y = y + broadcast(bias.astype(y.dtype), y.shape)
+    entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
+    keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
+    parts = lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
+    for key, part in zip(keys, parts, strict=True):
+        yield key, unfolded(part, key[1], batch, shapes.sizes)
+
+
+def walked(
+    walk: Walk, plan: Plan, inputs: Sequence[jax.Array], weights: Weights | Layout, dtype: Any, stage: Stage
+) -> list[jax.Array]:
+    """Run a plan: reductions, one matrix product for each core, and expansions, which `stage` calls."""
+    down = walk.reduced(inputs)
+    layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
+    pairs = zip(plan.products, layout.products, strict=True)
+    arranged = [(*walk.arranged(product, rows), bias) for product, (rows, bias) in pairs]
+
+    def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
+        parts = (
+            part
+            for (product, _, _), (y, bias) in zip(arranged, products, strict=True)
+            for part in _parted(walk, product, y, bias, plan.features[1])
+        )
+        return walk.expanded(parts, dtype)
+
+    products = []
+    for product, rows, bias in arranged:
+        with jax.named_scope(product_name(plan, product).scope):
+            products.append((_multiplied(walk, product, rows, down), bias))
+    return stage(expanded, products)
 
 
 def run(
@@ -323,25 +231,10 @@ def run(
     `spread` says whether tensor axes or channels are sharded over devices, so that they must not be folded; `stage`
     calls the expansions, a linear function of the products and biases.
     """
-    batch, dtype = len(shapes.batch), jnp.result_type(*inputs)
+    dtype = jnp.result_type(*inputs)
     walk = Walk(plan, shapes, masks, scales_of(plan, shapes, masks), precision, spread)
-    down = walk.reduced(inputs)
-    if spread is not None and not isinstance(weights, Layout):
-        given = cut(plan, weights)
-        mixed = (mix_spread(plan, product, down, given, shapes, precision, spread) for product in plan.products)
-        return walk.expanded((part for parts in mixed for part in parts.items()), dtype)
-
-    def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
-        parts = (
-            part
-            for product, (y, bias) in zip(plan.products, products, strict=True)
-            for part in _parted(product, y, bias, plan.features[1], shapes)
-        )
-        return walk.expanded(parts, dtype)
-
-    layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
-    products = []
-    for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
-        with jax.named_scope(product_name(plan, product).scope):
-            products.append((_multiplied(product, rows, down, batch, precision), bias))
-    return stage(expanded, products)
+    if spread is None or isinstance(weights, Layout):
+        return walked(walk, plan, inputs, weights, dtype, stage)
+    down, given = walk.reduced(inputs), cut(plan, weights)
+    mixed = (mix_spread(plan, product, down, given, shapes, precision, spread) for product in plan.products)
+    return walk.expanded((part for parts in mixed for part in parts.items()), dtype)

@@ -1,0 +1,128 @@
+"""Rows of levels: sums, diagonals, repetitions, embeddings and permutations of the axes of one label.
+
+The axes are wires of a plan; a tensor with m of them has the rows of level m first. An absent row is out of range: it
+is zero where it is read, and dropped where it is written. Sums are deterministic: XLA on the CPU adds rows in order; on
+other platforms they are first put into ascending order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from equikit.plans.execution._arrays import broadcast, wide
+from equikit.supports import Level
+
+
+def taken(x: jax.Array, rows: Any, *, ascend: bool = False) -> jax.Array:
+    """Return rows of an array, zero where they are absent."""
+    if not len(x):
+        return jnp.zeros((len(rows), *x.shape[1:]), x.dtype)
+    found: jax.Array = x.at[rows].get(mode="fill", fill_value=0, indices_are_sorted=ascend)
+    return found
+
+
+def put(x: jax.Array, rows: Any, count: int) -> jax.Array:
+    """Put different rows into an array of zeros: the transpose of `taken`."""
+    zeros = jnp.zeros((count, *x.shape[1:]), x.dtype)
+    return zeros.at[rows].add(x, mode="drop", unique_indices=True)
+
+
+def flat(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Apply a function of rows to an array with its other axes folded into one."""
+    y = function(x.reshape(x.shape[0], math.prod(x.shape[1:])))
+    return y.reshape(y.shape[0], *x.shape[1:])
+
+
+def _added(x: jax.Array, rows: Any, count: int, *, ascend: bool) -> jax.Array:
+    zeros = jnp.zeros((count, x.shape[1]), x.dtype)
+    return zeros.at[rows].add(x, mode="drop", indices_are_sorted=ascend)
+
+
+def sum_rows(x: jax.Array, level: Level, place: int, count: int, *, single: bool = False) -> jax.Array:
+    """Sum an array `[rows, features]` of a level over one position of its tuples; half precision in float32.
+
+    Args:
+        x: the array.
+        level: the level.
+        place: the position.
+        count: the number of rows of the result.
+        single: whether the result has one row, to which all rows belong.
+    """
+    x = x.astype(wide(x.dtype)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    if single:
+        return jnp.sum(x, axis=0, keepdims=True, dtype=x.dtype)
+    rows, order = level.drop[place], level.order[place]
+    if order is None:
+        return _added(x, rows, count, ascend=True)
+
+    def ordered(x: jax.Array, rows: Any, order: Any) -> jax.Array:
+        sorted_rows = rows.at[order].get(mode="promise_in_bounds", unique_indices=True)
+        moved = x.at[order].get(mode="promise_in_bounds", unique_indices=True)
+        return _added(moved, sorted_rows, count, ascend=True)
+
+    def unordered(x: jax.Array, rows: Any, order: Any) -> jax.Array:
+        return _added(x, rows, count, ascend=False)
+
+    found: jax.Array = lax.platform_dependent(x, rows, order, cpu=unordered, default=ordered)
+    return found
+
+
+def spread_rows(y: jax.Array, level: Level, place: int, *, single: bool = False) -> jax.Array:
+    """Repeat an array `[rows, features]` along a new position of the tuples of a level: the transpose of `sum_rows`."""
+    if single:
+        return broadcast(y, (level.count, y.shape[1]))
+    rows, order, dtype = level.drop[place], level.order[place], y.dtype
+    y = y.astype(wide(dtype))  # so that sums of the backward pass run in float32
+    if order is None:
+        return taken(y, rows, ascend=True).astype(dtype)
+    found: jax.Array = lax.platform_dependent(y, rows, order, cpu=_spread, default=_spread_in_order)
+    return found.astype(dtype)
+
+
+def _spread(y: jax.Array, rows: Any, order: Any) -> jax.Array:
+    return taken(y, rows)
+
+
+_spread_in_order = jax.custom_jvp(_spread)
+
+
+@_spread_in_order.defjvp
+def _spread_in_order_jvp(
+    primals: tuple[jax.Array, Any, Any], tangents: tuple[jax.Array, Any, Any]
+) -> tuple[jax.Array, jax.Array]:
+    """Write the tangent so that its transpose adds rows in ascending order."""
+    (y, rows, order), (moved, _, _) = primals, tangents
+    sorted_rows = rows.at[order].get(mode="promise_in_bounds", unique_indices=True)
+    return _spread_in_order(y, rows, order), put(taken(moved, sorted_rows, ascend=True), order, len(order))
+
+
+def table_of(level: Level, order: tuple[int, ...]) -> Any:
+    """Return for each tuple t the row of \\((t_{s(0)}, t_{s(1)}, \\dots)\\) for a permutation s that moves places."""
+    return level.turned[[*itertools.permutations(range(level.length))].index(order) - 1]
+
+
+def turn_rows(x: jax.Array, level: Level, order: tuple[int, ...]) -> jax.Array:
+    """Return the rows that `table_of` names."""
+    back = tuple(sorted(range(level.length), key=order.__getitem__))
+    return _turned(x, table_of(level, order), table_of(level, back))
+
+
+@jax.custom_jvp
+def _turned(x: jax.Array, rows: Any, back: Any) -> jax.Array:
+    return taken(x, rows)
+
+
+@_turned.defjvp
+def _turned_jvp(
+    primals: tuple[jax.Array, Any, Any], tangents: tuple[jax.Array, Any, Any]
+) -> tuple[jax.Array, jax.Array]:
+    """Write the tangent so that its transpose reads rows and adds none."""
+    (x, rows, back), (moved, _, _) = primals, tangents
+    return _turned(x, rows, back), put(moved, back, x.shape[0])

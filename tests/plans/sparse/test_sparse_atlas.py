@@ -1,0 +1,92 @@
+"""Linear plans on the edges of small graphs: against masked dense arrays, diagram by diagram, in NumPy."""
+
+import functools
+
+import networkx as nx
+import numpy as np
+import pytest
+from by_entries import by_entries, dense_inputs, padded_to, rows_of
+from helpers import assert_close, random_weights
+
+import equikit as ek
+from equikit.plans import apply, plan, to_numpy
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+NODES, ENTRIES = 7, 49
+ALL = "p p + p + () -> p p + p + ()"
+MIXED = "p p x + x p -> x p p + x"
+
+
+def masks_of(number: int) -> np.ndarray:
+    """Return the adjacency matrix of a graph of the atlas, with loops, without one direction of some edges, or both."""
+    rng = np.random.default_rng(number)
+    mask = nx.to_numpy_array(nx.graph_atlas(number)) > 0
+    if number % 2:
+        mask = mask & (rng.random(mask.shape) < 0.7)
+    if number // 2 % 2:
+        mask = mask | np.diag(rng.random(len(mask)) < 0.6)
+    return mask
+
+
+@functools.cache
+def program_of(signature: str, normalize: str):
+    space = ek.hom(signature, p=ek.S, **({"x": ek.O(2)} if "x" in signature.split() else {}))
+    widths = [
+        tuple(1 + i % 2 for i in range(len(terms))) for terms in (space.signature.inputs, space.signature.outputs)
+    ]
+    return plan(space, tuple(widths), normalize=normalize, bias=True)
+
+
+def assert_equal_on(number: int, signature: str, normalize: str) -> None:
+    """Compare on a support that is padded so that one program serves all graphs, with NaN in the padding."""
+    program, mask = program_of(signature, normalize), masks_of(number)
+    sizes, masks = {"p": len(mask), "x": 2}, {2: mask}
+    inputs, weights = dense_inputs(program, sizes, number), random_weights(program)
+    support = ek.Support("p p", *np.nonzero(mask), n=len(mask)).pad(nodes=NODES, entries=ENTRIES)
+    length = {0: None, 1: NODES, 2: ENTRIES}
+
+    def rows(term, arrays, fill):
+        x, count = rows_of(arrays[term.name], term.labels, masks), length[term.labels.count("p")]
+        return x if count is None else padded_to(x, count, fill)
+
+    terms = program.signature
+    found = apply(program, {term.name: rows(term, inputs, np.nan) for term in terms.inputs}, weights, support=support)
+    wanted = by_entries(program, inputs, weights, sizes, masks)
+    assert_close(found, {term.name: rows(term, wanted, 0.0) for term in terms.outputs}, 1e-12)
+
+
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+@pytest.mark.parametrize("number", [0, 1, 3, 6, 7, 18, 49, 50, 51])
+def test_all_maps_on_graphs_of_up_to_five_nodes(number, normalize):
+    assert_equal_on(number, ALL, normalize)
+
+
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+@pytest.mark.parametrize("number", [6, 51])
+def test_vectors_on_edges(number, normalize):
+    assert_equal_on(number, MIXED, normalize)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+@pytest.mark.parametrize(
+    "signature",
+    [ALL, MIXED, "p p -> p p", "p p -> p", "p -> p p", "p p -> ()", "p p + p -> p p + p", "p p x -> p p x + x"],
+)
+def test_every_graph_of_the_atlas(signature, normalize):
+    for number in range(len(nx.graph_atlas_g())):
+        assert_equal_on(number, signature, normalize)
+
+
+@pytest.mark.parametrize("signature", ["p p -> p p", "p p + p -> p + ()"])
+def test_a_full_support_has_the_means_of_dense_arrays(signature):
+    program = program_of(signature, "mean")
+    mask, sizes = np.ones((4, 4), bool), {"p": 4}
+    inputs, weights = dense_inputs(program, sizes), random_weights(program)
+    support = ek.Support.from_mask(mask)
+    terms = program.signature
+    rows = {term.name: rows_of(inputs[term.name], term.labels, {2: mask}) for term in terms.inputs}
+    found = apply(program, rows, weights, support=support)
+    dense = to_numpy(program, weights)(inputs)
+    assert_close(found, {term.name: rows_of(dense[term.name], term.labels, {2: mask}) for term in terms.outputs}, 1e-12)
