@@ -20,7 +20,7 @@ def made(features: Any = None, outputs: Any = None, **options: Any) -> Any:
 
 CALL: dict[str, Any] = {
     "attention-without-a-set": (
-        lambda: made({"x": 2}, x=ek.O(3)),
+        lambda: ek.nn.Attention({"x": 2}, heads=2, x=ek.O(3), rngs=RNGS),
         '{"p": 32, "p x": 8}, p=ek.S, x=ek.O(3)',
         lambda text: eval(f"ek.nn.Attention({text}, heads=4, rngs=RNGS)", {"ek": ek, "RNGS": RNGS}),
     ),

@@ -134,7 +134,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
         {
             **{"x": {"p": ones(4, 2)}, "context": {"t": ones(5, 2)}, "pairs": {"p t": ones(4, 5, 1)}},
             **{"positions": ones(4, 3), "context_positions": ones(5, 3), "mask": None, "pair_mask": None},
-            "deterministic": True,
+            **{"deterministic": True, "support": None},
         },
     ),
     "VectorNeurons": (made(nn.VectorNeurons), {"x": {"x": ones(3, 2)}, "mask": None}),

@@ -14,9 +14,10 @@ from flax import nnx
 from equikit import _checks, _keywords
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.nn._arguments import Space, sides_of
+from equikit.nn._dtypes import cast
 from equikit.nn._features import Features, features_of, labels_among, labels_of
 from equikit.nn._layer import Layer, features_text
-from equikit.nn._linear import Linear, cast, unreached
+from equikit.nn._linear import Linear, unreached
 from equikit.nn.attention._call import checked_call
 from equikit.nn.attention._kinds import Known, as_features, dual, known_about, options_of
 from equikit.nn.attention._parts import channels_of, read_parts, unreached_output, used_kinds
@@ -26,6 +27,7 @@ from equikit.nn.attention._sums import Sums, Tensors, Weights
 from equikit.nn.networks._hidden import HiddenLinear
 from equikit.plans import Channels, Feature, Masks
 from equikit.signatures import Signature, Term, base
+from equikit.supports import Support
 
 
 class Attention(Layer):
@@ -84,7 +86,7 @@ class Attention(Layer):
         OptionError: if an option does not fit.
 
     Cost: time n · m for n queries and m keys, times the numbers in a key and a value; memory n · m for each head, or
-    \(n + m\) with blocks.
+    \(n + m\) with blocks. On a support time and memory grow as its entries.
 
     Example:
         >>> from equikit import O, S
@@ -236,6 +238,7 @@ class Attention(Layer):
         *,
         mask: Masks | None = None,
         pair_mask: jax.Array | None = None,
+        support: Support | None = None,
         pairs: Mapping[str, Feature] | None = None,
         positions: jax.Array | None = None,
         context_positions: jax.Array | None = None,
@@ -249,7 +252,9 @@ class Attention(Layer):
             mask: for a label, booleans `[*batch, n]`: which entries are present. Absent keys have no weight, and absent
                 queries are zero in the result, whatever their values.
             pair_mask: booleans `[*batch, n, m]`: which keys a query sees.
-            pairs: the features of pairs, `[*batch, n, m, channels]`.
+            support: entries of pairs of the set: query i sees key j if (i, j) is an entry. Arrays of points have nodes
+                first, features of pairs have a row for each entry, and scores are computed for entries only.
+            pairs: the features of pairs, `[*batch, n, m, channels]`; with a support `[*batch, entries, channels]`.
             positions: `[*batch, n, dimension]`, if the layer has `points=`.
             context_positions: `[*batch, m, dimension]`, if the keys are other points than the queries.
             deterministic: overrides the option of the layer.
@@ -263,10 +268,11 @@ class Attention(Layer):
         if self.query.dtype is not None:
             x, context, pairs = (cast(each, self.query.dtype) for each in (x, context, pairs))
         chosen = self.deterministic if deterministic is None else _checks.flag("deterministic", deterministic)
-        given = checked_call(self.parts, x, context, pairs, positions, context_positions, mask, pair_mask)
+        places_given = positions, context_positions
+        given = checked_call(self.parts, x, context, pairs, places_given, mask, pair_mask, support)
         one, other, batch = self.parts.queries, self.parts.key_set, len(given.shapes.batch)
         rows, columns = (
-            each.points_first(arrays, given.masks, batch)
+            each.points_first(arrays, given.masks, batch, rows=support is not None)
             for each, arrays in ((one, given.queries), (other, given.keys))
         )
         known, known_keys = (known_about(each, given.masks, given.shapes) for each in (one, other))
@@ -283,7 +289,7 @@ class Attention(Layer):
         values = applied(self.value, columns, known_keys)
         tensors = Tensors(queries, keys, values, points, given.pairs, given.seen)
         key = None if chosen or self.dropout is None else self.dropout.rngs()
-        *values, seen = self._sums(tensors, self._weights(), given.masks, key, given.shapes)
+        *values, seen = self._sums(tensors, self._weights(), given.masks, key, given.shapes, support)
         messages = dict(zip([term.name for term in self.out.signature.inputs], values, strict=True))
         if places is not None:
             here = values[-1] - places[0][..., None].astype(values[-1].dtype)
@@ -297,7 +303,7 @@ class Attention(Layer):
         for term in self.parts.outputs.terms:
             y = found[term.name]
             y = jnp.where(jnp.expand_dims(seen, range(batch + 2, y.ndim)), y, jnp.zeros((), y.dtype))
-            result[term.name] = jnp.moveaxis(y, batch, self.parts.outputs.place(term))
+            result[term.name] = y if support is not None else jnp.moveaxis(y, batch, self.parts.outputs.place(term))
         return result
 
     def _with_products(self, linear: dict[str, Feature], products: dict[str, Feature]) -> dict[str, Feature]:

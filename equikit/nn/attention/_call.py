@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,21 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._array_checks import Shapes, checked_arrays, is_array, masks_of
+from equikit._array_checks import (
+    Shapes,
+    checked_arrays,
+    checked_dtype,
+    is_array,
+    masks_of,
+    refuse_mixture,
+    refuse_real,
+)
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.nn._features import given_terms, refuse_complex
 from equikit.nn.attention._parts import Parts
-from equikit.signatures import Signature
+from equikit.plans import support_shapes
+from equikit.signatures import Signature, Term
+from equikit.supports import Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +65,17 @@ def checked_call(
     x: object,
     context: object,
     pairs: object,
-    positions: Any,
-    context_positions: Any,
+    places: tuple[Any, Any],
     mask: object,
     pair_mask: object,
+    support: Support | None,
 ) -> Given:
-    """Check all arrays of a call.
+    """Check all arrays of a call; the arguments are as in the call, `places` are the positions of queries and keys.
 
     Raises:
         OptionError, ShapeError, DTypeError: if an array is missing, not wanted, or does not fit.
     """
-    signature, spaced = parts.signature, parts.space is not None
+    signature, spaced, (positions, context_positions) = parts.signature, parts.space is not None, places
     _refuse_argument("context", context, parts.keys is not None, "pass the features of the context after x")
     _refuse_argument("pairs", pairs, bool(parts.pairs[0]), "pass a dictionary of arrays, one for each term of pairs=")
     _refuse_argument("positions", positions, spaced, "pass the positions of the points, one vector each")
@@ -90,19 +101,54 @@ def checked_call(
             )
     whole = Signature(terms, (), signature.bindings)
     sized = [] if parts.space is None else [parts.space]
-    checked, shapes = checked_arrays(whole, widths, arrays, masks=masks, sized=sized)
-    places = [refuse_complex("positions", place) for place in checked[counts[2] :]]
+    if support is None:
+        checked, shapes = checked_arrays(whole, widths, arrays, masks=masks, sized=sized)
+    else:
+        _refuse_support(parts, pair_mask, support)
+        checked, shapes = _checked_on_support(whole, widths, arrays, masks, support)
+        if support.padded:
+            masks[support.label] = jnp.broadcast_to(support.present(1), (*shapes.batch, support.n))
+    found = [refuse_complex("positions", place) for place in checked[counts[2] :]]
     queries, keys = checked[: counts[0]], checked[counts[0] : counts[1]]
     n, m = (shapes.sizes[each.label] for each in (parts.queries, parts.key_set))
     return Given(
         queries,
         keys if parts.keys is not None else queries,
         checked[counts[1] : counts[2]],
-        (places[0], places[-1]) if places else None,
+        (found[0], found[-1]) if found else None,
         _checked_pair_mask(pair_mask, (*shapes.batch, n, m)),
         {label: jnp.asarray(each) for label, each in masks.items()},
         shapes,
     )
+
+
+def _refuse_support(parts: Parts, pair_mask: object, support: object) -> None:
+    """Raise `OptionError` if a call cannot have a support."""
+    _checks.instance("support", support, Support, 'ek.Support("p p", senders, receivers, n=n)')
+    if parts.other_set:
+        raise OptionError(
+            "attention to another set has no support",
+            got=f"support= and a context of {parts.key_set.label!r}, with queries of {parts.queries.label!r}",
+            expected="a support for pairs of points of one set",
+            step="leave support out, and pass pair_mask=",
+        )
+    _checks.at_most_one(pair_mask=pair_mask, support=support)
+
+
+def _checked_on_support(
+    signature: Signature,
+    channels: Sequence[int | None],
+    arrays: Sequence[object],
+    masks: Mapping[str, Any],
+    support: Support,
+) -> tuple[list[jax.Array], Shapes]:
+    """Check arrays on a support, as `checked_arrays` does without one."""
+    names = [term.name for term in signature.inputs]
+    checked = [checked_dtype(name, array) for name, array in zip(names, arrays, strict=True)]
+    refuse_real(signature, names, checked)
+    refuse_mixture({f"input {name!r}": array for name, array in zip(names, checked, strict=True)})
+    pairs = Signature(signature.inputs, (Term("pairs", (support.label, support.label)),), signature.bindings)
+    return checked, support_shapes(pairs, channels, checked, masks, {}, support)
 
 
 def _checked_pair_mask(mask: Any, shape: tuple[int, ...]) -> jax.Array | None:

@@ -50,14 +50,23 @@ class PointSet:
         return term.labels.index(self.label) - len(term.labels) - 1
 
     def points_first(
-        self, arrays: Sequence[jax.Array], masks: Mapping[str, jax.Array], batch: int
+        self, arrays: Sequence[jax.Array], masks: Mapping[str, jax.Array], batch: int, *, rows: bool = False
     ) -> dict[str, jax.Array]:
-        """Return arrays by name, with the axis of the set after the batch and absent points set to zero."""
-        own = {label: mask for label, mask in masks.items() if label == self.label}
-        return {
-            term.name: jnp.moveaxis(masked(x, term.labels, own, batch), self.place(term), batch)
-            for term, x in zip(self.terms, arrays, strict=True)
-        }
+        """Return arrays by name, with the axis of the set after the batch and absent points set to zero.
+
+        Args:
+            arrays: the arrays.
+            masks: the masks by label.
+            batch: the number of batch axes.
+            rows: whether the axis of the set is there already, as in arrays on a support.
+        """
+        found = {}
+        for term, x in zip(self.terms, arrays, strict=True):
+            x = x if rows else jnp.moveaxis(x, self.place(term), batch)
+            found[term.name] = (
+                masked(x, (self.label,), {self.label: masks[self.label]}, batch) if self.label in masks else x
+            )
+        return found
 
 
 def without(words: Sequence[str], label: str) -> Kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ from jax import lax
 
 from equikit._array_checks import Shapes
 from equikit._masks import masked
+from equikit.nn.attention._entries import attended_entries
 from equikit.nn.attention._heads import from_heads, lowered, term_count, to_heads
 from equikit.nn.attention._kinds import Kind
 from equikit.nn.attention._softmax import Drop, Keys, Pairs, attended, chosen_block
 from equikit.plans.sharding import Result, placed
 from equikit.signatures import Signature, Term
+from equikit.supports import Support
 
 TINY = 1e-30
 """The least divisor of dropout: where all weights are dropped, they are zero anyway."""
@@ -85,6 +87,7 @@ class Sums:
         masks: Mapping[str, jax.Array],
         key: jax.Array | None,
         shapes: Shapes,
+        support: Support | None,
     ) -> list[jax.Array]:
         """Return the sums of values, then of points, and which queries see a key, `[*batch, n, 1]`."""
         leaves, tree = jax.tree.flatten(tensors)
@@ -92,7 +95,7 @@ class Sums:
 
         def compute(arrays: Any, given: Any, masks: Any, _: object) -> list[jax.Array]:
             own: Tensors = jax.tree.unflatten(tree, arrays)
-            return self._compute(own, jax.tree.unflatten(weight_tree, given), masks, key, shapes)
+            return self._compute(own, jax.tree.unflatten(weight_tree, given), masks, key, shapes, support)
 
         def results() -> list[Result]:
             return [
@@ -100,9 +103,9 @@ class Sums:
                 for term, width in zip(self._received(), self._widths(tensors), strict=True)
             ]
 
-        return placed(compute, (leaves, parameters, masks), self._terms(tensors), results, None)
+        return placed(compute, (leaves, parameters, masks), self._terms(tensors, support), results, None)
 
-    def _terms(self, tensors: Tensors) -> list[Term]:
+    def _terms(self, tensors: Tensors, support: Support | None) -> list[Term]:
         """Return the term of each array."""
         one, other = self.labels
         terms = [
@@ -112,7 +115,7 @@ class Sums:
         ]
         if self.space is not None:
             terms += [Term("", (label, self.space)) for label in (one, other, other)]
-        terms += [Term("", (one, other))] * len(tensors.pairs)
+        terms += [Term("", (one, other) if support is None else ("entries",))] * len(tensors.pairs)
         # The last axis of a mask of pairs is in the place of channels.
         return terms if tensors.seen is None else [*terms, Term("", (one,))]
 
@@ -136,6 +139,7 @@ class Sums:
         masks: Mapping[str, jax.Array],
         key: jax.Array | None,
         shapes: Shapes,
+        support: Support | None,
     ) -> list[jax.Array]:
         batch = len(shapes.batch)
         dtype = jnp.result_type(*tensors.queries, *tensors.keys, *tensors.values, *tensors.pairs, *weights.pairs)
@@ -150,24 +154,14 @@ class Sums:
             points = [to_heads([x], self.heads, batch) for x in tensors.points]
             queries, keys = with_distances(queries, keys, points[0], points[1], weights.points, parts)
             values = jnp.concatenate([values.astype(points[2].dtype), points[2]], -1)
-        count, _, n, _ = queries.shape
-        m = keys.shape[2]
-        pairs = [self._known(x, tensors.seen, masks, batch).astype(dtype) for x in tensors.pairs]
-        pairs = [x.reshape(count, n, m, x.shape[-1]) for x in pairs]
-        kernels = [kernel.astype(dtype) / math.sqrt(parts) for kernel in weights.pairs]
-        present = masks.get(self.labels[1])
-        found, seen = attended(
-            queries,
-            Keys(keys, values, None if present is None else present.reshape(count, m)),
-            Pairs(
-                jnp.concatenate(pairs, -1) if pairs else None,
-                jnp.concatenate(kernels) if kernels else None,
-                None if tensors.seen is None else tensors.seen.reshape(count, n, m),
-            ),
-            chosen_block(self.block_size, count * self.heads, n, m),
-            self._drop(key),
-            self.precision,
-        )
+        shares = [kernel.astype(queries.dtype) / math.sqrt(parts) for kernel in weights.pairs]
+        kernel = jnp.concatenate(shares) if shares else None
+        if support is None:
+            found, seen = self._on_all_pairs(queries, Keys(keys, values, None), kernel, tensors, masks, key, batch)
+        else:
+            joined = self._joined(tensors.pairs, queries.dtype, (queries.shape[0], support.entries[2]))
+            pairs = Pairs(joined, kernel, None)
+            found, seen = attended_entries(queries, Keys(keys, values, None), pairs, support, self._drop(key))
         targets = [
             self._shape(term, shapes, width)
             for term, width in zip(self._received(), self._widths(tensors), strict=True)
@@ -176,10 +170,38 @@ class Sums:
         values_count = len(self.kinds[2])
         return [*(x.astype(dtype) for x in received[:values_count]), *received[values_count:], last]
 
-    def _known(self, x: jax.Array, seen: jax.Array | None, masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
-        """Return features of pairs with absent pairs set to zero, so that they do not reach gradients."""
-        x = x if seen is None else jnp.where(seen[..., None], x, jnp.zeros((), x.dtype))
-        return masked(x, self.labels, masks, batch)
+    def _on_all_pairs(
+        self,
+        queries: jax.Array,
+        keys: Keys,
+        kernel: jax.Array | None,
+        tensors: Tensors,
+        masks: Mapping[str, jax.Array],
+        key: jax.Array | None,
+        batch: int,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the sums over all keys, and which queries see one."""
+        count, _, n, _ = queries.shape
+        m, present, seen = keys.rows.shape[2], masks.get(self.labels[1]), tensors.seen
+        known = [masked(x, self.labels, masks, batch) for x in tensors.pairs]  # absent pairs do not reach gradients
+        known = known if seen is None else [jnp.where(seen[..., None], x, jnp.zeros((), x.dtype)) for x in known]
+        return attended(
+            queries,
+            keys._replace(present=None if present is None else present.reshape(count, m)),
+            Pairs(
+                self._joined(known, queries.dtype, (count, n, m)),
+                kernel,
+                None if seen is None else seen.reshape(count, n, m),
+            ),
+            chosen_block(self.block_size, count * self.heads, n, m),
+            self._drop(key),
+            self.precision,
+        )
+
+    def _joined(self, pairs: Sequence[jax.Array], dtype: Any, shape: tuple[int, ...]) -> jax.Array | None:
+        """Return all features of pairs as one array with these axes before the channels."""
+        flat = [x.astype(dtype).reshape(*shape, x.shape[-1]) for x in pairs]
+        return jnp.concatenate(flat, -1) if flat else None
 
     def _scale(self, tensors: Tensors, masks: Mapping[str, jax.Array], shapes: Shapes, parts: int) -> jax.Array:
         """Return one over the root of the number of products in a score, `[]` or `[prod(batch), 1, 1, 1]`."""
