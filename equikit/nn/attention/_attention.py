@@ -35,12 +35,12 @@ class Attention(Layer):
 
     \(y_i = C \sum_j a_{ij}\, V x_j\), where \(a_{ij}\) is the softmax over j of the scores
     \(s_{ij} = \langle Q x_i, K x_j \rangle / \sqrt{N}\). Q, K, V and C are equivariant `Linear` layers on each point
-    alone. \(\langle q, k \rangle\) is the sum of the products of each kind of feature of a key with the same kind of
-    feature of the query, contracted over all axes: with the metric for Lorentz, with the symplectic form for Sp, and of
-    vectors with dual vectors for U, GL and MatrixGroup. Since Q and K have all linear maps to all kinds, the scores are
-    all invariant bilinear maps of two points that `ek.hom` finds (`scores`), with learned weights. N is the number of
-    products in the sum, so that the variance of a score is one at initialization. The result commutes with permutations
-    of the set and with the groups on all other axes.
+    alone; K has no bias, because the softmax would not see it. \(\langle q, k \rangle\) is the sum of the products of
+    each kind of feature of a key with the same kind of feature of the query, contracted over all axes: with the metric
+    for Lorentz, with the symplectic form for Sp, and of vectors with dual vectors for U, GL and MatrixGroup. Since Q
+    and K have all linear maps to all kinds, the scores are all invariant bilinear maps of two points that `ek.hom`
+    finds (`scores`), with learned weights. N is the number of products in the sum, so that the variance of a score is
+    one at initialization. The result commutes with permutations of the set and with the groups on all other axes.
 
     **Scores of vectors under boosts.** A product of four-vectors has no sign: of \((E, p)\) and \((E', p')\) it is
     \(E E' - p \cdot p'\), which grows as the cosh of the relative rapidity, and the learned channels determine whether
@@ -150,7 +150,8 @@ class Attention(Layer):
         self.scored, self.valued = used_kinds(self.parts, tuple(channels), **chosen)
         duals = {dual(self.signature, kind): channels[kind] for kind in self.scored}
         self.query = linear(one.features, as_features(duals))
-        self.key = linear(other.features, as_features({kind: channels[kind] for kind in self.scored}))
+        keys = as_features({kind: channels[kind] for kind in self.scored})
+        self.key = linear(other.features, keys, use_bias=False)  # a bias adds the same number to all scores of a query
         values = {kind: channels[kind] for kind in self.valued}
         self.value = linear(other.features, as_features(values))
         self.points = self._points(points, rngs, options)
@@ -218,7 +219,7 @@ class Attention(Layer):
 
     @property
     def scores(self) -> dict[str, MultilinearSpace]:
-        """The invariant bilinear maps of a query and a key, for each pair of terms that has one."""
+        """The spaces of invariant bilinear maps of a query and a key, for each pair of terms that has such maps."""
         found = {}
         for (one, term), (other, key) in itertools.product(
             zip(self.parts.queries.alone, self.parts.queries.terms, strict=True),

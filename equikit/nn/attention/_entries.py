@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from equikit.nn.attention._softmax import Drop, Keys, Pairs
 from equikit.plans import is_own, spread_rows, sum_rows, taken
@@ -38,15 +39,14 @@ def attended_entries(
         scores += jnp.einsum("rbc,ch->rbh", features, pairs.kernel, preferred_element_type=wide).real
     scores = jnp.where(columns, scores, -jnp.inf)
     # Subtracting a number from all scores of a query does not change the weights, so its derivative is not needed.
-    most = (
-        jnp.full((count, batch, heads), -jnp.inf, scores.dtype).at[rows].max(jax.lax.stop_gradient(scores), mode="drop")
-    )
+    lowest = jnp.full((count, batch, heads), -jnp.inf, scores.dtype)
+    most = lowest.at[rows].max(lax.stop_gradient(scores), mode="drop")
     shift = jnp.where(most == -jnp.inf, 0, most)
     weights = jnp.exp(scores - taken(shift, rows))
     total = _sums(weights[..., None], level, count)
     kept = weights if drop is None else drop(weights, 0)
     values = _ends(keys.values, level, 0)
-    found = _sums(kept[..., None].astype(values.dtype) * values, level, count)
+    found = _sums(kept[..., None] * values.astype(jnp.promote_types(values.dtype, jnp.float32)), level, count)
     seen = total > 0  # the key with the largest score adds one
     return found / jnp.where(seen, total, 1), seen[:, 0, :, 0]
 

@@ -148,7 +148,8 @@ class Sums:
             lowered(self.signature, kind, x, batch) for kind, x in zip(self.kinds[0], tensors.queries, strict=True)
         )
         rows = [to_heads([*x], self.heads, batch).astype(dtype) for x in (lower, tensors.keys, tensors.values)]
-        queries, keys, values = rows[0] * self._scale(tensors, masks, shapes, parts).astype(dtype), *rows[1:]
+        queries, keys, values = rows
+        queries = queries * self._scale(tensors, masks, shapes, parts).astype(dtype)
         if tensors.points:
             assert weights.points is not None, "points have weights"
             points = [to_heads([x], self.heads, batch) for x in tensors.points]

@@ -74,6 +74,8 @@ def test_scalars_are_what_multi_head_attention_of_flax_computes():
     for name, shape in sides.items():
         own, other = getattr(layer, name), getattr(known, name)
         other.kernel[...] = next(iter(own.kernel.values()))[...].reshape(shape)
+        if name == "key":  # its bias adds a number to all scores of a query
+            continue
         other.bias[...] = next(iter(own.bias.values()))[...].reshape(shape[1:] if name != "out" else (6,))
     x = draw({"p": 6}, batch=(3,))
     assert_close(in_numpy(layer, x)["p"], in_numpy(known, x["p"]), 1e-6)  # Flax scales in single precision
@@ -99,8 +101,13 @@ ALONE = {"symplectic", "duals", "signs"}
 """The cases in which no product of two features is one of the features."""
 
 
+QUICK = {"O", "Lorentz", "mixture", "duals"}
+
+
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", GROUPS)
+@pytest.mark.parametrize(
+    "case", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in GROUPS]
+)
 def test_it_commutes_with_the_groups(case):
     features, groups = GROUPS[case]
     free = groups | {label: S for label in groups if isinstance(groups[label], S)}
@@ -108,8 +115,7 @@ def test_it_commutes_with_the_groups(case):
     layer = Attention(
         features, heads=2, groups=free, param_dtype=dtype, products=int(case not in ALONE), rngs=nnx.Rngs(0)
     )
-    options = {"groups": groups, "samples": 2, "batch": (2,), "key": jax.random.key(0)}
-    assert ek.testing.equivariance_error(by_numpy(layer), features, features, **options) < 1e-10
+    options = {"groups": groups, "samples": 1, "batch": (2,), "key": jax.random.key(0)}
     assert ek.testing.equivariance_error(by_numpy(layer), features, features, mask=True, **options) < 1e-10
 
 
