@@ -172,3 +172,14 @@ def test_saved_descriptions_know_the_heads():
     assert_error(
         ek.SignatureError, lambda: check_saved(other, description), "another heads", "with 2", "1", "arguments"
     )
+
+
+@pytest.mark.slow
+def test_an_exported_program_has_any_number_of_points():
+    layer = Attention({"p q": 4}, heads=2, p=S, q=S, products=1, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(layer)
+    sizes = jax.export.symbolic_shape("batch, points, others")
+    shape = jax.ShapeDtypeStruct((*sizes, 4), jnp.float32)
+    program = jax.export.export(jax.jit(lambda state, x: nnx.merge(graph, state)(x)))(state, {"p q": shape})
+    x = {"p q": np.random.default_rng(0).normal(size=(2, 5, 3, 4)).astype(np.float32)}
+    assert_close(program.call(state, x), layer(x), 1e-6)
