@@ -180,9 +180,10 @@ def _check_bound_size(group: Group, support: Support) -> None:
     wrong = np.flatnonzero(there & (counts != group.n))
     if len(wrong):
         which = "the support" if support.graphs is None else f"graph {wrong[0]} of the support"
+        number = f"{counts[wrong[0]]} node{'s' * int(counts[wrong[0]] != 1)}"
         raise ShapeError(
-            f"{which} has {counts[wrong[0]]} nodes, but {support.label} is bound to {group}",
-            got=f"{counts[wrong[0]]} nodes",
+            f"{which} has {number}, but {support.label} is bound to {group}",
+            got=number,
             expected=f"{group.n} nodes in every graph",
             step=f"bind {support.label}=ek.S for graphs of any size",
         )
