@@ -70,7 +70,7 @@ class Attention(Layer):
         deterministic: whether to drop nothing.
         block_size: number of queries and of keys whose scores are computed at a time, in loops that never form all
             scores: memory grows as n, not as \(n^2\), also for gradients. By default blocks are used where samples,
-            heads and pairs together have more than \(2^{24}\) scores, with a block of about \(2^{18}\) of them.
+            heads and pairs together have more than \(2^{21}\) scores, with a block of about \(2^{18}\) of them.
         rngs: random keys for the parameters, and the stream `dropout`.
         groups: a dictionary from label to group; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups.

@@ -82,8 +82,8 @@ def test_half_precision_is_accumulated_in_single(dtype):
 
 
 def test_when_blocks_are_chosen():
-    assert chosen_block(None, 4, 2048, 2048) is None  # 2^24 scores
-    assert chosen_block(None, 4, 2049, 2048) == 256  # blocks of 2^18 scores
+    assert chosen_block(None, 2, 1024, 1024) is None  # 2^21 scores
+    assert chosen_block(None, 2, 1025, 1024) == 256  # blocks of at most 2^18 scores
     assert chosen_block(None, 1, 10_000, 10_000) == 512
     assert chosen_block(None, 10**6, 100, 100) == 64
     assert chosen_block(64, 4, 100, 10) == 64

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers import assert_close, assert_error, assert_tabulates
-from in_numpy import in_numpy
+from in_numpy import by_numpy, in_numpy
 
 import equikit as ek
 from equikit import O, S
@@ -67,13 +67,14 @@ def test_a_space_in_place_of_features():
 
 def test_pickles_trees_and_transformations():
     layer, x = make(products=1), draw(batch=(2,))
-    y = layer(x)
-    assert_close(pickle.loads(pickle.dumps(layer))(x), y, 0)
+    run = jax.jit(lambda layer, x: layer(x))  # one program: all are one pytree
+    y = run(layer, x)
+    assert_close(run(pickle.loads(pickle.dumps(layer)), x), y, 0)
     leaves, structure = jax.tree.flatten(layer)
     assert structure == jax.tree.structure(make(products=1, seed=1))
-    assert_close(jax.tree.unflatten(structure, leaves)(x), y, 0)
-    assert_close(nnx.merge(*nnx.split(layer))(x), y, 0)
-    assert_close(jax.jit(jax.vmap(lambda layer, x: layer(x), (None, 0)))(layer, x), y, 1e-5)
+    assert_close(run(jax.tree.unflatten(structure, leaves), x), y, 0)
+    assert_close(run(nnx.merge(*nnx.split(layer)), x), y, 0)
+    assert_close(in_numpy(jax.vmap(lambda x: layer(x)), x), y, 1e-5)
 
 
 @pytest.mark.usefixtures("x64")
@@ -123,17 +124,18 @@ def test_dropout_drops_weights_and_keeps_their_mean():
         for param in inner.kernel.values():
             param[...] = jnp.full(param[...].shape, value)
     x = {"p": np.ones((8, 1), np.float32)}  # equal weights of equal values
-    calm = layer(x, deterministic=True)["p"]
+    calm = in_numpy(lambda x: layer(x, deterministic=True)["p"], x)
     np.testing.assert_allclose(calm, 1, rtol=1e-6)
-    drawn = np.concatenate([np.asarray(layer(x)["p"]) for _ in range(40)])
+    run = nnx.jit(lambda layer, x: layer(x)["p"])
+    drawn = np.concatenate([np.asarray(run(layer, x)) for _ in range(40)])
     kept = drawn * 8 * 0.75
     np.testing.assert_allclose(kept, np.round(kept), atol=1e-5)
     assert len(np.unique(np.round(kept))) > 3
     assert abs(drawn.mean() - 1) < 0.05
     layer.eval()
-    assert_close(layer(x)["p"], calm, 0)
+    assert_close(by_numpy(layer)(x)["p"], calm, 0)
     layer.train()
-    assert np.abs(np.asarray(layer(x)["p"]) - calm).max() > 0.05
+    assert np.abs(by_numpy(layer)(x)["p"] - calm).max() > 0.05
 
 
 def test_dropout_in_blocks_differs_between_blocks_and_is_the_same_for_gradients():
@@ -153,7 +155,7 @@ def test_dropout_in_blocks_differs_between_blocks_and_is_the_same_for_gradients(
 
 def test_all_weights_dropped_are_zero():
     layer = Attention({"p": 1}, heads=1, dropout_rate=1.0, use_bias=False, p=S, rngs=nnx.Rngs(0))
-    assert not np.asarray(layer({"p": np.ones((3, 1), np.float32)})["p"]).any()
+    assert not by_numpy(layer)({"p": np.ones((3, 1), np.float32)})["p"].any()
 
 
 def test_it_stands_in_residual_blocks():
