@@ -294,7 +294,7 @@ class Attention(Layer):
         messages = dict(zip([term.name for term in self.out.signature.inputs], values, strict=True))
         if places is not None:
             here = values[-1] - places[0][..., None].astype(values[-1].dtype)
-            messages["points"] = jnp.where(seen[..., None], here, 0)
+            messages["points"] = jnp.where(seen[..., None], here, 0).astype(values[0].dtype)
         found: dict[str, Feature] = self.out(messages, **known.of(self.out.signature))
         if self.products is not None:
             found = self._with_products(found, self.products(messages, rows, known))

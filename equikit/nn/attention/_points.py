@@ -100,7 +100,8 @@ class Points(Layer):
         one = self.query(dict(queries), **known[0].of(self.query.signature))
         two = self.key(dict(keys), **known[1].of(self.key.signature))
         here, there = (place[..., None] for place in places)
-        return here + one["query"], there + two["key"], there + two["value"]
+        query, key, value = (x.astype(here.dtype) for x in (one["query"], two["key"], two["value"]))
+        return here + query, there + key, there + value
 
 
 def centered(

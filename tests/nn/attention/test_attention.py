@@ -119,6 +119,14 @@ def test_it_commutes_with_the_groups(case):
     assert ek.testing.equivariance_error(by_numpy(layer), features, features, mask=True, **options) < 1e-10
 
 
+@pytest.mark.parametrize("group", [O(3), SO(3)], ids=str)
+def test_it_commutes_in_single_precision(group):
+    layer = Attention(FEATURES, heads=2, products=2, p=S, x=group, rngs=nnx.Rngs(0))
+    bound = {"p": S(6), "x": group}
+    error = ek.testing.equivariance_error(by_numpy(layer), FEATURES, FEATURES, key=jax.random.key(0), **bound)
+    assert error < 1e-5
+
+
 def boost(gamma, direction):
     """The boost with this Lorentz factor."""
     v, speed = direction / np.linalg.norm(direction), np.sqrt(1 - gamma**-2)

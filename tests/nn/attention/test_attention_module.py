@@ -118,6 +118,18 @@ def test_options_of_linear_layers():
     assert nnx.state(make(kernel_init=jax.nn.initializers.zeros).query)["kernel"]["p -> ()"][...].max() == 0
 
 
+def test_half_precision_stays_with_positions_in_single():
+    layer = make(param_dtype=jnp.bfloat16, points=1, products=1)
+    x, positions = draw(dtype=jnp.bfloat16), np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    found = in_numpy(layer, x, positions=positions)
+    assert {array.dtype for array in found.values()} == {jnp.dtype(jnp.bfloat16)}
+    wide = nnx.merge(*nnx.split(layer))
+    nnx.update(wide, jax.tree.map(lambda a: a.astype(jnp.float32), nnx.state(wide)))
+    wanted = in_numpy(wide, {name: array.astype(np.float32) for name, array in x.items()}, positions=positions)
+    for name, array in wanted.items():
+        assert np.abs(found[name].astype(np.float32) - array).max() < 0.05 * np.abs(array).max()
+
+
 def test_dropout_drops_weights_and_keeps_their_mean():
     layer = Attention({"p": 1}, heads=1, dropout_rate=0.25, p=S, rngs=nnx.Rngs(0))
     for inner, value in ((layer.query, 0.0), (layer.value, 1.0), (layer.out, 1.0)):
