@@ -75,7 +75,7 @@ def _values(closed: Any, arguments: Any) -> list[Any]:
 def _result(equation: Any, operands: list[Any]) -> Any:
     name, params = equation.primitive.name, equation.params
     inner = params.get("jaxpr", params.get("call_jaxpr"))
-    if name in ("jit", "pjit", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"):
+    if name in ("jit", "pjit", "remat2", "checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call"):
         return _values(inner, operands)
     if name == "cond":
         return _values(params["branches"][int(operands[0])], operands[1:])

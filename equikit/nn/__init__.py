@@ -11,6 +11,7 @@ from equikit.nn._multilinear import Multilinear
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._pooling import Invariant, Pool
 from equikit.nn._saved import FORMAT, check_saved, describe
+from equikit.nn.attention._attention import Attention
 from equikit.nn.networks._group_convolution import GroupConvolution
 from equikit.nn.networks._hidden import Nonlinearity as Nonlinearity
 from equikit.nn.networks._matrix_networks import MatrixMLP, MatrixNetwork
@@ -30,6 +31,7 @@ from equikit.nn.termwise._norms import LayerNorm, RMSNorm
 __all__ = [
     "FORMAT",
     "MLP",
+    "Attention",
     "BatchNorm",
     "Bilinear",
     "ConstitutiveLaw",

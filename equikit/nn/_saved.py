@@ -25,7 +25,7 @@ FORMAT = 1
 SETTINGS = (
     *("signature", "space", "group", "normalize", "mode", "loops"),
     *("axes", "scale", "hyperelastic", "stress_free", "degree", "invariants"),  # constitutive laws
-    *("basis", "cutoff", "how"),  # radial functions and pooling
+    *("basis", "cutoff", "how", "heads"),  # radial functions, pooling and attention
 )
 """Layer attributes that determine how weights are used, beyond the shapes of arrays."""
 

@@ -72,6 +72,9 @@ if TYPE_CHECKING:
     from equikit.plans.execution._layout import Layout, Weights as Weights, as_whole as as_whole, laid_out as laid_out
     from equikit.plans.execution._memory import retain_memory
     from equikit.plans.sparse._active import Active as Active, active_maps as active_maps
+    from equikit.plans.sparse._call import support_shapes as support_shapes
+    from equikit.plans.sparse._rows import spread_rows as spread_rows, sum_rows as sum_rows, taken as taken
+    from equikit.plans.sparse._walk import is_own as is_own
 
 __all__ = [
     "PASSES",
@@ -121,9 +124,14 @@ _IN_JAX = {
     "applied": "_apply",
     "applied_maps": "_multilinear",
     "as_whole": "execution._layout",
+    "is_own": "sparse._walk",
     "laid_out": "execution._layout",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
+    "spread_rows": "sparse._rows",
+    "sum_rows": "sparse._rows",
+    "support_shapes": "sparse._call",
+    "taken": "sparse._rows",
     "weights_of": "_apply",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",

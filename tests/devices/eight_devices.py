@@ -63,6 +63,10 @@ OTHERS = [
     "law of a point group",
     "law, axes of the strain",
     "messages",
+    "attention, points",
+    "attention, batch",
+    "attention, channels",
+    "attention, blocks",
     "products",
     "gates",
     "calls of a program that is not divided",
@@ -70,6 +74,7 @@ OTHERS = [
     "construction auto",
 ]
 SLOW = ["symplectic", "plain axis", "transforms", "multilinear", "law", "law of a point group"]
+SLOW += ["attention, batch", "attention, channels", "attention, blocks"]
 NAMES = [f"{layer}, {how}, {kind}" for layer, how in CASES for kind in TYPES] + [n for n in OTHERS if n not in SLOW]
 
 
@@ -342,6 +347,17 @@ def messages() -> float:
     return max(along, *(of_layer(layer, inputs, spec) for spec in specs))
 
 
+def attention(spread_over: str, block_size: int | None = None) -> float:
+    inputs = ({"p": normal(8, 8, 8), "p x": normal(8, 8, 3, 8)},)
+    axis = {"batch": 0, "points": 1}.get(spread_over)
+    specs = {name: P(*[None] * (array.ndim - 1 if axis is None else axis), "d") for name, array in inputs[0].items()}
+    layer = ek.nn.Attention(
+        {"p": 8, "p x": 8}, heads=2, products=2, block_size=block_size, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0),
+        param_dtype=jnp.float64,
+    )  # fmt: skip
+    return of_layer(layer, inputs, (specs,))
+
+
 def products() -> float:
     layer = ek.nn.Bilinear({"x": 4}, 8, {"": 2, "x x": 8}, x=ek.O(8), rngs=nnx.Rngs(0), param_dtype=jnp.float64)
     return of_layer(layer, ({"x": normal(8, 8, 4)},), ({"x": P(None, "d")},))
@@ -400,7 +416,8 @@ def checks() -> Iterator[tuple[str, Callable[[], float]]]:
     others = [two_axes, lambda: wanted("explicit"), lambda: wanted("auto"), mixed_mesh, named, several, unset, masked]
     others += [symplectic, plain, transforms, by_shard_map, multilinear]
     others += [lambda: law(ek.O(3), 3), lambda: law(ek.MatrixGroup([[[0, -1], [1, 0]]]), 2)]
-    others += [refused_law, messages, products, gates, calls]
+    others += [refused_law, messages, *(functools.partial(attention, how) for how in ("points", "batch", "channels"))]
+    others += [functools.partial(attention, "points", 4), products, gates, calls]
     others += [lambda: constructed("explicit"), lambda: constructed("auto")]
     yield from zip(OTHERS, others, strict=True)
 

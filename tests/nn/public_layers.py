@@ -69,6 +69,10 @@ LAYERS = {
         ),
         [{"p": jnp.ones((4, 2))}, jnp.ones((4, 3))],
     ),
+    "Attention": (
+        ek.nn.Attention({"p": 3, "p x": 1}, heads=2, products=1, p=ek.S, x=ek.O(3), rngs=RNGS),
+        [{"p": jnp.ones((4, 3)), "p x": jnp.ones((4, 3, 1))}],
+    ),
     "VectorNeurons": (
         ek.nn.VectorNeurons({"p x": 1, "p": 2}, 3, channels=2, layers=1, p=ek.S, x=ek.O(3), rngs=RNGS),
         [{"p x": jnp.ones((4, 3, 1)), "p": jnp.ones((4, 2))}],

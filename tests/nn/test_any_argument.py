@@ -59,6 +59,11 @@ MADE: dict[Any, dict[str, Any]] = {
         **{"normalize_features": False, "residual": False, **GATES, **X},
     },
     nn.MLP: {"features": HIDDEN, "products": 2, "rngs": RNGS, **GATES, **X},
+    nn.Attention: {
+        **{"inputs": {"p": 2}, "outputs": {"p": 3}, "heads": 2, "context": {"t": 2}, "qkv_features": {"": 2}},
+        **{"pairs": {"p t": 1}, "points": 1, "products": 1, "dropout_rate": 0.1, "deterministic": False},
+        **{"block_size": 2, "rngs": RNGS, "groups": {"p": S, "t": S, "x": O(3)}},
+    },
     nn.VectorNeurons: {
         **{"features": {"x": 2}, "vectors": 3, "channels": 2, "layers": 1, "rngs": RNGS, **X},
     },
@@ -124,6 +129,14 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "energy": (LAW.energy, {"strain": ones(3, 3)}),
     "invariants_of": (LAW.invariants_of, {"strain": ones(3, 3)}),
     "Network": (made(nn.Network), {"x": {"x": ones(3, 2)}, "mask": None}),
+    "Attention": (
+        at_rest(nn.Attention),
+        {
+            **{"x": {"p": ones(4, 2)}, "context": {"t": ones(5, 2)}, "pairs": {"p t": ones(4, 5, 1)}},
+            **{"positions": ones(4, 3), "context_positions": ones(5, 3), "mask": None, "pair_mask": None},
+            **{"deterministic": True, "support": None},
+        },
+    ),
     "VectorNeurons": (made(nn.VectorNeurons), {"x": {"x": ones(3, 2)}, "mask": None}),
     "GroupConvolution": (made(nn.GroupConvolution), {"images": ones(5, 5, 1)}),
     "MatrixNetwork": (made(nn.MatrixNetwork), {"x": {"x": ones(3, 2)}, "mask": None}),

@@ -39,6 +39,7 @@ LAYERS = {
     "RMSNorm": lambda rngs: ek.nn.RMSNorm({"x": 3, "": 4}, x=ek.O(3), rngs=rngs),
     "Radial": lambda rngs: ek.nn.Radial(5.0, 4, hidden=(16, 24), rngs=rngs),
     "GeometricMessage": message,
+    "Attention": lambda rngs: ek.nn.Attention({"p": 32, "p x": 8}, heads=4, p=ek.S, x=ek.O(3), rngs=rngs),
     "AsymmetricLinear": lambda rngs: AsymmetricLinear(8, 16, fixed=4, key=KEY, rngs=rngs),
     "FiGLU": lambda rngs: FiGLU(8, key=KEY),
 }

@@ -23,6 +23,11 @@ def geometric():
     return lambda x: layer({name: x[name] for name in FEATURES}, x["positions"])
 
 
+def attention():
+    layer = nn.Attention(FEATURES, heads=1, points=1, **BOUND, rngs=rngs())
+    return lambda x: layer({name: x[name] for name in FEATURES}, positions=x["positions"])
+
+
 def multilinear():
     layer = nn.Multilinear("p, p x -> p x", (2, 3), 4, **BOUND, rngs=rngs())
     return lambda x: layer(x["p"], x["p x"])
@@ -63,6 +68,7 @@ LAYERS = {
     "DeepSets": (alone(lambda: nn.DeepSets(2, [4], 1, rngs=rngs())), {"p": (4, 5, 2)}),
     "GraphNetwork": (graph_network, {"edges": (4, 5, 5, 2), "nodes": (4, 5, 3)}),
     "GeometricMessage": (geometric, SHAPES | {"positions": (4, 5, 3)}),
+    "Attention": (attention, SHAPES | {"positions": (4, 5, 3)}),
     "ConstitutiveLaw": (alone(lambda: nn.ConstitutiveLaw(hidden=(4,), rngs=rngs())), {"strain": (4, 3, 3)}),
     "Radial": (alone(lambda: nn.Radial(2.0, 3, rngs=rngs())), {"distance": (4, 5)}),
 }

@@ -66,6 +66,7 @@ CALLS = {
         {**O3, "p": ek.S, "cutoff": 2.0, "rngs": RNGS},
         (),
     ),
+    "Attention": (ek.nn.Attention, ({"p": 1},), {"p": ek.S, "heads": 1, "rngs": RNGS}, (ek.nn.Linear,)),
     "VectorNeurons": (ek.nn.VectorNeurons, ({"x": 1}, 3), {**O3, "rngs": RNGS}, (ek.nn.Linear,)),
     "MatrixNetwork": (ek.nn.MatrixNetwork, ({"x": 1}, "x"), {**O3, "rngs": RNGS}, (ek.nn.Network, ek.nn.Linear)),
     "hom": (ek.hom, ("x -> x",), O3, ()),

@@ -33,6 +33,7 @@ MODELS = {
     "jets": lambda seed=0: ek.nn.Network(
         [{"h m": 1}, {"": 4, "h m": 2}, {"": 1}], h=ek.S, m=ek.Lorentz, rngs=nnx.Rngs(seed)
     ),
+    "attention": lambda seed=0: ek.nn.Attention({"p": 4}, heads=2, p=ek.S, rngs=nnx.Rngs(seed)),
     "law": lambda seed=0: ek.nn.ConstitutiveLaw(ek.O(3), hidden=(4,), rngs=nnx.Rngs(seed)),
 }
 models = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)

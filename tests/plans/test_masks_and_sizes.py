@@ -33,6 +33,7 @@ CASES = {
     "DeepSets": lambda mask: ek.nn.DeepSets(1, [2], 1, out="p", rngs=nnx.Rngs(0))(ONES, mask=mask),
     "GraphNetwork": lambda mask: ek.nn.GraphNetwork(1, [2], 1, rngs=nnx.Rngs(0))(jnp.ones((4, 4, 1)), mask=mask),
     "GeometricMessage": lambda mask: POINTS({"p": ONES}, jnp.arange(12.0).reshape(4, 3) / 9, mask=mask),
+    "Attention": lambda mask: ek.nn.Attention({"p": 1}, heads=1, p=ek.S, rngs=nnx.Rngs(0))({"p": RAMP}, mask=mask),
     "symmetrize": lambda mask: AVERAGE(RAMP, mask=mask),
     "with-an-axis-that-is-not-permuted": lambda mask: CLOUD(jnp.ones((4, 3, 1)), mask=mask),
 }

@@ -1,0 +1,1 @@
+"""Attention over a set, with scores from invariant products of tensors."""
