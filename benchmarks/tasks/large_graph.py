@@ -128,6 +128,7 @@ def trained(model: nnx.Module, graph: Communities, size: Limits, seed: int, tell
             each = optax.softmax_cross_entropy_with_integer_labels(found, labels)
             return jnp.sum(each * wanted) / jnp.sum(wanted)
 
+        value: jax.Array
         value, gradient = nnx.value_and_grad(loss)(model)
         optimizer.update(model, gradient)
         return value
