@@ -220,14 +220,16 @@ def assert_close(actual: Any, desired: Any, tolerance: float) -> None:
 def equations(jaxpr: Any) -> Iterator[Any]:
     """All equations of a jaxpr that compute something, those of nested jaxprs included.
 
-    Of a choice by platform only the last branch counts: a program that is lowered for one platform has one of them.
+    Of a choice by platform only the last branch counts: a program that is lowered for one platform has one of them. How
+    a scatter combines two numbers is part of it.
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     for equation in jaxpr.eqns:
         by_platform = equation.params.get("branches_platforms") is not None
+        parts = [parameter for name, parameter in equation.params.items() if name != "update_jaxpr"]
         nested = [
             value
-            for parameter in ([equation.params["branches"][-1:]] if by_platform else equation.params.values())
+            for parameter in ([equation.params["branches"][-1:]] if by_platform else parts)
             for value in (parameter if isinstance(parameter, list | tuple) else [parameter])
             if hasattr(value, "eqns") or hasattr(value, "jaxpr")
         ]

@@ -24,14 +24,14 @@ def taken(x: jax.Array, rows: Any, *, ascend: bool = False) -> jax.Array:
     """Return rows of an array, zero where they are absent."""
     if not len(x):
         return jnp.zeros((len(rows), *x.shape[1:]), x.dtype)
-    found: jax.Array = x.at[rows].get(mode="fill", fill_value=0, indices_are_sorted=ascend)
+    found: jax.Array = x.at[rows].get(mode="fill", fill_value=0, indices_are_sorted=ascend, wrap_negative_indices=False)
     return found
 
 
 def put(x: jax.Array, rows: Any, count: int) -> jax.Array:
     """Put different rows into an array of zeros: the transpose of `taken`."""
     zeros = jnp.zeros((count, *x.shape[1:]), x.dtype)
-    return zeros.at[rows].add(x, mode="drop", unique_indices=True)
+    return zeros.at[rows].add(x, mode="drop", unique_indices=True, wrap_negative_indices=False)
 
 
 def flat(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
@@ -42,7 +42,7 @@ def flat(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
 
 def _added(x: jax.Array, rows: Any, count: int, *, ascend: bool) -> jax.Array:
     zeros = jnp.zeros((count, x.shape[1]), x.dtype)
-    return zeros.at[rows].add(x, mode="drop", indices_are_sorted=ascend)
+    return zeros.at[rows].add(x, mode="drop", indices_are_sorted=ascend, wrap_negative_indices=False)
 
 
 def sum_rows(x: jax.Array, level: Level, place: int, count: int, *, single: bool = False) -> jax.Array:

@@ -7,7 +7,7 @@ the dense call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -234,4 +234,10 @@ def run_sparse(
     `equikit.plans.apply` is the public function; see `walk_of` for the other arguments.
     """
     walk = walk_of(plan, support, sizes, masks, precision)
-    return walked(walk, plan, inputs, weights, jnp.result_type(*inputs), stage)
+
+    def staged(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
+        """Pass arrays without axes of size one, which XLA would copy to another layout that is the same."""
+        slim = jax.tree.map(lambda x: x.reshape([size for size in x.shape if size != 1]), operands)
+        return stage(lambda slim: function(jax.tree.map(lambda x, o: x.reshape(o.shape), slim, operands)), slim)
+
+    return walked(walk, plan, inputs, weights, jnp.result_type(*inputs), staged)

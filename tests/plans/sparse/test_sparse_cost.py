@@ -1,0 +1,85 @@
+"""What a plan on a support becomes in JAX, counted: bytes that grow as the rows, and few gathers and sums."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import equations, largest, primitives, random_weights
+
+import equikit as ek
+from equikit.plans import apply, plan
+
+WIDTH = 3
+
+
+def edges(n: int, entries: int, seed: int = 0) -> ek.Support:
+    chosen = np.random.default_rng(seed).permutation(n * n)[:entries]
+    return ek.Support("p p", chosen // n, chosen % n, n=n)
+
+
+def programs(signature: str, normalize: str, support: ek.Support):
+    """The jaxprs of a call and of its gradient."""
+    program = plan(ek.hom(signature, p=ek.S), (WIDTH, WIDTH), normalize=normalize, bias=True)
+    weights = {name: jnp.asarray(w, jnp.float32) for name, w in random_weights(program).items()}
+    length = {0: (), 1: (support.n,), 2: (support.entries[2],)}
+    x = {t.name: jnp.ones((*length[t.labels.count("p")], WIDTH)) for t in program.signature.inputs}
+
+    def forward(x, weights, support):
+        return apply(program, x, weights, support=support)
+
+    def loss(x, weights, support):
+        return sum(jnp.sum(y**2) for y in forward(x, weights, support).values())
+
+    return [jax.make_jaxpr(f)(x, weights, support) for f in (forward, jax.value_and_grad(loss, (0, 1)))]
+
+
+def bytes_of(jaxpr) -> int:
+    return sum(v.aval.size * v.aval.dtype.itemsize for equation in equations(jaxpr) for v in equation.outvars)
+
+
+def test_bytes_are_linear_in_nodes_and_entries():
+    sizes = [(20 * scale, 70 * scale) for scale in (1, 2, 4)]
+    found = [[bytes_of(p) for p in programs("p p + p -> p p + p", "mean", edges(*size))] for size in sizes]
+    for one, two, four in zip(*found, strict=True):
+        assert four - two == 2 * (two - one)
+
+
+def test_no_array_is_larger_than_two_ways_to_read_the_entries():
+    for program in programs("p p + p -> p p + p", "mean", edges(20, 70)):
+        assert largest(program) <= 70 * 2 * WIDTH
+
+
+def test_gathers_and_sums_are_shared_by_all_maps():
+    forward, gradient = programs("p p -> p p", "sum", edges(20, 70))
+    # One gather for each way to read rows: the diagonal, the turned entries, two repetitions, the embedding.
+    # On platforms other than CPUs, of which this counts, two sums need entries and their rows in order.
+    assert primitives(forward)["gather"] == 5 + 2 * 2
+    assert primitives(forward)["scatter-add"] == 2
+    assert primitives(forward)["dot_general"] == 3
+    more, _ = programs("p p + p + () -> p p", "sum", edges(20, 70))
+    assert primitives(more)["gather"] == 5 + 2 * 2
+    # Backwards two repetitions become sums; the diagonal, its embedding and two orders write to different rows. Turned
+    # entries are read, not added.
+    assert (primitives(gradient) - primitives(forward))["scatter-add"] == 2 + 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+def test_memory_by_the_account_of_xla(normalize):
+    """At most four times input and output, and six times with a gradient."""
+    n, entries, width = 2_000, 20_000, 16
+    support = edges(n, entries)
+    program = plan(ek.hom("p p -> p p", p=ek.S), (width, width), normalize=normalize, bias=True)
+    weights = {name: jnp.asarray(w, jnp.float32) for name, w in random_weights(program).items()}
+    x = jnp.ones((entries, width))
+
+    def forward(x, weights, support):
+        return apply(program, x, weights, support=support)
+
+    def backward(x, weights, support, y):
+        return jax.vjp(lambda x, w: forward(x, w, support), x, weights)[1](y)
+
+    tensors, optimized = 2 * x.nbytes, {"xla_backend_optimization_level": 3}
+    for function, more, bound in ((forward, (), 4), (backward, (x,), 6)):
+        compiled = jax.jit(function).lower(x, weights, support, *more).compile(optimized)
+        assert compiled.memory_analysis().temp_size_in_bytes + tensors <= bound * tensors
