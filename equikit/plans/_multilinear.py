@@ -181,6 +181,7 @@ def applied_maps(
     found = tuple(sorted(shapes.sizes.items()))
     plan = planned_maps(space, channels, out_channels, normalize, mode)
     if support is not None:
+        _checks.choice("method", options.method, ("factored",), step='write method="factored" with a support')
         refuse_options(options, out_sharding)
         refuse_products(plan, support)
         others = tuple((label, size) for label, size in found if label != support.label)
