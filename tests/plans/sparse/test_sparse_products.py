@@ -26,7 +26,11 @@ PAIRS = [
     "p p x, p x -> p",
     "p x, x p p -> x p",
 ]
-TRIPLES = ["p p, p p -> p p", "p p, p p, p p -> ()", "p p, p p, p -> p"]
+TRIPLES = [
+    "p p, p p -> p p",
+    pytest.param("p p, p p, p p -> ()", marks=pytest.mark.slow),
+    pytest.param("p p, p p, p -> p", marks=pytest.mark.slow),
+]
 SYMMETRIC = ["sym(p p), p -> sym(p p)", "alt(p p), p -> p", "sym(p, p) -> p p", "p p, p -> alt(p p)"]
 
 
@@ -61,10 +65,14 @@ def assert_like_dense(text: str, mask: np.ndarray, *, triples: bool = False, tol
     assert_close(found, wanted, tolerance)
 
 
-@pytest.mark.parametrize("mode", ["full", "channelwise"])
 @pytest.mark.parametrize("text", PAIRS)
-def test_products_along_edges(text, mode):
-    assert_like_dense(text, mask_of(40), mode=mode)
+def test_products_along_edges(text):
+    assert_like_dense(text, mask_of(40))
+
+
+@pytest.mark.parametrize("text", ["p p, p -> p p", "p p, p, p -> ()"])
+def test_products_of_single_channels(text):
+    assert_like_dense(text, mask_of(40), mode="channelwise")
 
 
 @pytest.mark.parametrize("text", TRIPLES)
@@ -79,10 +87,13 @@ def test_symmetric_and_antisymmetric_tensors_on_undirected_graphs(text):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["directed", "undirected"])
-@pytest.mark.parametrize("text", [*PAIRS, *TRIPLES, "p p, p p -> p"])
-def test_every_graph_of_up_to_five_nodes(text, kind):
+@pytest.mark.parametrize(
+    ("text", "triples"),
+    [*((text, False) for text in [*PAIRS, "p p, p p -> p"]), ("p p, p p -> p p", True), ("p p, p p, p p -> ()", True)],
+)
+def test_every_graph_of_up_to_five_nodes(text, triples, kind):
     for number in range(1, 53):
-        assert_like_dense(text, mask_of(number, kind), triples=text in TRIPLES)
+        assert_like_dense(text, mask_of(number, kind), triples=triples, mode="channelwise" if triples else "full")
 
 
 @pytest.mark.parametrize("text", ["p p, p -> p", "p p, p -> p p", "p, p, p -> p", "p p x, p x -> p"])
@@ -94,6 +105,7 @@ def test_means_divide_by_the_products_that_are_present(text):
     assert_close(found, stored(by_tuples(space, inputs, weights, masks, 5), space.output.labels, masks), 1e-12)
 
 
+@pytest.mark.slow
 def test_means_over_triangles():
     space, inputs, weights = prepared("p p, p p -> p p", 4)
     masks = all_masks(mask_of(17))
@@ -137,9 +149,9 @@ def test_several_graphs_are_computed_as_one_at_a_time(text, normalize):
     assert_close(found, np.stack(alone) if scalar[-1] else np.concatenate(alone), 1e-12)
 
 
-@pytest.mark.parametrize("normalize", ["sum", "mean"])
-def test_nan_in_padding_reaches_neither_values_nor_gradients(normalize):
-    space, (edges, nodes), weights = prepared("p p, p -> p p", 5)
+@pytest.mark.parametrize(("text", "normalize"), [("p p, p -> p p", "sum"), ("p p, p -> p", "mean")])
+def test_nan_in_padding_reaches_neither_values_nor_gradients(text, normalize):
+    space, (edges, nodes), weights = prepared(text, 5)
     mask = mask_of(40)
     x, support = [edges[mask], nodes], support_of(mask)
     long, padded = [padded_to(x[0], 30), padded_to(x[1], 11)], support.pad(nodes=11, entries=30)
@@ -154,17 +166,17 @@ def test_nan_in_padding_reaches_neither_values_nor_gradients(normalize):
     (value, y), (dx, dw) = both(x, support)
     (padded_value, padded_y), (padded_dx, padded_dw) = both(long, padded)
     assert_close(padded_value, value, 1e-12)
-    assert_close(padded_y, padded_to(y, 30, 0.0), 1e-12)
+    assert_close(padded_y, padded_to(y, 30 if text.endswith("p p") else 11, 0.0), 1e-12)
     for one, other, count in zip(padded_dx, dx, (30, 11), strict=True):
         assert_close(one, padded_to(other, count, 0.0), 1e-12)
     assert_close(padded_dw, dw, 1e-12)
 
 
-@pytest.mark.parametrize(("text", "normalize"), [("p p, p -> p p", "sum"), ("sym(p p), p, p -> p", "mean")])
+@pytest.mark.parametrize(("text", "normalize"), [("p, p -> p p", "sum"), ("sym(p p), p -> p", "mean")])
 def test_derivatives_in_both_modes(text, normalize, monkeypatch):
-    space, (edges, *nodes), weights = prepared(text, 5)
+    space, (first, last), weights = prepared(text, 5)
     support = support_of(mask_of(40))
-    x = [edges[mask_of(40)], *nodes]
+    x = [first if first.ndim == 2 else first[mask_of(40)], last]
 
     def loss(x, weights):
         return jnp.sum(jnp.sin(apply_multilinear(space, x, weights, support=support, normalize=normalize)))
@@ -230,7 +242,7 @@ def test_gathers_are_shared_by_contractions():
         [edges[mask], nodes], weights, support_of(mask)
     )
     gathers = [each for each in equations(made) if each.primitive.name == "gather"]
-    assert len(gathers) <= 20  # of 52 maps
+    assert len(gathers) <= 25  # of 52 maps
 
 
 def test_the_order_of_sums():
