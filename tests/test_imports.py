@@ -24,6 +24,7 @@ PACKAGES = [
             "plans",
             "signatures",
             "spherical",
+            "supports",
             "symmetrization",
             "testing",
             "weightspace",

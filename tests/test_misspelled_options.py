@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit import auditing, spherical, symmetrization, testing, weightspace
+from equikit import auditing, spherical, supports, symmetrization, testing, weightspace
 from equikit._keywords import call_of
 from equikit.nn import Linear
 from equikit.weightspace import asymmetric, graphs, optimizers, teleportation
@@ -23,6 +23,7 @@ DOORS = (
     optimizers,
     teleportation,
     spherical,
+    supports,
     testing,
     auditing,
 )

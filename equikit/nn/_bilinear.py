@@ -22,12 +22,14 @@ from equikit.nn._features import (
     options_for,
     permuted,
     read_features,
+    support_for,
 )
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
 from equikit.plans import Channels, Feature, Masks, Paired
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import Signature, Term, base, bind, is_axis, without_mark
+from equikit.supports import Support
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 
@@ -62,7 +64,7 @@ class Bilinear(Layer):
         SignatureError: if the features cannot be read, or products do not reach an output.
         OptionError: if `channels` is not a whole number above zero.
 
-    Cost: \(n^{2k}\) entries for each product of features with k axes that are not permuted.
+    Cost: \(n^{2k}\) entries for each product of features with k axes that are not permuted; on a support, for each row.
 
     Example:
         >>> from equikit import O
@@ -161,9 +163,13 @@ class Bilinear(Layer):
         (shared, rest), (_, also) = self._split(one), self._split(other)
         return shared + rest + also
 
-    def _formula(self, one: Kind, other: Kind) -> str:
-        """Return the product of two factors as an `einsum`; shared axes are paired in order."""
-        letters, one, other = iter(LETTERS), self._axes(one), self._axes(other)
+    def _formula(self, one: Kind, other: Kind, sparse: str | None = None) -> str:
+        """Return the product of two factors as an `einsum`; shared axes are paired in order.
+
+        On a support, the axes of its label are rows, which both factors share like the axes of a batch.
+        """
+        letters = iter(LETTERS)
+        one, other = (tuple(label for label in self._axes(kind) if label != sparse) for kind in (one, other))
         first = [next(letters) for _ in one]
         shared = [letter for letter, label in zip(first, one, strict=True) if self._shared(label)]
         paired = iter(shared)
@@ -180,15 +186,27 @@ class Bilinear(Layer):
         left, right, mix = (layer.plans_and_weights() for layer in (self.left, self.right, self.mix))
         return Paired(self.signature, left, right, mix, products)
 
-    def __call__(self, x: Mapping[str, Feature], *, mask: Masks | None = None) -> dict[str, Feature]:
-        """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""
+    def __call__(
+        self, x: Mapping[str, Feature], *, mask: Masks | None = None, support: Support | None = None
+    ) -> dict[str, Feature]:
+        """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`; options as for `Linear`."""
         x = given_terms([term.name for term in self.left.signature.inputs], x)
-        before, after = (masks_for(layer.signature, self.signature, mask) for layer in (self.left, self.mix))
-        products = self._multiply(self.left(x, mask=before), self.right(x, mask=before))
-        result: dict[str, Feature] = self.mix(products, mask=after)
+        options: list[dict[str, Any]] = [
+            {
+                "mask": masks_for(layer.signature, self.signature, mask),
+                "support": support_for(layer.signature, self.signature, support),
+            }
+            for layer in (self.left, self.mix)
+        ]
+        before, after = options
+        left, right = (layer(x, **before) for layer in (self.left, self.right))
+        products = self._multiply(left, right, None if support is None else support.label)
+        result: dict[str, Feature] = self.mix(products, **after)
         return result
 
-    def _multiply(self, left: dict[str, Feature], right: dict[str, Feature]) -> dict[str, Feature]:
+    def _multiply(
+        self, left: dict[str, Feature], right: dict[str, Feature], sparse: str | None = None
+    ) -> dict[str, Feature]:
         """Return the products by name; on automatic axes, as JAX cannot put two explicit axes on the same devices."""
         terms, pairs = self.left.signature.outputs, self.products
         factors = [side[term.name] for side in (left, right) for term in terms]
@@ -196,9 +214,12 @@ class Bilinear(Layer):
 
         def compute(factors: Sequence[Any], *_: object) -> list[jax.Array]:
             return [
-                jnp.einsum(self._formula(one, other), factors[place[one]], factors[len(terms) + place[other]])
+                jnp.einsum(self._formula(one, other, sparse), factors[place[one]], factors[len(terms) + place[other]])
                 for one, other in pairs.values()
             ]
+
+        if sparse is not None:
+            return dict(zip(pairs, compute(factors), strict=True))
 
         def outputs() -> list[Result]:
             found = jax.eval_shape(compute, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in factors])

@@ -72,6 +72,12 @@ if TYPE_CHECKING:
     from equikit.plans.execution._layout import Layout, Weights as Weights, as_whole as as_whole, laid_out as laid_out
     from equikit.plans.execution._memory import retain_memory
     from equikit.plans.sparse._active import Active as Active, active_maps as active_maps
+    from equikit.plans.sparse._call import support_shapes as support_shapes
+    from equikit.plans.sparse._pooled import (
+        from_graphs as from_graphs,
+        max_by_graph as max_by_graph,
+        sum_by_graph as sum_by_graph,
+    )
 
 __all__ = [
     "PASSES",
@@ -121,9 +127,13 @@ _IN_JAX = {
     "applied": "_apply",
     "applied_maps": "_multilinear",
     "as_whole": "execution._layout",
+    "from_graphs": "sparse._pooled",
     "laid_out": "execution._layout",
+    "max_by_graph": "sparse._pooled",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
+    "sum_by_graph": "sparse._pooled",
+    "support_shapes": "sparse._call",
     "weights_of": "_apply",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",

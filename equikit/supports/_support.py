@@ -32,7 +32,8 @@ class Support(Orders):
     A layer takes the support in the call, `layer(features, support=edges)`. A support is data: a pytree of int32 arrays
     that `jax.jit` takes as an argument. When nodes are permuted, it is permuted with the features.
 
-    Many graphs are one support whose nodes have graph numbers, as in a block-diagonal matrix.
+    Many graphs are one support whose nodes have graph numbers, as in a block-diagonal matrix. `edges | triangles` has
+    the entries of both supports, for layers with features of both orders.
 
     Args:
         term: a label for each axis: `"p p"` for pairs of nodes, `"p p p"` for triples.
@@ -191,7 +192,7 @@ class Support(Orders):
         """
         label, every = label_of(label), links_of_jraph(graphs)
         padded = _checks.flag("padded", padded)
-        if not padded:
+        if not padded and not _checks.flag("coalesce", coalesce):
             refuse_padding(every)
         _checks.at_most_one(padded=padded or None, coalesce=coalesce or None)
         links = without_padding(every) if padded else every

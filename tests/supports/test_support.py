@@ -57,6 +57,7 @@ def test_symmetric_triples_have_all_permutations():
     assert ek.Support("p p p", *every, n=3).symmetric
     assert not ek.Support("p p p", *every[:, 1:], n=3).symmetric
     assert not ek.Support("p p p", *every[:, [0, 3, 4]], n=3).symmetric  # rotations alone
+    assert not ek.Support("p p p", [0, 1], [1, 0], [2, 2], n=3).symmetric  # one exchange alone
     assert ek.Support("p p p", [0, 0, 1], [0, 1, 0], [1, 0, 0], n=2).loops == 3
 
 

@@ -1,8 +1,8 @@
 """Rows of levels: sums, diagonals, repetitions, embeddings and permutations of the axes of one label.
 
 The axes are wires of a plan; a tensor with m of them has the rows of level m first. An absent row is out of range: it
-is zero where it is read, and dropped where it is written. Sums are deterministic: XLA on the CPU adds rows in order; on
-other platforms they are first put into ascending order.
+is zero where it is read, and dropped where it is written. XLA on the CPU adds rows in order. On other platforms they
+are first put into ascending order, so that the rows of one sum are neighbors.
 """
 
 from __future__ import annotations

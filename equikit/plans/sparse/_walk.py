@@ -81,13 +81,14 @@ class SparseWalk(Walk):
         down = super().reduced(inputs)
         if self.plan.normalize == "sum":
             return down
-        for t, half in {
-            (t, half) for product in self.plan.products for t, some in enumerate(product.inputs) for half in some
-        }:
-            own = restricted(half, self.support.label)
-            if own.closed:
-                down[t, half] = self._mean(down[t, half], own).astype(inputs[t].dtype)
-        return down
+        means: Tensors = {}
+        for product in self.plan.products:
+            for t, halves in enumerate(product.inputs):
+                for half in halves:
+                    own = restricted(half, self.support.label)
+                    if own.closed and (t, half) not in means:
+                        means[t, half] = self._mean(down[t, half], own).astype(inputs[t].dtype)
+        return down | means
 
     def _mean(self, x: jax.Array, half: HalfDiagram) -> jax.Array:
         count = jnp.maximum(self._count(half), 1).astype(x.real.dtype)

@@ -15,7 +15,7 @@ from in_numpy import in_numpy
 import equikit as ek
 from equikit.diagrams import Diagrams
 from equikit.nn import check_saved, describe
-from equikit.plans import plan
+from equikit.plans import RunOptions, plan, to_numpy, weight_shapes
 
 RNGS = nnx.Rngs(0)
 
@@ -107,6 +107,16 @@ def test_without_loops_a_layer_is_the_layer_whose_other_weights_are_zero(normali
     support, rows = ek.Support.from_mask(mask), x | {"p p": rows_of(x["p p"], ("p", "p"), {2: mask})}
     sparse = [in_numpy(lambda x, own=own: own(x, support=support), rows) for own in (layer, full)]
     assert_close(*sparse, 1e-5)
+
+
+def test_every_method_computes_a_layer_without_loops():
+    x, layer = np.random.default_rng(0).normal(size=(3, 3, 1)).astype(np.float32), layer_of(loops=False)
+    wanted = in_numpy(layer, x)
+    for method in ("factored", "dense", "naive"):
+        layer.options = RunOptions(method=method)
+        assert_close(in_numpy(layer, x), wanted, 1e-5)
+    assert_close(to_numpy(layer)(x), wanted, 1e-5)
+    assert weight_shapes(layer.plan.T) == {"p p -> p p": (7, 1, 1)}
 
 
 def test_a_layer_without_loops_says_so():

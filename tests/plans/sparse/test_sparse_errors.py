@@ -220,5 +220,9 @@ def test_masks_and_sizes_of_other_labels():
     alone = in_numpy(lambda x: layer(x, support=EDGES), x[:, mask])
     assert_close(masked[:, mask], alone, 1e-6)
     assert not masked[:, ~mask].any()
+    batch, masks = np.stack([x, 2 * x]), np.stack([mask, ~mask])
+    found = in_numpy(lambda x: layer(x, support=EDGES, mask={"q": masks}), batch)
+    for one, own, wanted in zip(batch, masks, found, strict=True):
+        assert_close(in_numpy(lambda x, m=own: layer(x, support=EDGES, mask={"q": m}), one), wanted, 1e-6)
     grown = ek.nn.Linear("p p -> p q", 2, 1, p=ek.S, q=ek.S, rngs=nnx.Rngs(0))
     assert in_numpy(lambda x: grown(x, support=EDGES, sizes={"q": 6}), ROWS).shape == (4, 6, 1)
