@@ -137,10 +137,18 @@ def checked_arrays(
     Raises:
         ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
     """
+    checked = checked_values(signature, arrays, weights)
+    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if channels is None else channels
+    return checked, checked_shapes(signature, widths, checked, masks or {}, given, sized)
+
+
+def checked_values(
+    signature: Signature, arrays: Iterable[object], weights: Mapping[str, jax.Array] | None = None
+) -> list[jax.Array]:
+    """Check the kinds and dtypes of the input arrays of a function, but not their shapes, as `checked_arrays` does."""
     names = [term.name for term in signature.inputs]
     checked = [checked_dtype(name, array) for name, array in zip(names, arrays, strict=True)]
     refuse_real(signature, names, checked)
     described = {f"input {name!r}": array for name, array in zip(names, checked, strict=True)}
     refuse_mixture(described | {**(weights or {})})
-    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if channels is None else channels
-    return checked, checked_shapes(signature, widths, checked, masks or {}, given, sized)
+    return checked

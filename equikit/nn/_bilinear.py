@@ -22,6 +22,7 @@ from equikit.nn._features import (
     options_for,
     permuted,
     read_features,
+    support_for,
 )
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
@@ -193,7 +194,7 @@ class Bilinear(Layer):
         options: list[dict[str, Any]] = [
             {
                 "mask": masks_for(layer.signature, self.signature, mask),
-                "support": self._support_for(layer.signature, support),
+                "support": support_for(layer.signature, self.signature, support),
             }
             for layer in (self.left, self.mix)
         ]
@@ -202,11 +203,6 @@ class Bilinear(Layer):
         products = self._multiply(left, right, None if support is None else support.label)
         result: dict[str, Feature] = self.mix(products, **after)
         return result
-
-    def _support_for(self, signature: Signature, support: Support | None) -> Support | None:
-        """Return the support for a part of the layer; without its label all axes but those of the batch are dense."""
-        label = support.label if isinstance(support, Support) else None
-        return None if label in self.signature.groups and label not in signature.groups else support
 
     def _multiply(
         self, left: dict[str, Feature], right: dict[str, Feature], sparse: str | None = None

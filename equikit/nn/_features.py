@@ -14,6 +14,7 @@ from equikit._errors import DTypeError, OptionError, ShapeError, SignatureError
 from equikit._keywords import Call
 from equikit.plans import Masks
 from equikit.signatures import Signature, Term, base, parse_side
+from equikit.supports import Support
 
 Features = Mapping[str, int | tuple[str, int]]
 """Dictionary of names to `(labels, channels)`, or of labels to channels."""
@@ -111,6 +112,12 @@ def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[
         return None
     masks = masks_of(network, mask)
     return {label: m for label, m in masks.items() if label in layer.groups or label not in network.groups}
+
+
+def support_for(layer: Signature, network: Signature, support: Support | None) -> Support | None:
+    """Return the support of a network for one layer, which has none if its label is only in other layers."""
+    label = support.label if isinstance(support, Support) else None
+    return None if label in network.groups and label not in layer.groups else support
 
 
 def given_terms(names: Iterable[str], x: Any) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from equikit.plans import (
     planned_part,
 )
 from equikit.signatures import Signature
+from equikit.supports import Support
 
 
 class Multilinear(Layer):
@@ -78,6 +79,14 @@ class Multilinear(Layer):
         >>> layer = Multilinear("x, x x -> x", (4, 2), 8, x=O(3), rngs=nnx.Rngs(0))
         >>> layer(jnp.ones((5, 3, 4)), jnp.ones((5, 3, 3, 2))).shape
         (5, 3, 8)
+
+        Messages along edges, in time and memory that grow as the number of edges:
+
+        >>> from equikit import S, Support
+        >>> edges = Support("p p", [0, 1, 2], [1, 2, 0], n=3)
+        >>> message = Multilinear("p p, p -> p", (4, 2), 8, p=S, rngs=nnx.Rngs(0))
+        >>> message(jnp.ones((3, 4)), jnp.ones((3, 2)), support=edges).shape
+        (3, 8)
 
     Source:
         Zhang et al., Constructing Invariant and Equivariant Operations by Symmetric Tensor Network, arXiv:2508.12596.
@@ -168,6 +177,7 @@ class Multilinear(Layer):
         *inputs: Feature,
         mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
+        support: Support | None = None,
     ) -> Feature:
         """Apply the layer to an array `[*batch, *axes, channels]` for each input, in order.
 
@@ -175,12 +185,15 @@ class Multilinear(Layer):
             *inputs: the arrays.
             mask: for a label, booleans `[*batch, n]`: which entries are present; as for `Linear`.
             sizes: sizes of free labels that no input has.
+            support: which entries of the axes of one label are present, as for `Linear`; products and their means on a
+                support are described in `equikit.plans.apply_multilinear`.
 
         Returns:
             `[*batch, *axes, channels]`.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
+            OptionError: if a product needs triples that the support lacks.
         """
         kernel: Any = self.kernel[...]
         if self.dtype is not None:
@@ -194,5 +207,13 @@ class Multilinear(Layer):
                     step="check the last axis, or the layer",
                 )
         return applied_maps(
-            self.space, inputs, kernel, self.options, mode=self.mode, normalize=self.normalize, mask=mask, sizes=sizes
+            self.space,
+            inputs,
+            kernel,
+            self.options,
+            mode=self.mode,
+            normalize=self.normalize,
+            mask=mask,
+            sizes=sizes,
+            support=support,
         )

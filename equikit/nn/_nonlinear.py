@@ -10,18 +10,19 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks, _keywords
-from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Group
 from equikit.nn._arguments import Space, one_term
-from equikit.nn._features import Features, checked_features, features_of, mixed, not_permuted, permuted, read_features
+from equikit.nn._features import Features, features_of, mixed, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._layer import Layer, features_text, quoted, value_text
 from equikit.nn.initializers import filled
+from equikit.nn.termwise._rows import Rows, read_rows, read_terms
 from equikit.nn.termwise._termwise import Termwise
 from equikit.plans import Arrays, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import Signature, Term, bind
+from equikit.supports import Support
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
 """The magnitudes at which a function is compared with its reflection: zero, and sixteen per decade."""
@@ -107,14 +108,19 @@ class Pointwise(Layer):
             return None
         return "reflections change the sign of a pseudoscalar, and the function is not odd: f(-x) differs from -f(x)"
 
-    def __call__(self, x: Feature) -> Feature:
+    def __call__(self, x: Feature, *, support: Support | None = None) -> Feature:
         """Apply the function to an array `[*batch, *axes, channels]`, with any number of channels.
+
+        Args:
+            x: the array.
+            support: which entries of the axes of one label are present, as for `Linear`.
 
         Raises:
             ShapeError, DTypeError: if the array does not fit.
         """
-        (x,), _ = checked_arrays(self.signature, None, [x])
-        return self.function(x)
+        (term,) = self.signature.inputs
+        (x,), rows = read_rows(self.signature, None, [x], {}, support)
+        return rows.together(term, self.function(x))
 
 
 def gate_name(term: Term) -> str:
@@ -192,17 +198,25 @@ class Gated(Layer):
         """The input features: name to labels and channels."""
         return features_of(self.signature.inputs, self.widths)
 
-    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
+    def __call__(self, x: Mapping[str, Feature], *, support: Support | None = None) -> dict[str, Feature]:
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`, named as in `inputs`.
+
+        Args:
+            x: the arrays.
+            support: which entries of the axes of one label are present, as for `Linear`.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
         """
-        arrays, names = checked_features(self.signature, self.widths, x), [term.name for term in self.signature.outputs]
+        names = [term.name for term in self.signature.outputs]
+        arrays, rows = read_terms(self.signature, self.widths, x, {}, support)
 
         def compute(arrays: Sequence[jax.Array], *_: object) -> list[jax.Array]:
             given = dict(zip([term.name for term in self.signature.inputs], arrays, strict=True))
-            return [self._applied(term, given) for term in self.signature.outputs]
+            return [rows.together(term, self._applied(term, given)) for term in self.signature.outputs]
+
+        if support is not None:
+            return dict(zip(names, compute([*arrays.values()]), strict=True))
 
         def outputs() -> list[Result]:
             found = [arrays[name] for name in names]
@@ -273,19 +287,20 @@ class NormGated(Termwise):
         self.weight = nnx.Dict({name: nnx.Param(filled(1, (width,), stored)) for name, width in own})
         self.bias = nnx.Dict({name: nnx.Param(filled(0, (width,), stored)) for name, width in own})
 
-    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+    def __call__(self, x: Arrays, *, mask: Masks | None = None, support: Support | None = None) -> Arrays:
         """Apply the layer to an array `[*batch, *axes, channels]` or a dictionary of arrays.
 
         Args:
             x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
+            support: which entries of the axes of one label are present, as for `Linear`.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
         """
-        return self._each(x, mask, self._applied)
+        return self._each(x, mask, support, self._applied)
 
-    def _applied(self, term: Term, array: Feature, _: Mapping[str, jax.Array]) -> Feature:
+    def _applied(self, term: Term, array: Feature, _: Rows) -> Feature:
         if not mixed(self.signature, term):
             return self.activation(array)
         # In half precision squares can overflow although the features do not, and with a metric inf - inf is NaN.

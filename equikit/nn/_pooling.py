@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks, _keywords
-from equikit._array_checks import checked_arrays, masks_of
+from equikit._array_checks import masks_of
 from equikit._errors import OptionError
-from equikit._masks import present
 from equikit.nn._arguments import Space, one_term, refuse_outputs, typed_side
 from equikit.nn._features import Features, features_of
 from equikit.nn._layer import Layer, maps_text, quoted
 from equikit.nn._linear import Linear
-from equikit.plans import Channels, Feature, Inputs, Masks, Planned, planned_part
+from equikit.nn.termwise._rows import Rows, read_rows
+from equikit.plans import Channels, Feature, Inputs, Masks, Planned, max_by_graph, planned_part, sum_by_graph
 from equikit.plans.sharding import OutSharding
 from equikit.signatures import Signature, Term
 from equikit.supports import Support
@@ -137,25 +137,44 @@ class Pool(Layer):
     def _call_arguments(self) -> list[str]:
         return [quoted(self.signature.inputs[0].text)]
 
-    def __call__(self, x: Feature, *, mask: Masks | None = None) -> Feature:
+    def __call__(self, x: Feature, *, mask: Masks | None = None, support: Support | None = None) -> Feature:
         """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`, with any number of channels.
+
+        Args:
+            x: the array.
+            mask: for a label, booleans `[*batch, n]`: which entries are present.
+            support: which entries of the axes of one label are present, as for `Linear`; the result has a row for each
+                graph, if the support has graph numbers.
 
         Raises:
             ShapeError, DTypeError: if the array or a mask does not fit.
         """
         (term,) = self.signature.inputs
         masks = masks_of(self.signature, mask)
-        (x,), shapes = checked_arrays(self.signature, None, [x], masks=masks)
-        batch = len(shapes.batch)
-        acted = self.signature.acted(term)
-        keep = present(term.labels, masks, x.ndim, batch)
-        axes = tuple(batch + place for place in acted)
+        (x,), rows = read_rows(self.signature, None, [x], masks, support)
+        keep = rows.keep(term, x.ndim)
+        there = jnp.broadcast_to(True if keep is None else keep, x.shape)
         if self.how == "max":
-            return jnp.max(x, axis=axes, where=keep, initial=-jnp.inf)
+            return self._pooled(jnp.where(there, x, -jnp.inf), rows)
         # In half precision the sum or the count can overflow although the mean does not.
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        total = jnp.sum(x, axis=axes, where=keep, dtype=wide)
+        total = self._pooled(jnp.where(there, x, 0).astype(wide), rows)
         if self.how == "mean":
-            count = jnp.sum(jnp.broadcast_to(keep, x.shape), axis=axes)
-            total = total / jnp.maximum(count, 1).astype(wide)
+            total = total / jnp.maximum(self._pooled(there.astype(wide), rows), 1)
         return total.astype(x.dtype)
+
+    def _pooled(self, x: Feature, rows: Rows) -> Feature:
+        """Return sums or maxima of an array with an axis for each axis of the term."""
+        (term,), batch = self.signature.inputs, len(rows.shapes.batch)
+        own, acted = rows.places(term), self.signature.acted(term)
+        if rows.support is None or not own:
+            start = x.ndim - 1 - len(term.labels)  # after the axes of the batch, and of graphs
+            return self._over(x, [start + place for place in acted])
+        others = [place for place in range(len(term.labels)) if place not in own]
+        x = self._over(rows.together(term, x), [batch + 1 + i for i, place in enumerate(others) if place in acted])
+        by_graph = max_by_graph if self.how == "max" else sum_by_graph
+        y = jnp.moveaxis(by_graph(jnp.moveaxis(x, batch, 0), rows.support, len(own)), 0, batch)
+        return y.squeeze(batch) if rows.support.graphs is None else y
+
+    def _over(self, x: Feature, axes: Sequence[int]) -> Feature:
+        return jnp.max(x, tuple(axes), initial=-jnp.inf) if self.how == "max" else jnp.sum(x, tuple(axes))

@@ -73,6 +73,11 @@ if TYPE_CHECKING:
     from equikit.plans.execution._memory import retain_memory
     from equikit.plans.sparse._active import Active as Active, active_maps as active_maps
     from equikit.plans.sparse._call import support_shapes as support_shapes
+    from equikit.plans.sparse._pooled import (
+        from_graphs as from_graphs,
+        max_by_graph as max_by_graph,
+        sum_by_graph as sum_by_graph,
+    )
     from equikit.plans.sparse._rows import spread_rows as spread_rows, sum_rows as sum_rows, taken as taken
     from equikit.plans.sparse._walk import is_own as is_own
 
@@ -124,11 +129,14 @@ _IN_JAX = {
     "applied": "_apply",
     "applied_maps": "_multilinear",
     "as_whole": "execution._layout",
+    "from_graphs": "sparse._pooled",
     "is_own": "sparse._walk",
     "laid_out": "execution._layout",
+    "max_by_graph": "sparse._pooled",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
     "spread_rows": "sparse._rows",
+    "sum_by_graph": "sparse._pooled",
     "sum_rows": "sparse._rows",
     "support_shapes": "sparse._call",
     "taken": "sparse._rows",

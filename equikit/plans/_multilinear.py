@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from equikit import _checks
-from equikit._array_checks import Shapes, by_label, checked_arrays, checked_dtype, masks_of
+from equikit._array_checks import Shapes, by_label, checked_dtype, checked_shapes, checked_values, masks_of
 from equikit._errors import ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
@@ -24,6 +24,10 @@ from equikit.plans.execution._contract import run_contractions
 from equikit.plans.execution._reference import run_reference
 from equikit.plans.sharding._out_sharding import Result, Spec
 from equikit.plans.sharding._sharding import placed, result
+from equikit.plans.sparse._call import refuse_options, support_shapes
+from equikit.plans.sparse._products import execute_products
+from equikit.plans.sparse._schedule import refuse_products
+from equikit.supports import Support
 
 
 def multilinear_weight_shape(
@@ -74,6 +78,7 @@ def apply_multilinear(
     precision: lax.PrecisionLike = None,
     method: Literal["factored", "naive"] = "factored",
     out_sharding: Spec | None = None,
+    support: Support | None = None,
 ) -> Feature:
     r"""Apply all multilinear maps of a space: \(y = \sum_b b(x_1, \dots, x_m)\, W_b\).
 
@@ -95,18 +100,26 @@ def apply_multilinear(
         precision: of the products, as in `jax.lax.dot_general`.
         method: `"factored"`, or `"naive"` for the definition by dense tensors, which is slow.
         out_sharding: how the result is sharded over the devices of a mesh, as in `apply`.
+        support: which entries of the axes of one label are present, as in `apply`, a label bound to `ek.S`. Absent
+            entries are zero. A mean divides once, by the number of products of present entries that were added, which
+            on a full support equals the division of each sum by its size. Symmetric and antisymmetric parts are taken
+            within the support: an entry without its reverse is divided by two. Products that sum over paths of three
+            nodes into an entry that links their ends, such as products of matrices, need a support with all triples of
+            nodes that are linked in pairs, `edges | edges.cliques()`.
 
     Returns:
         The output array `[*batch, *axes, channels]`.
 
     Raises:
         ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
-        OptionError: if the mode, normalization, method or precision is unknown.
+        OptionError: if the mode, normalization, method or precision is unknown, or if a product on a support needs
+            triples that it lacks, or longer tuples.
         TooLargeError: for a Levi-Civita tensor of more than \(2^{26}\) entries.
 
     Cost: for two inputs, memory is the size of the larger of them and the output, times channels and the number of ways
     to place the axes of a product in the output; for more inputs, also the size in the best contraction order. Time is
-    a product over the distinct indices of two tensors at a time, never over the indices of all.
+    a product over the distinct indices of two tensors at a time, never over the indices of all. On a support, the
+    number of its entries, nodes and triples, times products of channels.
 
     Example:
         >>> from equikit import SO, hom
@@ -126,6 +139,7 @@ def apply_multilinear(
         mask=mask,
         sizes=sizes,
         out_sharding=out_sharding,
+        support=support,
     )
 
 
@@ -140,6 +154,7 @@ def applied_maps(
     mask: Masks | None = None,
     sizes: Mapping[str, int] | None = None,
     out_sharding: Spec | None = None,
+    support: Support | None = None,
 ) -> Feature:
     """`apply_multilinear` for a checked space and checked options, such as the options of layers."""
     _checks.instance("inputs", inputs, Sequence, "(x, y)")  # type: ignore[type-abstract]  # none is made
@@ -152,9 +167,10 @@ def applied_maps(
         for label, m in masks_of(signature, mask).items()
     }
     weights = checked_dtype("weights", weights, "weights")
-    arrays, shapes = checked_arrays(
-        signature, None, inputs, weights={"weights": weights}, masks=masks, given=by_label("sizes", sizes)
-    )
+    arrays, known = checked_values(signature, inputs, {"weights": weights}), by_label("sizes", sizes)
+    widths = [x.shape[-1] if x.ndim else 1 for x in arrays]
+    read = signature, widths, arrays, masks, known
+    shapes = checked_shapes(*read) if support is None else support_shapes(*read, support)
     channels = tuple(x.shape[-1] for x in arrays)
     out_channels = weights.shape[-1] // max(signature.multiplicity(space.output), 1) if weights.ndim else 0
     check_request(space, channels, out_channels, mode)
@@ -162,12 +178,19 @@ def applied_maps(
     expected = _weight_shape(space, channels, out_channels, mode)
     step = "see multilinear_weight_shape(space, channels, out_channels)"
     _checks.shaped("weights", weights, expected, step=step)
-    known = tuple(sorted(shapes.sizes.items()))
+    found = tuple(sorted(shapes.sizes.items()))
     plan = planned_maps(space, channels, out_channels, normalize, mode)
+    if support is not None:
+        _checks.choice("method", options.method, ("factored",), step='write method="factored" with a support')
+        refuse_options(options, out_sharding)
+        refuse_products(plan, support)
+        others = tuple((label, size) for label, size in found if label != support.label)
+        y: Feature = execute_products(plan, arrays, weights, masks, support, len(shapes.batch), others, options)
+        return y
 
     def compute(arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object) -> Any:
         run = _run if options.method == "naive" else _compiled
-        return [run(plan, arrays, weights[0], masks, shapes.batch, known, options)]
+        return [run(plan, arrays, weights[0], masks, shapes.batch, found, options)]
 
     def outputs() -> list[Result]:
         return [result(space.output, shapes, out_channels, [weights])]

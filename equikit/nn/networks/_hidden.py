@@ -8,16 +8,17 @@ from typing import Any, Literal
 from flax import nnx
 
 from equikit import _checks
-from equikit._masks import masked
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features, features_of, given_terms, labels_of, read_features
+from equikit.nn._features import Features, features_of, given_terms, labels_of, read_features, support_for
 from equikit.nn._functions import Activation
 from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn.termwise._norms import RMSNorm
+from equikit.nn.termwise._rows import present_rows
 from equikit.plans import Feature
-from equikit.signatures import Term, base, bind
+from equikit.signatures import Signature, Term, base, bind
+from equikit.supports import Support
 
 
 class HiddenLinear(Linear):
@@ -53,10 +54,19 @@ class PerTerm(Layer):
             ]
         )
 
-    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
+    @property
+    def call_signature(self) -> Signature:
+        """A signature with the groups of all terms."""
+        bound = {pair for layer in self.layers for pair in layer.signature.bindings}
+        return Signature((), (), tuple(sorted(bound)))
+
+    def __call__(self, x: Mapping[str, Feature], *, support: Support | None = None) -> dict[str, Feature]:
         """Apply the function to a dictionary of arrays."""
-        x = given_terms(self.names, x)
-        return {name: layer(x[name]) for name, layer in zip(self.names, self.layers, strict=True)}
+        x, whole = given_terms(self.names, x), self.call_signature
+        return {
+            name: layer(x[name], support=support_for(layer.signature, whole, support))
+            for name, layer in zip(self.names, self.layers, strict=True)
+        }
 
 
 def _gated(
@@ -119,9 +129,15 @@ class Normalized(Layer):
         used = labels_of([kept])
         self.norm = RMSNorm(kept, groups={label: what for label, what in groups.items() if label in used}, **options)
 
-    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
+    @property
+    def call_signature(self) -> Signature:
+        """The signature of the normalized terms."""
+        return self.norm.signature
+
+    def __call__(self, x: Mapping[str, Feature], *, support: Support | None = None) -> dict[str, Feature]:
         """Normalize the terms that have an invariant mean square."""
-        return {**x, **self.norm({name: x[name] for name in self.names})}
+        kept: Any = self.norm({name: x[name] for name in self.names}, support=support)
+        return {**x, **kept}
 
 
 def agree(before: Features, after: Features) -> bool:
@@ -134,6 +150,6 @@ def agree(before: Features, after: Features) -> bool:
     return known(before) == known(after)
 
 
-def present(term: Term, array: Feature, masks: Mapping[str, Any] | None) -> Feature:
+def present(term: Term, array: Feature, masks: Mapping[str, Any] | None, support: Support | None = None) -> Feature:
     """Return an array with its absent entries set to zero, whatever their values."""
-    return masked(array, term.labels, masks or {}, array.ndim - 1 - len(term.labels))
+    return present_rows(term, array, masks or {}, support)

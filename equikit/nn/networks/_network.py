@@ -15,7 +15,16 @@ from equikit._keywords import Call, call_of
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._dtypes import cast
-from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
+from equikit.nn._features import (
+    Features,
+    given_terms,
+    labels_among,
+    labels_of,
+    masks_for,
+    options_for,
+    read_features,
+    support_for,
+)
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear, unreached
@@ -32,6 +41,7 @@ from equikit.nn.networks._hidden import (
 from equikit.nn.networks._reach import Reach, reach
 from equikit.plans import Feature, Masks
 from equikit.signatures import Signature, bind, parse_side
+from equikit.supports import Support
 
 
 class Network(Layer):
@@ -197,13 +207,16 @@ class Network(Layer):
             here = after.join(here) if self.residual[i] else after
         return reach(self.head, here).moving
 
-    def __call__(self, x: Mapping[str, Feature], *, mask: Masks | None = None) -> dict[str, Feature]:
+    def __call__(
+        self, x: Mapping[str, Feature], *, mask: Masks | None = None, support: Support | None = None
+    ) -> dict[str, Feature]:
         """Apply the network.
 
         Args:
             x: arrays `[*batch, *axes, channels]`, one for each input term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; as for `Linear`, in every layer with
                 the label.
+            support: which entries of the axes of one label are present, as for `Linear`, in every layer with the label.
 
         Returns:
             `[*batch, *axes, channels]` for each output term; absent entries are zero.
@@ -214,22 +227,30 @@ class Network(Layer):
         whole = self.linear[0].signature if self.linear else self.head.signature
         if self.head.dtype is not None:
             x = cast(x, self.head.dtype)
+
+        def on(layer: Any) -> dict[str, Any]:
+            """Return the support for a layer."""
+            return {"support": support_for(layer.call_signature, whole, support)}
+
         for i, linear in enumerate(self.linear):
-            masks = masks_for(linear.signature, whole, mask)
+            options = {"mask": masks_for(linear.signature, whole, mask), **on(linear)}
             before = x
             if f"{i}" in self.norms:
-                x = self.norms[f"{i}"](x)
-            y = linear(x, mask=masks)
+                x = self.norms[f"{i}"](x, **on(self.norms[f"{i}"]))
+            y = linear(x, **options)
             if f"{i}" in self.bilinear:
-                y = _scaled_sums(self.shared[i], y, self.bilinear[f"{i}"](x, mask=masks))
-            x = self.nonlinear[i](y)
+                y = _scaled_sums(self.shared[i], y, self.bilinear[f"{i}"](x, **options))
+            x = self.nonlinear[i](y, **on(self.nonlinear[i]))
             if self.residual[i]:
                 names = {term.name: term for term in linear.signature.inputs}
                 kept = given_terms(names, before)
-                x = {name: array + present(names[name], kept[name], masks) for name, array in x.items()}
+                x = {
+                    name: array + present(names[name], kept[name], options["mask"], options["support"])
+                    for name, array in x.items()
+                }
         if "head" in self.norms:
-            x = self.norms["head"](x)
-        return self.head(dict(x), mask=masks_for(self.head.signature, whole, mask))
+            x = self.norms["head"](x, **on(self.norms["head"]))
+        return self.head(dict(x), mask=masks_for(self.head.signature, whole, mask), **on(self.head))
 
 
 def _shared(linear: Linear, bilinear: Bilinear | None) -> tuple[str, ...]:

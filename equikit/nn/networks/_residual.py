@@ -14,17 +14,19 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.groups import Fixed, Group
-from equikit.nn._features import Features, checked_features, masks_for, read_features
+from equikit.nn._features import Features, masks_for, read_features, support_for
 from equikit.nn._layer import Layer, features_text
-from equikit.nn.networks._hidden import agree, present
+from equikit.nn.networks._hidden import agree
+from equikit.nn.termwise._rows import read_terms
 from equikit.plans import Arrays, Masks
 from equikit.signatures import Signature
+from equikit.supports import Support
 
 
 @functools.lru_cache(maxsize=256)
-def _takes_mask(call: Callable[..., Any]) -> bool:
-    """Whether a function takes `mask=`."""
-    return "mask" in inspect.signature(call).parameters
+def _options_of(call: Callable[..., Any]) -> frozenset[str]:
+    """Return which of `mask=` and `support=` a function takes."""
+    return frozenset({"mask", "support"} & inspect.signature(call).parameters.keys())
 
 
 def known_groups(layer: nnx.Module) -> Signature | None:
@@ -32,13 +34,16 @@ def known_groups(layer: nnx.Module) -> Signature | None:
     return layer.call_signature if isinstance(layer, Layer) else None
 
 
-def applied(layer: Any, x: Any, mask: Masks | None, whole: Signature) -> Any:
-    """Apply a layer, with the masks of its labels only."""
+def applied(layer: Any, x: Any, mask: Masks | None, support: Support | None, whole: Signature) -> Any:
+    """Apply a layer, with the masks and the support of its labels only."""
     of_flax = type(layer).__module__.partition(".")[0] == "flax"  # there `mask=` is an array with another meaning
-    if of_flax or not _takes_mask(type(layer).__call__):
-        return layer(x)
-    own = known_groups(layer)
-    return layer(x, mask=mask if own is None else masks_for(own, whole, mask))
+    own, takes = known_groups(layer), frozenset[str]() if of_flax else _options_of(type(layer).__call__)
+    options: dict[str, Any] = {}
+    if "mask" in takes:
+        options["mask"] = mask if own is None else masks_for(own, whole, mask)
+    if "support" in takes and support is not None:
+        options["support"] = support if own is None else support_for(own, whole, support)
+    return layer(x, **options)
 
 
 def refuse_change(before: Any, after: Any) -> None:
@@ -155,7 +160,7 @@ class Residual(Layer):
     def _call_bindings(self) -> list[str]:
         return []  # the layers show them
 
-    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+    def __call__(self, x: Arrays, *, mask: Masks | None = None, support: Support | None = None) -> Arrays:
         """Apply the block to an array or a dictionary of arrays.
 
         Args:
@@ -163,27 +168,30 @@ class Residual(Layer):
             mask: for a label, booleans `[*batch, n]`: which entries are present; passed to every layer with the label.
                 If the features of the first or last layer are known, absent entries are zero in the result, whatever
                 their values.
+            support: which entries of the axes of one label are present, as for `Linear`; for every layer with the
+                label.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit, or the layers change the shape.
         """
         whole = self.call_signature
-        y = kept = self._present(x, mask, whole)
+        y = kept = self._present(x, mask, support, whole)
         for layer in self.layers:
-            y = applied(layer, y, mask, whole)
+            y = applied(layer, y, mask, support, whole)
         refuse_change(kept, y)
-        y = self._present(y, mask, whole)  # a pointwise function, such as a cosine, may have filled absent entries
+        # A pointwise function, such as a cosine, may have filled absent entries.
+        y = self._present(y, mask, support, whole)
         result: Arrays = jax.tree.map(jnp.add, kept, y)
         return result
 
-    def _present(self, x: Arrays, mask: Masks | None, whole: Signature) -> Arrays:
+    def _present(self, x: Arrays, mask: Masks | None, support: Support | None, whole: Signature) -> Arrays:
         """Return an array of the block's features, or a dictionary of them, with absent entries set to zero."""
         sides = self.sides
-        if mask is None or sides is None:
+        if (mask is None and support is None) or sides is None:
             return x
         terms, widths = read_features(sides[0], "input")
-        masks = masks_for(whole, whole, mask)
+        masks = masks_for(whole, whole, mask) or {}
         given: Any = x if isinstance(x, Mapping) else {terms[0].name: x}
-        arrays = checked_features(Signature(terms, (), whole.bindings), widths, given, masks)
-        kept = {term.name: present(term, arrays[term.name], masks) for term in terms}
+        arrays, rows = read_terms(Signature(terms, (), whole.bindings), widths, given, masks, support)
+        kept = {term.name: rows.together(term, rows.present(term, arrays[term.name])) for term in terms}
         return kept if isinstance(x, Mapping) else kept[terms[0].name]

@@ -20,6 +20,7 @@ from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
 from equikit.plans import Chained, Feature, Masks, activation_name
+from equikit.supports import Support
 
 
 class _Tower(Layer):
@@ -79,13 +80,14 @@ class _Tower(Layer):
         signature = self.layers[0].signature
         return Chained(signature, tuple(term.name for term in signature.inputs), stages)
 
-    def _run(self, x: Mapping[str, jax.Array], mask: Masks | None) -> jax.Array:
-        y, masks = x, masks_of(self.layers[0].signature, mask)
+    def _run(self, x: Mapping[str, jax.Array], mask: Masks | None, support: Support | None) -> jax.Array:
+        y = x
+        options: dict[str, Any] = {"mask": masks_of(self.layers[0].signature, mask), "support": support}
         for layer in self.layers:
-            y = {self.labels: self.activation(layer(y, mask=masks)[self.labels])}
+            y = {self.labels: self.activation(layer(y, **options)[self.labels])}
         if self.pool is not None:
-            y, masks = {"": self.activation(self.pool(y, mask=masks))}, {}
-        result: jax.Array = self.head(y, mask=masks)[self.out]
+            y, options = {"": self.activation(self.pool(y, **options))}, {}
+        result: jax.Array = self.head(y, **options)[self.out]
         return result
 
 
@@ -128,9 +130,24 @@ class DeepSets(_Tower):
         _checks.choice("out", out, ("", "p"))
         super().__init__({"p": ("p", in_channels)}, "p", hidden, out_channels, out, activation, rngs, options)
 
-    def __call__(self, x: Inexact[jax.Array, "*batch n channels"], *, mask: Masks | None = None) -> Feature:
-        """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` marks present points."""
-        return self._run({"p": x}, mask)
+    def __call__(
+        self,
+        x: Inexact[jax.Array, "*batch n channels"],
+        *,
+        mask: Masks | None = None,
+        support: Support | None = None,
+    ) -> Feature:
+        """Apply the network to sets.
+
+        Args:
+            x: `[*batch, n, channels]`.
+            mask: `[*batch, n]` booleans: which points are present.
+            support: a support with graph numbers, for many sets of any sizes in one array `[n, channels]`.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit.
+        """
+        return self._run({"p": x}, mask, support)
 
 
 class GraphNetwork(_Tower):
@@ -184,6 +201,7 @@ class GraphNetwork(_Tower):
         nodes: Inexact[jax.Array, "*batch n node_channels"] | None = None,
         *,
         mask: Masks | None = None,
+        support: Support | None = None,
     ) -> Feature:
         """Apply the network to graphs.
 
@@ -191,6 +209,8 @@ class GraphNetwork(_Tower):
             edges: `[*batch, n, n, edge channels]`; or the features of `equikit.data`, `{"p p": edges, "p": nodes}`.
             nodes: `[*batch, n, node channels]`, if the network has node channels.
             mask: `[*batch, n]` booleans: which nodes are present; also as `{"p": mask}`.
+            support: which edges are present, as for `Linear`; then edges are `[E, edge channels]`, and with graph
+                numbers the result has a row for each graph.
 
         Raises:
             ShapeError, DTypeError: if nodes are missing, or an array does not fit.
@@ -212,4 +232,4 @@ class GraphNetwork(_Tower):
                 else "write model(edges), or GraphNetwork(..., node_channels=...)",
             )
         x: dict[str, Any] = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
-        return self._run(x, mask)
+        return self._run(x, mask, support)

@@ -27,6 +27,7 @@ from equikit.nn.networks._residual import (
 )
 from equikit.plans import Arrays, Masks
 from equikit.signatures import Signature
+from equikit.supports import Support
 
 
 def _stacked(*arrays: jax.Array) -> jax.Array:
@@ -117,12 +118,13 @@ class Stack(Layer):
     def _call_bindings(self) -> list[str]:
         return []  # the layers show them
 
-    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+    def __call__(self, x: Arrays, *, mask: Masks | None = None, support: Support | None = None) -> Arrays:
         """Apply the layers to an array or a dictionary of arrays.
 
         Args:
             x: input of the first layer.
             mask: for a label, booleans `[*batch, n]`: which entries are present; for every layer.
+            support: which entries of the axes of one label are present, as for `Linear`; for every layer.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit, or a layer changes the shape or dtype.
@@ -136,7 +138,7 @@ class Stack(Layer):
 
         def step(x: Any, values: list[jax.Array]) -> tuple[Any, dict[int, jax.Array]]:
             layer = nnx.merge(graph, jax.tree.unflatten(structure, values))
-            y = applied(layer, x, mask, whole)
+            y = applied(layer, x, mask, support, whole)
             refuse_change(x, y)
             _refuse_cast(x, y)
             after = jax.tree.leaves(nnx.state(layer))

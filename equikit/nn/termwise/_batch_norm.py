@@ -13,14 +13,15 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import DTypeError
-from equikit._masks import present
 from equikit.nn._dtypes import checked_dtypes, is_complex
 from equikit.nn._features import Features, mixed
 from equikit.nn.initializers import filled
 from equikit.nn.termwise._norms import widened
+from equikit.nn.termwise._rows import Rows
 from equikit.nn.termwise._termwise import Termwise, refuse_without_norm
 from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Term
+from equikit.supports import Support
 
 
 class BatchNorm(Termwise):
@@ -93,13 +94,21 @@ class BatchNorm(Termwise):
         self.mean = nnx.Dict({term.name: nnx.BatchStat(filled(0, (n,), wide)) for term, n in centered.items()})
         self.var = nnx.Dict({term.name: nnx.BatchStat(filled(1, (n,), real)) for term, n in every.items()})
 
-    def __call__(self, x: Arrays, *, mask: Masks | None = None, use_running_average: bool | None = None) -> Arrays:
+    def __call__(
+        self,
+        x: Arrays,
+        *,
+        mask: Masks | None = None,
+        use_running_average: bool | None = None,
+        support: Support | None = None,
+    ) -> Arrays:
         """Normalize an array `[*batch, *axes, channels]` or a dictionary of arrays, and update the running averages.
 
         Args:
             x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
             use_running_average: overrides the option of the layer.
+            support: which entries of the axes of one label are present, as for `Linear`.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
@@ -108,14 +117,14 @@ class BatchNorm(Termwise):
             use_running_average = self.use_running_average
         running = _checks.flag("use_running_average", use_running_average)
 
-        def normalized(term: Term, array: Feature, masks: Mapping[str, jax.Array]) -> Feature:
+        def normalized(term: Term, array: Feature, rows: Rows) -> Feature:
             self._refuse_complex(term, array)
             wide = widened(array)
-            mean, var = self._averages(term) if running else self._statistics(term, wide, masks)
+            mean, var = self._averages(term) if running else self._statistics(term, wide, rows.keep(term, wide.ndim))
             scale, bias = (part[term.name][...] if term.name in part else 0 for part in (self.scale, self.bias))
             return ((wide - mean) * lax.rsqrt(var + self.epsilon) * scale + bias).astype(array.dtype)
 
-        return self._each(x, mask, normalized)
+        return self._each(x, mask, support, normalized)
 
     def _refuse_complex(self, term: Term, array: Feature) -> None:
         """Raise `DTypeError` if running averages would drop the imaginary part of a mean."""
@@ -132,10 +141,10 @@ class BatchNorm(Termwise):
         var: jax.Array = self.var[term.name][...]
         return self.mean[term.name][...] if term.name in self.mean else jnp.zeros((), var.dtype), var
 
-    def _statistics(self, term: Term, array: Feature, masks: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def _statistics(self, term: Term, array: Feature, keep: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Return the mean and variance of each channel over present entries, and update the running averages."""
-        batch, axes = array.ndim - 1 - len(term.labels), tuple(range(array.ndim - 1))
-        keep = jnp.broadcast_to(present(term.labels, masks, array.ndim, batch), (*array.shape[:-1], 1))
+        axes = tuple(range(array.ndim - 1))
+        keep = jnp.broadcast_to(True if keep is None else keep, (*array.shape[:-1], 1))
         count = jnp.sum(keep, dtype=array.real.dtype)
         share = 1 / jnp.maximum(count, 1)
         mean = jnp.sum(array, axis=axes) * share if term.name in self.mean else jnp.zeros((), array.dtype)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Literal
 
-import jax
 from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn._features import Features, not_permuted, permuted
+from equikit.nn.termwise._rows import Rows
 from equikit.nn.termwise._termwise import Termwise
 from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Term
+from equikit.supports import Support
 
 Dropped = Literal["values", "channels", "entries"]
 """What is dropped together: one channel of one entry, a channel of all entries, or all channels of an entry."""
@@ -32,7 +34,8 @@ class Dropout(Termwise):
         features: the input and output features, in a dictionary as for `Linear`.
         rate: the probability that a part is dropped.
         drop: `"values"` drops each channel of each entry of permuted axes independently; `"channels"`, a channel in all
-            entries of a sample; `"entries"`, an entry of permuted axes, such as a node, in all channels.
+            entries of a sample, which on a support is a graph; `"entries"`, an entry of permuted axes, such as a node,
+            in all channels.
         deterministic: whether to return the input unchanged.
         rngs: random keys; the stream `dropout` is used.
         groups: a dictionary from label to group; labels may also be given as keywords.
@@ -99,21 +102,32 @@ class Dropout(Termwise):
             )
         return (*mixed, -1)
 
-    def __call__(self, x: Arrays, *, mask: Masks | None = None, deterministic: bool | None = None) -> Arrays:
+    def __call__(
+        self,
+        x: Arrays,
+        *,
+        mask: Masks | None = None,
+        deterministic: bool | None = None,
+        support: Support | None = None,
+    ) -> Arrays:
         """Drop parts of an array `[*batch, *axes, channels]` or of a dictionary of arrays.
 
         Args:
             x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
             deterministic: overrides the option of the layer.
+            support: which entries of the axes of one label are present, as for `Linear`.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
         """
         chosen = self.deterministic if deterministic is None else _checks.flag("deterministic", deterministic)
 
-        def dropped(term: Term, array: Feature, _: Mapping[str, jax.Array]) -> Feature:
-            result: Feature = self.masks[term.name](array, deterministic=chosen)
+        def dropped(term: Term, array: Feature, rows: Rows) -> Feature:
+            drop = functools.partial(self.masks[term.name], deterministic=chosen)
+            if self.drop == "channels" and rows.has_graphs(term):
+                return array * rows.for_graphs(term, array, drop)
+            result: Feature = drop(array)
             return result
 
-        return self._each(x, mask, dropped)
+        return self._each(x, mask, support, dropped)

@@ -12,9 +12,11 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit.nn._features import Features, mixed, not_permuted
 from equikit.nn.initializers import filled
+from equikit.nn.termwise._rows import Rows
 from equikit.nn.termwise._termwise import Termwise, refuse_without_norm
 from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Term
+from equikit.supports import Support
 
 
 def widened(array: Feature) -> Feature:
@@ -74,19 +76,20 @@ class RMSNorm(Termwise):
         own = {term.name: width for term, width in terms if not (centered and mixed(self.signature, term))}
         return nnx.Dict({name: nnx.Param(filled(value, (width,), dtype)) for name, width in own.items()})
 
-    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+    def __call__(self, x: Arrays, *, mask: Masks | None = None, support: Support | None = None) -> Arrays:
         """Normalize an array `[*batch, *axes, channels]` or a dictionary of arrays; zeros stay zero.
 
         Args:
             x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
+            support: which entries of the axes of one label are present, as for `Linear`.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
         """
-        return self._each(x, mask, self._normalized)
+        return self._each(x, mask, support, self._normalized)
 
-    def _normalized(self, term: Term, array: Feature, masks: Mapping[str, jax.Array]) -> Feature:
+    def _normalized(self, term: Term, array: Feature, rows: Rows) -> Feature:
         wide = widened(array)
         square = jnp.mean(jnp.abs(wide) ** 2, axis=(*not_permuted(self.signature, term), -1), keepdims=True)
         scale = self.scale[term.name][...].astype(array.dtype)
@@ -139,10 +142,10 @@ class LayerNorm(RMSNorm):
         super().__init__(features, epsilon=epsilon, param_dtype=param_dtype, rngs=rngs, groups=groups, **bindings)
         self.bias = self._filled(0, _checks.dtype("param_dtype", param_dtype), centered=True)
 
-    def _normalized(self, term: Term, array: Feature, masks: Mapping[str, jax.Array]) -> Feature:
+    def _normalized(self, term: Term, array: Feature, rows: Rows) -> Feature:
         if term.name not in self.bias:
-            return super()._normalized(term, array, masks)
+            return super()._normalized(term, array, rows)
         wide = widened(array)
         wide = wide - jnp.mean(wide, axis=(*not_permuted(self.signature, term), -1), keepdims=True)
-        scaled = super()._normalized(term, wide, masks).astype(array.dtype)
+        scaled = super()._normalized(term, wide, rows).astype(array.dtype)
         return scaled + self.bias[term.name][...].astype(array.dtype)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 from flax import nnx
 
 from equikit import _checks, _keywords
 from equikit._array_checks import masks_of
 from equikit._errors import OptionError
-from equikit._masks import masked
-from equikit.nn._features import Features, checked_features, features_of, read_features
+from equikit.nn._features import Features, features_of, read_features
 from equikit.nn._layer import Layer, features_text
+from equikit.nn.termwise._rows import Rows, read_terms
 from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Signature, Term, bind
+from equikit.supports import Support
 
-Applied = Callable[[Term, Feature, Mapping[str, jax.Array]], Feature]
-"""A function of a term, its array, whose absent entries are zero, and the masks by label."""
+Applied = Callable[[Term, Feature, Rows], Feature]
+"""A function of a term, its array, whose absent entries are zero, and how arrays are stored."""
 
 
 def refuse_without_norm(signature: Signature) -> None:
@@ -63,15 +63,16 @@ class Termwise(Layer):
     def _call_arguments(self) -> list[str]:
         return [features_text(self.sides[0])]
 
-    def _each(self, x: Arrays, mask: Masks | None, apply: Applied) -> Arrays:
+    def _each(self, x: Arrays, mask: Masks | None, support: Support | None, apply: Applied) -> Arrays:
         """Apply a function to every term; absent entries are zero before and after."""
         (first, *more), masks = self.signature.inputs, masks_of(self.signature, mask)
         alone = not isinstance(x, Mapping) and not more
-        given = checked_features(self.signature, self.widths, {first.name: x} if alone else x, masks)
+        given, rows = read_terms(self.signature, self.widths, {first.name: x} if alone else x, masks, support)
 
-        def present(term: Term, array: Feature) -> Feature:
-            return masked(array, term.labels, masks, array.ndim - 1 - len(term.labels))
+        def applied(term: Term) -> Feature:
+            array = rows.present(term, given[term.name])
+            return rows.together(term, rows.present(term, apply(term, array, rows)))
 
-        found: Any = {t.name: present(t, apply(t, present(t, given[t.name]), masks)) for t in self.signature.inputs}
+        found: Any = {term.name: applied(term) for term in self.signature.inputs}
         result: Arrays = found[first.name] if alone else found
         return result

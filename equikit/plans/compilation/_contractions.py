@@ -249,8 +249,8 @@ class Equation:
     order: Order
 
 
-def equation(plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: Any) -> Equation:
-    """Return the einsum of a contraction at the sizes of labels; unknown sizes count as one."""
+def einsum_letters(plan: MultilinearPlan, contraction: Contraction) -> tuple[tuple[Letters, ...], Letters]:
+    """Return the letters of the operands and of the result of a contraction, as in `Equation`."""
     count, pooled = len(contraction.halves), len(contraction.labels)
     channelwise = plan.mode == "channelwise"
     wide = [pooled + 1 if channelwise else pooled + 1 + i for i in range(count)]
@@ -267,9 +267,15 @@ def equation(plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str
     elif not channelwise:
         operands.append((elements, *features))
         result = (pooled, *contraction.kept, elements, out)
+    return tuple(operands), result
+
+
+def equation(plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: Any) -> Equation:
+    """Return the einsum of a contraction at the sizes of labels; unknown sizes count as one."""
+    operands, result = einsum_letters(plan, contraction)
     known = tuple(map(_known, letter_sizes(plan, contraction, sizes, batch)))
     most = max(_bound(plan, sizes, batch), math.prod(known[letter] for letter in result))
-    return Equation(tuple(operands), result, best_order(tuple(operands), result, known, most))
+    return Equation(operands, result, best_order(operands, result, known, most))
 
 
 def letter_sizes(

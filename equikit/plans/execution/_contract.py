@@ -17,7 +17,7 @@ from jax import lax
 
 from equikit._array_checks import Shapes
 from equikit.diagrams import HalfDiagram, parity, permutation_sign, refuse_if_large
-from equikit.groups import Form
+from equikit.groups import Form, Group
 from equikit.plans._ir import Contraction, LeviCivita, MultilinearPlan, Use
 from equikit.plans.compilation._contractions import Letters, equation, invariant_sums
 from equikit.plans.compilation._tensors import CONSTANT_BYTES
@@ -29,7 +29,7 @@ from equikit.plans.execution._whole import settled_tensors
 from equikit.signatures import Exchange
 
 
-def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:
+def symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:
     """Return the symmetric or antisymmetric part of a tensor `[batch, *axes, channels]`."""
     dtype, x = x.dtype, x.astype(wide(x.dtype)) if exchanges else x
     for exchange in exchanges:
@@ -48,12 +48,21 @@ def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:
     return x.astype(dtype)
 
 
-def _lowered(x: jax.Array, axis: int, form: Form) -> jax.Array:
+def _with_form(x: jax.Array, axis: int, form: Form) -> jax.Array:
     """Multiply an axis by the form of its label."""
     if form.kind == "metric":
         return signed(x, axis, form.signs())
     upper, lower = jnp.split(x, 2, axis)
     return jnp.concatenate([lower, -upper], axis)
+
+
+def lowered(x: jax.Array, half: HalfDiagram, axes: Sequence[int], groups: Mapping[str, Group]) -> jax.Array:
+    """Multiply some axes of the tensor of a half diagram by the forms of their labels."""
+    for axis in axes:
+        form = groups[half.core[axis]].form
+        assert form is not None
+        x = _with_form(x, 1 + axis, form)
+    return x
 
 
 def _levi_civita(head: LeviCivita, form: Form | None, n: int, dtype: jnp.dtype) -> jax.Array:
@@ -89,7 +98,7 @@ def _rows_of(weights: jax.Array, uses: Sequence[Use]) -> jax.Array:
     return rows * jnp.asarray(factors, rows.dtype).reshape(-1, *(1,) * (rows.ndim - 1))
 
 
-def _einsum(
+def einsum_of(
     operands: Sequence[tuple[jax.Array, Letters]],
     result: Letters,
     order: Sequence[tuple[int, int, Letters]],
@@ -108,7 +117,7 @@ def _einsum(
     return left[0][0]
 
 
-def _constants(
+def constants_of(
     plan: MultilinearPlan, contraction: Contraction, weights: jax.Array, sizes: Mapping[str, int]
 ) -> list[jax.Array]:
     """Return the operands of a contraction that are not inputs, in the order of its equation."""
@@ -129,19 +138,15 @@ def _mix(
 ) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
     """Compute one contraction: a tensor for every use."""
     shapes, groups = walk.shapes, plan.signature.groups
-    arrays = []
-    for t, (half, axes) in enumerate(zip(contraction.halves, contraction.lowered, strict=True)):
-        x = tensors[t, half]
-        for axis in axes:
-            form = groups[half.core[axis]].form
-            assert form is not None
-            x = _lowered(x, 1 + axis, form)
-        arrays.append(x)
-    arrays += _constants(plan, contraction, weights, shapes.sizes)
+    arrays = [
+        lowered(tensors[t, half], half, axes, groups)
+        for t, (half, axes) in enumerate(zip(contraction.halves, contraction.lowered, strict=True))
+    ]
+    arrays += constants_of(plan, contraction, weights, shapes.sizes)
     plain = equation(plan, contraction, shapes.sizes, *shapes.batch)
     operands = [*zip(arrays, plain.operands, strict=True)]
     with jax.named_scope(contraction_name(contraction, len(operands)).scope):
-        y = _einsum(operands, plain.result, plain.order, walk.precision)
+        y = einsum_of(operands, plain.result, plain.order, walk.precision)
     for label in contraction.averaged if walk.scales else ():
         y = scaled(y, walk.scales[label], 1)
     apart = not contraction.held and plan.mode == "full"
@@ -175,8 +180,8 @@ def run_contractions(
         `[batch, *axes, channels]`.
     """
     walk = Walk(plan, shapes, masks, scales_of(plan, shapes, masks), precision)
-    arrays = [_symmetrized(x, own.exchanges) for x, own in zip(inputs, plan.space.operands, strict=True)]
+    arrays = [symmetrized(x, own.exchanges) for x, own in zip(inputs, plan.space.operands, strict=True)]
     down = walk.reduced(arrays)
     parts = (part for contraction in plan.products for part in _mix(walk, plan, contraction, down, weights))
     (y,) = walk.expanded(parts, wide(weights.dtype))
-    return _symmetrized(y, plan.space.target.exchanges).astype(weights.dtype)
+    return symmetrized(y, plan.space.target.exchanges).astype(weights.dtype)

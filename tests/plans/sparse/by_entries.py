@@ -37,10 +37,10 @@ def by_entries(plan: Plan, inputs, weights, sizes, present, label="p"):
 
 
 def _masked(x, labels, present, label):
-    return np.where(_mask(labels, present, label)[..., None], x, 0.0)
+    return np.where(mask_of_axes(labels, present, label)[..., None], x, 0.0)
 
 
-def _mask(labels, present, label):
+def mask_of_axes(labels, present, label):
     order = labels.count(label)
     shape, axes = [1] * len(labels), [i for i, own in enumerate(labels) if own == label]
     for i, size in zip(axes, present[order].shape, strict=True):
