@@ -83,6 +83,44 @@ class GeometricCharges(nnx.Module):
         return x + v + self.read(h)["p x"][..., 0]
 
 
+class AttentionRound(nnx.Module):
+    """`ek.nn.Attention` between charges at points in space, and an `ek.nn.Network` that updates them."""
+
+    def __init__(self, width: int, vectors: int, rngs: nnx.Rngs) -> None:
+        kept = {"p": width, "p x": vectors}
+        self.attend = ek.nn.Attention(kept, heads=4, points=4, pairs={"p p": 2}, groups=GROUPS, rngs=rngs)
+        both = {"p": 2 * width, "p x": 2 * vectors}
+        self.update = ek.nn.Network([both, kept, kept], products=vectors, groups=GROUPS, rngs=rngs)
+
+    def __call__(self, h: dict[str, jax.Array], x: jax.Array, pairs: jax.Array) -> dict[str, jax.Array]:
+        """Map features of charges at positions `[..., p, 3]`, and of pairs of them, to features of charges."""
+        received = self.attend(h, positions=x, pairs={"p p": pairs})
+        change = self.update({name: jnp.concatenate([h[name], received[name]], axis=-1) for name in h})
+        return {name: h[name] + change[name] for name in h}
+
+
+class AttentionCharges(nnx.Module):
+    """Rounds of attention between charges; it predicts what x + v leaves over."""
+
+    def __init__(self, rngs: nnx.Rngs, width: int = 32, vectors: int = 8, rounds: int = 4) -> None:
+        self.embed = ek.nn.Linear({"p": 1, "p x": 2}, {"p": width, "p x": vectors}, groups=GROUPS, rngs=rngs)
+        self.rounds = nnx.List([AttentionRound(width, vectors, rngs) for _ in range(rounds)])
+        features = [{"p": width, "p x": vectors}, {"p x": vectors}, {"p x": 1}]
+        self.read = ek.nn.Network(features, products=vectors, groups=GROUPS, rngs=rngs)
+        zero(self.read.head)
+
+    def __call__(self, charges: jax.Array, x: jax.Array, v: jax.Array) -> jax.Array:
+        """Map charges `[..., p]`, positions and velocities `[..., p, 3]` to later positions `[..., p, 3]`."""
+        between = x[..., :, None, :] - x[..., None, :, :]
+        squared = jnp.sum(between**2, axis=-1) + 0.1
+        pairs = jnp.stack([charges[..., :, None] * charges[..., None, :], jnp.log(squared)], axis=-1)
+        centered = x - x.mean(axis=-2, keepdims=True)
+        h = self.embed({"p": charges[..., None], "p x": jnp.stack([centered, v], axis=-1)})
+        for one in self.rounds:
+            h = one(h, x, pairs)
+        return x + v + self.read(h)["p x"][..., 0]
+
+
 def zero(layer: ek.nn.Linear) -> None:
     """Set the weights of a last layer to zero."""
     for kernel in layer.kernel.values():
@@ -97,6 +135,11 @@ def equivariant_network(task: str, seed: int) -> Rival:
 def equivariant_messages(task: str, seed: int) -> Rival:
     """Equivariant messages between charges."""
     return Rival(GeometricCharges(nnx.Rngs(seed)), lambda module, inputs, key: module(*inputs))
+
+
+def equivariant_attention(task: str, seed: int) -> Rival:
+    """Attention between charges."""
+    return Rival(AttentionCharges(nnx.Rngs(seed)), lambda module, inputs, key: module(*inputs))
 
 
 def deep_sets(task: str, seed: int) -> Rival:

@@ -13,7 +13,7 @@ from benchmarks.core.task import Sizes
 from benchmarks.core.task_report import TRAINED
 from benchmarks.core.trials import Make, Trial, Trials
 from benchmarks.models.backbones import augmented, bare, straight_line
-from benchmarks.models.equivariant import equivariant_messages, equivariant_network
+from benchmarks.models.equivariant import equivariant_attention, equivariant_messages, equivariant_network
 from benchmarks.models.frames import frame, stochastic_frame, weighted_frame
 from benchmarks.models.learned import canonical, probabilistic
 from benchmarks.papers.frame_averaging_2110_03336._particles import particles
@@ -31,6 +31,7 @@ RIVALS: dict[str, str] = {
     "probabilistic": "an element by vector neurons of the input and noise; the mean over 20 in the tests",
     "equivariant network": "`ek.nn.Network` on charges and pairs of them, no wrapper",
     "equivariant messages": "`ek.nn.GeometricMessage` between charges, no wrapper",
+    "equivariant attention": "`ek.nn.Attention` between charges at points in space, no wrapper",
     "color refinement": "1-WL, the limit of message passing",
     "Laplacian frame": "nodes sorted by the spectrum of the Laplacian, the mean over all orders compatible with it",
     "canonical form": "the order of nodes that a search for automorphisms finds",
@@ -46,6 +47,7 @@ CHARGES: dict[str, Make] = {
     "probabilistic": probabilistic,
     "equivariant network": equivariant_network,
     "equivariant messages": equivariant_messages,
+    "equivariant attention": equivariant_attention,
 }
 TRIALS = Trials(
     {
@@ -66,7 +68,7 @@ TARGETS = (
         Bound(rival, {"task": "n-body"}, "difference, moved", EXACT)
         for rival in (
             *("frame", "stochastic frame", "weighted frame", "canonical"),
-            *("equivariant network", "equivariant messages"),
+            *("equivariant network", "equivariant messages", "equivariant attention"),
         )
     ),
     *(
