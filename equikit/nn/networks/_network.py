@@ -21,6 +21,9 @@ from equikit.nn._linear import Linear, cast, unreached
 from equikit.nn.networks._hidden import (
     HiddenBilinear,
     HiddenLinear,
+    LastLinear,
+    LaterBilinear,
+    LaterLinear,
     Nonlinearity,
     Normalized,
     agree,
@@ -128,7 +131,7 @@ class Network(Layer):
         nonlinear: list[nnx.Module] = []
         for number, ((before, after), width) in enumerate(zip(pairs, widths, strict=True)):
             layer, wanted = nonlinear_layer(nonlinearity, after, activation, gate, of(after)["groups"])
-            linear.append(HiddenLinear(before, wanted, rngs=rngs, **of(before, after)))
+            linear.append((LaterLinear if number else HiddenLinear)(before, wanted, rngs=rngs, **of(before, after)))
             if width:
                 bilinear[f"{number}"] = _products(before, widths, wanted, number, rngs, of(before, after))
             norm = rms_norm(before, of(before)["groups"], stored) if normalize_features and number else None
@@ -145,7 +148,7 @@ class Network(Layer):
         self.shared = tuple(_shared(one, bilinear.get(f"{i}")) for i, one in enumerate(linear))
         self.norms = nnx.Dict(norms)
         self.nonlinear = nnx.List(nonlinear)
-        self.head = Linear(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
+        self.head = (LastLinear if pairs else Linear)(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
         self._refuse_constant(features, widths)
 
     def _call_arguments(self) -> list[str]:
@@ -251,7 +254,8 @@ def _products(
     before: Features, widths: Sequence[int], after: Features, number: int, rngs: nnx.Rngs, options: Mapping[str, Any]
 ) -> Bilinear:
     try:
-        return HiddenBilinear(before, widths[number], after, rngs=rngs, **options)
+        kind = LaterBilinear if number else HiddenBilinear
+        return kind(before, widths[number], after, rngs=rngs, **options)
     except SignatureError as error:
         raise OptionError(
             f"no product of features reaches hidden layer {number + 1}",
