@@ -2,6 +2,7 @@
 
 from equikit._keywords import answer_misspelled
 from equikit.data._batches import Batch, Batches
+from equikit.data._digest import digest as digest
 from equikit.data._graphs import from_jraph, from_networkx
 from equikit.data._padding import pad
 from equikit.data._split import split
