@@ -45,9 +45,12 @@ class Network(Layer):
     invariant.
 
     Products double the polynomial degree in every layer, and with long-tailed inputs the largest values dominate the
-    loss. With `normalize_features` every layer except the first divides its input by the root mean square. The first
-    layer does not, because the target often depends on the magnitude of the inputs. Output vectors and tensors are then
-    bounded, while invariants depend on the magnitude: leave the option off for outputs that grow with the inputs.
+    loss. L layers with products are polynomials of degree \(2^L\) in the inputs: no scale of the initial weights keeps
+    them near one for all inputs. Train two or more such layers with clipped gradients,
+    `optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))`, above all with `normalize="sum"`. With
+    `normalize_features` every layer except the first divides its input by the root mean square. The first layer does
+    not, because the target often depends on the magnitude of the inputs. Output vectors and tensors are then bounded,
+    while invariants depend on the magnitude: leave the option off for outputs that grow with the inputs.
 
     Args:
         features: dictionaries for the input, each hidden layer and the output: labels to channels, or name to labels
@@ -64,7 +67,9 @@ class Network(Layer):
         gate: activation of the gates of all other terms.
         rngs: random keys for the parameters.
         groups: a dictionary from label to group; labels may also be given as keywords.
-        **options: options of the `Linear` layers, and labels with their groups.
+        **options: options of the `Linear` layers, and labels with their groups. With `normalize="sum"` pass the largest
+            n of the data as `init_size`. The first layer preserves the variance of independent entries there; in later
+            layers, and in products, entries on which S acts are correlated and count as equal.
 
     Attributes:
         linear, nonlinear: the linear layers and nonlinearities, one for each hidden layer.
