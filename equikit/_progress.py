@@ -1,4 +1,4 @@
-"""Progress bar for operations that take more than two seconds (terminals only)."""
+"""Progress bar for operations that take more than two seconds, and lines of text (terminals only)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from typing import Any
 
 PATIENCE = 2.0
 """Seconds before a bar is shown."""
+
+
+def tell(text: str, console: Any = None) -> None:
+    """Print a line on terminals and in notebooks.
+
+    Args:
+        text: the line.
+        console: a rich console; by default the console of the standard error.
+    """
+    from rich.console import Console
+
+    shown = Console(stderr=True) if console is None else console
+    if shown.is_terminal or shown.is_jupyter:
+        shown.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

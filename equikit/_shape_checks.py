@@ -141,8 +141,8 @@ def checked_shapes(
     for label, group in signature.groups.items():
         if label in found.sizes:
             _check_size(label, group, found.sizes[label])
-    for label, mask in masks.items():
-        _check_mask(label, mask, found, signature)
+    for label in masks:
+        _check_mask(label, masks, found, signature)
     return found
 
 
@@ -258,14 +258,25 @@ def _with_booleans(mask: object) -> str:
     return "mask.bool()" if name == "torch" else f"{name}.asarray(mask, dtype=bool)"
 
 
-def _check_mask(label: str, mask: Any, found: Shapes, signature: Signature) -> None:
+def _check_mask(label: str, given: Mapping[str, Any], found: Shapes, signature: Signature) -> None:
+    mask = given[label]
     if label not in signature.groups:
         can = sorted(other for other, group in signature.groups.items() if group.permutes)
+        step = "leave the mask out"
+        if label in dict(signature.bindings):
+            step += f": nothing acts on {label!r}"
+        elif can and len(given) > 1:
+            step = f"remove {label!r} from the masks, or correct the label"
+        elif can:
+            own = f"if {label!r} is the axis that is {can[0]!r} here"
+            step = f"pass mask=mask[{label!r}], {own}"
+            if len(can) > 1:
+                step = f"pass mask={{{can[0]!r}: mask[{label!r}]}}, {own}"
         raise ShapeError(
             f"the mask is for {label!r}, which is not a label that a group acts on",
             got=f"mask for {label!r}",
             expected=f"a mask for {' or '.join(can)}" if can else "no mask: no group here permutes entries",
-            step="correct the label, or leave the mask out" if can else "leave the mask out",
+            step=step,
         )
     if not is_array(mask) or str(mask.dtype).removeprefix("torch.") != "bool":
         raise DTypeError(

@@ -29,6 +29,8 @@ LABELS: dict[str, Any] = {"p": ek.S(5), "x": ek.O(3)}
 PAIR = {"species": np.ones((4, 2)), "positions": np.ones((4, 3, 1))}
 MASK = np.ones(4)
 LAYER = ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=RNGS)
+RATINGS = ek.nn.Linear("u i -> u i", 1, 1, u=ek.S, i=ek.S, rngs=RNGS)
+JETS, MASKS = ek.data.pad([{"h h": np.ones((n, n, 2))} for n in (2, 3)])
 
 
 def network(features: Any = None, **options: Any) -> Any:
@@ -146,6 +148,32 @@ CALL: dict[str, tuple[Any, str, Any]] = {
     "a-size-for-gains": (
         lambda **o: ek.diagrams.mean_square_gains(ek.hom("p -> p", p=ek.S).diagrams, **{"sizes": 3} | o),
         'sizes={"p": 5}',
+        None,
+    ),
+    "a-mask-with-another-label": (
+        lambda: WITHOUT(JETS["h h"], mask=MASKS),
+        "pass mask=mask['h']",
+        lambda text: np.testing.assert_allclose(
+            WITHOUT(JETS["h h"], **eval(f"dict({text.removeprefix('pass ')})", {"mask": MASKS})),
+            WITHOUT(JETS["h h"], mask={"p": MASKS["h"]}),
+        ),
+    ),
+    "a-mask-with-another-label-of-two": (
+        lambda: RATINGS(jnp.ones((2, 3, 4, 1)), mask=MASKS),
+        "pass mask={'i': mask['h']}",
+        lambda text: RATINGS(
+            jnp.ones((2, 3, 4, 1)),
+            **eval(f"dict({text.removeprefix('pass ')})", {"mask": {"h": np.ones((2, 4), bool)}}),
+        ),
+    ),
+    "classes-that-are-not-bound": (
+        lambda **o: ek.hom("p x -> c", p=ek.S, x=ek.O(3), **o),
+        "c=ek.Fixed(3)",
+        None,
+    ),
+    "a-translation-that-is-not-a-label": (
+        lambda **o: ek.symmetrize(jnp.sin, "p x -> p x", **SPACE, **{"translate": True} | o),
+        'translate="x"',
         None,
     ),
     "a-mask-of-numpy": (

@@ -13,6 +13,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit.data._digest import digest
 from equikit.data._padding import Example, arrays_of, labels_of, marked, pad, refuse_padded, sizes_of
 
 Size = tuple[int, ...]
@@ -46,7 +47,10 @@ class Batches:
 
     Args:
         examples: features by name, as for `pad`.
-        targets: one row for each example; also a tuple or dictionary of such arrays.
+        targets: one row for each example; also a tuple or dictionary of such arrays. Targets on nodes or pairs have the
+            size of the example: put them among the features, which are padded, and name their labels in `terms`. In the
+            loss, `x = batch.features` then holds both, `{name: x[name] for name in inputs}` is the input of the model,
+            and `jnp.mean(errors, where=batch.masks["p"][..., None])` the mean over present nodes.
         batch: the number of examples in each batch.
         buckets: the largest number of buckets.
         seed: seed of the order; `None` keeps the order of the examples within each bucket, as for validation.
@@ -132,6 +136,11 @@ class Batches:
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass. `ek.train.fit` does so, and a resumed training has the same orders."""
         self._epoch = _checks.count("epoch", epoch)
+
+    def digest(self) -> str:
+        """Return a digest of the examples, the targets and the options, which checkpoints of `ek.train.fit` compare."""
+        options = (self.sizes, self._batch, self._drop_last, self._seed, self._terms, self._masked)
+        return digest((self._examples, self._targets, np.array(repr(options))))
 
     def __iter__(self) -> Iterator[Batch]:
         generator = None if self._seed is None else np.random.default_rng([self._seed, self._epoch])

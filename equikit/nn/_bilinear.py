@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ class ProductLinear(Linear):
     """The linear layer applied to the products."""
 
     other_layer = "Linear"
+    mixed_input = True
 
 
 class Bilinear(Layer):
@@ -50,6 +51,10 @@ class Bilinear(Layer):
     A product is an outer product over axes whose entries a group mixes, and elementwise over permuted and plain axes:
     `"p x"` times `"p x"` is `"p x x"`. Each kind of feature is multiplied with itself, and with the dual kind if the
     inputs contain it: `"v"` with `"v"` and with `"v*"`. A vector `"x"` is also multiplied with an axial vector `"x~"`.
+
+    Initial weights of A and B preserve the variance as in `Linear`. Products of entries at different places are
+    correlated, so C is scaled for equal entries. The variance of a product is the product of the mean squares, so that
+    inputs of variance v give outputs of the order of v².
 
     Args:
         inputs: the input features, in a dictionary as for `Linear`; or a space such as `ek.hom("x -> ()", x=ek.O(3))`,
@@ -77,6 +82,9 @@ class Bilinear(Layer):
         bilinear layers this generalizes.
     """
 
+    factor: ClassVar[type[Linear]] = Linear
+    """The layer that computes the factors."""
+
     def __init__(
         self,
         inputs: Features | Space,
@@ -101,8 +109,7 @@ class Bilinear(Layer):
         products = {name: (" ".join(self._product(*pair)), channels) for name, pair in self.products.items()}
         own = {label: what for label, what in bound.items() if label in used}
         before = options_for(options, used, labels)
-        self.left = Linear(inputs, factors, groups=own, rngs=rngs, **before)
-        self.right = Linear(inputs, factors, groups=own, rngs=rngs, **before)
+        self.left, self.right = (self.factor(inputs, factors, groups=own, rngs=rngs, **before) for _ in range(2))
         outputs = self._kept(products, outputs, bound)
         after = labels_of([products, outputs])
         rest = {label: what for label, what in bound.items() if label in after}

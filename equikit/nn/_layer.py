@@ -67,6 +67,10 @@ class Layer(nnx.Module):
 
     shows_parts: ClassVar[bool] = False
 
+    def _call_name(self) -> str:
+        """Return the name of the class that is called."""
+        return type(self).__name__
+
     def _call_arguments(self) -> list[str]:
         """Return the source text of each positional argument."""
         return []
@@ -121,7 +125,7 @@ class Layer(nnx.Module):
     def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
         """Render the call as a comment, then parameters and inner layers, for `nnx.display` in notebooks."""
         parts = {key: part for key, part in vars(self).items() if isinstance(part, nnx.Module | nnx.Variable)}
-        comment = rendering_parts.text(f" # {type(self).__name__}({self._call_text()}){self._counts()}")
+        comment = rendering_parts.text(f" # {self._call_name()}({self._call_text()}){self._counts()}")
         return visualization.render_object_constructor(
             object_type=type(self),
             attributes=parts,
@@ -132,7 +136,7 @@ class Layer(nnx.Module):
 
     def __nnx_repr__(self) -> Iterator[reprlib.Object | reprlib.Attr]:
         """Yield the call, with the counts as a comment, and the inner layers."""
-        name, call, counts = type(self).__name__, self._call_text(), self._counts()
+        name, call, counts = self._call_name(), self._call_text(), self._counts()
         parts = {key: part for key, part in vars(self).items() if has_layers(part)} if self.shows_parts else {}
         if not parts:
             yield reprlib.Object(type=f"{name}({call}){counts}", start="", end="")

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from equikit import _checks, _keywords
 from equikit._errors import SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
+from equikit.groups import S
 from equikit.nn._arguments import Space, typed, without_loops
 from equikit.nn._dtypes import cast, checked_dtypes
 from equikit.nn._features import Features, features_of
@@ -115,7 +116,8 @@ class Linear(Layer):
         init_size: size of the free labels (one for all, or by label) at which initialization preserves the variance of
             independent entries: the n of the data, if it is known. The default of 1 suits means: the output variance is
             at most the input variance at every n, and equals it for inputs with equal entries and outputs with at most
-            one axis. With sums the variance grows for n beyond `init_size`.
+            one axis. With sums the variance grows for n beyond `init_size`. Entries that other layers have computed are
+            not independent; `Network` counts them as equal.
         dtype: dtype of the computation, to which inputs and parameters are cast; by default their promoted dtype. Half
             precision together with float64 is rejected.
         param_dtype: dtype of the parameters; by default float32, or complex64 if a group is complex.
@@ -156,6 +158,8 @@ class Linear(Layer):
     """Whether to reject an output that does not depend on any input, and so is zero or a constant."""
     other_layer: ClassVar[str] = "Bilinear"
     """The layer that errors suggest if this layer has no map."""
+    mixed_input: ClassVar[bool] = False
+    """Whether the inputs come from layers of the same network, whose sums give permuted entries one value."""
 
     loops: bool = True
     """Whether the layer has the maps that are zero on supports without loops."""
@@ -273,14 +277,19 @@ class Linear(Layer):
         return initial_sizes(self.signature.sizes, init_size)
 
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
-        r"""Return the standard deviation of the weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
+        r"""Return the standard deviation of the weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\).
+
+        If the inputs are mixed, permuted entries count as equal: no output entry then has a larger variance than the
+        input entries, for any correlation. Scaled for independent entries, every sum over n of them adds a factor n.
+        """
         sizes, (wide, _) = self._initial_sizes(init_size), feature_widths(self.signature, self.channels)
+        equal = [label for label, group in self.signature.groups.items() if self.mixed_input and isinstance(group, S)]
         scales: dict[str, np.ndarray] = {}
         for target in self.signature.outputs:
             gains = {}
             for source, width in zip(self.signature.inputs, wide, strict=True):
                 diagrams = pair_diagrams(self.signature, source, target)
-                exact = mean_square_gains(diagrams, sizes, mean=self.normalize == "mean")
+                exact = mean_square_gains(diagrams, sizes, mean=self.normalize == "mean", equal=equal)
                 gains[weight_name(source, target)] = max(width, 1) * np.array([float(gain) for gain in exact])
             count = sum(map(len, gains.values()))
             scales |= {name: 1 / np.sqrt(count * gain) for name, gain in gains.items()}

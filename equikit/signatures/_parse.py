@@ -358,7 +358,9 @@ def bind(
         turned = any(label in term.determinants for term in (*inputs, *outputs))
         named = text is None and len(label) > 1 and any(term.name == label for term in (*inputs, *outputs))
         other = f', or give the feature labels, as in {{"{label}": ("p p", 1)}}' if named else ""
-        family = "ek.GL" if f"{label}*" in written else "ek.O(3)" if turned else "ek.S"
+        acted_on = any(base(used) == label for term in inputs for used in term.used)
+        usual = "ek.S" if acted_on else "ek.Fixed(3)"  # an axis of the output alone is often a list, such as classes
+        family = "ek.GL" if f"{label}*" in written else "ek.O(3)" if turned else usual
         raise UnboundLabelError(
             f"label {label!r} is not bound to a group",
             label=label,

@@ -24,7 +24,7 @@ from equikit._array_checks import (
     refuse_mixture,
     refuse_real,
 )
-from equikit._errors import FrameError, ShapeError, SignatureError
+from equikit._errors import FrameError, OptionError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.groups import Group
 from equikit.numerics import rounding
@@ -410,18 +410,26 @@ def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> d
     terms = (*kind.inputs, *kind.outputs)
     if translate is None:
         return {}
+    positions = {(term.name, label) for term in terms for label in term.labels if _holds_positions(kind, term, label)}
+    space = sorted({label for term in kind.inputs for label in term.labels if (term.name, label) in positions})
+    step = f'write translate="{space[0]}"' if space else "leave translate= out: no input has positions"
+    if not isinstance(translate, str | Mapping):
+        raise OptionError(
+            "translate= must be the label of the axis of space",
+            got=_checks.shown(translate),
+            expected="a label, or a dictionary from names of terms to labels",
+            step=step,
+        )
     if isinstance(translate, str):
         found = {term.name: translate for term in terms if _holds_positions(kind, term, translate)}
     else:
-        found = dict(mapping("translate", translate))
-    positions = {(term.name, label) for term in terms for label in term.labels if _holds_positions(kind, term, label)}
+        found = dict(translate)
     if not found.items() <= positions or not any(term.name in found for term in kind.inputs):
-        space = sorted({label for term in kind.inputs for label in term.labels if (term.name, label) in positions})
         raise SignatureError(
             "translate= names an axis that holds no positions",
             got=f"translate={translate!r} for {str(kind)!r}",
             expected="the axis of space, exactly once in an input and beside axes of points only; or a dictionary from "
             "names of terms to such labels",
-            step=f'write translate="{space[0]}"' if space else "leave translate= out: no input has positions",
+            step=step,
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import jax
 
 from equikit._checks import is_key
 from equikit._errors import OptionError
+from equikit._progress import tell
+from equikit.train._fingerprint import differences
 
 
 class Checkpoints:
@@ -25,7 +28,8 @@ class Checkpoints:
         import orbax.checkpoint  # takes a second
 
         folder = _writable(folder)
-        self._about, self._orbax = about, orbax.checkpoint
+        self._folder, self._orbax = folder, orbax.checkpoint
+        self._about: dict[str, Any] = json.loads(json.dumps(about))  # as it is read back
         options = self._orbax.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=every)
         self._manager = self._orbax.CheckpointManager(folder, options=options)
 
@@ -38,29 +42,26 @@ class Checkpoints:
     def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """Return the newest arrays, in a tree such as `like`, and the record that was saved with them.
 
+        Arrays are read after names and shapes were compared: orbax prints tracebacks of its own where they differ.
+
         Raises:
             OptionError: if another training wrote the checkpoints.
         """
         if self._manager.latest_step() is None:
             return None
         record: dict[str, Any] = self._read(record=self._orbax.args.JsonRestore()).record
-        if record["about"] != self._about:
-            raise self._another(record["about"], self._about)
-        try:
-            found = self._read(arrays=self._orbax.args.StandardRestore(_without_keys(like))).arrays
-        except ValueError as error:  # orbax compares names and shapes
-            raise self._another(
-                "arrays with other names or shapes", "the names and shapes of this model and optimizer"
-            ) from error
+        changed = differences(record["about"], self._about)
+        if changed:
+            raise OptionError(
+                f"checkpoint= holds another training, with other {' and other '.join(changed)}",
+                got="; ".join(f"{name}: {here}" for name, (_, here) in changed.items()),
+                expected="; ".join(f"{name}: {saved}" for name, (saved, _) in changed.items())
+                + f", as in {self._folder}",
+                step="pass a new folder, or what the training in this folder was started with",
+            )
+        found = self._read(arrays=self._orbax.args.StandardRestore(_without_keys(like))).arrays
+        tell(f"training: continues after epoch {len(record['losses']) - 1} of {self._folder}")
         return jax.tree.map(_with_keys, like, found), record
-
-    def _another(self, got: object, expected: object) -> OptionError:
-        return OptionError(
-            "checkpoint= holds another training",
-            got=got,
-            expected=expected,
-            step="pass another folder, or delete this one",
-        )
 
     def save(self, epochs: int, arrays: Any, record: dict[str, Any], *, last: bool) -> None:
         """Save after this number of epochs, if it is time or the last one."""

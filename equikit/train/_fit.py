@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from equikit._errors import OptionError
 from equikit._progress import progress
 from equikit.train._checkpoints import Checkpoints
 from equikit.train._devices import local, replicated, sharding_of
+from equikit.train._fingerprint import of_optimizer, of_shapes, of_weights
 from equikit.train._program import Carry, Program
 from equikit.train._source import Epoch, Measure, source
 
@@ -33,7 +34,8 @@ class Fitted:
     Attributes:
         model: a copy of the given model with the parameters and the other state of the best epoch, in evaluation mode.
         losses: the measure of each epoch, on training and on validation data (NaN without validation data).
-        best: the epoch of `model`: the one with the lowest measure on validation data, or the last one without them.
+        best: the epoch of `model`: the one with the lowest measure on validation data (the highest with `mode="max"`),
+            or the last one without them.
         seconds: the duration of each epoch; the first one includes compilation, and epochs before a resumption are NaN.
     """
 
@@ -41,6 +43,9 @@ class Fitted:
     losses: Float[np.ndarray, "epochs 2"]
     best: int
     seconds: Float[np.ndarray, " epochs"]
+
+
+Mode = Literal["min", "max"]
 
 
 class Callback(Protocol):
@@ -55,6 +60,7 @@ class _Run:
 
     carry: Carry
     kept: tuple[Any, Any]
+    mode: Mode = "min"
     best: int = 0
     losses: list[tuple[float, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -67,7 +73,9 @@ class _Run:
         validation = float("nan") if measure is None else float(measure(self.carry, draw))
         self.losses.append((float(training), validation))
         _refuse_divergence(number, self.losses[-1][: 1 if measure is None else 2])
-        if measure is None or number == 0 or validation < self.losses[self.best][1]:
+        best = self.losses[self.best][1]
+        better = validation < best if self.mode == "min" else validation > best
+        if measure is None or number == 0 or better:
             self.best, self.kept = number, self.carry[:2]
         self.seconds.append(time.perf_counter() - start)
 
@@ -102,6 +110,7 @@ def fit(
     batch: int | None = None,
     augment: Callable[..., Any] | None = None,
     patience: int | None = None,
+    mode: Mode = "min",
     checkpoint: str | Path | None = None,
     checkpoint_every: int | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -119,8 +128,8 @@ def fit(
     Args:
         model: a Flax module; it is not modified.
         loss: takes the model and a batch, and returns a real scalar, the mean over the batch. It may return a pair:
-            the loss and a measure, which is then recorded and compared in place of the loss. A loss that has a keyword
-            `key` gets a new key in every step.
+            the loss and a measure, which is then recorded and compared in place of the loss; write `mode="max"` if
+            higher is better, as for the accuracy. A loss that has a keyword `key` gets a new key in every step.
         train: a tuple or dictionary of arrays with one row per example, such as `(x, y)`, or an iterable of batches
             that can be iterated once per epoch, such as a list. A batch has as many rows as its first array.
         validation: the same, for the choice of the best epoch; rows that do not fill a batch are used too.
@@ -131,9 +140,15 @@ def fit(
         batch: the number of rows in each batch; by default all of them. Iterables have batches of their own.
         augment: takes a batch and `key=`, and returns the batch that replaces it, in training only.
         patience: stop after this number of epochs without a better measure on validation data.
+        mode: whether the lowest (`"min"`) or the highest (`"max"`) measure on validation data is the best one.
         checkpoint: a folder. Training is saved there, and continues from the newest checkpoint that it finds; the
             result is the same as without the interruption. Iterables are told the epoch by their method
-            `set_epoch(epoch)`, if they have one, so that their order can be the same too.
+            `set_epoch(epoch)`, if they have one, so that their order can be the same too. A folder belongs to one
+            training: data, initial weights, `key`, `batch`, `mode` and the numbers in the optimizer are compared. The
+            code of `loss`, `augment` and of optax cannot be compared, nor values of an iterable that is not a list and
+            has no method `digest()`, as `ek.data.Batches` has: use a new folder if you change them. With an optax
+            optimizer, more `epochs` extend a finished training. With a number they raise, since its cosine would be
+            another one.
         checkpoint_every: the number of epochs between checkpoints; by default a tenth of all epochs.
         devices: devices that share every batch of rows equally, also devices of other processes under
             `jax.distributed`, where each process calls with the same arguments. By default only the default device.
@@ -185,6 +200,8 @@ def fit(
     if patience is not None:
         patience = _checks.count("patience", patience, least=1, example=10)
         _checks.given("patience=", "pass validation data after the training data", validation=validation)
+    if _checks.choice("mode", mode, get_args(Mode)) == "max":
+        _checks.given('mode="max"', "pass validation data after the training data", validation=validation)
     data = source("train", train, batch)
     held = None if validation is None else source("validation", validation, batch)
 
@@ -198,15 +215,23 @@ def fit(
     _checks.some("variables to train", jax.tree.leaves(params), got=f"wrt={wrt}", step="write wrt=nnx.Param")
     tx, about = _optimizer(optimizer, data.steps, epochs)
     carry: Carry = jax.tree.map(jnp.asarray, (params, rest, tx.init(params)))
+    if checkpoint is not None:
+        about |= {
+            "training data": data.about(),
+            "validation data": None if held is None else held.about(),
+            "key": np.asarray(jax.random.key_data(key)).tolist(),
+            "mode": mode,
+            "optimizer": of_optimizer(tx),
+            "names or shapes of arrays": of_shapes({"model": carry[:2], "optimizer": carry[2]}),
+            "initial weights": of_weights(carry[:2]),
+        }
     sharded = None
     if devices is not None:
         whole, sharded = sharding_of(devices, data.size_for_devices())
         carry, data = replicated(carry, whole), data.on(whole)
         held = None if held is None else held.on(whole)
-    program = Program(graphdef, wrt, loss, keyed, tx, augment, sharded)
-    run = _Run(carry, carry[:2])
-    about |= {"train": data.about, "validation": None if held is None else held.about}
-    about["key"] = np.asarray(jax.random.key_data(key)).tolist()
+    program = Program(graphdef, wrt, loss, keyed, mode == "max", tx, augment, sharded)
+    run = _Run(carry, carry[:2], mode)
     with contextlib.nullcontext() if checkpoint is None else Checkpoints(checkpoint, every, about) as saved:
         measure = None if held is None else held.measure(program)
         if callback is not None and with_model:
@@ -281,7 +306,7 @@ def _optimizer(
     The second value is what a checkpoint remembers of it.
     """
     if callable(getattr(given, "init", None)) and callable(getattr(given, "update", None)):
-        return optax.with_extra_args_support(given), {}
+        return optax.with_extra_args_support(given), {"learning rate": None, "epochs": None}
     if not isinstance(given, int | float | np.number) or isinstance(given, bool):
         raise OptionError(
             "optimizer= must be an optax optimizer or a learning rate",
@@ -298,7 +323,7 @@ def _optimizer(
             step=f"write optimizer=optax.adam({rate})",
         )
     schedule = optax.cosine_decay_schedule(rate, max(1, steps * epochs))
-    return optax.with_extra_args_support(optax.adam(schedule)), {"optimizer": rate, "epochs": epochs}
+    return optax.with_extra_args_support(optax.adam(schedule)), {"learning rate": rate, "epochs": epochs}
 
 
 def _refuse_divergence(epoch: int, values: Sequence[float]) -> None:

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from equikit import _checks
-from equikit._errors import ShapeError
+from equikit._errors import OptionError, ShapeError
 
 Carry = tuple[Any, Any, Any]
 """The parameters, the other state of the model, and the state of the optimizer."""
@@ -36,6 +36,7 @@ class Program:
         wrt: the filter of the variables that are trained.
         loss: takes the model and a batch, and a key if `keyed`; returns the loss, or the loss and a measure.
         keyed: whether the loss takes a key.
+        measured: whether the loss has to return a measure too.
         optimizer: the optimizer of the parameters.
         augment: takes a batch and a key, and returns another batch.
         shared: how each batch is sharded over devices.
@@ -45,6 +46,7 @@ class Program:
     wrt: Any
     loss: Callable[..., Any]
     keyed: bool
+    measured: bool
     optimizer: optax.GradientTransformationExtraArgs
     augment: Callable[..., Any] | None
     shared: NamedSharding | None
@@ -105,6 +107,13 @@ class Program:
     def _values(self, model: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the loss, and the measure in the default precision, in which measures are added."""
         found = self.loss(model, batch, key=key) if self.keyed else self.loss(model, batch)
+        if self.measured and not isinstance(found, tuple):
+            raise OptionError(
+                'mode="max" needs a measure: the loss itself is minimized',
+                got="a loss= that returns one number",
+                expected="a pair of the loss and a measure of which higher is better",
+                step="return loss, accuracy",
+            )
         pair = found if isinstance(found, tuple) else (found, found)
         if len(pair) != 2 or not all(_is_number(value) for value in pair):
             raise ShapeError(

@@ -14,7 +14,9 @@ from jax.sharding import NamedSharding
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
+from equikit.data import digest
 from equikit.train._devices import replicated
+from equikit.train._fingerprint import of_shapes
 from equikit.train._program import Carry, Program, row_count
 
 Epoch = Callable[[Carry, jax.Array, int], tuple[Carry, Any]]
@@ -33,10 +35,9 @@ class Rows:
         """The number of steps per epoch."""
         return row_count(self.tree) // self.batch
 
-    @property
-    def about(self) -> dict[str, int]:
-        """What a checkpoint remembers of the data."""
-        return {"rows": row_count(self.tree), "batch": self.batch}
+    def about(self) -> dict[str, Any]:
+        """Return what a checkpoint remembers of the data."""
+        return {"batch": self.batch, **of_shapes(self.tree), "digest of values": digest(self.tree)}
 
     def size_for_devices(self) -> int:
         """Return the number of rows that devices share."""
@@ -72,10 +73,12 @@ class Stream:
         except TypeError:  # loaders of PyTorch over an iterable have a length that they do not know
             return None
 
-    @property
-    def about(self) -> dict[str, int | None]:
-        """What a checkpoint remembers of the data."""
-        return {"batches": self.steps}
+    def about(self) -> dict[str, Any]:
+        """Return what a checkpoint remembers of the data: the values too, if they can be read without a new epoch."""
+        found = digest(self.batches) if isinstance(self.batches, list) else None
+        if callable(compared := getattr(self.batches, "digest", None)):
+            found = str(compared())
+        return {"batches": self.steps, "digest of values": found}
 
     def size_for_devices(self) -> int:
         """Raise `OptionError`: these batches are placed by whoever makes them."""

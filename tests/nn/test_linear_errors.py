@@ -298,7 +298,7 @@ CALLS = {
         "the mask is for 'q', which is not a label that a group acts on",
         "mask for 'q'",
         "a mask for p",
-        "correct the label",
+        "pass mask=mask['q'], if 'q' is the axis that is 'p' here",
     ),
     "mask-of-a-plain-axis": (
         ek.ShapeError,
@@ -306,7 +306,7 @@ CALLS = {
         "the mask is for 'f', which is not a label that a group acts on",
         "mask for 'f'",
         "a mask for p",
-        "leave the mask out",
+        "leave the mask out: nothing acts on 'f'",
     ),
     "mask-of-an-axis-that-is-mixed": (
         ek.OptionError,

@@ -11,6 +11,7 @@ from helpers import bindings, every, partly_slow, sizes_of
 
 import equikit as ek
 from equikit.diagrams import Diagrams, mean_square_gains
+from equikit.nn.networks._hidden import LaterLinear
 
 
 @pytest.mark.parametrize("mean", [False, True])
@@ -180,3 +181,38 @@ def test_a_label_and_its_dual_are_initialized_at_one_size():
         for size in ({"u": 3}, 3)
     ]
     jax.tree.map(np.testing.assert_array_equal, *(nnx.to_pure_dict(nnx.state(net)) for net in network))
+
+
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("signature", ["p -> p", "p p -> p p", "p p -> ()", "p -> q p", "q p q -> p q"])
+def test_gains_of_equal_entries_are_the_largest_squares_of_the_sums_of_rows(signature, mean):
+    sizes = sizes_of(signature, 4)
+    space = ek.hom(signature, groups=bindings(signature, sizes))
+    gains = mean_square_gains(space.diagrams, sizes, mean=mean, equal=[*sizes])
+    sums = [int(dense.sum(axis=1).max()) for dense in space.matrices()]
+    assert gains == [1 if mean else total**2 for total in sums]
+
+
+CORRELATED = {
+    "equal": lambda key: jnp.broadcast_to(jax.random.normal(key, (8,)), (8, 8, 8)),
+    "rows": lambda key: jnp.broadcast_to(jax.random.normal(key, (8, 1, 8)), (8, 8, 8)),
+    "independent": lambda key: jax.random.normal(key, (8, 8, 8)),
+}
+
+
+@pytest.mark.parametrize(
+    ("entries", "normalize"), partly_slow(every([*CORRELATED], ["mean", "sum"]), lambda place: place == 1)
+)
+def test_no_entry_grows_in_a_layer_that_follows_another(entries, normalize):
+    """A diagram sums at most n entries for each block, and the mean square of a sum is at most the number of its terms
+    squared, for any correlation. Equal entries reach the bound, in outputs on which every diagram is nonzero."""
+
+    def one(key):
+        layer = LaterLinear("p p -> p p", 8, 8, p=ek.S, rngs=nnx.Rngs(key), normalize=normalize, init_size=8)
+        return jnp.mean(layer(CORRELATED[entries](jax.random.fold_in(key, 7))) ** 2, axis=-1)
+
+    values = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 400))
+    mean, error = values.mean(axis=0), values.std(axis=0) / 20
+    assert bool(jnp.all(mean < 1 + 4.5 * error))
+    if entries == "equal":
+        assert bool(jnp.all(jnp.abs(jnp.diagonal(mean) - 1) < 4.5 * jnp.diagonal(error)))

@@ -1,5 +1,7 @@
 """Training is what a plain loop does, leaves the given model alone, and goes on after it was killed."""
 
+import gc
+import io
 import itertools
 import os
 import signal
@@ -11,10 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import rich.console
 from flax import nnx
 
 import equikit as ek
+from equikit._progress import tell
 from equikit.train import fit
+from equikit.train._fingerprint import differences, of_optimizer, of_weights
 
 KEY = jax.random.key(0)
 
@@ -109,6 +114,25 @@ def test_validation_is_in_evaluation_mode_and_chooses_the_epoch():
     fitted.model.eval()
     np.testing.assert_allclose(fitted.losses[fitted.best, 1], both(fitted.model, held)[1], rtol=1e-5)
     assert 0 < fitted.best < 29
+
+
+def signed(model, batch):
+    """The loss, and a measure of which higher is better."""
+    loss, error = both(model, batch)
+    return loss, -error
+
+
+def test_the_highest_measure_chooses_the_epoch_if_asked_for():
+    x, y = data()
+    held = x[:5], y[:5] - 3
+    options = {"epochs": 30, "key": KEY, "batch": 4, "optimizer": optax.sgd(0.05)}
+    lowest = fit(Affine(dropout=0.5), both, (x, y), held, **options)
+    highest = fit(Affine(dropout=0.5), signed, (x, y), held, mode="max", **options)
+    assert highest.best == np.argmax(highest.losses[:, 1]) == lowest.best
+    assert 0 < highest.best < 29
+    np.testing.assert_array_equal(numbers(highest.model), numbers(lowest.model))
+    stopped = fit(Affine(dropout=0.5), signed, (x, y), held, mode="max", patience=3, **options)
+    assert len(stopped.losses) == stopped.best + 4
 
 
 def test_patience_ends_training():
@@ -239,6 +263,126 @@ def test_a_killed_training_resumes_with_the_same_result(tmp_path):
     np.testing.assert_array_equal(again.losses, whole.losses)
 
 
+class Wide(nnx.Module):
+    def __init__(self, width):
+        self.layer = nnx.Linear(1, width, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return jnp.sum(self.layer(x[:, None]), axis=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"train": (data()[0], data()[1] + 1)}, "other training data"),
+        ({"validation": (data()[0], data()[1] + 1)}, "other validation data"),
+        ({"model": nnx.Linear(1, 1, rngs=nnx.Rngs(1))}, "other initial weights"),
+        ({"optimizer": optax.adam(1e-4)}, "other optimizer"),
+        ({"key": jax.random.key(1)}, "other key"),
+        ({"mode": "max", "loss": signed}, "other mode"),
+    ],
+)
+def test_a_finished_training_is_not_another_one(change, text, tmp_path):
+    """Each change kept shapes and names, so that the old losses were returned at once."""
+
+    def run(model=None, loss=squared, train=None, **options):
+        model = nnx.Linear(1, 1, rngs=nnx.Rngs(0)) if model is None else model
+        rows = data() if train is None else train
+        start = {"validation": data(), "epochs": 2, "key": KEY, "optimizer": optax.adam(1e-2)}
+
+        def column(model, batch):
+            return loss(lambda x: model(x[:, None])[:, 0], batch)
+
+        return fit(model, column, rows, **start | options, checkpoint=tmp_path)
+
+    first = run()
+    with pytest.raises(ek.OptionError, match=f"checkpoint= holds another training, with .*{text}") as caught:
+        run(**change)
+    assert str(tmp_path) in caught.value.expected
+    np.testing.assert_array_equal(run().losses, first.losses)
+
+
+def test_batches_are_compared_too(tmp_path):
+    def run(scale, **options):
+        examples = [{"p": scale * np.ones((n, 1), np.float32)} for n in (2, 3)]
+        batches = ek.data.Batches(examples, np.ones((2, 1), np.float32), batch=1, **options)
+
+        def loss(model, batch):
+            return jnp.mean((model(batch.features["p"], mask=batch.masks) - batch.targets) ** 2)
+
+        model = ek.nn.DeepSets(1, [2], 1, rngs=nnx.Rngs(0))
+        return fit(model, loss, batches, epochs=1, key=KEY, optimizer=1e-2, checkpoint=tmp_path)
+
+    first = run(1.0)
+    np.testing.assert_array_equal(run(1.0).losses, first.losses)
+    for change in ({"scale": 2.0}, {"scale": 1.0, "seed": 1}):
+        with pytest.raises(ek.OptionError, match="with other training data"):
+            run(**change)
+
+
+def test_another_width_is_refused_before_arrays_are_read(tmp_path, capfd):
+    """Orbax prints hundreds of lines if it reads arrays that do not fit."""
+    fit(Wide(2), squared, data(), epochs=1, key=KEY, checkpoint=tmp_path)
+    with pytest.raises(ek.OptionError, match="names or shapes of arrays") as caught:
+        fit(Wide(3), squared, data(), epochs=1, key=KEY, checkpoint=tmp_path)
+    assert "layer.kernel.value: float32[1, 3]" in caught.value.got
+    assert "layer.kernel.value: float32[1, 2]" in caught.value.expected
+    del caught
+    gc.collect()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_more_epochs_extend_a_training_with_an_optimizer_of_optax(tmp_path):
+    trained(epochs=3, checkpoint=tmp_path)
+    extended = trained(epochs=5, checkpoint=tmp_path)
+    np.testing.assert_array_equal(extended.losses, trained(epochs=5).losses)
+    assert np.isnan(extended.seconds).tolist() == [True] * 3 + [False] * 2
+
+
+def test_a_resumed_training_says_so(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("equikit.train._checkpoints.tell", told.append)
+    trained(epochs=3, checkpoint=tmp_path)
+    assert told == []
+    trained(epochs=5, checkpoint=tmp_path)
+    assert told == [f"training: continues after epoch 2 of {tmp_path}"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_lines_of_text_are_for_terminals(terminal):
+    written = io.StringIO()
+    tell("continues in /tmp/[a]", rich.console.Console(file=written, force_terminal=terminal))
+    assert written.getvalue() == "continues in /tmp/[a]\n" * terminal
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (optax.adam(1e-2), optax.adam(1e-4)),
+        (optax.sgd(optax.cosine_decay_schedule(0.1, 50)), optax.sgd(optax.cosine_decay_schedule(0.1, 60))),
+        (optax.chain(optax.clip(1.0), optax.sgd(0.1)), optax.chain(optax.clip(2.0), optax.sgd(0.1))),
+        (
+            optax.inject_hyperparams(optax.sgd)(learning_rate=0.1),
+            optax.inject_hyperparams(optax.sgd)(learning_rate=0.2),
+        ),
+        (optax.MultiSteps(optax.sgd(0.1), 2), optax.MultiSteps(optax.sgd(0.1), 3)),
+    ],
+    ids=["rate", "schedule", "chain", "injected", "accumulated"],
+)
+def test_numbers_of_optimizers_are_visible(one, other):
+    found = {"optimizer": of_optimizer(one)}
+    assert differences(found, found) == {}
+    assert list(differences(found, {"optimizer": of_optimizer(other)})) == ["optimizer"]
+
+
+def test_rounding_errors_do_not_make_other_weights():
+    weights = {"a": np.float32([0.1, -0.2]), "b": np.int32(3), "c": np.complex64([1 + 2j])}
+    found, near = of_weights(weights), of_weights(weights | {"a": np.float32([0.1000001, -0.2])})
+    assert differences({"w": found}, {"w": near}) == {}
+    assert differences({"w": found}, {"w": of_weights(weights | {"b": np.int32(4)})}) == {"w": ("b: [3]", "b: [4]")}
+    assert differences({"w": found}, {"w": of_weights(weights | {"c": np.complex64([1 - 2j])})})
+
+
 def test_checkpoints_of_another_training_are_refused(tmp_path):
     checkpointed(tmp_path, epochs=2)
     with pytest.raises(ek.OptionError, match="checkpoint= holds another training"):
@@ -261,6 +405,9 @@ def test_it_works_under_jax_numpy_and_a_model_of_equikit():
         ({"patience": 3}, ek.OptionError, "patience="),
         ({"patience": 0, "validation": data()}, ek.OptionError, "patience= must be"),
         ({"key": 3}, ek.OptionError, "key="),
+        ({"mode": "highest"}, ek.OptionError, "unknown value for mode="),
+        ({"mode": "max"}, ek.OptionError, 'mode="max" needs validation='),
+        ({"mode": "max", "validation": data()}, ek.OptionError, 'mode="max" needs a measure'),
         ({"optimizer": "adam"}, ek.OptionError, "optimizer="),
         ({"optimizer": -1}, ek.OptionError, "optimizer="),
         ({"augment": lambda batch: batch}, ek.OptionError, "augment= must be a function of batch and key="),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -37,16 +37,22 @@ def _bottom_gain(half: HalfDiagram, sizes: Mapping[str, int], mean: bool) -> Fra
     return gain
 
 
-def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: bool = False) -> list[Fraction]:
+def mean_square_gains(
+    diagrams: Diagrams, sizes: Mapping[str, int], *, mean: bool = False, equal: Collection[str] = ()
+) -> list[Fraction]:
     r"""Return each diagram's mean square output entry for independent input entries of variance one.
 
     It is \(\lVert D \rVert_F^2 / n^l\): n to the power of the number of blocks minus the number of output axes. If sums
     are means, every block of input axes only divides it by \(n^2\).
 
+    Along a label of `equal`, input entries are equal in place of independent, and it is the largest mean square of an
+    output entry: \(n^2\) for every block of input axes only, and 1 for means.
+
     Args:
         diagrams: the diagrams of a pair of terms.
         sizes: the size of every label, one or more.
         mean: whether sums over the input are divided by their number of terms.
+        equal: labels of S along which the input entries are equal.
 
     Returns:
         Exact fractions, in the order of the diagrams.
@@ -66,10 +72,12 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
     refuse_if_more(what, diagrams.count_all, MOST_SCALED, "diagrams", FEWER)
     gains: list[Fraction] = []
     norms = _norms(diagrams)
+    above = {label: 1 if label in equal else size for label, size in sizes.items()}
+    below_of = {label: (1 if mean else size**2) if label in equal else size for label, size in sizes.items()}
     for core in diagrams.cores:
-        tops = [_top_gain(half, sizes) for half in core.tops]
+        tops = [_top_gain(half, above) for half in core.tops]
         for b, (bottom, allowed) in enumerate(zip(core.bottoms, core.allowed, strict=True)):
-            below = _bottom_gain(bottom, sizes, mean)
+            below = _bottom_gain(bottom, below_of, mean)
             for head in bottom.heads:  # a Levi-Civita tensor has n! nonzero entries
                 below *= 1 if head.stars else math.factorial(sizes[head.label])
             for t in allowed:

@@ -22,13 +22,28 @@ from equikit.supports import Support
 
 
 class HiddenLinear(Linear):
-    """The linear part of a hidden layer, which may not reach every output: products reach others."""
+    """The linear part of the first hidden layer, which may not reach every output: products reach others."""
 
     needs_input = False
 
 
+class LaterLinear(HiddenLinear):
+    """The linear part of another hidden layer."""
+
+    mixed_input = True
+
+
+class LastLinear(Linear):
+    """The last layer after hidden layers, or a factor of products in them."""
+
+    mixed_input = True
+
+    def _call_name(self) -> str:
+        return "Linear"  # which it is, except for its initial weights
+
+
 class HiddenBilinear(Bilinear):
-    """The bilinear part of a hidden layer, restricted to the outputs that products reach."""
+    """The bilinear part of the first hidden layer, restricted to the outputs that products reach."""
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
@@ -37,6 +52,12 @@ class HiddenBilinear(Bilinear):
         for term in lost:
             del kept[term.name]
         return kept or outputs
+
+
+class LaterBilinear(HiddenBilinear):
+    """The bilinear part of another hidden layer."""
+
+    factor = LastLinear
 
 
 class PerTerm(Layer):

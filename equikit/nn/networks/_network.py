@@ -31,6 +31,9 @@ from equikit.nn._linear import Linear, unreached
 from equikit.nn.networks._hidden import (
     HiddenBilinear,
     HiddenLinear,
+    LastLinear,
+    LaterBilinear,
+    LaterLinear,
     Nonlinearity,
     Normalized,
     agree,
@@ -53,9 +56,12 @@ class Network(Layer):
     invariant.
 
     Products double the polynomial degree in every layer, and with long-tailed inputs the largest values dominate the
-    loss. With `normalize_features` every layer except the first divides its input by the root mean square. The first
-    layer does not, because the target often depends on the magnitude of the inputs. Output vectors and tensors are then
-    bounded, while invariants depend on the magnitude: leave the option off for outputs that grow with the inputs.
+    loss. L layers with products are polynomials of degree \(2^L\) in the inputs: no scale of the initial weights keeps
+    them near one for all inputs. Train two or more such layers with clipped gradients,
+    `optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))`, above all with `normalize="sum"`. With
+    `normalize_features` every layer except the first divides its input by the root mean square. The first layer does
+    not, because the target often depends on the magnitude of the inputs. Output vectors and tensors are then bounded,
+    while invariants depend on the magnitude: leave the option off for outputs that grow with the inputs.
 
     Args:
         features: dictionaries for the input, each hidden layer and the output: labels to channels, or name to labels
@@ -72,7 +78,9 @@ class Network(Layer):
         gate: activation of the gates of all other terms.
         rngs: random keys for the parameters.
         groups: a dictionary from label to group; labels may also be given as keywords.
-        **options: options of the `Linear` layers, and labels with their groups.
+        **options: options of the `Linear` layers, and labels with their groups. With `normalize="sum"` pass the largest
+            n of the data as `init_size`. The first layer preserves the variance of independent entries there; in later
+            layers, and in products, entries on which S acts are correlated and count as equal.
 
     Attributes:
         linear: the linear layers, one for each hidden layer.
@@ -141,7 +149,7 @@ class Network(Layer):
         nonlinear: list[nnx.Module] = []
         for number, ((before, after), width) in enumerate(zip(pairs, widths, strict=True)):
             layer, wanted = nonlinear_layer(nonlinearity, after, activation, gate, of(after)["groups"])
-            linear.append(HiddenLinear(before, wanted, rngs=rngs, **of(before, after)))
+            linear.append((LaterLinear if number else HiddenLinear)(before, wanted, rngs=rngs, **of(before, after)))
             if width:
                 bilinear[f"{number}"] = _products(before, widths, wanted, number, rngs, of(before, after))
             norm = rms_norm(before, of(before)["groups"], stored) if normalize_features and number else None
@@ -158,7 +166,7 @@ class Network(Layer):
         self.shared = tuple(_shared(one, bilinear.get(f"{i}")) for i, one in enumerate(linear))
         self.norms = nnx.Dict(norms)
         self.nonlinear = nnx.List(nonlinear)
-        self.head = Linear(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
+        self.head = (LastLinear if pairs else Linear)(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
         self._refuse_constant(features, widths)
 
     def _call_arguments(self) -> list[str]:
@@ -275,7 +283,8 @@ def _products(
     before: Features, widths: Sequence[int], after: Features, number: int, rngs: nnx.Rngs, options: Mapping[str, Any]
 ) -> Bilinear:
     try:
-        return HiddenBilinear(before, widths[number], after, rngs=rngs, **options)
+        kind = LaterBilinear if number else HiddenBilinear
+        return kind(before, widths[number], after, rngs=rngs, **options)
     except SignatureError as error:
         raise OptionError(
             f"no product of features reaches hidden layer {number + 1}",
