@@ -52,6 +52,11 @@ def _forget_old_programs() -> None:
                 os.unlink(file)
 
 
+def pytest_collection_finish() -> None:
+    """Let garbage collections pass over imported modules and collected tests: half a million objects that stay."""
+    gc.freeze()
+
+
 class Costs:
     """The CPU time, the programs and the compilations of each test file, of which a quick suite has few."""
 
