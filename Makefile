@@ -48,6 +48,10 @@ $(STAMP): pyproject.toml
 demo: setup ## run the demonstration
 	@$(BIN)/equikit demo
 
+# Compiling all modules, and rewriting the asserts of all tests, takes each worker 18 s, and each command that tests run
+# 0.5 s; so bytecode is kept, also where the environment says otherwise.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: setup ## run the tests, without the slow ones
 	@$(PYTEST)
 

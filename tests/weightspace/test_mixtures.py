@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from architectures import normal
 from flax import nnx
 from helpers import assert_error
@@ -30,26 +31,25 @@ def members_of(stack, size: int) -> list:
 
 def test_an_ensemble_is_the_mean() -> None:
     ensemble = Ensemble(factory, 5, rngs=nnx.Rngs(0))
-    each = jnp.stack([member(X) for member in members_of(ensemble.members, 5)])
-    assert float(jnp.std(each, axis=0).min()) > 0  # they are different networks
-    masks = ensemble.members.layers[0].mask[...]
-    assert bool(jnp.all(masks == masks[0]))  # with the same fixed entries
+    each = np.stack([member(X) for member in members_of(ensemble.members, 5)])
+    assert np.std(each, axis=0).min() > 0  # they are different networks
+    masks = np.asarray(ensemble.members.layers[0].mask[...])
+    assert np.all(masks == masks[0])  # with the same fixed entries
     np.testing.assert_allclose(ensemble.each(X), each, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ensemble(X), each.mean(0), rtol=1e-5, atol=1e-6)
     of_probabilities = Ensemble(factory, 5, mean="probabilities", rngs=nnx.Rngs(0))
-    np.testing.assert_allclose(jnp.exp(of_probabilities(X)), jax.nn.softmax(each).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(np.exp(of_probabilities(X)), scipy.special.softmax(each, -1).mean(0), rtol=1e-5)
 
 
 def test_a_mixture_is_the_weighted_sum() -> None:
     rngs = nnx.Rngs(1)
     mixture = MixtureOfExperts(factory, 5, nnx.Linear(4, 5, rngs=rngs), rngs=rngs)
-    each = [member(X) for member in members_of(mixture.experts, 5)]
-    weights = jax.nn.softmax(mixture.gate(X))
+    each = [np.asarray(member(X)) for member in members_of(mixture.experts, 5)]
+    weights = scipy.special.softmax(np.asarray(mixture.gate(X)), -1)
     expected = sum(weights[:, i, None] * each[i] for i in range(5))
     np.testing.assert_allclose(mixture(X), expected, rtol=1e-4, atol=1e-6)
     few = MixtureOfExperts(factory, 5, mixture.gate, top=2, rngs=nnx.Rngs(1))
     few.experts = mixture.experts
-    weights = np.asarray(weights)
     kept = np.where(weights >= np.sort(weights)[:, [-2]], weights, 0)
     kept /= kept.sum(1, keepdims=True)
     np.testing.assert_allclose(few.weights(X), kept, rtol=1e-5)
@@ -57,22 +57,22 @@ def test_a_mixture_is_the_weighted_sum() -> None:
     # Experts that are not chosen learn nothing, also where logits are equal.
     tied = MixtureOfExperts(factory, 5, lambda x: jnp.zeros((len(x), 5)), top=2, rngs=nnx.Rngs(1))
     gradient = nnx.grad(lambda mixture: jnp.sum(mixture(X) ** 2))(tied)["experts"].layers[0].kernel[...]
-    assert [bool(jnp.any(one != 0)) for one in gradient] == [True, True, False, False, False]
-    assert all(bool(jnp.all(jnp.isfinite(one))) for one in jax.tree.leaves(gradient))
+    assert [bool(np.any(one != 0)) for one in np.asarray(gradient)] == [True, True, False, False, False]
+    assert np.all(np.isfinite(gradient))
 
 
 def test_interpolated_experts_are_one_network_for_each_input() -> None:
     rngs = nnx.Rngs(2)
     experts = InterpolatedExperts(factory, 3, nnx.Linear(4, 3, rngs=rngs), rngs=rngs)
-    weights = experts.weights(X)
+    weights, found, rows = (np.asarray(array) for array in (experts.weights(X), experts(X), X))
     static, params, rest = nnx.split(experts.experts, nnx.Param, ...)
     shared = jax.tree.map(lambda leaf: leaf[0], rest)
     for row in range(len(X)):
-        mixed = jax.tree.map(lambda leaf, row=row: sum(weights[row, i] * leaf[i] for i in range(3)), params)
-        np.testing.assert_allclose(experts(X)[row], nnx.merge(static, mixed, shared)(X[row]), rtol=1e-4, atol=1e-6)
+        mixed = jax.tree.map(lambda leaf, row=row: np.tensordot(weights[row], np.asarray(leaf), 1), params)
+        np.testing.assert_allclose(found[row], nnx.merge(static, mixed, shared)(rows[row]), rtol=1e-4, atol=1e-6)
     experts.gate = lambda x: 1e4 * jax.nn.one_hot(jnp.full(x.shape[:-1], 1), 3)
     np.testing.assert_allclose(experts(X), members_of(experts.experts, 3)[1](X), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(experts(X.reshape(7, 1, 4)), experts(X)[:, None], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(experts(rows[:, None]), np.asarray(experts(X))[:, None], rtol=1e-5, atol=1e-6)
     assert experts(X[0]).shape == (3,)
     assert experts(X[:0]).shape == (0, 3)
 
@@ -93,7 +93,7 @@ def test_modules_are_valid_everywhere(kind: str) -> None:
     for graph in (True, False):
         np.testing.assert_array_equal(nnx.merge(*nnx.split(module, graph=graph))(X), expected)
         gradient = nnx.jit(nnx.grad(lambda module: jnp.sum(module(X) ** 2), graph=graph), graph=graph)(module)
-        finite = jax.tree.map(lambda leaf: bool(jnp.all(jnp.isfinite(leaf))), nnx.state(gradient, nnx.Param))
+        finite = jax.tree.map(lambda leaf: bool(np.all(np.isfinite(leaf))), nnx.state(gradient, nnx.Param))
         assert all(jax.tree.leaves(finite))
     np.testing.assert_allclose(jax.vmap(module)(X), expected, rtol=1e-5, atol=1e-6)
 

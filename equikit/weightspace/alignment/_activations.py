@@ -33,27 +33,28 @@ class Activations:
     two: dict[str, jax.Array]
 
 
-def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
+def _standardized(array: np.ndarray, labels: tuple[str, ...]) -> jax.Array:
     """Standardize over the data at each label index to mean 0 and norm 1, so that inner products are correlations."""
     data = tuple(place for place, label in enumerate(labels) if label == DATA)
-    wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
-    centered = wide - wide.mean(axis=data, keepdims=True) if data else wide
-    centered = _over_largest(centered, data)
-    length = jnp.sqrt(jnp.sum(centered**2, axis=data, keepdims=True))
-    return centered / jnp.where(length > 0, length, 1)
+    with np.errstate(all="ignore"):  # entries that are not finite are refused later
+        wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
+        centered = wide - wide.mean(axis=data, keepdims=True) if data else wide
+        centered = _over_largest(centered, data)
+        length = np.sqrt(np.sum(centered**2, axis=data, keepdims=True))
+        return jnp.asarray(centered / np.where(length > 0, length, 1))
 
 
-def _over_largest(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+def _over_largest(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """Divide by the largest entry along some axes, so that squares neither overflow nor underflow."""
-    largest = jnp.max(jnp.abs(array), axis=axes, keepdims=True, initial=0)
-    return array / jnp.where(largest > 0, largest, 1)
+    largest = np.max(np.abs(array), axis=axes, keepdims=True, initial=0)
+    found: np.ndarray = array / np.where(largest > 0, largest, 1)
+    return found
 
 
-def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
+def _masked(array: np.ndarray, labels: tuple[str, ...]) -> Any:
     """Return a mask of data that are -inf at all indices of the labels, such as masked attention logits."""
-    return jnp.all(
-        array == -jnp.inf, axis=[place for place, label in enumerate(labels) if label != DATA], keepdims=True
-    )
+    kept = tuple(place for place, label in enumerate(labels) if label != DATA)
+    return np.all(array == -np.inf, axis=kept, keepdims=True)
 
 
 def activations(
@@ -77,8 +78,11 @@ def activations(
 
 def _pairs(
     spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
-) -> Iterator[tuple[tuple[str, ...], jax.Array, jax.Array]]:
-    """Yield the labels and both networks' values of each array that depends on the data; masked data are zero."""
+) -> Iterator[tuple[tuple[str, ...], np.ndarray, np.ndarray]]:
+    """Yield the labels and both networks' values of each array that depends on the data; masked data are zero.
+
+    The values are on the host, where small arrays of many shapes need no compilation.
+    """
     program = labeled(spec.leaves, spec.groups, apply, one, inputs)
     names = {axis.root: label for label, axis in program.axes.items()}
     seen: tuple[list[Seen], list[Seen]] = [], []
@@ -87,8 +91,10 @@ def _pairs(
     for mine, other in zip(*seen, strict=True):
         labels = tuple(names.get(axis, DATA) for axis in mine.axes)
         if set(labels) - {DATA}:
-            masked = _masked(mine.array, labels) & _masked(other.array, labels)
-            yield labels, jnp.where(masked, 0, mine.array), jnp.where(masked, 0, other.array)
+            arrays = np.asarray(mine.array), np.asarray(other.array)
+            masked = _masked(arrays[0], labels) & _masked(arrays[1], labels)
+            first, second = (np.where(masked, np.zeros((), array.dtype), array) for array in arrays)
+            yield labels, first, second
 
 
 @dataclass(frozen=True)
@@ -108,12 +114,12 @@ class _Moments:
     products: np.ndarray
 
     @classmethod
-    def of(cls, labels: tuple[str, ...], *arrays: jax.Array) -> _Moments:
+    def of(cls, labels: tuple[str, ...], *arrays: np.ndarray) -> _Moments:
         """Return the sums of one batch."""
         kept = [place for place, label in enumerate(labels) if label != DATA]
         shape = tuple(arrays[0].shape[place] for place in kept)
         order = [*kept, *(place for place in range(len(labels)) if place not in kept)]
-        wide = [np.asarray(array.astype(jnp.promote_types(array.dtype, jnp.float32)), np.float64) for array in arrays]
+        wide = [array.astype(jnp.promote_types(array.dtype, jnp.float32)).astype(np.float64) for array in arrays]
         rows = np.concatenate([one.transpose(order).reshape(math.prod(shape), -1) for one in wide])
         return cls(tuple(labels[place] for place in kept), shape, rows.shape[1], rows.sum(1), rows @ rows.T)
 

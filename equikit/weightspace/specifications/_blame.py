@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
@@ -28,13 +29,20 @@ def relative_difference(one: Any, two: Any) -> float:
         if not jnp.issubdtype(jnp.result_type(mine), jnp.inexact):
             worst = max(worst, float(not bool(jnp.all(mine == other))))
             continue
-        # Equal infinities have difference zero.
-        same = mine == other
-        size = float(jnp.max(jnp.where(jnp.isfinite(mine), jnp.abs(mine), 0), initial=0))
-        difference = float(jnp.max(jnp.where(same, 0, jnp.abs(mine - other)), initial=0))
+        first, second = (_wide(leaf) for leaf in (mine, other))
+        with np.errstate(all="ignore"):
+            # Equal infinities have difference zero.
+            apart = np.where(first == second, 0, np.abs(first - second))
+        size = float(np.max(np.where(np.isfinite(first), np.abs(first), 0), initial=0))
+        difference = float(np.max(apart, initial=0))
         found = difference / size if size else difference
         worst = max(worst, found if math.isfinite(found) else math.inf)  # max() can drop NaN
     return worst
+
+
+def _wide(array: Any) -> np.ndarray:
+    """Return an array on the host, where arrays of many shapes need no compilation, in float32 at least."""
+    return np.asarray(array).astype(jnp.promote_types(jnp.result_type(array), jnp.float32))
 
 
 def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
