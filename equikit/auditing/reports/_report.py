@@ -44,8 +44,9 @@ class Report:
         passed: whether rounding explains all errors.
         kept: the subgroup that is kept, for each label.
         first_broken: the path of the first module that breaks the symmetry, or the operation of a function of JAX
-            without modules. It is `"output"` if the fault is in the code of the root module or function itself, outside
-            of its modules; then `modules.where` and `modules.step` say between which modules, and what to do next.
+            without modules. It is `"output"` if the fault is in the code of the root module or function itself. For a
+            fault in code between modules, `modules.where` and `modules.step` say between which ones, and what to do
+            next.
             `None` if there is no fault, for functions of NumPy, and if no module can be blamed.
         by_sample: the mean normalized error of each sample, `[samples]`.
         by_term: the mean normalized error of each output term.
@@ -112,15 +113,15 @@ class Report:
         errors = self.by_channel[name]
         if not self.passed and len(errors) > 1:
             rows.append(("worst channel", f"{np.max(errors):.3g}: {np.argmax(errors)} of {name or '()'}"))
-        if self.first_broken is None:
-            return rows
         found = self.modules
-        if found is not None and found.where is not None:
-            rows.append(("first broken", f"{self.first_broken}: {found.where}"))
-            return rows if found.step is None else [*rows, ("next step", found.step)]
-        known = None if found is None else found.place
-        place = "" if known in (None, self.first_broken) else f", at {known}"
-        return [*rows, ("first broken", f"{self.first_broken}{place}")]
+        if self.first_broken is not None:
+            known = None if found is None else found.place
+            place = "" if known in (None, self.first_broken) else f", at {known}"
+            where = place if found is None or found.where is None else f": {found.where}"
+            rows.append(("first broken", f"{self.first_broken}{where}"))
+        if found is None:
+            return rows
+        return [*rows, *((name, text) for name, text in (("next step", found.step), ("hint", found.hint)) if text)]
 
     def __str__(self) -> str:
         width = max(len(name) for name, _ in self.rows) + 2
