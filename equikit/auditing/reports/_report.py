@@ -94,17 +94,28 @@ class Report:
         return f"not equivariant: the error is {factor:.2g} times what rounding explains"
 
     @property
+    def _elements(self) -> str:
+        """How many elements were used; the interval only where there is an error, since draws alone determine it."""
+        hidden = self.passed and self.interval.draws
+        return f"{self.interval.draws} draws" if hidden else str(self.interval)
+
+    @property
+    def _worst(self) -> bool:
+        """Whether an element has an error above zero."""
+        return self.worst_element.error > 0
+
+    @property
     def rows(self) -> list[tuple[str, str]]:
         """The table of the report: names and values as text."""
         mixed = ["samples are mixed, so that one element moves all"] if self.mixes else []
         rows = [
             ("function", f"{self.signature}, {self.framework}, {self.precision}"),
             ("samples", "; ".join([str(self.samples), *mixed])),
-            ("error", f"{self.error:.3g} ({self.interval})"),
+            ("error", f"{self.error:.3g} ({self._elements})"),
             ("relative error", f"{self.relative:.3g}"),
             ("rounding explains", f"{self.rounding:.3g}"),
             ("worst sample", f"{self.worst:.3g}"),
-            ("worst element", f"{self.worst_element.error:.3g}: {self.worst_element}"),
+            ("worst element", f"{self.worst_element.error:.3g}: {self.worst_element}" if self._worst else "none"),
             ("kept", str(self.kept)),
         ]
         if len(self.by_term) > 1:
@@ -172,9 +183,10 @@ class Report:
             self.verdict,
             self.rows,
             by_element=self.by_element,
+            elements=self.interval.elements,
             by_sample=self.by_sample,
             limit=self.rounding,
-            worst=integer_matrices(self.groups, self.worst_element.elements),
+            worst=integer_matrices(self.groups, self.worst_element.elements) if self._worst else {},
             modules="" if self.modules is None else str(self.modules),
         )
 
