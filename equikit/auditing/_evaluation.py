@@ -93,7 +93,7 @@ def refuse_channels(function: Any, question: Question, *, from_text: bool, with_
 
 def refuse_samples(function: Any, question: Question) -> None:
     """Raise `OptionError` if a function of JAX does not fit its signature, but does when mapped over the batch."""
-    if not question.batch or _runs(function, question, question.channels):
+    if not callable(function) or not question.batch or _runs(function, question, question.channels):
         return
     mapped, name = function, "function"
     for _ in question.batch:
@@ -115,7 +115,7 @@ def refuse_data(function: Any, question: Question, read: Callable[[], Question])
         question: what was asked, with the last axis of the data as channels.
         read: reads the data without an axis of channels.
     """
-    if _runs(function, question, True):
+    if not callable(function) or _runs(function, question, True):
         return
     try:
         other = read()
