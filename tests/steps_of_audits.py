@@ -77,6 +77,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         'mask={"p": ...}',
         lambda code: masked(eval(code.removeprefix("mask=").replace("...", "present"), {"present": DATA[..., 0] > -9})),
     ),
+    "an-audit-with-a-mask-of-numbers": (
+        lambda: masked({"p": np.ones((6, 4))}),
+        "mask.astype(bool)",
+        lambda code: masked({"p": eval(code, {"mask": np.ones((6, 4))})}),
+    ),
     "a-report-in-a-text-file": (
         lambda: audited(channels=1).save("report.txt"),
         'report.save("report.html")',

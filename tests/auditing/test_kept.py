@@ -223,7 +223,6 @@ def test_a_label_that_was_not_audited_is_refused():
     ("function", "group", "name", "family"),
     [
         (lambda x: x * np.abs(x), ek.O(3), "at least H(3), the signed permutations of x", ek.H(3)),
-        (lambda x: x * np.abs(x), ek.O(2), "at least H(2), the signed permutations of x", ek.H(2)),
         (lambda x: np.maximum(x, 0), ek.O(3), "at least S(3), the permutations of x", ek.S(3)),
         (lambda x: x * np.abs(x), ek.SO(3), "at least the rotations among the signed permutations of x", None),
         (

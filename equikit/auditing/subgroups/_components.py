@@ -116,9 +116,11 @@ def _axes_name(
 ) -> tuple[str, Group | None] | None:
     """Name a group of signed permutations of the axes, and return its family, if it is one that has a name."""
     n, label, count = single.group.n or 0, single.label, len(elements)
+    if n <= 2:  # in the plane Z(n) and D(n) are better known
+        return None
     if count == len(inside) and single.group.reflects:
         return f"H({n}), the signed permutations of {label}", H(n)
-    if count == len(inside) and n > 2:  # in the plane these are the four rotations by multiples of 90 degrees
+    if count == len(inside):
         return f"the rotations among the signed permutations of {label}", None
     if count == math.factorial(n) and all(np.all(element > 0) for element in elements):
         return f"S({n}), the permutations of {label}", S(n)
