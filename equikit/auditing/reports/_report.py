@@ -167,6 +167,8 @@ class Report:
             "kept": {label: str(group) for label, group in self.kept.items()},
             "first_broken": self.first_broken,
             "place": None if self.modules is None else self.modules.place,
+            "where": None if self.modules is None else self.modules.where,
+            "hint": None if self.modules is None else self.modules.hint,
             "mixes": self.mixes,
             "by_term": dict(self.by_term),
             "by_channel": {name: errors.tolist() for name, errors in self.by_channel.items()},
