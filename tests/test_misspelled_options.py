@@ -53,7 +53,7 @@ PASSING_ON = {
     auditing.padding_error: (AUDITED[0], AUDITED[1] | {"along": "x"}, ()),
     auditing.translation_error: (AUDITED[0], AUDITED[1] | {"along": "x"}, ()),
     auditing.Monitor: (("x -> x",), AUDITED[1], ()),
-    testing.assert_equivariant: (*TESTED, (testing.equivariance_error,)),
+    testing.assert_equivariant: (*TESTED, ()),
     **dict.fromkeys(
         [weightspace.Functional, weightspace.UNF, weightspace.NFN, weightspace.DWSNet],
         ((SPEC, [1, 1]), RNGS, (Linear,)),

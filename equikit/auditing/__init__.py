@@ -16,6 +16,7 @@ from equikit.auditing._evaluation import Evaluation as Evaluation
 from equikit.auditing._reading import (
     bound_sizes as bound_sizes,
     normal as normal,
+    random_masks as random_masks,
     read_sides as read_sides,
     refuse_empty as refuse_empty,
     seeds_of as seeds_of,

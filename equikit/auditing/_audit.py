@@ -15,10 +15,10 @@ from equikit._errors import EquikitError, OptionError
 from equikit.auditing._action import act
 from equikit.auditing._callables import Adapted, adapted, raised
 from equikit.auditing._describe import describe
-from equikit.auditing._evaluation import Evaluation, refuse_channels
+from equikit.auditing._evaluation import Evaluation, refuse_channels, refuse_data, refuse_samples
 from equikit.auditing._measure import Measurement, measured, special_elements
 from equikit.auditing._probe import Comparison, Probe, groups_of, probed, random_element
-from equikit.auditing._reading import Question, read_question, seeds_of
+from equikit.auditing._reading import Question, read_masks, read_question, seeds_of
 from equikit.auditing._worst import worst_element
 from equikit.auditing.modules import located, study
 from equikit.auditing.reports._report import Report
@@ -43,6 +43,7 @@ def audit(
     channels: Channels | bool | None = None,
     batch: Sequence[int] = (16,),
     key: jax.Array | None = None,
+    mask: Any = False,
     draws: int = 256,
     confidence: float = 0.95,
     dtype: DTypeLike | None = None,
@@ -69,6 +70,10 @@ def audit(
             outputs have no axis of channels: they are `[*batch, *axes]`, and dictionaries map names to labels only.
         batch: batch axes of the inputs, if there are no data; `()` for a function of one sample.
         key: a JAX random key; by default always the same.
+        mask: for a function that also takes `mask=`, a dictionary from labels to Boolean arrays `[*batch, n]` that are
+            true for present entries: the masks of the data, or `True` for random ones of every label whose group
+            permutes entries. If there is only one such label, the mask of the data may be an array; the function then
+            gets an array. Group elements move the masks with the data.
         draws: the number of random elements, at least. Each sample is moved by its own elements.
         confidence: the confidence of the interval of the error.
         dtype: dtype of the inputs; by default the dtype of the data.
@@ -81,9 +86,9 @@ def audit(
         The report.
 
     Raises:
-        OptionError: if the function raises an exception, there are no data or entries, no element moves the data, or
-            there are too few draws for the confidence.
-        ShapeError, DTypeError: if the data do not fit the signature.
+        OptionError: if the function raises an exception, there are no data or entries, no element moves the data, no
+            group permutes entries that could be masked, or there are too few draws for the confidence.
+        ShapeError, DTypeError: if the data or masks do not fit the signature.
         GroupError: if a group is free and no data tell its size.
         EquivarianceError: if outputs do not have the shapes of the signature or are not finite, or if two calls with
             the same input differ.
@@ -112,23 +117,23 @@ def audit(
     draws = _checks.count("draws", draws, least=1, example=256)
     confidence = _checks.number("confidence", confidence, above=0, below=1, example=0.95, traced=False)
     seeds = seeds_of(key)
-    question = read_question(
-        signature,
-        outputs,
-        data,
-        channels=channels,
-        batch=batch,
-        seeds=seeds,
-        groups=groups,
-        bindings=bindings,
-        call=_keywords.call_of(audit),
-    )
+    call = _keywords.call_of(audit)
+
+    def read(channels: Channels | bool | None) -> Question:
+        options: Any = {"batch": batch, "seeds": seeds, "groups": groups, "bindings": bindings, "call": call}
+        question = read_question(signature, outputs, data, channels=channels, **options)
+        return replace(question, masks=read_masks(mask, question, seeds))
+
+    question = read(channels)
     try:
         called = _called(function, question, dtype)
         evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
-        probe, drawn = probed(evaluation, question.arrays, seeds)
+        probe, drawn = probed(evaluation, question.arrays, seeds, question.masks)
     except EquikitError:
         refuse_channels(function, question, from_text=isinstance(signature, str), with_data=data is not None)
+        refuse_samples(function, question)
+        if data is not None and question.channels:
+            refuse_data(function, question, lambda: read(False))
         raise
     _refuse_fixed(probe)
     measurement = measured(probe, drawn, draws, confidence)
@@ -138,14 +143,21 @@ def audit(
     report = _report(probe, measurement, special, faults)
     if at is None and (passed or called.framework == "numpy"):
         return report
-    asked = study(evaluation, question.arrays, seeds)
+    asked = study(evaluation, question.arrays, seeds, question.masks)
     modules = located(asked, at=at, elements=report.worst_element.elements)
     return replace(report, first_broken=modules.first_broken, modules=modules)
 
 
 def _called(function: Any, question: Question, dtype: DTypeLike | None) -> Adapted:
     try:
-        return adapted(function, question.arrays, as_dict=question.as_dict, dtype=dtype, channels=question.channels)
+        return adapted(
+            function,
+            question.arrays,
+            as_dict=question.as_dict,
+            dtype=dtype,
+            keywords=question.keywords(),
+            channels=question.channels,
+        )
     except EquikitError:
         raise
     except Exception as error:  # whatever the function raises

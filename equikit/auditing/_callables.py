@@ -145,11 +145,15 @@ def raised(error: Exception, channels: bool = True) -> Exception:
     """Return the error to raise for an exception of the user's function; errors of equikit are returned as they are."""
     if isinstance(error, EquikitError):
         return error
+    words = str(error)
+    problem, step = "the function raises an exception", "call the function on the data, and follow its traceback"
+    if isinstance(error, TypeError) and "unexpected keyword argument 'mask'" in words:
+        problem, step = "the function takes no mask=", "let it take mask=, or leave mask= out"
     found = OptionError(
-        "the function raises an exception",
-        got=f"{type(error).__name__}: {_checks.shown(str(error), 200)[1:-1]}",
+        problem,
+        got=f"{type(error).__name__}: {_checks.shown(words, 200)[1:-1]}",
         expected=f"a function of arrays [*batch, *axes{', channels' * channels}]",
-        step="call the function on the data, and follow its traceback",
+        step=step,
     )
     found.__cause__ = error
     return found

@@ -109,9 +109,10 @@ def simple(group: Group) -> Iterator[np.ndarray]:
 
     For the families of this package, they are in all components of the group.
     """
-    yield from group.generators()
-    n = group.n or 0
-    if group.reflects and group.keeps_norm:
-        for axis in range(min(n, 4)):
-            yield np.diag([-1.0 if place == axis else 1.0 for place in range(n)])
-        yield -np.eye(n)
+    n, found = group.n or 0, list[np.ndarray]()
+    diagonals = [[-1.0 if place == axis else 1.0 for place in range(n)] for axis in range(min(n, 4))]
+    others = [*map(np.diag, diagonals), -np.eye(n)] if group.reflects and group.keeps_norm else []
+    for element in (*group.generators(), *others):
+        if not any(same(group, element, other) for other in found):
+            found.append(element)
+            yield element

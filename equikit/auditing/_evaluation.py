@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from equikit._array_checks import name_last_axis
-from equikit._errors import EquivarianceError, OptionError
+from equikit._errors import EquikitError, EquivarianceError, OptionError
 from equikit.auditing._callables import Adapted, adapted
 from equikit.auditing._reading import Question, refuse_empty
 from equikit.signatures import Signature, Term
@@ -90,12 +91,56 @@ def refuse_channels(function: Any, question: Question, *, from_text: bool, with_
     )
 
 
+def refuse_samples(function: Any, question: Question) -> None:
+    """Raise `OptionError` if a function of JAX does not fit its signature, but does when mapped over the batch."""
+    if not callable(function) or not question.batch or _runs(function, question, question.channels):
+        return
+    mapped, name = function, "function"
+    for _ in question.batch:
+        mapped, name = jax.vmap(mapped), f"jax.vmap({name})"
+    if _runs(mapped, question, question.channels):
+        raise OptionError(
+            "the function takes one sample, not a batch",
+            got=", ".join(f"{name!r} of shape {_shape(array, question)}" for name, array in question.arrays.items()),
+            expected=f"a function of arrays [*batch, *axes{', channels' * question.channels}]",
+            step=f"pass {name}",
+        )
+
+
+def refuse_data(function: Any, question: Question, read: Callable[[], Question]) -> None:
+    """Raise `OptionError` if a function does not fit its data, but does if the data have no axis of channels.
+
+    Args:
+        function: the function.
+        question: what was asked, with the last axis of the data as channels.
+        read: reads the data without an axis of channels.
+    """
+    if not callable(function) or _runs(function, question, True):
+        return
+    try:
+        other = read()
+    except EquikitError:  # the data do not fit the signature then
+        return
+    if _runs(function, other, False) or (other.batch and _runs(jax.vmap(function), other, False)):
+        raise OptionError(
+            "the data have no axis of channels",
+            got=", ".join(f"{name!r} of shape {[*array.shape]}" for name, array in question.arrays.items()),
+            expected="arrays [*batch, *axes, channels], or channels=False",
+            step="write channels=False",
+        )
+
+
+def _shape(array: Any, question: Question) -> list[int]:
+    return [*array.shape][: None if question.channels else -1]
+
+
 def _runs(function: Any, question: Question, channels: bool) -> bool:
     """Whether a function takes arrays with or without channels, and returns outputs that fit the signature."""
     arrays = {name: array if channels else array[..., :1] for name, array in question.arrays.items()}
     try:
-        called = adapted(function, arrays, as_dict=question.as_dict, channels=channels)
-        Evaluation(called, question.signature, question.batch, question.sizes)(arrays)
+        keywords = question.keywords()
+        called = adapted(function, arrays, as_dict=question.as_dict, channels=channels, keywords=keywords)
+        Evaluation(called, question.signature, question.batch, question.sizes)(arrays, **keywords)
     except Exception:  # whatever the function raises
         return False
     return True

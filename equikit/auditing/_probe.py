@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from equikit._errors import EquikitError, EquivarianceError
 from equikit.auditing._action import Elements, act, act_each, stretch, wide
 from equikit.auditing._callables import raised
 from equikit.auditing._evaluation import Evaluation
+from equikit.auditing._reading import Masks
 from equikit.auditing._rounding import epsilon, perturbed, smallest
 from equikit.signatures import Signature, Term
 
@@ -142,6 +143,7 @@ class Probe:
         mixes: whether an output depends on other samples; then all samples are moved by the same element.
         seeds: the source of random elements.
         only: the term and the column of the norms that are compared; by default all are.
+        masks: the masks of the samples, which move with the inputs, if the function takes masks.
     """
 
     evaluation: Evaluation
@@ -153,6 +155,7 @@ class Probe:
     mixes: bool
     seeds: np.random.Generator
     only: tuple[str, int] | None = None
+    masks: Masks | None = None
 
     @property
     def signature(self) -> Signature:
@@ -261,8 +264,11 @@ class Probe:
     def _rounded(self, array: np.ndarray) -> np.ndarray:
         return wide(self.evaluation.function.rounded(array))
 
-    def _evaluated(self, arrays: Mapping[str, np.ndarray], elements: object = None) -> dict[str, np.ndarray]:
-        return evaluated(self.evaluation, arrays, moved=elements is not None)[0]
+    def _evaluated(
+        self, arrays: Mapping[str, np.ndarray], elements: Elements | Sequence[Elements]
+    ) -> dict[str, np.ndarray]:
+        masks = None if self.masks is None else self.masks.moved(self.signature, elements)
+        return evaluated(self.evaluation, arrays, masks, moved=True)[0]
 
 
 def random_element(signature: Signature, seeds: np.random.Generator) -> Elements:
@@ -277,13 +283,14 @@ def groups_of(signature: Signature) -> dict[str, Any]:
 
 
 def evaluated(
-    evaluation: Evaluation, arrays: Mapping[str, np.ndarray], *, moved: bool = False
+    evaluation: Evaluation, arrays: Mapping[str, np.ndarray], masks: Masks | None = None, *, moved: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the outputs of all samples in double precision, and their dtypes.
 
     Args:
         evaluation: the function.
         arrays: an array for each input, `[samples, *axes, channels]`.
+        masks: the masks of the samples, `[samples, n]`, if the function takes masks.
         moved: whether a group element has moved the inputs, for the error.
 
     Raises:
@@ -293,7 +300,7 @@ def evaluated(
     batch = evaluation.batch
     shaped = {name: array.reshape(*batch, *array.shape[1:]) for name, array in arrays.items()}
     try:
-        outputs = evaluation(shaped)
+        outputs = evaluation(shaped, **({} if masks is None else masks.shaped(batch).keywords()))
     except EquikitError:
         raise
     except Exception as error:  # whatever the function raises
@@ -314,7 +321,7 @@ def evaluated(
 
 
 def probed(
-    evaluation: Evaluation, arrays: Mapping[str, Any], seeds: np.random.Generator
+    evaluation: Evaluation, arrays: Mapping[str, Any], seeds: np.random.Generator, masks: Masks | None = None
 ) -> tuple[Probe, list[Comparison]]:
     """Evaluate a function at its inputs, and measure how much it changes under rounding.
 
@@ -331,14 +338,15 @@ def probed(
         name: wide(evaluation.function.rounded(array)).reshape(samples, *array.shape[skip:])
         for name, array in arrays.items()
     }
-    y, dtypes = evaluated(evaluation, x)
-    again, _ = evaluated(evaluation, x)
+    masks = None if masks is None else masks.shaped((samples,))
+    y, dtypes = evaluated(evaluation, x, masks)
+    again, _ = evaluated(evaluation, x, masks)
     dtype = evaluation.function.dtype
     coarsest = max([dtype, *dtypes.values()], key=epsilon)
     _refuse_state(evaluation.signature, y, again, epsilon(coarsest))
-    mixes = samples > 1 and _mixes(evaluation, x, y, epsilon(coarsest))
+    mixes = samples > 1 and _mixes(evaluation, x, masks, y, epsilon(coarsest))
     blank = {name: np.zeros_like(lengths) for name, lengths in norms(evaluation.signature, y).items()}
-    probe = Probe(evaluation, x, y, dtypes, coarsest, blank, mixes, seeds)
+    probe = Probe(evaluation, x, y, dtypes, coarsest, blank, mixes, seeds, masks=masks)
     count = max(3, -(-SCALARS // samples))
     drawn = [probe.compare(probe.random_elements(), rounding=True) for _ in range(count)]
     own, noise = norms(evaluation.signature, y), {}
@@ -353,14 +361,15 @@ def probed(
         # Where large numbers cancel, outputs are small and rounding errors are not, unless the input is small too.
         floor = np.where(own[name] > WORST * usual, np.maximum(share * own[name], usual * size**2), usual * size)
         noise[name] = np.maximum(mean, floor)
-    found = Probe(evaluation, x, y, dtypes, coarsest, noise, mixes, seeds)
-    return found, drawn
+    return replace(probe, noise=noise), drawn
 
 
-def _mixes(evaluation: Evaluation, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray], eps: float) -> bool:
+def _mixes(
+    evaluation: Evaluation, x: Mapping[str, np.ndarray], masks: Masks | None, y: Mapping[str, np.ndarray], eps: float
+) -> bool:
     """Whether outputs of other samples change with the first sample."""
     changed = {name: np.concatenate([a[:1] + a[1:2], a[1:]]) for name, a in x.items()}
-    other, _ = evaluated(evaluation, changed)
+    other, _ = evaluated(evaluation, changed, masks)
     kind = evaluation.signature
     own, changes = (norms(kind, {n: a[n][1:] - b * y[n][1:] for n in y}) for a, b in ((y, 0), (other, 1)))
     return any(np.any(_ratio(change, own[name]) > eps) for name, change in changes.items())

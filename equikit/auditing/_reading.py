@@ -13,7 +13,8 @@ import numpy as np
 
 from equikit import _checks, _keywords
 from equikit._array_checks import by_name, checked_shapes, fits
-from equikit._errors import GroupError, OptionError, ShapeError
+from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
+from equikit.auditing._action import Elements
 from equikit.auditing._callables import host
 from equikit.groups import Group
 from equikit.nn import Features, typed_side
@@ -122,6 +123,112 @@ def seeds_of(key: jax.Array | None) -> np.random.Generator:
     return np.random.default_rng(0 if key is None else np.asarray(jax.random.key_data(_checks.key(key))).ravel())
 
 
+PRESENT = 0.7
+"""The share of entries that a random mask has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Which entries of the samples are present; elements that permute entries move masks too.
+
+    Attributes:
+        arrays: a Boolean array for each masked label, `[*batch, n]`.
+        batch: the number of batch axes.
+        as_dict: whether the function takes a dictionary from labels to arrays; otherwise it takes the only array.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    batch: int
+    as_dict: bool = True
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments of the function."""
+        return {"mask": dict(self.arrays) if self.as_dict else next(iter(self.arrays.values()))}
+
+    def shaped(self, batch: Sequence[int], most: int | None = None) -> Masks:
+        """Return the masks of the first samples, with other batch axes."""
+        rows = {label: a.reshape(-1, a.shape[-1])[:most] for label, a in self.arrays.items()}
+        return replace(self, arrays={x: a.reshape(*batch, a.shape[-1]) for x, a in rows.items()}, batch=len(batch))
+
+    def moved(self, signature: Signature, elements: Elements | Sequence[Elements]) -> Masks:
+        """Apply an element of each label, or one for each entry of the only batch axis."""
+        found = {}
+        for label, array in self.arrays.items():
+            group = signature.groups.get(label) or signature.groups[f"{label}*"]
+            if isinstance(elements, Mapping):
+                found[label] = group.act(elements[label], array, self.batch) if label in elements else array
+            else:
+                found[label] = np.stack([group.act(g[label], a, 0) for g, a in zip(elements, array, strict=True)])
+        return replace(self, arrays=found)
+
+
+def random_masks(
+    signature: Signature, sizes: Mapping[str, int], batch: Sequence[int], seeds: np.random.Generator
+) -> Masks:
+    """Draw a mask for each label whose group permutes entries; each has an entry that is present."""
+    labels = dict.fromkeys(base(label) for label, group in signature.groups.items() if group.permutes)
+    drawn = {label: seeds.random((*batch, sizes[label])) for label in labels}
+    found = {x: (a < PRESENT) | (a == a.min(axis=-1, keepdims=True, initial=1.0)) for x, a in drawn.items()}
+    return Masks(found, len(batch))
+
+
+def read_masks(mask: Any, question: Question, seeds: np.random.Generator) -> Masks | None:
+    """Read the argument `mask` of an audit: a truth value, a Boolean array, or a dictionary of arrays.
+
+    Raises:
+        OptionError: if no group permutes entries, or a label has no mask.
+        ShapeError, DTypeError: if a mask is no Boolean array `[*batch, n]`.
+    """
+    if isinstance(mask, bool | np.bool_) and not mask:
+        return None
+    kind, sizes, batch = question.signature, question.sizes, question.batch
+    drawn = random_masks(kind, sizes, batch, seeds)
+    labels = [*drawn.arrays]
+    if not labels:
+        raise OptionError(
+            "there is nothing to mask",
+            got=", ".join(f"{label}={group}" for label, group in kind.groups.items()) or "no group",
+            expected="a group that permutes entries, such as S(5)",
+            step="leave out mask=",
+        )
+    if isinstance(mask, bool | np.bool_):
+        return drawn
+    if not isinstance(mask, Mapping) and len(labels) > 1:
+        raise OptionError(
+            "a single mask does not tell its label",
+            got=f"an array, for the labels {', '.join(labels)}",
+            expected="a dictionary from labels to masks",
+            step=f'write mask={{"{labels[0]}": ...}}',
+        )
+    given = dict(mask) if isinstance(mask, Mapping) else {labels[0]: mask}
+    unknown = [label for label in given if label not in labels]
+    if unknown or not given:
+        raise OptionError(
+            f"no group permutes entries along {unknown[0]!r}" if unknown else "there is no mask",
+            got=f"masks of {', '.join(map(repr, given))}" if given else "mask={}",
+            expected=f"masks of {', '.join(map(repr, labels))}",
+            step=f"leave {unknown[0]!r} out of mask=" if unknown else "leave out mask=",
+        )
+    found = {}
+    for label, array in given.items():
+        found[label] = host(array)
+        if found[label].dtype != bool:
+            raise DTypeError(
+                f"the mask of {label!r} is not Boolean",
+                got=f"dtype {found[label].dtype}",
+                expected="a Boolean array that is true for present entries",
+                step="convert it with mask.astype(bool)",
+            )
+        if found[label].shape != (*batch, sizes[label]):
+            raise ShapeError(
+                f"the mask of {label!r} does not fit the data",
+                got=f"shape {list(found[label].shape)}",
+                expected=f"shape {[*batch, sizes[label]]}, [*batch, {label}]",
+                step="give a mask with the batch axes of the data",
+            )
+    return Masks(found, len(batch), isinstance(mask, Mapping))
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A function's signature, with bound groups, and its inputs.
@@ -134,6 +241,7 @@ class Question:
         sizes: the size of each label.
         as_dict: whether the function takes a dictionary.
         channels: whether arrays of the function have an axis of channels.
+        masks: the masks that the function takes too, if it does.
     """
 
     signature: Signature
@@ -142,6 +250,11 @@ class Question:
     sizes: Mapping[str, int]
     as_dict: bool
     channels: bool = True
+    masks: Masks | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments of the function."""
+        return {} if self.masks is None else self.masks.keywords()
 
 
 def read_question(

@@ -11,8 +11,19 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
-from equikit._errors import EquivarianceError
-from equikit.auditing import Evaluation, act, adapted, bound_sizes, normal, read_sides, refuse_empty, seeds_of, stretch
+from equikit._errors import EquivarianceError, OptionError
+from equikit.auditing import (
+    Evaluation,
+    act,
+    adapted,
+    bound_sizes,
+    normal,
+    random_masks,
+    read_sides,
+    refuse_empty,
+    seeds_of,
+    stretch,
+)
 from equikit.groups import Group
 from equikit.nn import Features
 from equikit.plans import Channels
@@ -111,6 +122,13 @@ def _measured(
     The elements of a noncompact group can stretch an input a lot; cancellation in the result then leaves rounding
     errors of the size of the stretched numbers.
     """
+    if isinstance(bindings.get("data"), Mapping | Sequence) or hasattr(bindings.get("data"), "shape"):
+        raise OptionError(
+            f"{call.name} draws its inputs",
+            got="data=",
+            expected="channels= and bound groups, which tell the shapes of the inputs",
+            step="use ek.audit for data, and read report.passed",
+        )
     sides = read_sides(signature, outputs, channels)
     kind = bind(sides.inputs, sides.outputs, groups, bindings, call=call)
     assert sides.widths is not None, "there are no data, so that channels are needed"
@@ -141,11 +159,10 @@ def _measured(
     run: Evaluation | None = None
     for drawn in elements():
         x = {name: normal(seeds, shape, wanted_dtype) for name, shape in shapes.items()}
-        masked = [label for label, group in kind.groups.items() if mask and group.permutes]
-        masks = {label: seeds.random((*batch, sizes[label])) < 0.7 for label in masked}
+        masks = random_masks(kind, sizes, batch, seeds) if mask else None
         moved = {term.name: act(kind, term, drawn, x[term.name]) for term in kind.inputs}
-        moved_masks = {label: kind.groups[label].act(drawn[label], m, m.ndim - 1) for label, m in masks.items()}
-        first_mask, second_mask = ({"mask": given} if mask else {} for given in (masks, moved_masks))
+        first_mask = {} if masks is None else masks.keywords()
+        second_mask = {} if masks is None else masks.moved(kind, drawn).keywords()
         if run is None:
             options: Any = {"dtype": wanted_dtype, "keywords": first_mask, "channels": sides.channels}
             called = adapted(function, x, as_dict=as_dict, **options)
@@ -171,32 +188,60 @@ def assert_equivariant(
     /,
     *,
     key: jax.Array,
+    channels: Channels | bool | None = None,
+    batch: Sequence[int] = (2,),
+    samples: int = 4,
+    mask: bool = False,
     tolerance: float | None = None,
     dtype: DTypeLike | None = None,
-    **options: Any,
+    groups: Mapping[str, object] | None = None,
+    **bindings: object,
 ) -> None:
     """Raise unless a function commutes with the group up to rounding.
 
-    `equikit.audit` tells where and how a function fails.
+    The inputs are random. `equikit.audit` takes data, and tells where and how a function fails.
 
     Args:
-        function, signature, outputs, key, dtype, **options: as for `equivariance_error`.
+        function: a function or module of JAX, NumPy or PyTorch. It takes an array, or a dictionary of arrays if there
+            are several inputs or they are given as a dictionary.
+        signature, outputs: as for `equikit.nn.Linear`; channels of outputs are not needed.
+        key: a JAX random key.
+        channels: the number of channels of the inputs, with a signature in text. `False` for a function whose inputs
+            and outputs have no axis of channels: they are `[*batch, *axes]`, and dictionaries map names to labels only.
+        batch: batch axes of the inputs; `()` for a function of one sample.
+        samples: the number of random inputs and elements, at least one; the generators of each group are tested too.
+        mask: sample a random mask for every label whose group permutes entries, and pass them as `mask=`, a dictionary
+            from labels to Boolean arrays `[*batch, n]`.
         tolerance: the largest relative error that passes. By default 64 times the spacing of the dtype's numbers at one
             (8e-6 in float32), for groups that stretch vectors times the largest factor by which a sampled element
             stretches a term, and at most a hundredth.
+        dtype: dtype of the inputs; by default JAX's default, complex if a group is complex.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords. Groups must be bound.
+        **bindings: labels with their groups.
 
     Raises:
         EquivarianceError: with the measured error; NaN never passes.
-        OptionError: as for `equivariance_error`, also if nothing would be compared.
+        OptionError, GroupError, DTypeError: as for `equivariance_error`, also if nothing would be compared.
 
     Example:
         >>> from equikit import S
         >>> assert_equivariant(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
     """
     tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True)
-    call = _keywords.call_of(assert_equivariant, equivariance_error)
-    given = {name: options.pop(name) for name in [*options] if name in call.options}
-    error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, call=call, **given)
+    error, growth = _measured(
+        function,
+        signature,
+        outputs,
+        key=key,
+        channels=channels,
+        batch=batch,
+        samples=samples,
+        mask=mask,
+        dtype=dtype,
+        groups=groups,
+        bindings=bindings,
+        call=_keywords.call_of(assert_equivariant),
+    )
     kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     finfo: Any = jnp.finfo  # untyped in JAX
     rounding = 64 * float(finfo(kind).eps)

@@ -217,3 +217,26 @@ def test_a_label_that_was_not_audited_is_refused():
     assert "q" not in found
     assert found.get("q") is None
     assert ("q", found["x"]) not in found.items()
+
+
+@pytest.mark.parametrize(
+    ("function", "group", "name", "family"),
+    [
+        (lambda x: x * np.abs(x), ek.O(3), "at least H(3), the signed permutations of x", ek.H(3)),
+        (lambda x: np.maximum(x, 0), ek.O(3), "at least S(3), the permutations of x", ek.S(3)),
+        (lambda x: x * np.abs(x), ek.SO(3), "at least the rotations among the signed permutations of x", None),
+        (
+            lambda x: x * np.abs(x) * np.array([1, 2, 3])[:, None],
+            ek.O(3),
+            "at least the sign changes of x",
+            None,
+        ),
+    ],
+)
+def test_groups_of_signed_permutations_of_the_axes_have_names(function, group, name, family):
+    found = ek.audit(function, "x -> x", x=group, channels=1, draws=40).kept["x"]
+    assert (str(found), found.family) == (name, family)
+    assert not found.is_whole
+    if family is not None:
+        assert found.group == family
+        assert ek.audit(function, "x -> x", x=found.group, channels=1).passed

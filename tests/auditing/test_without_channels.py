@@ -1,5 +1,6 @@
 """Audits, checks and monitors of functions whose arrays have no axis of channels, with `channels=False`."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -161,3 +162,31 @@ def test_errors_show_the_shapes_of_the_function():
 def test_faults_that_channels_do_not_explain_are_told_as_they_are():
     with pytest.raises(ek.EquivarianceError, match="not finite"):
         ek.audit(lambda x: x * jnp.nan, "p x -> p x", channels=1, **SPACE)
+
+
+def test_a_function_of_one_sample_is_told_to_be_mapped():
+    net = eqx.nn.MLP(15, 2, 4, 1, key=jax.random.key(0))
+
+    def alone(x):
+        return net(x.reshape(15))
+
+    for call in (
+        lambda f: ek.audit(f, "p x -> c", data=CLOUDS, channels=False, draws=40, c=ek.Fixed(2), **SPACE),
+        lambda f: locate(f, "p x -> c", data=CLOUDS, channels=False, c=ek.Fixed(2), **SPACE),
+    ):
+        with pytest.raises(ek.OptionError, match="takes one sample, not a batch") as caught:
+            call(alone)
+        assert caught.value.step == "pass jax.vmap(function)"
+        assert caught.value.got == "'p x' of shape [6, 5, 3]"
+        call(jax.vmap(alone))
+
+
+def test_data_without_channels_that_fit_a_signature_of_free_groups():
+    def squares(x):
+        return jnp.stack([jnp.sum(x**2, axis=(1, 2))] * 2, axis=-1)
+
+    options = {"data": CLOUDS, "p": ek.S, "x": ek.O, "c": ek.Fixed(2), "draws": 40}
+    with pytest.raises(ek.OptionError, match="the data have no axis of channels") as caught:
+        ek.audit(squares, "p x -> c", **options)
+    assert caught.value.step == "write channels=False"
+    assert ek.audit(squares, "p x -> c", channels=False, **options).passed

@@ -105,6 +105,13 @@ def test_a_backbone_for_arrays_with_fewer_axes_is_refused_with_the_way_to_map_it
     assert mapped(BATCH).shape == BATCH.shape
 
 
+def test_the_error_has_no_channels_where_arrays_have_none():
+    sym = ek.symmetrize(per_sample(), "p x -> p x", **PCA | {"channels": False})
+    with pytest.raises(ek.OptionError, match="with fewer axes") as caught:
+        sym(BATCH)
+    assert "arrays [*batch, *axes], or" in caught.value.expected
+
+
 def test_errors_of_a_backbone_that_no_mapping_helps_stay_its_own():
     def wrong(x):
         raise KeyError("mine")

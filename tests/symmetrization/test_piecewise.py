@@ -361,8 +361,10 @@ class TestErrors:
         assert_error(ek.GroupError, two, "several axes", "p=S, q=S", "exactly one", 'points="p"')
 
     def test_of_options(self):
-        assert_error(ek.OptionError, lambda: wrapped(how=Sort()), "does not weigh", "Sort", "PCA", "how=")
-        assert_error(ek.OptionError, lambda: wrapped(how=[PCA(), Sort()]), "does not weigh", "Sort", "PCA", "how=")
+        assert_error(ek.OptionError, lambda: wrapped(how=Sort()), "does not weigh", "how=Sort()", "PCA", "how=")
+        assert_error(
+            ek.OptionError, lambda: wrapped(how=[PCA(), Sort()]), "does not weigh", "[PCA(), Sort()]", "PCA", "how="
+        )
         assert_error(ek.OptionError, lambda: wrapped(parts=3), "cannot be called", "int", "function", "parts=weights")
         assert_error(ek.OptionError, lambda: wrapped(tell="x"), "tell", "'x'", "mask", "tell=")
         assert_error(ek.OptionError, lambda: wrapped(hard="yes"), "hard", "yes", "a bool", "hard=")

@@ -318,11 +318,17 @@ CASES = {
     ),
     "in the wrong order": (
         lambda: wrapped(how=[Sort(), PCA()]),
-        (ek.OptionError, "Sort comes before PCA, but reads 'x'", "how=[Sort", "those for the labels", "put PCA before"),
+        (
+            ek.OptionError,
+            "Sort comes before PCA, but reads 'x'",
+            "how=[Sort(), PCA()]",
+            "those for the labels",
+            "put PCA before",
+        ),
     ),
     "an order that the frame depends on": (
         lambda: wrapped(how=QR()),
-        (ek.OptionError, "QR reads 'p', on which no method acts", "p=S, how=[QR(", "before QR", 'PCA("x"), which'),
+        (ek.OptionError, "QR reads 'p', on which no method acts", "p=S, how=[QR()]", "before QR", 'PCA("x"), which'),
     ),
     "axes that draws from a frame depend on": (
         lambda: wrapped(how=Stochastic(Sort())),
@@ -330,7 +336,13 @@ CASES = {
     ),
     "twice": (
         lambda: wrapped(how=[PCA(), PCA()]),
-        (ek.OptionError, "PCA and PCA both act on 'x'", "how=[PCA", "one method for each label", "leave one out"),
+        (
+            ek.OptionError,
+            "PCA and PCA both act on 'x'",
+            "how=[PCA(), PCA()]",
+            "one method for each label",
+            "leave one out",
+        ),
     ),
     "no method": (
         lambda: wrapped(how="pca"),
@@ -380,7 +392,13 @@ CASES = {
     ),
     "two that read each other": (
         lambda: wrapped(how=[QR(), Sort()]),
-        (ek.OptionError, "QR and Sort each read the label", "how=[QR(", "does not read 'p'", 'use ek.frames.PCA("x")'),
+        (
+            ek.OptionError,
+            "QR and Sort each read the label",
+            "how=[QR(), Sort()]",
+            "does not read 'p'",
+            'use ek.frames.PCA("x")',
+        ),
     ),
     "translating what is not there": (
         lambda: wrapped(translate={"r": "x"}),

@@ -1,5 +1,7 @@
 """Every public layer commutes with its groups, and the check that says so catches those that do not."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -307,3 +309,18 @@ def test_what_stretches_hides_nothing():
             assert_equivariant(layer, "x x* -> x x*", x=group, channels=2, key=jax.random.key(seed))
             with pytest.raises(ek.EquivarianceError):
                 assert_equivariant(jnp.sin, "x -> x", x=group, channels=2, key=jax.random.key(seed))
+
+
+def test_data_are_for_audits(key):
+    for check in (assert_equivariant, equivariance_error):
+        with pytest.raises(ek.OptionError, match=f"{check.__name__} draws its inputs") as caught:
+            check(jnp.sin, "p -> p", p=ek.S(3), data=np.ones((4, 3, 1)), key=key)
+        assert caught.value.step == "use ek.audit for data, and read report.passed"
+
+
+def test_the_assertion_names_its_options():
+    names = [*inspect.signature(assert_equivariant).parameters]
+    assert names == [
+        *("function", "signature", "outputs", "key", "channels", "batch", "samples", "mask", "tolerance", "dtype"),
+        *("groups", "bindings"),
+    ]

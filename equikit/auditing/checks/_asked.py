@@ -11,7 +11,7 @@ from equikit import _checks, _keywords
 from equikit._errors import EquikitError
 from equikit.auditing._action import wide
 from equikit.auditing._callables import Adapted, adapted, raised
-from equikit.auditing._evaluation import Evaluation
+from equikit.auditing._evaluation import Evaluation, refuse_samples
 from equikit.auditing._reading import Question, read_question, seeds_of
 from equikit.auditing.checks._estimate import MARGIN, Estimate
 from equikit.auditing.modules._experiment import Experiment
@@ -55,11 +55,12 @@ def asked_about(
         call=call,
     )
     keywords = {} if mask_of is None else {"mask": mask_of(question)}
-    called = asked_function(function, question, keywords)
-    evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
     try:
+        called = asked_function(function, question, keywords)
+        evaluation = Evaluation(called, question.signature, question.batch, question.sizes)
         evaluation(question.arrays, **keywords)  # refuses outputs that do not fit
     except Exception as error:  # whatever the function raises
+        refuse_samples(function, question)
         raise raised(error, question.channels) from error
     return study(evaluation, question.arrays, seeds)
 

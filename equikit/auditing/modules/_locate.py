@@ -13,11 +13,12 @@ from equikit.auditing._action import act, wide
 from equikit.auditing._callables import host
 from equikit.auditing._elements import identity, simple
 from equikit.auditing._evaluation import Evaluation
+from equikit.auditing._reading import Masks
 from equikit.auditing._rounding import epsilon, perturbed
 from equikit.auditing.modules._declared import Declared, read_at, refuse_unknown
 from equikit.auditing.modules._experiment import Arrays, Changed, Experiment
 from equikit.auditing.modules._infer import Moved
-from equikit.auditing.modules._outside import outside
+from equikit.auditing.modules._outside import hint, hint_of_inputs, outside
 from equikit.auditing.modules._paths import broken_path, equation_row, rows_of
 from equikit.auditing.modules._report import ModuleReport, ModuleRow
 from equikit.auditing.modules.recording._calls import Recording
@@ -51,6 +52,7 @@ class Study:
         run: the recorder.
         seeds: the source of random numbers.
         keywords: keyword arguments of the function, such as masks.
+        masks: masks of the samples, which move with the inputs, if the function takes masks.
     """
 
     evaluation: Evaluation
@@ -59,6 +61,7 @@ class Study:
     run: Recorder
     seeds: np.random.Generator
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    masks: Masks | None = None
 
     def experiment(self, make: Make, *, equations: bool = False, only: str | None = None) -> Experiment:
         """Record the function at x, at inputs with rounding errors, and at changed inputs."""
@@ -84,7 +87,7 @@ def study(
     evaluation: Evaluation,
     arrays: Mapping[str, Any],
     seeds: np.random.Generator,
-    keywords: Mapping[str, Any] | None = None,
+    masks: Masks | None = None,
 ) -> Study:
     """Prepare a study; some of the samples are enough."""
     batch, skip = evaluation.batch, len(evaluation.batch)
@@ -93,7 +96,9 @@ def study(
     most = min(MOST_SAMPLES, max(8, MOST_ENTRIES // max(largest, 1)))
     if math.prod(batch) > most:
         some, batch = {name: a.reshape(-1, *a.shape[skip:])[:most] for name, a in some.items()}, (most,)
-    return Study(evaluation, some, batch, recorder(evaluation.function), seeds, keywords or {})
+    masks = None if masks is None else masks.shaped(batch, math.prod(batch))
+    keywords = {} if masks is None else masks.keywords()
+    return Study(evaluation, some, batch, recorder(evaluation.function), seeds, keywords, masks)
 
 
 def moved_by(
@@ -130,9 +135,10 @@ def groups_moved(
             continue
         elements = elements_of(group, asked.seeds, [given[label]] if label in given else [])
         inputs = [moved_by(kind, asked.arrays, label, element, kind.inputs) for element in elements]
+        masks = [None if asked.masks is None else asked.masks.moved(kind, {label: g}).keywords() for g in elements]
         found[label] = Changed(
             Moved(label, group, elements),
-            tuple(run(x) for x in inputs),
+            tuple(run(x, more) for x, more in zip(inputs, masks, strict=True)),
             tuple(moved_by(kind, outputs, label, element, kind.outputs) for element in elements),
         )
     return found
@@ -176,22 +182,56 @@ def blamed(
         if name is None:
             notes = (f"no equation has inputs on which {broken[0]} acts and outputs on which it does not",)
         return ModuleReport(name, broken[0] if name else None, name, (*steps, *rows), never, notes)
+    advice = hint(rows, broken)
+    found = _fault(experiment, rows, broken)
+    if found is None:
+        notes = tuple(
+            f"{label} is broken, but no module has inputs with an action and outputs without one" for label in broken
+        )
+        return ModuleReport(None, None, None, rows, never, notes, hint=advice)
+    place, label = found
+    closer, name = again(label), None
+    if closer.base.equations:
+        culprit = broken_path(closer.base, place, closer.is_broken(label))[1]
+        name = None if culprit is None else closer.base.equations[culprit].name
+    notes = unknown_notes(rows, label, place)
+    where, step = outside(experiment, rows, place, label, name) or (None, None)
+    advice = None if step is not None and "at=" in step else advice or hint_of_inputs(experiment, rows, place, label)
+    return ModuleReport(rows[place].name, label, name, rows, never, notes, where, step, advice)
+
+
+def _fault(experiment: Experiment, rows: Sequence[ModuleRow], broken: Sequence[str]) -> tuple[int, str] | None:
+    """Return the number of the row at fault and the label that it breaks; `None` if no row can be blamed.
+
+    It is the first row whose inputs have an action and whose outputs have none. Where the inputs of a module have no
+    action although all outputs before do, it is the module whose code makes these inputs.
+    """
+    right = dict.fromkeys(broken, True)
     for place, row in enumerate(rows):
-        faults = [label for label in row.breaks if label in broken]
-        if not faults:
-            continue
-        closer = again(faults[0])
-        name = None
-        if closer.base.equations:
-            culprit = broken_path(closer.base, place, closer.is_broken(faults[0]))[1]
-            name = None if culprit is None else closer.base.equations[culprit].name
-        notes = unknown_notes(rows, faults[0], place)
-        where, step = outside(experiment, rows, faults[0], name) if place == len(rows) - 1 else (None, None)
-        return ModuleReport(row.name, faults[0], name, rows, never, notes, where, step)
-    notes = tuple(
-        f"{label} is broken, but no module has inputs with an action and outputs without one" for label in broken
+        for label in broken:
+            if label in row.breaks:
+                return place, label
+        for label in broken:
+            if right[label] and place < len(rows) - 1 and _has_broken_inputs(experiment, place, label):
+                return _caller(rows, place, label), label
+            right[label] &= row.outputs[label] != "broken"
+    return None
+
+
+def _has_broken_inputs(experiment: Experiment, place: int, label: str) -> bool:
+    """Whether an input of a call has no action; indices, such as neighbors in a graph, may have others."""
+    arrays = experiment.base.calls[place].inputs
+    return any(
+        array.dtype.kind not in "biu" and experiment.array(label, "calls", place, "inputs", i).state == "broken"
+        for i, array in enumerate(arrays)
     )
-    return ModuleReport(None, None, None, rows, never, notes)
+
+
+def _caller(rows: Sequence[ModuleRow], place: int, label: str) -> int:
+    """Return the innermost row around a module, by its path, that breaks a label; otherwise the last one."""
+    last = len(rows) - 1
+    around = (at for at in range(place + 1, last) if rows[place].name.startswith(f"{rows[at].name.partition('#')[0]}."))
+    return next((at for at in around if label in rows[at].breaks), last)
 
 
 def unknown_notes(rows: Sequence[ModuleRow], label: str, last: int) -> tuple[str, ...]:

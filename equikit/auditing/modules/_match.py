@@ -70,7 +70,10 @@ def matrix_error(first: np.ndarray, second: np.ndarray, axes: Sequence[int], noi
         noise: the rounding error of entries; directions of the activation that are smaller are left out.
 
     Returns:
-        The error on the held-out samples, and the norm of the matrix.
+        The error on the held-out samples, and the norm of the matrix. If the activation has a constant part in a
+        direction in which it does not vary, a matrix could send this part to any constant, so that every shift would be
+        linear. The matrix therefore has to fix this direction; the error is also the error of that, if it is larger
+        than rounding explains.
     """
     size = math.prod(first.shape[axis] for axis in axes)
     fit, check = divided(len(first))
@@ -83,4 +86,17 @@ def matrix_error(first: np.ndarray, second: np.ndarray, axes: Sequence[int], noi
     kept = s > max(4 * noise * math.sqrt(len(given)), 1e-12 * (s[0] if len(s) else 0.0))
     matrix = (v[kept].conj().T / s[kept]) @ (u[:, kept].conj().T @ wanted)
     error = rms(columns(second[check]) - columns(first[check]) @ matrix)
+    still = _constant(given, noise)
+    # The error of a row of the matrix is the noise over the singular values of the direction.
+    doubt = float(np.linalg.norm((still @ v[kept].conj().T) / s[kept]))
+    error = max(error, rms(still @ matrix - still) / max(1.0, doubt))
     return error, float(np.linalg.norm(matrix, 2)) if kept.any() else 0.0
+
+
+def _constant(rows: np.ndarray, noise: float) -> np.ndarray:
+    """Return the part of the mean of rows that is orthogonal to their variation; zero if rounding explains it."""
+    mean = rows.mean(0)
+    _, s, v = np.linalg.svd(rows - mean, full_matrices=False)
+    varied = v[s > 4 * noise * math.sqrt(len(rows))]
+    rest = mean - mean @ varied.conj().T @ varied
+    return rest if rms(rest) > 4 * noise else np.zeros_like(rest)

@@ -46,15 +46,17 @@ class ModuleReport:
 
     Attributes:
         first_broken: the first module whose inputs have an action and whose outputs have none. It is `"output"` if the
-            fault is in the code of the root module or function itself, outside of its modules; `None` if the whole
+            fault is in the code of the root module or function itself, between its modules; `None` if the whole
             function keeps the symmetry, or if no module can be blamed. Later faults are masked by the first one.
         label: the label whose group it breaks.
         place: the equation of the fault and its source line, for functions of JAX.
         rows: one for each call; the last one is the whole function.
         never: modules that are not called.
         notes: what could not be decided, one sentence each.
-        where: the place of the fault in words, if it is outside of the modules.
+        where: the place of the fault in words, if it is in the code of a module or function that calls modules, between
+            them.
         step: what to do next in this case.
+        hint: what to do about the first module whose outputs change by a fitted matrix, if the whole function fails.
     """
 
     first_broken: str | None
@@ -65,6 +67,7 @@ class ModuleReport:
     notes: tuple[str, ...] = ()
     where: str | None = None
     step: str | None = None
+    hint: str | None = None
 
     def __str__(self) -> str:
         """A table of all calls: the action of each label on the outputs, and the error where there is none."""
@@ -83,6 +86,8 @@ class ModuleReport:
             lines.append(f"first broken: {self.first_broken}, for {self.label}{where}")
         if self.step is not None:
             lines.append(f"next step: {self.step}")
+        if self.hint is not None:
+            lines.append(f"hint: {self.hint}")
         if self.never:
             lines.append(f"never called: {', '.join(self.never)}")
         return "\n".join([*lines, *self.notes])

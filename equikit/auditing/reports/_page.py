@@ -24,6 +24,7 @@ def report_html(
     rows: Sequence[tuple[str, str]],
     *,
     by_element: Sequence[tuple[str, float]],
+    elements: int,
     by_sample: np.ndarray,
     limit: float,
     worst: Mapping[str, np.ndarray],
@@ -35,6 +36,7 @@ def report_html(
         verdict: the first sentence.
         rows: the table.
         by_element: descriptions of elements with their errors, the largest first.
+        elements: the number of elements of the group, if all were tried; otherwise 0.
         by_sample: the error of each sample.
         limit: the error that rounding explains.
         worst: matrices of the worst element with integer entries, which are drawn.
@@ -47,10 +49,17 @@ def report_html(
         for name, value in rows
     )
     order = np.argsort(by_sample)[::-1][:MOST_SAMPLES]
+    shown, known = by_element[:MOST_ELEMENTS], elements or len(by_element)
+    some = (
+        "" if known <= len(shown) else f", the largest {len(shown)} of {known}{'' if elements else ' that were tried'}"
+    )
+    line = f"; the line is what rounding explains, {limit:.2g}" if limit > 0 else ""
     pictures = [
-        ("Error by element, the mean over samples", bars_svg(by_element[:MOST_ELEMENTS], limit=limit)),
+        (f"Error by element, the mean over samples{some}{line}", bars_svg(shown, limit=limit)),
         (
-            f"Error by sample{', the largest' if len(by_sample) > MOST_SAMPLES else ''}",
+            "Error by sample"
+            + (f", the largest {MOST_SAMPLES} of {len(by_sample)}" if len(by_sample) > MOST_SAMPLES else "")
+            + line,
             bars_svg([(f"sample {place}", float(by_sample[place])) for place in order], limit=limit),
         ),
         *((f"Worst element: {label}", matrix_svg(matrix)) for label, matrix in worst.items()),

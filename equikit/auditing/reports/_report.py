@@ -44,8 +44,9 @@ class Report:
         passed: whether rounding explains all errors.
         kept: the subgroup that is kept, for each label.
         first_broken: the path of the first module that breaks the symmetry, or the operation of a function of JAX
-            without modules. It is `"output"` if the fault is in the code of the root module or function itself, outside
-            of its modules; then `modules.where` and `modules.step` say between which modules, and what to do next.
+            without modules. It is `"output"` if the fault is in the code of the root module or function itself. For a
+            fault in code between modules, `modules.where` and `modules.step` say between which ones, and what to do
+            next.
             `None` if there is no fault, for functions of NumPy, and if no module can be blamed.
         by_sample: the mean normalized error of each sample, `[samples]`.
         by_term: the mean normalized error of each output term.
@@ -93,17 +94,28 @@ class Report:
         return f"not equivariant: the error is {factor:.2g} times what rounding explains"
 
     @property
+    def _elements(self) -> str:
+        """How many elements were used; the interval only where there is an error, since draws alone determine it."""
+        hidden = self.passed and self.interval.draws
+        return f"{self.interval.draws} draws" if hidden else str(self.interval)
+
+    @property
+    def _worst(self) -> bool:
+        """Whether an element has an error above zero."""
+        return self.worst_element.error > 0
+
+    @property
     def rows(self) -> list[tuple[str, str]]:
         """The table of the report: names and values as text."""
         mixed = ["samples are mixed, so that one element moves all"] if self.mixes else []
         rows = [
             ("function", f"{self.signature}, {self.framework}, {self.precision}"),
             ("samples", "; ".join([str(self.samples), *mixed])),
-            ("error", f"{self.error:.3g} ({self.interval})"),
+            ("error", f"{self.error:.3g} ({self._elements})"),
             ("relative error", f"{self.relative:.3g}"),
             ("rounding explains", f"{self.rounding:.3g}"),
             ("worst sample", f"{self.worst:.3g}"),
-            ("worst element", f"{self.worst_element.error:.3g}: {self.worst_element}"),
+            ("worst element", f"{self.worst_element.error:.3g}: {self.worst_element}" if self._worst else "none"),
             ("kept", str(self.kept)),
         ]
         if len(self.by_term) > 1:
@@ -112,15 +124,15 @@ class Report:
         errors = self.by_channel[name]
         if not self.passed and len(errors) > 1:
             rows.append(("worst channel", f"{np.max(errors):.3g}: {np.argmax(errors)} of {name or '()'}"))
-        if self.first_broken is None:
-            return rows
         found = self.modules
-        if found is not None and found.where is not None:
-            rows.append(("first broken", f"{self.first_broken}: {found.where}"))
-            return rows if found.step is None else [*rows, ("next step", found.step)]
-        known = None if found is None else found.place
-        place = "" if known in (None, self.first_broken) else f", at {known}"
-        return [*rows, ("first broken", f"{self.first_broken}{place}")]
+        if self.first_broken is not None:
+            known = None if found is None else found.place
+            place = "" if known in (None, self.first_broken) else f", at {known}"
+            where = place if found is None or found.where is None else f": {found.where}"
+            rows.append(("first broken", f"{self.first_broken}{where}"))
+        if found is None:
+            return rows
+        return [*rows, *((name, text) for name, text in (("next step", found.step), ("hint", found.hint)) if text)]
 
     def __str__(self) -> str:
         width = max(len(name) for name, _ in self.rows) + 2
@@ -155,6 +167,8 @@ class Report:
             "kept": {label: str(group) for label, group in self.kept.items()},
             "first_broken": self.first_broken,
             "place": None if self.modules is None else self.modules.place,
+            "where": None if self.modules is None else self.modules.where,
+            "hint": None if self.modules is None else self.modules.hint,
             "mixes": self.mixes,
             "by_term": dict(self.by_term),
             "by_channel": {name: errors.tolist() for name, errors in self.by_channel.items()},
@@ -171,9 +185,10 @@ class Report:
             self.verdict,
             self.rows,
             by_element=self.by_element,
+            elements=self.interval.elements,
             by_sample=self.by_sample,
             limit=self.rounding,
-            worst=integer_matrices(self.groups, self.worst_element.elements),
+            worst=integer_matrices(self.groups, self.worst_element.elements) if self._worst else {},
             modules="" if self.modules is None else str(self.modules),
         )
 

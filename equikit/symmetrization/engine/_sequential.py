@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import jax
@@ -63,6 +63,18 @@ class SequentialModule(_Chain, nnx.Module):
         return f"[{', '.join(map(str, self.methods))}]"
 
 
+def code_of(method: object) -> str:
+    """Return a method as a call with its options that are not the default, for error messages."""
+    options = []
+    for field in fields(method) if is_dataclass(method) else []:
+        value = getattr(method, field.name)
+        if isinstance(value, Method):
+            options.append(code_of(value))
+        elif isinstance(value, str | int | float | tuple) and value != field.default:
+            options.append(f"{field.name}={value!r}")
+    return f"{type(method).__name__}({', '.join(options)})"
+
+
 def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
     """Raise `OptionError` if a frame depends on a group on which no method acts.
 
@@ -78,7 +90,7 @@ def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
             label, name = open_labels[0], type(of).__name__
             raise OptionError(
                 f"{name} reads {label!r}, on which no method acts before it",
-                got=f"{label}={action.groups[label]}, how=[{', '.join(map(repr, methods))}]",
+                got=f"{label}={action.groups[label]}, how=[{', '.join(map(code_of, methods))}]",
                 expected=f"a method for {label!r} before {name}, or a label on which nothing acts",
                 step=f"{_without_reading(label, of, action)}bind {label} to ek.Fixed(n) where nothing has to commute "
                 f"with {action.groups[label]}",
@@ -114,7 +126,7 @@ def _each_first(one: Method, two: Method, action: Action) -> OptionError:
     reader, label = max(readers, key=lambda pair: action.groups[pair[1]].elements_are == "permutations")
     return OptionError(
         f"{type(one).__name__} and {type(two).__name__} each read the label of the other: neither can come first",
-        got=f"how=[{one!r}, {two!r}]",
+        got=f"how=[{code_of(one)}, {code_of(two)}]",
         expected=f"a method in place of one of them that does not read {label!r}, or a label on which nothing acts",
         step=f"{_without_reading(label, reader, action)}bind {label} to ek.Fixed(n)",
     )
@@ -141,7 +153,7 @@ def in_sequence(methods: Sequence[Method], action: Action) -> Method:
                     f"{one} and {two} both act on {label!r}"
                     if both
                     else f"{one} comes before {two}, but reads {label!r}",
-                    got=f"how=[{', '.join(map(repr, methods))}]",
+                    got=f"how=[{', '.join(map(code_of, methods))}]",
                     expected="one method for each label, each after those for the labels that it reads",
                     step="leave one out" if both else f"put {two} before {one}",
                 )

@@ -21,6 +21,7 @@ from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
 from equikit.symmetrization.engine._options import option, refuse_wrong_key
+from equikit.symmetrization.engine._sequential import code_of
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
@@ -234,9 +235,10 @@ def piecewise(
     parse_signature(signature, outputs, groups=groups, keywords=bindings, call=call)
     given = list(how) if isinstance(how, Sequence) else [how]
     if any(isinstance(method, Method) and not _weighs(method) for method in given):
+        shown = ", ".join(map(code_of, given))
         raise OptionError(
             "the method does not weigh points",
-            got=f"how={how!r}",
+            got=f"how={shown}" if len(given) == 1 else f"how=[{shown}]",
             expected="PCA, or Stochastic(PCA()), alone or with translate=",
             step="write how=ek.frames.PCA()",
         )

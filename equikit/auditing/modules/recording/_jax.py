@@ -35,7 +35,7 @@ class _Seen:
         self.sides: list[dict[str, dict[int, Any]]] = []
         self.latest: dict[str, int] = {}
         self.order: dict[int, int] = {}
-        self.equations: list[tuple[Any, list[Any], list[Any], tuple[int, ...]]] = []
+        self.equations: list[tuple[Any, list[Any], list[Any], tuple[int, ...], Sequence[Any]]] = []
         self.results: list[Any] = []
         self.open: list[int] = []
         self.time = 0
@@ -57,9 +57,9 @@ class _Seen:
         self.order[call] = self.time
         return value
 
-    def equation(self, equation: Any, operands: Sequence[Any], results: Sequence[Any]) -> None:
+    def equation(self, equation: Any, operands: Sequence[Any], results: Sequence[Any], within: Sequence[Any]) -> None:
         if self.wanted:
-            self.equations.append((equation, [*operands], [*results], tuple(self.open)))
+            self.equations.append((equation, [*operands], [*results], tuple(self.open), within))
 
 
 class JaxRecorder:
@@ -191,10 +191,10 @@ class JaxRecorder:
         return Recording((*(calls[i] for i in ended), last), equations, self._never({*watch.called}))
 
     def _equations(self, watch: _Seen, values: Any, calls: Sequence[Call]) -> Any:
-        for (equation, operands, results, inside), (given, found) in zip(watch.equations, values, strict=True):
+        for (equation, operands, results, inside, within), (given, found) in zip(watch.equations, values, strict=True):
             names = tuple(calls[i].name for i in inside)
             yield Call(
-                place_of(equation),
+                place_of(equation, within),
                 equation.primitive.name,
                 tuple(map(host, given)),
                 tuple(map(host, found)),

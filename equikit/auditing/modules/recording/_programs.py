@@ -18,13 +18,15 @@ CALLS = {
 }
 RULES = {"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
 MARK = "equikit:"
+OWN = Path(__file__).parents[3]
+"""The folder of this package."""
 
 
 class Watch(Protocol):
     """Receives the equations of a program in order."""
 
-    def equation(self, equation: Any, operands: Sequence[Any], results: Sequence[Any]) -> None:
-        """See the values before and after an equation."""
+    def equation(self, equation: Any, operands: Sequence[Any], results: Sequence[Any], within: Sequence[Any]) -> None:
+        """See the values before and after an equation, and the equations that call its program, outermost first."""
 
     def mark(self, name: str, value: Any) -> Any:
         """See a marked array, and return the value to go on with."""
@@ -47,7 +49,14 @@ def has_marks(jaxpr: Any) -> bool:
     return any(_is_mark(one) or ((inner := _inner(one)) is not None and has_marks(inner)) for one in body.eqns)
 
 
-def evaluate(jaxpr: Any, constants: Sequence[Any], operands: Sequence[Any], watch: Watch, rules: bool) -> list[Any]:
+def evaluate(
+    jaxpr: Any,
+    constants: Sequence[Any],
+    operands: Sequence[Any],
+    watch: Watch,
+    rules: bool,
+    within: Sequence[Any] = (),
+) -> list[Any]:
     """Evaluate a program.
 
     Args:
@@ -55,6 +64,7 @@ def evaluate(jaxpr: Any, constants: Sequence[Any], operands: Sequence[Any], watc
         operands: its inputs.
         watch: sees equations and marks, also in called programs and in the steps of scans that have marks.
         rules: whether functions with their own derivatives are kept whole, so that the program can be differentiated.
+        within: the equations that call this program, outermost first.
     """
     known: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *operands], strict=True))
 
@@ -66,26 +76,27 @@ def evaluate(jaxpr: Any, constants: Sequence[Any], operands: Sequence[Any], watc
         if _is_mark(equation):
             found = [watch.mark(equation.params["name"], given[0])]
         else:
-            found = _results(equation, given, watch, rules)
+            found = _results(equation, given, watch, rules, within)
         known.update(zip(equation.outvars, found, strict=True))
     return [read(variable) for variable in jaxpr.outvars]
 
 
-def _results(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list[Any]:
+def _results(equation: Any, given: list[Any], watch: Watch, rules: bool, within: Sequence[Any]) -> list[Any]:
     name, inner = equation.primitive.name, _inner(equation)
     if inner is not None and (name in CALLS or (name in RULES and not rules)):
-        return evaluate(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), given, watch, rules)
+        body, own = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+        return evaluate(body, own, given, watch, rules, (*within, equation))
     if name == "scan" and has_marks(inner):
-        return _scanned(equation, given, watch, rules)
+        return _scanned(equation, given, watch, rules, within)
     bound = equation.primitive.get_bind_params(equation.params)
     functions, params = bound if isinstance(bound, tuple) else ((), bound)
     found = equation.primitive.bind(*functions, *given, **params)
     results = list(found) if equation.primitive.multiple_results else [found]
-    watch.equation(equation, given, results)
+    watch.equation(equation, given, results, within)
     return results
 
 
-def _scanned(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list[Any]:
+def _scanned(equation: Any, given: list[Any], watch: Watch, rules: bool, within: Sequence[Any]) -> list[Any]:
     """Evaluate a scan step by step."""
     inner, params = equation.params["jaxpr"], equation.params
     body, own = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
@@ -100,7 +111,7 @@ def _scanned(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list
     outputs: list[list[Any]] = []
     steps = range(params["length"])
     for step in reversed(steps) if params["reverse"] else steps:
-        found = evaluate(body, own, [*fixed, *state, *(row[step] for row in rows)], watch, rules)
+        found = evaluate(body, own, [*fixed, *state, *(row[step] for row in rows)], watch, rules, (*within, equation))
         state = found[:carried]
         outputs.append(found[carried:])
     if params["reverse"]:
@@ -108,17 +119,31 @@ def _scanned(equation: Any, given: list[Any], watch: Watch, rules: bool) -> list
     return [*state, *(jnp.stack(column) for column in zip(*outputs, strict=True))]
 
 
-def place_of(equation: Any) -> str:
-    """Return the primitive of an equation and the line of the user's program, such as `"sort (model.py:12)"`."""
-    frame = _frame(equation)
-    where = "" if frame is None else f" ({Path(frame.file_name).name}:{frame.start_line})"
-    return f"{equation.primitive.name}{where}"
+def place_of(equation: Any, within: Sequence[Any] = ()) -> str:
+    """Return the primitive of an equation and the line of the user's program, such as `"sort (model.py:12)"`.
+
+    An equation in a function of JAX, such as `jax.nn.relu`, has the line of the call: `"max of relu (model.py:12)"`.
+
+    Args:
+        equation: the equation.
+        within: the equations that call its program, outermost first.
+    """
+    around = (equation, *reversed(within))
+    frames = [(place, frame) for place, one in enumerate(around) for frame in _frames(one)]
+    outside = [pair for pair in frames if not Path(pair[1].file_name).is_relative_to(OWN)]
+    if not frames:
+        return str(equation.primitive.name)
+    place, frame = (outside or frames)[0]
+    called = [str(one.params["name"]).strip("_") for one in around[1 : place + 1] if "name" in one.params]
+    words = f"{equation.primitive.name} of {called[-1]}" if called else equation.primitive.name
+    return f"{words} ({Path(frame.file_name).name}:{frame.start_line})"
 
 
-def _frame(equation: Any) -> Any:
+def _frames(equation: Any) -> list[Any]:
+    """Return the frames of an equation outside of JAX, innermost first."""
     from jax._src import source_info_util  # JAX has no public way to the source line of an equation
 
-    return source_info_util.user_frame(equation.source_info.traceback)
+    return [*source_info_util.user_frames(equation.source_info.traceback)]
 
 
 Function = Callable[..., Any]

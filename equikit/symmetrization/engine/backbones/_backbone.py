@@ -65,7 +65,7 @@ class Call:
             step = self._mapped(x, masks, key)
             if step is None:
                 raise
-            raise _with_fewer_axes(error, x, step) from error
+            raise _with_fewer_axes(error, x, step, self.action.channels) from error
 
     def _sample_by_sample(
         self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
@@ -163,12 +163,13 @@ def _runs(function: Callable[..., Any], *arguments: Any) -> bool:
     return True
 
 
-def _with_fewer_axes(error: Exception, x: Mapping[str, Array], step: str) -> OptionError:
+def _with_fewer_axes(error: Exception, x: Mapping[str, Array], step: str, channels: bool) -> OptionError:
     what = _checks.shown(error.args[0] if error.args else error)
+    axes = "[*batch, *axes, channels]" if channels else "[*batch, *axes]"
     return OptionError(
         "the backbone takes arrays with fewer axes",
         got=f"an input of shape {list(next(iter(x.values())).shape)}: {what}",
-        expected="a backbone for arrays [*batch, *axes, channels], or for one sample with batched=False",
+        expected=f"a backbone for arrays {axes}, or for one sample with batched=False",
         step=step,
     )
 
