@@ -218,8 +218,9 @@ def test_lower_precision(dtype):
     assert_close(np.asarray(found, np.float64), exact, 4 * float(jnp.finfo(dtype).eps))
 
 
-def test_arrays_are_no_larger_than_rows_times_products_of_channels():
-    space, n, entries, width = space_of("p p, p -> p p"), 400, 500, 4
+def test_arrays_and_gathers_of_products():
+    """No array has more than the channels of the output for each row, and gathers are shared by the 52 maps."""
+    space, n, entries, width = space_of("p p, p -> p p"), 1000, 5000, 16
     rng = np.random.default_rng(0)
     chosen = rng.permutation(n * n)[:entries]
     support = ek.Support("p p", chosen // n, chosen % n, n=n)
@@ -229,20 +230,30 @@ def test_arrays_are_no_larger_than_rows_times_products_of_channels():
     def loss(x, w, support):
         return jnp.sum(apply_multilinear(space, x, w, support=support) ** 2)
 
-    for function in (loss, jax.grad(loss, (0, 1))):
-        made = jax.make_jaxpr(function)(x, weights, support)
-        assert largest(made) <= entries * width**2 * 2
+    made = [jax.make_jaxpr(function)(x, weights, support) for function in (loss, jax.grad(loss, (0, 1)))]
+    assert max(map(largest, made)) <= 3 * entries * width  # up to three maps share a contraction
+    gathers = [each.outvars[0].aval for each in equations(made[0]) if each.primitive.name == "gather"]
+    assert sum(found.ndim == 2 for found in gathers) <= 19
 
 
-def test_gathers_are_shared_by_contractions():
-    space = space_of("p p, p -> p p")
-    _, (edges, nodes), weights = prepared("p p, p -> p p", 5)
-    mask = mask_of(40)
-    made = jax.make_jaxpr(lambda x, w, s: apply_multilinear(space, x, w, support=s, mode="full"))(
-        [edges[mask], nodes], weights, support_of(mask)
-    )
-    gathers = [each for each in equations(made) if each.primitive.name == "gather"]
-    assert len(gathers) <= 25  # of 52 maps
+def test_loops_over_channels_change_nothing(monkeypatch):
+    space, mask, rng = space_of("p p, p -> p"), mask_of(40), np.random.default_rng(0)
+    x, support = [rng.normal(size=(mask.sum(), 3)), rng.normal(size=(5, 3))], support_of(mask)
+    weights = rng.normal(size=multilinear_weight_shape(space, 3, 2))
+
+    def loss(x, weights):
+        y = apply_multilinear(space, x, weights, support=support)
+        return jnp.sum(jnp.sin(y)), y
+
+    jax.clear_caches()
+    wanted = in_numpy(loss, x, weights)[1]
+    monkeypatch.setattr("equikit.plans.sparse._loops.LEAST_ENTRIES", 0)
+    jax.clear_caches()
+    made = jax.make_jaxpr(loss)(x, weights)
+    assert "scan[" in str(made)
+    assert_close(in_numpy(loss, x, weights)[1], wanted, 1e-12)
+    assert_derivatives(lambda x, weights: loss(x, weights)[0], x, weights)
+    jax.clear_caches()
 
 
 def test_the_order_of_sums():
