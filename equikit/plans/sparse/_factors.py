@@ -200,7 +200,7 @@ class Contracted:
         This is where the product has no more entries for each row than another factor or the result.
         """
         every = [*whole, *(factor for members in groups.values() for factor in members)]
-        if not constants or len(groups) == 0:
+        if not constants:
             return None
         options = []
         for nodes, members in groups.items():
