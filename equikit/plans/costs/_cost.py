@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from equikit import _checks
@@ -127,8 +127,34 @@ def plan_sizes(plan: Stages, n: int | Mapping[str, int] | None) -> dict[str, Any
     return {label: given[label] if size is None else size for label, size in sizes.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The numbers of rows of a support.
+
+    Attributes:
+        label: the label of the support.
+        counts: the number of rows of each level.
+    """
+
+    label: str
+    counts: tuple[int, ...]
+
+    def of(self, core: Sequence[str]) -> int:
+        """Return the number of rows of a tensor with these axes."""
+        return self.counts[core.count(self.label)]
+
+
+INDEX = 4
+"""Bytes of the index of a row."""
+
+
 def plan_cost(
-    plan: Stages, *, batch: int = 1, n: int | Mapping[str, int] | None = None, itemsize: int = ITEMSIZE
+    plan: Stages,
+    *,
+    batch: int = 1,
+    n: int | Mapping[str, int] | None = None,
+    itemsize: int = ITEMSIZE,
+    rows: Rows | None = None,
 ) -> Iterator[Line]:
     """Yield the lines of a plan.
 
@@ -137,11 +163,23 @@ def plan_cost(
         batch: number of entries of all batch axes together.
         n: size of the free labels, or a dictionary from label to size; symbols by default.
         itemsize: bytes of a number.
+        rows: numbers of rows of a support, of which a linear plan reads and writes indices too.
     """
     sizes, batch = plan_sizes(plan, n), _checks.count("batch", batch)
 
+    def axes(core: Sequence[str]) -> tuple[Any, ...]:
+        if rows is None:
+            return (batch, *(sizes[label] for label in core))
+        return (batch, rows.of(core), *(sizes[label] for label in core if label != rows.label))
+
     def shape(half: HalfDiagram, width: int) -> tuple[Any, ...]:
-        return (batch, *(sizes[label] for label in half.core), width)
+        return (*axes(half.core), width)
+
+    def indices(step: Step, *, small: bool) -> int:
+        """Return the bytes of the indices of a step along the support."""
+        if rows is None or step.operation == "head" or step.large.core[step.axes[0]] != rows.label:
+            return 0
+        return INDEX * rows.of((step.small if small else step.large).core)
 
     def contracted(step: Step, result: Any, legs: int) -> Any:
         """Return the FLOPs of a head: zero if axes are only transposed."""
@@ -154,13 +192,15 @@ def plan_cost(
         if step.operation == "head":
             flops = contracted(step, small, len(step.axes))
         name = step_name(plan, step, upwards=False)
-        return Line(*name, shape(step.small, width), flops, itemsize * (read + small))
+        moved = itemsize * (read + small) + indices(step, small=step.operation == "diagonal")
+        return Line(*name, shape(step.small, width), flops, moved)
 
     def expansion(step: Step, width: int) -> Line:
         large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
         flops = large + (contracted(step, large, step.small.heads[-1].axes) if step.operation == "head" else 0)
         name = step_name(plan, step, upwards=True)
-        return Line(*name, shape(step.large, width), flops, itemsize * (2 * large + small))
+        moved = itemsize * (2 * large + small) + indices(step, small=False)
+        return Line(*name, shape(step.large, width), flops, moved)
 
     features_in, features_out = plan.features
     yield from (reduction(step, features_in[step.term]) for step in plan.reductions)
@@ -176,8 +216,9 @@ def plan_cost(
             assert isinstance(plan, MultilinearPlan)
             yield _contraction_line(plan, product, sizes, batch, added, itemsize)
         else:
-            rows = (batch, *(sizes[label] for label in product.core))
-            yield _product_line(plan, product, rows, added, itemsize)
+            line = _product_line(plan, product, axes(product.core), added, itemsize)
+            turned = 0 if rows is None else len(product.wires_in) + len(product.wires_out) - 2
+            yield replace(line, bytes=line.bytes + INDEX * turned * rows.of(product.core)) if rows and turned else line
     yield from (expansion(step, features_out[step.term]) for step in plan.expansions)
 
 

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equikit._checks import count_text
 from equikit.plans._ir import Plan, Stages
-from equikit.plans.costs._cost import plan_cost, total
+from equikit.plans.costs._cost import Rows, plan_cost, total
+from equikit.plans.costs._sparse import (
+    Sizes,
+    checked_support,
+    other_sizes,
+    rows_of,
+    sparse_cost as sparse_cost,
+    sparse_lines,
+)
+
+if TYPE_CHECKING:
+    from equikit.supports import Support
 
 HEADER = ("stage", "step", "from", "to", "shape", "FLOPs", "bytes")
 
@@ -17,10 +28,12 @@ def _number(value: Any) -> str:
     return count_text(value) if isinstance(value, int) else str(value).replace("**", "^").replace("*", " ")
 
 
-def plan_rows(plan: Stages, batch: int, n: int | Mapping[str, int] | None) -> list[tuple[str, ...]]:
+def plan_rows(
+    plan: Stages, batch: int, n: int | Mapping[str, int] | None, rows: Rows | None = None
+) -> list[tuple[str, ...]]:
     """Return the cells of the table: one row for each step, then the total."""
-    lines = list(plan_cost(plan, batch=batch, n=n))
-    rows = [
+    lines = list(plan_cost(plan, batch=batch, n=n, rows=rows))
+    cells = [
         (
             line.stage,
             line.operation,
@@ -33,7 +46,19 @@ def plan_rows(plan: Stages, batch: int, n: int | Mapping[str, int] | None) -> li
         for line in lines
     ]
     flops, moved = total(lines)
-    return [*rows, ("total", f"{len(lines)} steps", "", "", "", _number(flops), _number(moved))]
+    return [*cells, ("total", f"{len(lines)} steps", "", "", "", _number(flops), _number(moved))]
+
+
+def sparse_table(plan: Plan, support: Support, batch: int, n: Sizes) -> str:
+    """Return the table of a linear plan on a support, with the cost of dense arrays below the total."""
+    support = checked_support(plan, support)
+    cells = plan_rows(plan, batch, other_sizes(plan, support, n), rows_of(support))
+    below = sparse_lines(plan, support, batch, n)
+    cells += [(stage, text, "", "", "", _number(flops), _number(moved)) for stage, text, flops, moved in below]
+    text = _aligned([HEADER, *cells], 5)
+    rule, last = "-" * max(map(len, text)), -1 - len(below)
+    title = f"{_title(plan, batch)}, on {support!r}"
+    return "\n".join([title, rule, text[0], rule, *text[1:last], rule, *text[last:]])
 
 
 def _title(plan: Stages, batch: int) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 from equikit import _checks
 from equikit._array_checks import Shapes, checked_shapes
 from equikit._errors import OptionError, ShapeError
-from equikit.groups import Fixed, Group, S
+from equikit.groups import Fixed, Group
 from equikit.plans._options import RunOptions
+from equikit.plans.sparse._fitting import refuse_unfit
 from equikit.signatures import Signature, Term, base
 from equikit.supports import Support
 
@@ -56,9 +57,7 @@ def refuse_support(signature: Signature, support: object) -> None:
     """Raise `OptionError` if a support cannot be used for a signature."""
     _checks.instance("support", support, Support, 'ek.Support("p p", senders, receivers, n=n)')
     assert isinstance(support, Support)
-    _refuse_other_groups(signature, support.label)
-    for term in (*signature.inputs, *signature.outputs):
-        _refuse_missing(term, support)
+    refuse_unfit(signature, support.label, support.orders)
 
 
 def refuse_options(options: RunOptions, out_sharding: object) -> None:
@@ -74,27 +73,6 @@ def refuse_options(options: RunOptions, out_sharding: object) -> None:
             )
 
 
-def _refuse_other_groups(signature: Signature, label: str) -> None:
-    known = [other for other, group in signature.groups.items() if isinstance(group, S)]
-    if label in known:
-        return
-    bound = dict(signature.bindings).get(label)
-    if bound is None:
-        problem, got = f"the support is for {label!r}, which is not a label of the signature", str(signature)
-    elif isinstance(bound, Group):
-        problem = f"entries of {label!r} cannot be absent: {bound} has maps other than sums and diagonals"
-        got = f"a support for an axis on which {bound} acts"
-    else:
-        problem = f"entries of {label!r} cannot be absent: nothing acts on the axis"
-        got = f"a support for the plain axis {label}={bound}"
-    raise OptionError(
-        problem,
-        got=got,
-        expected=f"a support for {' or '.join(known)}" if known else "no support: no label is bound to S",
-        step=f'make the support for the term "{known[0]} {known[0]}"' if known else "leave the support out",
-    )
-
-
 def _refuse_given(label: str, argument: str, given: Mapping[str, object], what: str) -> None:
     if label in given:
         raise OptionError(
@@ -102,17 +80,6 @@ def _refuse_given(label: str, argument: str, given: Mapping[str, object], what: 
             got=f"{argument}= and support= for {label!r}",
             expected=f"{argument}= for other labels only",
             step=f"remove {label!r} from {argument}=",
-        )
-
-
-def _refuse_missing(term: Term, support: Support) -> None:
-    order = term.labels.count(support.label)
-    if order > 1 and order not in support.orders:
-        raise OptionError(
-            f"the support has no entries for the term {term.text!r}",
-            got=f"a support with entries of {' and '.join(map(str, support.orders))} axes {support.label!r}",
-            expected=f"entries of {order} axes",
-            step="join it with a support that has them, such as edges | edges.cliques()",
         )
 
 

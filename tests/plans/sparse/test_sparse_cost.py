@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import equations, largest, primitives, random_weights
+from helpers import equations, largest, message_of, primitives, random_weights
 
 import equikit as ek
-from equikit.plans import apply, plan
+from equikit.plans import apply, plan, plan_cost
+from equikit.plans.costs._sparse import rows_of
 
 WIDTH = 3
 
@@ -83,3 +84,50 @@ def test_memory_by_the_account_of_xla(normalize):
     for function, more, bound in ((forward, (), 4), (backward, (x,), 6)):
         compiled = jax.jit(function).lower(x, weights, support, *more).compile(optimized)
         assert compiled.memory_analysis().temp_size_in_bytes + tensors <= bound * tensors
+
+
+def test_the_cost_of_a_plan_counts_rows_and_their_indices():
+    program = plan(ek.hom("p p -> p p", p=ek.S), (3, 3))
+    flops, moved = program.cost(support=edges(20, 70))
+    (less_flops, less), (more_flops, more) = (program.cost(support=edges(20, count)) for count in (60, 80))
+    assert (flops - less_flops, moved - less) == (more_flops - flops, more - moved)
+    by_name = {(line.operation, line.result): line for line in plan_cost(program, n=20, rows=rows_of(edges(20, 70)))}
+    total = by_name["sum", "ij->i"]
+    assert (total.shape, total.flops, total.bytes) == ((1, 20, 3), 70 * 3, 4 * (70 * 3 + 20 * 3) + 4 * 70)
+    grown = by_name["broadcast", "ij->ij"]
+    assert (grown.shape, grown.bytes) == ((1, 70, 3), 4 * (2 * 70 * 3 + 20 * 3) + 4 * 70)
+
+
+def test_the_table_compares_a_support_with_dense_arrays():
+    program = plan(ek.hom("p p x -> p p", p=ek.S, x=ek.Fixed(2)), (3, 3), normalize="mean")
+    support = ek.Support.join([edges(20, 70), edges(5, 10)])
+    table = program.table(support=support, batch=2)
+    title, *_, total, dense, equal = table.splitlines()
+    assert title.endswith(f"on {support!r}")
+    assert total.split()[-1] == f"{program.cost(support=support, batch=2)[1]:,}"
+    assert "2 graphs, p=20" in dense
+    assert [f"{number:,}" for number in program.cost(n=20, batch=4)] == dense.split()[-2:]
+    entries = int(equal.split()[2].replace(",", ""))
+    assert 300 < entries < 2 * 20**2
+    triples = edges(20, 70) | ek.Support("p p p", [0], [1], [2], n=20)
+    assert program.table(support=triples).splitlines()[-1].startswith("dense   p=20")
+
+
+@pytest.mark.parametrize(
+    ("support", "problem"),
+    [
+        ([0, 1], "support= must be a Support"),
+        (ek.Support("q q", [0], [1], n=2), "the support is for 'q', which is not a label of the signature"),
+        (ek.Support("p p p", [0], [1], [1], n=2), "the support has no entries for the term 'p p'"),
+    ],
+)
+def test_costs_refuse_supports_that_do_not_fit(support, problem):
+    program = plan(ek.hom("p p -> p", p=ek.S), (1, 1))
+    for price in (program.cost, program.table):
+        assert message_of(ek.OptionError, lambda price=price: price(support=support))["problem"] == problem
+
+
+def test_costs_are_counted_outside_jit():
+    program = plan(ek.hom("p p -> p", p=ek.S), (1, 1))
+    call = jax.jit(lambda support: program.cost(support=support)[0])
+    assert message_of(ek.OptionError, lambda: call(edges(4, 6)))["next step"] == "ask for costs outside jit"
