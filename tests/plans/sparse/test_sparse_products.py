@@ -1,5 +1,8 @@
 """Products on supports: against dense maps of masked arrays, and means tuple by tuple in NumPy."""
 
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 import networkx as nx
@@ -11,8 +14,10 @@ from in_numpy import assert_derivatives, in_numpy
 from masked_products import all_masks, by_tuples, masked, prepared, space_of, stored
 
 import equikit as ek
+from equikit.diagrams import parity
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans.sparse._schedule import schedule
+from equikit.plans.sparse._symmetrized import symmetrized_rows
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -83,6 +88,26 @@ def test_products_over_triangles(text):
 @pytest.mark.parametrize("text", SYMMETRIC)
 def test_symmetric_and_antisymmetric_tensors_on_undirected_graphs(text):
     assert_like_dense(text, mask_of(46, "undirected"))
+
+
+@pytest.mark.parametrize("text", ["sym(p p), p -> p", "alt(p p p), p -> p", "sym(x x) p p, alt(p p) -> ()"])
+def test_symmetric_parts_are_taken_within_the_support(text):
+    operand, rng = ek.hom(text, p=ek.S, **({"x": ek.O(2)} if "x" in text else {})).operands[0], np.random.default_rng(0)
+    axes = [i for i, label in enumerate(operand.labels) if label == "p"]
+    mask = rng.random((3,) * len(axes)) < 0.6
+    support = ek.Support.from_mask(mask, term=" ".join(["p"] * len(axes)))
+    x = rng.normal(size=[*(3 if label == "p" else 2 for label in operand.labels), 1])
+    x = masked(x, operand.labels, {len(axes): mask})
+    (exchange,) = operand.exchanges
+    wanted, members = np.zeros_like(x), list(exchange.members)
+    for order in itertools.permutations(range(len(members))):
+        places = [*range(x.ndim)]
+        for place, i in zip(members, order, strict=True):
+            places[place] = members[i]
+        wanted += (exchange.sign if parity(order) < 0 else 1) * x.transpose(places) / math.factorial(len(members))
+    rows = {len(axes): mask}
+    found = in_numpy(lambda x: symmetrized_rows(x, operand, support), stored(x, operand.labels, rows))
+    assert_close(found, stored(wanted, operand.labels, rows), 1e-12)
 
 
 @pytest.mark.slow
