@@ -16,6 +16,7 @@ from masked_products import all_masks, by_tuples, masked, prepared, space_of, st
 import equikit as ek
 from equikit.diagrams import parity
 from equikit.plans import apply_multilinear, multilinear_weight_shape
+from equikit.plans.sparse._loops import looped_einsum, looped_order
 from equikit.plans.sparse._schedule import schedule
 from equikit.plans.sparse._symmetrized import symmetrized_rows
 
@@ -261,24 +262,19 @@ def test_arrays_and_gathers_of_products():
     assert sum(found.ndim == 2 for found in gathers) <= 19
 
 
-def test_loops_over_channels_change_nothing(monkeypatch):
-    space, mask, rng = space_of("p p, p -> p"), mask_of(40), np.random.default_rng(0)
-    x, support = [rng.normal(size=(mask.sum(), 3)), rng.normal(size=(5, 3))], support_of(mask)
-    weights = rng.normal(size=multilinear_weight_shape(space, 3, 2))
+def test_loops_over_channels_change_nothing():
+    rng, row, one, two, out = np.random.default_rng(0), 0, 1, 2, 3
+    names, sizes = ((row, one), (row, two), (one, two, out)), (30_000, 3, 4, 2)
+    plan = looped_order(names, (row, out), sizes, row)
+    assert plan.letters == (one,)
+    assert not looped_order(names, (row, out), (100, 3, 4, 2), row).letters  # too small to need a loop
+    arrays = [rng.normal(size=[5 if letter == row else sizes[letter] for letter in own]) for own in names]
 
-    def loss(x, weights):
-        y = apply_multilinear(space, x, weights, support=support)
-        return jnp.sum(jnp.sin(y)), y
+    def looped(*arrays):
+        return looped_einsum([*zip(arrays, names, strict=True)], (row, out), plan, sizes, None)
 
-    jax.clear_caches()
-    wanted = in_numpy(loss, x, weights)[1]
-    monkeypatch.setattr("equikit.plans.sparse._loops.LEAST_ENTRIES", 0)
-    jax.clear_caches()
-    made = jax.make_jaxpr(loss)(x, weights)
-    assert "scan[" in str(made)
-    assert_close(in_numpy(loss, x, weights)[1], wanted, 1e-12)
-    assert_derivatives(lambda x, weights: loss(x, weights)[0], x, weights)
-    jax.clear_caches()
+    assert_close(in_numpy(looped, *arrays), np.einsum("ra,rb,abo->ro", *arrays), 1e-12)
+    assert_derivatives(lambda *arrays: jnp.sum(looped(*arrays) ** 3), *arrays)
 
 
 def test_the_order_of_sums():
@@ -304,18 +300,18 @@ def test_what_a_support_lacks_is_said():
     )
 
 
-def test_products_of_four_nodes_are_refused():
-    space, inputs, weights = prepared("p p, p p, p p -> p p", 3, "channelwise")
-    mask = mask_of(6)
+def test_products_that_nothing_holds_together_are_refused():
+    """Such as the sum over k of x(i, j, k) y(k, l) in row i and column l, where x has any triples."""
+    space, (triples, pairs), weights = prepared("p p p, p p -> p p", 3, "channelwise")
+    support = support_of(mask_of(7), triples=True)
+    rows = [triples[support.indices(3)], pairs[support.indices(2)]]
     assert_error(
         ek.OptionError,
-        lambda: apply_multilinear(
-            space, [x[mask] for x in inputs], weights, mode="channelwise", support=support_of(mask)
-        ),
-        "a product in 'p p, p p, p p -> p p' runs over more than three nodes, which no support lists",
+        lambda: apply_multilinear(space, rows, weights, mode="channelwise", support=support),
+        "a product in 'p p p, p p -> p p' runs over nodes that no entry and no triangle holds together",
         "basis element",
-        "products over pairs of nodes, or over three nodes that are linked in pairs",
-        "multiply fewer inputs at a time, by two layers in a row",
+        "products over the nodes of one entry, or over three nodes that pairs link",
+        "multiply fewer inputs at a time, by layers in a row, or use dense arrays",
     )
 
 
