@@ -6,6 +6,7 @@ import numpy as np
 from flax import nnx
 
 import equikit as ek
+from equikit.plans import apply_multilinear
 
 EDGES = ek.Support("p p", [0, 1], [1, 0], n=3)
 TRIPLES = ek.Support("p p p", [0], [1], [2], n=3)
@@ -17,6 +18,12 @@ DENSE = np.ones((3, 3, 1), np.float32)
 def by(method: str = "dense") -> Any:
     layer = ek.nn.Linear("p p -> p p", 1, 1, p=ek.S, method=method, rngs=nnx.Rngs(0))
     return layer(DENSE[:2, 0], support=EDGES)
+
+
+def product(support: Any = EDGES, method: Any = "factored") -> Any:
+    space, rows = ek.hom("p p, p p -> p p", p=ek.S), DENSE[:2, 0]
+    weights = np.ones((space.dim, 1), np.float32)
+    return apply_multilinear(space, (rows, rows), weights, mode="channelwise", support=support, method=method)
 
 
 def of_size(p: Any = ek.S(4)) -> Any:  # noqa: B008  # as users write it
@@ -35,6 +42,16 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: ON_TRIPLES(DENSE[:1, 0], support=EDGES),
         "edges | edges.cliques()",
         {"edges": EDGES},
+    ),
+    "product-without-triples": (
+        lambda support=EDGES: product(support),
+        "support=edges | edges.cliques()",
+        lambda code: product(**eval(f"dict({code})", {"edges": EDGES})),
+    ),
+    "product-by-the-definition": (
+        lambda method="naive": product(EDGES | EDGES.cliques(), method),
+        'method="factored"',
+        None,
     ),
     "dense-array-on-a-support": (
         lambda: LAYER(DENSE, support=EDGES),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._array_checks import by_name, checked_arrays, is_array, masks_of
+from equikit._array_checks import by_name, is_array, masks_of
 from equikit._errors import DTypeError, OptionError, ShapeError, SignatureError
 from equikit._keywords import Call
 from equikit.plans import Masks
@@ -151,12 +151,3 @@ def refuse_complex(name: str, array: jax.Array) -> jax.Array:
             step=f"pass {name}.real",
         )
     return array
-
-
-def checked_features(
-    signature: Signature, channels: Sequence[int], x: object, masks: Mapping[str, Any] | None = None
-) -> dict[str, jax.Array]:
-    """Check a dictionary of arrays as `checked_arrays` does; return them in the order of the terms."""
-    given = given_terms([term.name for term in signature.inputs], x)
-    arrays, _ = checked_arrays(signature, channels, given.values(), masks=masks)
-    return dict(zip(given, arrays, strict=True))

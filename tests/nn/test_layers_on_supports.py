@@ -265,6 +265,15 @@ class MessagePassing(nnx.Module):
         return self.update({"messages": messages, "p": nodes}, support=support)["p"]
 
 
+def test_a_subgraph_network_passes_messages_for_each_root():
+    layer = Multilinear("p p, p r -> p r", 2, mode="channelwise", normalize="sum", p=ek.S, r=ek.S, rngs=nnx.Rngs(0))
+    mask, rng = mask_of(), np.random.default_rng(0)
+    edges = (rng.normal(size=(N, N, 2)) * mask[..., None]).astype(np.float32)
+    features = rng.normal(size=(N, N, 2)).astype(np.float32)  # of each node, for each root
+    call = by_numpy(layer)
+    assert_close(call(edges[mask], features, support=support_of(mask)), call(edges, features), 1e-5)
+
+
 class TwoFolklore(nnx.Module):
     """A 2-IGN with products of matrices on the edges of a graph, of the expressive power of 2-FWL on triangles."""
 

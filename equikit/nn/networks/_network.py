@@ -238,7 +238,7 @@ class Network(Layer):
 
         def on(layer: Any) -> dict[str, Any]:
             """Return the support for a layer."""
-            return {"support": support_for(layer.call_signature, whole, support)}
+            return {} if support is None else {"support": support_for(layer.call_signature, whole, support)}
 
         for i, linear in enumerate(self.linear):
             options = {"mask": masks_for(linear.signature, whole, mask), **on(linear)}
@@ -253,7 +253,7 @@ class Network(Layer):
                 names = {term.name: term for term in linear.signature.inputs}
                 kept = given_terms(names, before)
                 x = {
-                    name: array + present(names[name], kept[name], options["mask"], options["support"])
+                    name: array + present(names[name], kept[name], options["mask"], options.get("support"))
                     for name, array in x.items()
                 }
         if "head" in self.norms:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 import jax
 
 from equikit.diagrams import HalfDiagram
-from equikit.plans.compilation._contractions import Letters, best_order
-from equikit.plans.execution._contract import einsum_of
+from equikit.plans.compilation._contractions import Letters
 from equikit.plans.execution._execute import Tensors, Walk
+from equikit.plans.sparse._loops import looped_einsum, looped_order
 from equikit.plans.sparse._rows import flat, spread_rows, sum_rows, turn_rows
 from equikit.plans.sparse._schedule import Sum
 from equikit.plans.sparse._walk import SparseWalk
@@ -180,8 +180,11 @@ class Contracted:
                 wanted = {*letters}.union(*(other.letters for other in outside))
                 own = dict.fromkeys(letter for factor in (*members, *mixed) for letter in factor.letters)
                 kept = tuple(letter for letter in own if letter in wanted)
-                alone = len(members) == 1 and not mixed and kept == members[0].letters
-                parts.append(members[0] if alone else self._multiplied(members[0].rows, members, mixed, kept))
+                grows = self._entries(kept) > max(self._entries(factor.letters) for factor in members)
+                if not mixed and (grows or (len(members) == 1 and kept == members[0].letters)):
+                    parts += members
+                else:
+                    parts.append(self._multiplied(members[0].rows, members, mixed, kept))
             factors, constants = [*whole, *parts], [] if home is not None else constants
         return self._multiplied(rows, factors, constants, letters)
 
@@ -194,20 +197,20 @@ class Contracted:
     ) -> frozenset[int] | None:
         """Return the nodes whose factors are multiplied by the constants before they are repeated, if any.
 
-        This is where the result on all rows is no larger than the product of all factors there.
+        This is where the product has no more entries for each row than another factor or the result.
         """
         every = [*whole, *(factor for members in groups.values() for factor in members)]
-        if not constants or len(groups) == 0:
+        if not constants:
             return None
-        outer = self._entries([*dict.fromkeys(letter for factor in every for letter in factor.letters)])
         options = []
         for nodes, members in groups.items():
             rest = [factor for factor in every if factor not in members]
             wanted = {*letters}.union(*(factor.letters for factor in rest))
             own = {letter for factor in (*members, *constants) for letter in factor.letters}
-            options.append((len(nodes), self._entries([*(own & wanted)]), sorted(nodes), nodes))
-        _, size, _, nodes = min(options)
-        return nodes if size <= outer else None
+            most = max(self._entries(own) for own in (letters, *(factor.letters for factor in rest)))
+            if self._entries([*(own & wanted)]) <= most:
+                options.append((len(nodes), sorted(nodes), nodes))
+        return min(options)[-1] if options else None
 
     def _multiplied(self, rows: Letters, factors: list[Factor], constants: list[Factor], letters: Letters) -> Factor:
         """Return the einsum of factors that are repeated along all nodes, and of constants."""
@@ -216,12 +219,8 @@ class Contracted:
         if len(operands) == 1 and operands[0][1] == (self.row, *letters):
             return Factor(rows, letters, operands[0][0])
         result = (self.row, *letters) if factors else letters
-        names = tuple(own for _, own in operands)
-        most = max(self._entries(own) for own in (*names, result)) * max(self.sizes)
-        with_rows = tuple(
-            max(self.nodes.walk.support.levels[len(rows)].count, 1) if i == self.row else size
-            for i, size in enumerate(self.sizes)
-        )
-        order = best_order(names, result, with_rows, most * with_rows[self.row])
-        array = einsum_of(operands, result, order, self.nodes.walk.precision)
+        count = max(self.nodes.walk.support.levels[len(rows)].count, 1)
+        sizes = tuple(count if letter == self.row else size for letter, size in enumerate(self.sizes))
+        plan = looped_order(tuple(own for _, own in operands), result, sizes, self.row)
+        array = looped_einsum(operands, result, plan, sizes, self.nodes.walk.precision)
         return Factor(rows, letters, array if factors else array[None])

@@ -102,7 +102,7 @@ def planned_sums(plan: MultilinearPlan, contraction: Contraction, label: str) ->
     )
     kept = tuple(letter for letter in contraction.kept if contraction.labels[letter] == label)
     terms = (*plan.signature.inputs, *plan.signature.outputs)
-    # Pairs of longer terms are projections of their tuples, which need not be linked.
+    # Pairs of unable terms are projections of their tuples, which need not be linked.
     links = tuple(
         own
         for term, own in zip(terms, (*factors, kept), strict=True)
@@ -113,13 +113,13 @@ def planned_sums(plan: MultilinearPlan, contraction: Contraction, label: str) ->
 
 def refuse_products(plan: MultilinearPlan, support: Support) -> None:
     """Raise `OptionError` if a contraction needs tuples of nodes that a support lacks."""
-    longer, triples = _needs(plan, support.label)
-    if longer is not None:
+    unable, triples = _needs(plan, support.label)
+    if unable is not None:
         raise OptionError(
-            f"a product in {plan.space.text!r} runs over more than three nodes, which no support lists",
-            got=f"basis element {longer}: {plan.space.basis[longer].terms[0][0]}",
-            expected="products over pairs of nodes, or over three nodes that are linked in pairs",
-            step="multiply fewer inputs at a time, by two layers in a row",
+            f"a product in {plan.space.text!r} runs over nodes that no entry and no triangle holds together",
+            got=f"basis element {unable}: {plan.space.basis[unable].terms[0][0]}",
+            expected="products over the nodes of one entry, or over three nodes that pairs link",
+            step="multiply fewer inputs at a time, by layers in a row, or use dense arrays",
         )
     if triples is not None and not support.complete:
         raise OptionError(
@@ -132,12 +132,12 @@ def refuse_products(plan: MultilinearPlan, support: Support) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _needs(plan: MultilinearPlan, label: str) -> tuple[int | None, int | None]:
-    """Return a basis element that needs more than three nodes at once, and one that needs triples."""
-    longer = triples = None
+    """Return a basis element that no support can apply, and one that needs triples."""
+    unable = triples = None
     for contraction in plan.products:
         sums, element = planned_sums(plan, contraction, label), plan.elements[contraction.uses[0].element]
         if sums is None:
-            longer = element if longer is None else longer
+            unable = element if unable is None else unable
         elif sums.needs_triples:
             triples = element if triples is None else triples
-    return longer, triples
+    return unable, triples

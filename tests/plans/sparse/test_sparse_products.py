@@ -1,5 +1,8 @@
 """Products on supports: against dense maps of masked arrays, and means tuple by tuple in NumPy."""
 
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 import networkx as nx
@@ -11,8 +14,11 @@ from in_numpy import assert_derivatives, in_numpy
 from masked_products import all_masks, by_tuples, masked, prepared, space_of, stored
 
 import equikit as ek
+from equikit.diagrams import parity
 from equikit.plans import apply_multilinear, multilinear_weight_shape
+from equikit.plans.sparse._loops import looped_einsum, looped_order
 from equikit.plans.sparse._schedule import schedule
+from equikit.plans.sparse._symmetrized import symmetrized_rows
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -85,6 +91,26 @@ def test_symmetric_and_antisymmetric_tensors_on_undirected_graphs(text):
     assert_like_dense(text, mask_of(46, "undirected"))
 
 
+@pytest.mark.parametrize("text", ["sym(p p), p -> p", "alt(p p p), p -> p", "sym(x x) p p, alt(p p) -> ()"])
+def test_symmetric_parts_are_taken_within_the_support(text):
+    operand, rng = ek.hom(text, p=ek.S, **({"x": ek.O(2)} if "x" in text else {})).operands[0], np.random.default_rng(0)
+    axes = [i for i, label in enumerate(operand.labels) if label == "p"]
+    mask = rng.random((3,) * len(axes)) < 0.6
+    support = ek.Support.from_mask(mask, term=" ".join(["p"] * len(axes)))
+    x = rng.normal(size=[*(3 if label == "p" else 2 for label in operand.labels), 1])
+    x = masked(x, operand.labels, {len(axes): mask})
+    (exchange,) = operand.exchanges
+    wanted, members = np.zeros_like(x), list(exchange.members)
+    for order in itertools.permutations(range(len(members))):
+        places = [*range(x.ndim)]
+        for place, i in zip(members, order, strict=True):
+            places[place] = members[i]
+        wanted += (exchange.sign if parity(order) < 0 else 1) * x.transpose(places) / math.factorial(len(members))
+    rows = {len(axes): mask}
+    found = in_numpy(lambda x: symmetrized_rows(x, operand, support), stored(x, operand.labels, rows))
+    assert_close(found, stored(wanted, operand.labels, rows), 1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["directed", "undirected"])
 @pytest.mark.parametrize(
@@ -129,8 +155,9 @@ def test_nodes_can_be_renumbered():
     assert_close(sparse(space, [x, nodes[np.argsort(g)]], weights, moved), first, 1e-12)
 
 
-@pytest.mark.parametrize("normalize", ["sum", "mean"])
-@pytest.mark.parametrize("text", ["p p, p -> p", "(), p p, p -> ()", "p, p, p -> p"])
+@pytest.mark.parametrize(
+    ("text", "normalize"), [("p p, p -> p", "mean"), ("(), p p, p -> ()", "mean"), ("p, p, p -> p", "sum")]
+)
 def test_several_graphs_are_computed_as_one_at_a_time(text, normalize):
     space, rng = space_of(text), np.random.default_rng(0)
     masks = [mask_of(number) for number in (6, 0, 1, 40)]
@@ -149,12 +176,14 @@ def test_several_graphs_are_computed_as_one_at_a_time(text, normalize):
     assert_close(found, np.stack(alone) if scalar[-1] else np.concatenate(alone), 1e-12)
 
 
-@pytest.mark.parametrize(("text", "normalize"), [("p p, p -> p p", "sum"), ("p p, p -> p", "mean")])
+@pytest.mark.parametrize(("text", "normalize"), [("p, p -> p p", "sum"), ("p p, p -> p", "mean")])
 def test_nan_in_padding_reaches_neither_values_nor_gradients(text, normalize):
-    space, (edges, nodes), weights = prepared(text, 5)
+    space, inputs, weights = prepared(text, 5)
     mask = mask_of(40)
-    x, support = [edges[mask], nodes], support_of(mask)
-    long, padded = [padded_to(x[0], 30), padded_to(x[1], 11)], support.pad(nodes=11, entries=30)
+    x, support = [a[mask] if a.ndim == 3 else a for a in inputs], support_of(mask)
+    lengths = [30 if a.ndim == 3 else 11 for a in inputs]
+    long = [padded_to(a, length) for a, length in zip(x, lengths, strict=True)]
+    padded = support.pad(nodes=11, entries=30)
 
     def loss(x, weights, support):
         y = apply_multilinear(space, x, weights, support=support, normalize=normalize)
@@ -167,7 +196,7 @@ def test_nan_in_padding_reaches_neither_values_nor_gradients(text, normalize):
     (padded_value, padded_y), (padded_dx, padded_dw) = both(long, padded)
     assert_close(padded_value, value, 1e-12)
     assert_close(padded_y, padded_to(y, 30 if text.endswith("p p") else 11, 0.0), 1e-12)
-    for one, other, count in zip(padded_dx, dx, (30, 11), strict=True):
+    for one, other, count in zip(padded_dx, dx, lengths, strict=True):
         assert_close(one, padded_to(other, count, 0.0), 1e-12)
     assert_close(padded_dw, dw, 1e-12)
 
@@ -218,8 +247,9 @@ def test_lower_precision(dtype):
     assert_close(np.asarray(found, np.float64), exact, 4 * float(jnp.finfo(dtype).eps))
 
 
-def test_arrays_are_no_larger_than_rows_times_products_of_channels():
-    space, n, entries, width = space_of("p p, p -> p p"), 400, 500, 4
+def test_arrays_and_gathers_of_products():
+    """No array has more than the channels of the output for each row, and gathers are shared by the 52 maps."""
+    space, n, entries, width = space_of("p p, p -> p p"), 1000, 5000, 16
     rng = np.random.default_rng(0)
     chosen = rng.permutation(n * n)[:entries]
     support = ek.Support("p p", chosen // n, chosen % n, n=n)
@@ -229,20 +259,25 @@ def test_arrays_are_no_larger_than_rows_times_products_of_channels():
     def loss(x, w, support):
         return jnp.sum(apply_multilinear(space, x, w, support=support) ** 2)
 
-    for function in (loss, jax.grad(loss, (0, 1))):
-        made = jax.make_jaxpr(function)(x, weights, support)
-        assert largest(made) <= entries * width**2 * 2
+    made = [jax.make_jaxpr(function)(x, weights, support) for function in (loss, jax.grad(loss, (0, 1)))]
+    assert max(map(largest, made)) <= 3 * entries * width  # up to three maps share a contraction
+    gathers = [each.outvars[0].aval for each in equations(made[0]) if each.primitive.name == "gather"]
+    assert sum(found.ndim == 2 for found in gathers) <= 19
 
 
-def test_gathers_are_shared_by_contractions():
-    space = space_of("p p, p -> p p")
-    _, (edges, nodes), weights = prepared("p p, p -> p p", 5)
-    mask = mask_of(40)
-    made = jax.make_jaxpr(lambda x, w, s: apply_multilinear(space, x, w, support=s, mode="full"))(
-        [edges[mask], nodes], weights, support_of(mask)
-    )
-    gathers = [each for each in equations(made) if each.primitive.name == "gather"]
-    assert len(gathers) <= 25  # of 52 maps
+def test_loops_over_channels_change_nothing():
+    rng, row, one, two, out = np.random.default_rng(0), 0, 1, 2, 3
+    names, sizes = ((row, one), (row, two), (one, two, out)), (30_000, 3, 4, 2)
+    plan = looped_order(names, (row, out), sizes, row)
+    assert plan.letters == (one,)
+    assert not looped_order(names, (row, out), (100, 3, 4, 2), row).letters  # too small to need a loop
+    arrays = [rng.normal(size=[5 if letter == row else sizes[letter] for letter in own]) for own in names]
+
+    def looped(*arrays):
+        return looped_einsum([*zip(arrays, names, strict=True)], (row, out), plan, sizes, None)
+
+    assert_close(in_numpy(looped, *arrays), np.einsum("ra,rb,abo->ro", *arrays), 1e-12)
+    assert_derivatives(lambda *arrays: jnp.sum(looped(*arrays) ** 3), *arrays)
 
 
 def test_the_order_of_sums():
@@ -268,18 +303,18 @@ def test_what_a_support_lacks_is_said():
     )
 
 
-def test_products_of_four_nodes_are_refused():
-    space, inputs, weights = prepared("p p, p p, p p -> p p", 3, "channelwise")
-    mask = mask_of(6)
+def test_products_that_nothing_holds_together_are_refused():
+    """Such as the sum over k of x(i, j, k) y(k, l) in row i and column l, where x has any triples."""
+    space, (triples, pairs), weights = prepared("p p p, p p -> p p", 3, "channelwise")
+    support = support_of(mask_of(7), triples=True)
+    rows = [triples[support.indices(3)], pairs[support.indices(2)]]
     assert_error(
         ek.OptionError,
-        lambda: apply_multilinear(
-            space, [x[mask] for x in inputs], weights, mode="channelwise", support=support_of(mask)
-        ),
-        "a product in 'p p, p p, p p -> p p' runs over more than three nodes, which no support lists",
+        lambda: apply_multilinear(space, rows, weights, mode="channelwise", support=support),
+        "a product in 'p p p, p p -> p p' runs over nodes that no entry and no triangle holds together",
         "basis element",
-        "products over pairs of nodes, or over three nodes that are linked in pairs",
-        "multiply fewer inputs at a time, by two layers in a row",
+        "products over the nodes of one entry, or over three nodes that pairs link",
+        "multiply fewer inputs at a time, by layers in a row, or use dense arrays",
     )
 
 
