@@ -13,8 +13,30 @@ Array = jax.Array | np.ndarray[Any, Any]
 
 
 @functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["borrowed", "lent", "order"], meta_fields=["axis", "devices"]
+)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Exchange:
+    """How the devices along an axis of a mesh exchange rows of a level: each row has one owner, others have copies.
+
+    Attributes:
+        axis: the axis of the mesh.
+        devices: how many there are.
+        borrowed: `[devices * slots]`, for each other device as many slots: the rows here whose owner it is, or absent.
+        lent: `[devices * slots]`, the rows here that it has copies of, in the order in which it has them, or absent.
+        order: a stable permutation that sorts `lent`.
+    """
+
+    axis: str
+    devices: int
+    borrowed: Array
+    lent: Array
+    order: Array
+
+
+@functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["drop", "repeat", "merge", "turned", "order", "own", "rows"],
+    data_fields=["drop", "repeat", "merge", "turned", "order", "own", "rows", "exchange"],
     meta_fields=["length", "count"],
 )
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -38,8 +60,9 @@ class Level:
         order: for each entry of `drop`, a stable permutation that sorts its entries, or `None` if they are ascending.
         own: for each row, the row of the user's data of order m, or absent; `None` if both have the same rows in the
             same order, or if there are no data of order m. For m = 0 an array only if the support is padded: the
-            number of the graph, or absent.
+            number of the graph, or absent. For m = 1 an array only if nodes are spread over devices: absent for copies.
         rows: for each row of the user's data, the row here; `None` as for `own`.
+        exchange: how the rows of level 1 are exchanged, for m = 1 and above, if nodes are spread over devices.
     """
 
     length: int
@@ -51,6 +74,7 @@ class Level:
     order: tuple[Array | None, ...]
     own: Array | None
     rows: Array | None
+    exchange: Exchange | None = None
 
     def __repr__(self) -> str:
         return f"Level({self.length}, {self.count} rows)"

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from equikit.plans.execution._arrays import broadcast, wide
-from equikit.supports import Level
+from equikit.supports import Exchange, Level
 
 
 def taken(x: jax.Array, rows: Any, *, ascend: bool = False) -> jax.Array:
@@ -56,9 +56,25 @@ def sum_rows(x: jax.Array, level: Level, place: int, count: int, *, single: bool
         single: whether the result has one row, to which all rows belong.
     """
     x = x.astype(wide(x.dtype)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    if level.exchange is None:
+        return _summed(x, level, place, count, single)
+    if level.length > 1:
+        return completed(_summed(x, level, place, count, single), level.exchange)
+    # Each device adds the nodes that it owns, and no copies.
+    assert level.own is not None and level.rows is not None
+    owned = (level.own < level.rows.shape[0])[:, None]
+    here = _summed(jnp.where(owned, x, jnp.zeros((), x.dtype)), level, place, count, single)
+    return lax.psum(here, level.exchange.axis)
+
+
+def _summed(x: jax.Array, level: Level, place: int, count: int, single: bool) -> jax.Array:
     if single:
         return jnp.sum(x, axis=0, keepdims=True, dtype=x.dtype)
-    rows, order = level.drop[place], level.order[place]
+    return _added_at(x, level.drop[place], level.order[place], count)
+
+
+def _added_at(x: jax.Array, rows: Any, order: Any, count: int) -> jax.Array:
+    """Add rows to the rows of an array of zeros, with the permutation that sorts these, `None` if they are sorted."""
     if order is None:
         return _added(x, rows, count, ascend=True)
 
@@ -78,12 +94,33 @@ def spread_rows(y: jax.Array, level: Level, place: int, *, single: bool = False)
     """Repeat an array `[rows, features]` along a new position of the tuples of a level: the transpose of `sum_rows`."""
     if single:
         return broadcast(y, (level.count, y.shape[1]))
-    rows, order, dtype = level.drop[place], level.order[place], y.dtype
+    return _read_at(y, level.drop[place], level.order[place])
+
+
+def _read_at(y: jax.Array, rows: Any, order: Any) -> jax.Array:
+    """Read rows that may repeat: the transpose of `_added_at`."""
+    dtype = y.dtype
     y = y.astype(wide(dtype))  # so that sums of the backward pass run in float32
     if order is None:
         return taken(y, rows, ascend=True).astype(dtype)
     found: jax.Array = lax.platform_dependent(y, rows, order, cpu=_spread, default=_spread_in_order)
     return found.astype(dtype)
+
+
+def completed(x: jax.Array, exchange: Exchange) -> jax.Array:
+    """Return the sum of each row and all its copies on other devices, on every device that has the row.
+
+    Copies are sent to the owner, which adds them and sends the sum back; the map is its own transpose.
+    """
+
+    def swapped(y: jax.Array) -> jax.Array:
+        return lax.all_to_all(y, exchange.axis, 0, 0, tiled=True)
+
+    count = x.shape[0]
+    x = x + _added_at(swapped(taken(x, exchange.borrowed)), exchange.lent, exchange.order, count)
+    returned = put(swapped(_read_at(x, exchange.lent, exchange.order)), exchange.borrowed, count)
+    is_copy = jnp.zeros((count, 1), bool).at[exchange.borrowed].set(True, mode="drop", wrap_negative_indices=False)
+    return jnp.where(is_copy, returned, x)
 
 
 def _spread(y: jax.Array, rows: Any, order: Any) -> jax.Array:
