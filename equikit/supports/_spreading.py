@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -39,17 +40,17 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
     low, high = tuples.min(axis=0), tuples.max(axis=0)
     order = np.lexsort((high, low, np.where((low + high) % 2, high, low)))
     cuts = _cuts(low[order], high[order], devices)
-    parts = [order[first:last] for first, last in zip(cuts, cuts[1:], strict=False)]
+    parts = [order[first:last] for first, last in itertools.pairwise(cuts)]
     entries = max(*map(len, parts), 1)
     copies = []
     for device, part in enumerate(parts):
         used = np.unique(tuples[:, part])
         copies.append(used[used // nodes != device])
     count = nodes + max(map(len, copies))
-    for what, rows in (("entries", entries * devices), ("nodes", count * devices)):
-        refuse_too_many(what, rows)
+    for what, total in (("entries", entries * devices), ("nodes", count * devices)):
+        refuse_too_many(what, total)
     exchange = _exchanges(copies, nodes, count, axis)
-    graphs, single = levels_of(dataclasses.replace(data, tuples={2: tuples[:, :0]}))[:2]
+    graphs, every = levels_of(dataclasses.replace(data, tuples={2: tuples[:, :0]}))[:2]
     levels = []
     for device, (part, foreign) in enumerate(zip(parts, copies, strict=True)):
         own = np.arange(device * nodes, min((device + 1) * nodes, n))
@@ -60,26 +61,13 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
         )
         here = Data(count, None, None, {2: place.astype(np.int32)})
         pairs = levels_of(here, Sizes(1, count, {2: entries}, {2: entries}))[2]
-        present = _filled(np.arange(len(own)), 0, nodes, nodes)
-        graph_of = np.full(count, graphs.count, np.int32)
-        for rows, start in ((own, 0), (foreign, nodes)):
-            graph_of[start : start + len(rows)] = np.asarray(single.drop[0])[rows]
-        by_graph = np.argsort(graph_of, kind="stable").astype(np.int32)
-        level = Level(
-            length=1,
-            count=count,
-            drop=(graph_of,),
-            repeat={},
-            merge={},
-            turned=(),
-            order=(by_graph,),
-            own=_filled(present, 0, count, nodes),
-            rows=np.where(present < nodes, present, count).astype(np.int32),
-            exchange=exchange[device],
-        )
+        rows = np.full(count, n)
+        rows[: len(own)], rows[nodes : nodes + len(foreign)] = own, foreign
+        graph_of = _filled(every.drop[0], n + 1, graphs.count)[rows]
+        level = _nodes(graph_of, len(own), nodes, exchange[device])
         levels.append((graphs, level, dataclasses.replace(pairs, exchange=exchange[device])))
-    padded = np.concatenate([_filled(part, 0, entries, tuples.shape[1]) for part in parts])
-    return Parts(_concatenated(levels), padded, nodes, entries)
+    padded = np.concatenate([_filled(part, entries, tuples.shape[1]) for part in parts])
+    return Parts(jax.tree.map(lambda *tables: np.concatenate(tables), *levels), padded, nodes, entries)
 
 
 def _cuts(low: Table, high: Table, devices: int) -> list[int]:
@@ -104,16 +92,27 @@ def _exchanges(copies: Sequence[Table], nodes: int, count: int, axis: str) -> li
         borrowed[a, owner, slot] = nodes + np.arange(len(foreign))
         lent[owner, a, slot] = foreign - owner * nodes
     flat = [(each[0].ravel(), each[1].ravel()) for each in zip(borrowed, lent, strict=True)]
-    return [
-        Exchange(axis, devices, own, rows, np.argsort(rows, kind="stable").astype(np.int32)) for own, rows in flat
-    ]
+    return [Exchange(axis, devices, own, rows, np.argsort(rows, kind="stable").astype(np.int32)) for own, rows in flat]
 
 
-def _filled(rows: Table, start: int, count: int, absent: int) -> Table:
+def _nodes(graph_of: Table, present: int, nodes: int, exchange: Exchange) -> Level:
+    """Return level 1 of a device: its nodes, of which some are present, and then its copies."""
+    rows = np.arange(present)
+    return Level(
+        length=1,
+        count=len(graph_of),
+        drop=(graph_of,),
+        repeat={},
+        merge={},
+        turned=(),
+        order=(np.argsort(graph_of, kind="stable").astype(np.int32),),
+        own=_filled(rows, len(graph_of), nodes),
+        rows=_filled(rows, nodes, len(graph_of)),
+        exchange=exchange,
+    )
+
+
+def _filled(rows: Any, count: int, absent: int) -> Table:
     found = np.full(count, absent, np.int32)
-    found[start : start + len(rows)] = rows
+    found[: len(rows)] = rows
     return found
-
-
-def _concatenated(levels: Sequence[tuple[Level, ...]]) -> Any:
-    return jax.tree.map(lambda *tables: np.concatenate(tables), *levels)

@@ -303,7 +303,8 @@ class Support(Orders):
             >>> spread, order.tolist()
             (Support of p p: 2 nodes and 2 entries on each device along 'd', [0, 1, 2, 3])
         """
-        devices, axis = _checks.count("devices", devices, least=1), _checks.text("axis", axis, example="d")
+        devices = _checks.count("devices", devices, least=1)
+        axis = _checks.text("axis", axis, example="d")
         refuse_padded(self, ".spread")
         if self.orders != (2,):
             raise OptionError(

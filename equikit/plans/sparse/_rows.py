@@ -61,10 +61,12 @@ def sum_rows(x: jax.Array, level: Level, place: int, count: int, *, single: bool
     if level.length > 1:
         return completed(_summed(x, level, place, count, single), level.exchange)
     # Each device adds the nodes that it owns, and no copies.
-    assert level.own is not None and level.rows is not None
+    assert level.own is not None
+    assert level.rows is not None
     owned = (level.own < level.rows.shape[0])[:, None]
     here = _summed(jnp.where(owned, x, jnp.zeros((), x.dtype)), level, place, count, single)
-    return lax.psum(here, level.exchange.axis)
+    found: jax.Array = lax.psum(here, level.exchange.axis)
+    return found
 
 
 def _summed(x: jax.Array, level: Level, place: int, count: int, single: bool) -> jax.Array:
@@ -112,15 +114,21 @@ def completed(x: jax.Array, exchange: Exchange) -> jax.Array:
 
     Copies are sent to the owner, which adds them and sends the sum back; the map is its own transpose.
     """
+    copies = _swapped(taken(x, exchange.borrowed), exchange)
+    return copied(x + _added_at(copies, exchange.lent, exchange.order, x.shape[0]), exchange)
 
-    def swapped(y: jax.Array) -> jax.Array:
-        return lax.all_to_all(y, exchange.axis, 0, 0, tiled=True)
 
-    count = x.shape[0]
-    x = x + _added_at(swapped(taken(x, exchange.borrowed)), exchange.lent, exchange.order, count)
-    returned = put(swapped(_read_at(x, exchange.lent, exchange.order)), exchange.borrowed, count)
+def copied(x: jax.Array, exchange: Exchange) -> jax.Array:
+    """Return an array in which copies are rows of their owners, whatever they were before."""
+    count, rows = x.shape[0], _read_at(x, exchange.lent, exchange.order)
+    returned = put(_swapped(rows, exchange), exchange.borrowed, count)
     is_copy = jnp.zeros((count, 1), bool).at[exchange.borrowed].set(True, mode="drop", wrap_negative_indices=False)
     return jnp.where(is_copy, returned, x)
+
+
+def _swapped(rows: jax.Array, exchange: Exchange) -> jax.Array:
+    found: jax.Array = lax.all_to_all(rows, exchange.axis, 0, 0, tiled=True)
+    return found
 
 
 def _spread(y: jax.Array, rows: Any, order: Any) -> jax.Array:

@@ -25,7 +25,7 @@ from equikit.plans.execution._execute import Stage, Tensors, Walk, inlined, walk
 from equikit.plans.execution._layout import Layout, Weights
 from equikit.plans.execution._steps import scales_of
 from equikit.plans.sparse._halves import permutation_of, restricted
-from equikit.plans.sparse._rows import completed, flat, spread_rows, sum_rows, taken, turn_rows
+from equikit.plans.sparse._rows import completed, copied, flat, spread_rows, sum_rows, taken, turn_rows
 from equikit.signatures import Term
 from equikit.supports import Level, Support
 
@@ -74,7 +74,7 @@ class SparseWalk(Walk):
         axes = [1 if label == self.support.label else next(sizes) for label in term.labels]
         if level.own is not None:
             x = taken(x, level.own)
-            x = x if level.exchange is None else flat(partial(completed, exchange=level.exchange), x)
+            x = x if level.exchange is None else flat(partial(copied, exchange=level.exchange), x)
         elif self.support.padded and level.length:
             x = kept(x, is_present(self.support, level))
         return super().entered(term, x.reshape(x.shape[0], *axes, x.shape[-1]))
