@@ -13,6 +13,9 @@ import numpy as np
 from equikit.supports._levels import Exchange, Level
 from equikit.supports._tables import Data, Sizes, Table, levels_of, refuse_too_many
 
+MOST_UNEQUAL = 1.25
+"""The largest part of the entries of own nodes, in equal parts, up to which a device gets those."""
+
 
 class Parts(NamedTuple):
     """A support divided between devices.
@@ -33,13 +36,16 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
     """Divide the nodes into ranges of one length, and the entries into parts of nearly one length.
 
     Each pair of nodes is counted to one of them, to the smaller number if their sum is even. Entries are sorted by that
-    node, and divided so that an entry and its reverse are on one device. A device has a copy of each node of its
-    entries that another device owns.
+    node, and each device gets those of its own nodes; if this is unequal, parts of one length. An entry and its reverse
+    are on one device. A device has a copy of each node of its entries that another device owns.
     """
     tuples, n, nodes = data.tuples[2], data.n, max(-(-data.n // devices), 1)
     low, high = tuples.min(axis=0), tuples.max(axis=0)
-    order = np.lexsort((high, low, np.where((low + high) % 2, high, low)))
-    cuts = _cuts(low[order], high[order], devices)
+    keys = np.where((low + high) % 2, high, low)
+    order = np.lexsort((high, low, keys))
+    cuts = np.searchsorted(keys[order], nodes * np.arange(devices + 1)).tolist()
+    if max(np.diff(cuts)) * devices > MOST_UNEQUAL * len(order):
+        cuts = _equal_cuts(low[order], high[order], devices)
     parts = [order[first:last] for first, last in itertools.pairwise(cuts)]
     entries = max(*map(len, parts), 1)
     copies = []
@@ -70,8 +76,8 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
     return Parts(jax.tree.map(lambda *tables: np.concatenate(tables), *levels), padded, nodes, entries)
 
 
-def _cuts(low: Table, high: Table, devices: int) -> list[int]:
-    """Return where the parts of sorted entries begin and end; no pair of nodes is divided."""
+def _equal_cuts(low: Table, high: Table, devices: int) -> list[int]:
+    """Return where parts of one length of sorted entries begin and end; no pair of nodes is divided."""
     entries = len(low)
     first = np.flatnonzero(np.append((low[1:] != low[:-1]) | (high[1:] != high[:-1]), True)) + 1
     begins = np.concatenate([[0], first]) if entries else np.zeros(1, int)

@@ -95,6 +95,10 @@ def _added_at(x: jax.Array, rows: Any, order: Any, count: int) -> jax.Array:
 def spread_rows(y: jax.Array, level: Level, place: int, *, single: bool = False) -> jax.Array:
     """Repeat an array `[rows, features]` along a new position of the tuples of a level: the transpose of `sum_rows`."""
     if single:
+        if level.exchange is not None:
+            # Make the row one of this device before it is repeated, by a table that always allows it: the backward pass
+            # then adds one row over devices, and not all of its repetitions.
+            y = jnp.where(jnp.asarray(level.exchange.lent[:1] >= 0)[:, None], y, jnp.zeros((), y.dtype))
         return broadcast(y, (level.count, y.shape[1]))
     return _read_at(y, level.drop[place], level.order[place])
 
