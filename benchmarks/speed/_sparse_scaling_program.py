@@ -59,7 +59,7 @@ def measured(layout: str, devices: int, edges: int, nodes: int, channels: int) -
         support, _ = support.spread(devices, axis="d")
         exchange = support.levels[2].exchange
         assert exchange is not None
-        copies = np.asarray(exchange.borrowed).reshape(devices, -1) < support.levels[1].count
+        copies = np.asarray(exchange.borrowed).reshape(devices, -1) < exchange.reach
         slots = copies.shape[1] // devices
         rows = {"entries": support.entries[2], "copies": int(copies.sum(axis=1).max()), "slots": slots}
         run = jax.shard_map(run, mesh=mesh, in_specs=(P(), P("d"), P("d")), out_specs=P("d"))

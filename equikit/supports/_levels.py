@@ -13,22 +13,29 @@ Array = jax.Array | np.ndarray[Any, Any]
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["borrowed", "lent", "order"], meta_fields=["axis", "devices"]
+    jax.tree_util.register_dataclass,
+    data_fields=["borrowed", "lent", "order"],
+    meta_fields=["axis", "devices", "reach"],
 )
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Exchange:
-    """How the devices along an axis of a mesh exchange rows of a level: each row has one owner, others have copies.
+    """How the devices along an axis of a mesh exchange nodes: each has one owner, and others have entries there.
+
+    A device reaches its own nodes and, after these, foreign ones. Level 1 has its own nodes alone; `drop` of longer
+    tuples has rows among the reached nodes.
 
     Attributes:
         axis: the axis of the mesh.
         devices: how many there are.
-        borrowed: `[devices * slots]`, for each other device as many slots: the rows here whose owner it is, or absent.
-        lent: `[devices * slots]`, the rows here that it has copies of, in the order in which it has them, or absent.
+        reach: the number of reached nodes.
+        borrowed: `[devices * slots]`, for each device as many slots: the reached nodes that it owns, or absent.
+        lent: `[devices * slots]`, the own nodes that it reaches, in the same order, or absent.
         order: a stable permutation that sorts `lent`.
     """
 
     axis: str
     devices: int
+    reach: int
     borrowed: Array
     lent: Array
     order: Array
@@ -60,9 +67,9 @@ class Level:
         order: for each entry of `drop`, a stable permutation that sorts its entries, or `None` if they are ascending.
         own: for each row, the row of the user's data of order m, or absent; `None` if both have the same rows in the
             same order, or if there are no data of order m. For m = 0 an array only if the support is padded: the
-            number of the graph, or absent. For m = 1 an array only if nodes are spread over devices: absent for copies.
+            number of the graph, or absent.
         rows: for each row of the user's data, the row here; `None` as for `own`.
-        exchange: how the rows of level 1 are exchanged, for m = 1 and above, if nodes are spread over devices.
+        exchange: how nodes are exchanged, for m = 1 and above, if they are spread over devices.
     """
 
     length: int

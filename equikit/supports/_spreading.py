@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +36,7 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
 
     Each pair of nodes is counted to one of them, to the smaller number if their sum is even. Entries are sorted by that
     node, and each device gets those of its own nodes; if this is unequal, parts of one length. An entry and its reverse
-    are on one device. A device has a copy of each node of its entries that another device owns.
+    are on one device, and a loop is where its node is.
     """
     tuples, n, nodes = data.tuples[2], data.n, max(-(-data.n // devices), 1)
     low, high = tuples.min(axis=0), tuples.max(axis=0)
@@ -46,32 +45,36 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
     cuts = np.searchsorted(keys[order], nodes * np.arange(devices + 1)).tolist()
     if max(np.diff(cuts)) * devices > MOST_UNEQUAL * len(order):
         cuts = _equal_cuts(low[order], high[order], devices)
-    parts = [order[first:last] for first, last in itertools.pairwise(cuts)]
+    device = np.repeat(np.arange(devices), np.diff(cuts))
+    device = np.where((low == high)[order], keys[order] // nodes, device)
+    parts = [order[device == each] for each in range(devices)]
     entries = max(*map(len, parts), 1)
-    copies = []
-    for device, part in enumerate(parts):
-        used = np.unique(tuples[:, part])
-        copies.append(used[used // nodes != device])
-    count = nodes + max(map(len, copies))
-    for what, total in (("entries", entries * devices), ("nodes", count * devices)):
+    used = [np.unique(tuples[:, part]) for part in parts]
+    foreign = [reached[reached // nodes != device] for device, reached in enumerate(used)]
+    reach = nodes + max(map(len, foreign))
+    for what, total in (("entries", entries * devices), ("nodes", reach * devices)):
         refuse_too_many(what, total)
-    exchange = _exchanges(copies, nodes, count, axis)
+    exchange = _exchanges(foreign, nodes, reach, axis)
     graphs, every = levels_of(dataclasses.replace(data, tuples={2: tuples[:, :0]}))[:2]
     levels = []
-    for device, (part, foreign) in enumerate(zip(parts, copies, strict=True)):
-        own = np.arange(device * nodes, min((device + 1) * nodes, n))
+    for device, part in enumerate(parts):
         place = np.where(
             tuples[:, part] // nodes == device,
             tuples[:, part] - device * nodes,
-            nodes + np.searchsorted(foreign, tuples[:, part]),
+            nodes + np.searchsorted(foreign[device], tuples[:, part]),
         )
-        here = Data(count, None, None, {2: place.astype(np.int32)})
-        pairs = levels_of(here, Sizes(1, count, {2: entries}, {2: entries}))[2]
-        rows = np.full(count, n)
-        rows[: len(own)], rows[nodes : nodes + len(foreign)] = own, foreign
-        graph_of = _filled(every.drop[0], n + 1, graphs.count)[rows]
-        level = _nodes(graph_of, len(own), nodes, exchange[device])
-        levels.append((graphs, level, dataclasses.replace(pairs, exchange=exchange[device])))
+        here = Data(reach, None, None, {2: place.astype(np.int32)})
+        pairs = levels_of(here, Sizes(1, reach, {2: entries}, {2: entries}))[2]
+        pairs = dataclasses.replace(
+            pairs,
+            repeat={pair: rows[:nodes] for pair, rows in pairs.repeat.items()},
+            merge={pair: np.minimum(rows, nodes) for pair, rows in pairs.merge.items()},
+            exchange=exchange[device],
+        )
+        graph_of = _filled(every.drop[0][device * nodes : (device + 1) * nodes], nodes, graphs.count)
+        order_of = np.argsort(graph_of, kind="stable").astype(np.int32)
+        level = Level(1, nodes, (graph_of,), {}, {}, (), (order_of,), None, None, exchange[device])
+        levels.append((graphs, level, pairs))
     padded = np.concatenate([_filled(part, entries, tuples.shape[1]) for part in parts])
     return Parts(jax.tree.map(lambda *tables: np.concatenate(tables), *levels), padded, nodes, entries)
 
@@ -85,37 +88,20 @@ def _equal_cuts(low: Table, high: Table, devices: int) -> list[int]:
     return [int(begins[np.searchsorted(begins, each)]) for each in wanted]
 
 
-def _exchanges(copies: Sequence[Table], nodes: int, count: int, axis: str) -> list[Exchange]:
-    """Return what each device exchanges: in slot s of devices a and b, the copy on a and the row of its owner b."""
-    devices = len(copies)
-    sizes = np.array([np.bincount(foreign // nodes, minlength=devices) for foreign in copies])
+def _exchanges(foreign: Sequence[Table], nodes: int, reach: int, axis: str) -> list[Exchange]:
+    """Return what each device exchanges: in slot s of devices a and b, a node that a reaches and b owns."""
+    devices = len(foreign)
+    sizes = np.array([np.bincount(each // nodes, minlength=devices) for each in foreign])
     slots = max(int(sizes.max()), 1)
-    borrowed = np.full((devices, devices, slots), count, np.int32)
-    lent = borrowed.copy()
-    for a, foreign in enumerate(copies):
-        owner = foreign // nodes
-        slot = np.arange(len(foreign)) - np.concatenate([[0], np.cumsum(sizes[a])])[owner]
-        borrowed[a, owner, slot] = nodes + np.arange(len(foreign))
-        lent[owner, a, slot] = foreign - owner * nodes
-    flat = [(each[0].ravel(), each[1].ravel()) for each in zip(borrowed, lent, strict=True)]
-    return [Exchange(axis, devices, own, rows, np.argsort(rows, kind="stable").astype(np.int32)) for own, rows in flat]
-
-
-def _nodes(graph_of: Table, present: int, nodes: int, exchange: Exchange) -> Level:
-    """Return level 1 of a device: its nodes, of which some are present, and then its copies."""
-    rows = np.arange(present)
-    return Level(
-        length=1,
-        count=len(graph_of),
-        drop=(graph_of,),
-        repeat={},
-        merge={},
-        turned=(),
-        order=(np.argsort(graph_of, kind="stable").astype(np.int32),),
-        own=_filled(rows, len(graph_of), nodes),
-        rows=_filled(rows, nodes, len(graph_of)),
-        exchange=exchange,
-    )
+    borrowed = np.full((devices, devices, slots), reach, np.int32)
+    lent = np.full((devices, devices, slots), nodes, np.int32)
+    for a, each in enumerate(foreign):
+        owner = each // nodes
+        slot = np.arange(len(each)) - np.concatenate([[0], np.cumsum(sizes[a])])[owner]
+        borrowed[a, owner, slot] = nodes + np.arange(len(each))
+        lent[owner, a, slot] = each - owner * nodes
+    flat = [(a.ravel(), b.ravel()) for a, b in zip(borrowed, lent, strict=True)]
+    return [Exchange(axis, devices, reach, a, b, np.argsort(b, kind="stable").astype(np.int32)) for a, b in flat]
 
 
 def _filled(rows: Any, count: int, absent: int) -> Table:

@@ -56,16 +56,12 @@ def sum_rows(x: jax.Array, level: Level, place: int, count: int, *, single: bool
         single: whether the result has one row, to which all rows belong.
     """
     x = x.astype(wide(x.dtype)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
-    if level.exchange is None:
+    exchange = level.exchange
+    if exchange is None:
         return _summed(x, level, place, count, single)
     if level.length > 1:
-        return completed(_summed(x, level, place, count, single), level.exchange)
-    # Each device adds the nodes that it owns, and no copies.
-    assert level.own is not None
-    assert level.rows is not None
-    owned = (level.own < level.rows.shape[0])[:, None]
-    here = _summed(jnp.where(owned, x, jnp.zeros((), x.dtype)), level, place, count, single)
-    found: jax.Array = lax.psum(here, level.exchange.axis)
+        return _to_owners(_summed(x, level, place, exchange.reach, single), exchange, count)
+    found: jax.Array = lax.psum(_summed(x, level, place, count, single), exchange.axis)
     return found
 
 
@@ -100,6 +96,8 @@ def spread_rows(y: jax.Array, level: Level, place: int, *, single: bool = False)
             # then adds one row over devices, and not all of its repetitions.
             y = jnp.where(jnp.asarray(level.exchange.lent[:1] >= 0)[:, None], y, jnp.zeros((), y.dtype))
         return broadcast(y, (level.count, y.shape[1]))
+    if level.exchange is not None and level.length > 1:
+        y = _to_reached(y, level.exchange)
     return _read_at(y, level.drop[place], level.order[place])
 
 
@@ -113,21 +111,17 @@ def _read_at(y: jax.Array, rows: Any, order: Any) -> jax.Array:
     return found.astype(dtype)
 
 
-def completed(x: jax.Array, exchange: Exchange) -> jax.Array:
-    """Return the sum of each row and all its copies on other devices, on every device that has the row.
-
-    Copies are sent to the owner, which adds them and sends the sum back; the map is its own transpose.
-    """
-    copies = _swapped(taken(x, exchange.borrowed), exchange)
-    return copied(x + _added_at(copies, exchange.lent, exchange.order, x.shape[0]), exchange)
+def _to_owners(x: jax.Array, exchange: Exchange, count: int) -> jax.Array:
+    """Add rows of the nodes that each device reaches to the rows of their owners."""
+    foreign = _swapped(taken(x, exchange.borrowed), exchange)
+    return x[:count] + _added_at(foreign, exchange.lent, exchange.order, count)
 
 
-def copied(x: jax.Array, exchange: Exchange) -> jax.Array:
-    """Return an array in which copies are rows of their owners, whatever they were before."""
-    count, rows = x.shape[0], _read_at(x, exchange.lent, exchange.order)
-    returned = put(_swapped(rows, exchange), exchange.borrowed, count)
-    is_copy = jnp.zeros((count, 1), bool).at[exchange.borrowed].set(True, mode="drop", wrap_negative_indices=False)
-    return jnp.where(is_copy, returned, x)
+def _to_reached(y: jax.Array, exchange: Exchange) -> jax.Array:
+    """Return rows of the nodes that each device reaches, from the rows of its own: the transpose of `_to_owners`."""
+    foreign = _swapped(_read_at(y, exchange.lent, exchange.order), exchange)
+    own = jnp.pad(y, ((0, exchange.reach - y.shape[0]), (0, 0)))
+    return own + put(foreign, exchange.borrowed, exchange.reach)
 
 
 def _swapped(rows: jax.Array, exchange: Exchange) -> jax.Array:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -25,7 +24,7 @@ from equikit.plans.execution._execute import Stage, Tensors, Walk, inlined, walk
 from equikit.plans.execution._layout import Layout, Weights
 from equikit.plans.execution._steps import scales_of
 from equikit.plans.sparse._halves import permutation_of, restricted
-from equikit.plans.sparse._rows import completed, copied, flat, spread_rows, sum_rows, taken, turn_rows
+from equikit.plans.sparse._rows import flat, spread_rows, sum_rows, taken, turn_rows
 from equikit.signatures import Term
 from equikit.supports import Level, Support
 
@@ -61,8 +60,7 @@ class SparseWalk(Walk):
         """Reduce rows of the level of a step, `[rows, features]`."""
         level = self.level_of(step.large.core)
         if step.operation == "diagonal":
-            y = taken(x, level.repeat[places[0], places[1]])
-            return y if level.exchange is None else completed(y, level.exchange)
+            return taken(x, level.repeat[places[0], places[1]])
         count = self.support.levels[level.length - 1].count
         return sum_rows(x, level, places[0], count, single=self._is_single(level))
 
@@ -74,7 +72,6 @@ class SparseWalk(Walk):
         axes = [1 if label == self.support.label else next(sizes) for label in term.labels]
         if level.own is not None:
             x = taken(x, level.own)
-            x = x if level.exchange is None else flat(partial(copied, exchange=level.exchange), x)
         elif self.support.padded and level.length:
             x = kept(x, is_present(self.support, level))
         return super().entered(term, x.reshape(x.shape[0], *axes, x.shape[-1]))
@@ -185,7 +182,9 @@ def is_single_row(support: Support, term: Term) -> bool:
 
 def is_present(support: Support, level: Level) -> jax.Array:
     """Return which rows of a level of one node or more are not padding."""
-    return jnp.asarray(level.drop[0]) < support.levels[level.length - 1].count
+    reached = level.exchange is not None and level.length > 1
+    count = level.exchange.reach if reached else support.levels[level.length - 1].count
+    return jnp.asarray(level.drop[0]) < count
 
 
 def is_own(support: Support, level: Level) -> jax.Array:
