@@ -10,9 +10,9 @@ from typing import Any
 from benchmarks.speed._collectives import Collective
 from benchmarks.speed._scaling_model import MACHINES, collective_seconds
 
-EXCHANGES = 12
-"""All-to-alls of a training step of `"p p -> p p"`: sums over rows, over columns and the diagonal, each to the owners
-and back, in the forward and in the backward pass; counted in compiled programs by a test."""
+EXCHANGES = 8
+"""All-to-alls of a training step of `"p p -> p p"`: sums over rows and over columns go to the owners, values for
+rows and for columns come back, in the forward and in the backward pass; counted in compiled programs by a test."""
 
 FLOAT = 4
 
@@ -49,10 +49,10 @@ class Load:
     def held(self, of_entry: float) -> float:
         """Bytes of a device if a step holds so many bytes for each entry and its share of nodes, on one device.
 
-        Copies take a row in each of six node tensors, three before the product and three after it, twice with their
-        gradients; and each slot a row on both sides of an exchange.
+        Copies take a row in two sums and in two arrays of values at a time, and each slot a row on both sides of an
+        exchange.
         """
-        return self.entries * of_entry + (12 * self.copies + 2 * self.devices * self.slots) * self.row
+        return self.entries * of_entry + (4 * self.copies + 2 * self.devices * self.slots) * self.row
 
 
 def random_load(edges: float, nodes: float, channels: int, devices: int) -> Load:

@@ -38,7 +38,7 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
     node, and each device gets those of its own nodes; if this is unequal, parts of one length. An entry and its reverse
     are on one device, and a loop is where its node is.
     """
-    tuples, n, nodes = data.tuples[2], data.n, max(-(-data.n // devices), 1)
+    tuples, nodes = data.tuples[2], max(-(-data.n // devices), 1)
     low, high = tuples.min(axis=0), tuples.max(axis=0)
     keys = np.where((low + high) % 2, high, low)
     order = np.lexsort((high, low, keys))

@@ -277,8 +277,8 @@ class Support(Orders):
     def spread(self, devices: int, *, axis: str) -> tuple[Support, np.ndarray[Any, Any]]:
         """Divide a support of pairs between devices, for layers that are called in `jax.shard_map`.
 
-        Each device has a range of the nodes, a part of the entries with their reverse entries, and copies of the nodes
-        of its entries that other devices own. Layers exchange these copies after each sum over entries.
+        Each device has a range of the nodes and a part of the entries, with their reverse entries. It exchanges rows of
+        the nodes of its entries that other devices own, after sums over entries and before values of nodes are read.
 
         Args:
             devices: how many there are along the axis.

@@ -28,8 +28,6 @@ def tables(edges: ek.Support) -> tuple[ek.Support, np.ndarray, dict[str, np.ndar
         "turned": pairs.turned[0],
         "merge": pairs.merge[0, 1],
         "repeat": pairs.repeat[0, 1],
-        "own": nodes.own,
-        "rows": nodes.rows,
         "graph": nodes.drop[0],
         "borrowed": exchange.borrowed,
         "lent": exchange.lent,
@@ -38,18 +36,22 @@ def tables(edges: ek.Support) -> tuple[ek.Support, np.ndarray, dict[str, np.ndar
     return spread, order, {name: np.asarray(table).reshape(DEVICES, -1) for name, table in found.items()}
 
 
+def reach(spread: ek.Support) -> int:
+    return spread.levels[2].exchange.reach
+
+
 def node_of_rows(spread: ek.Support, here: dict[str, np.ndarray]) -> np.ndarray:
-    """The node of each row of each device, from what owners send to copies."""
-    count = spread.levels[1].count
+    """Return the node of each reached row of each device, from what owners send."""
+    count = reach(spread)
     nodes = np.full((DEVICES, count + 1), -1)
     for device in range(DEVICES):
-        own = here["own"][device] < spread.n
-        nodes[device, :count][own] = device * spread.n + here["own"][device][own]
+        own = np.flatnonzero(here["graph"][device] < 1)
+        nodes[device, own] = device * spread.n + own
     borrowed, lent = (here[name].reshape(DEVICES, DEVICES, -1) for name in ("borrowed", "lent"))
     for a in range(DEVICES):
         for b in range(DEVICES):
             there = borrowed[a, b] < count
-            assert ((lent[b, a] < count) == there).all()
+            assert ((lent[b, a] < spread.n) == there).all()
             assert (nodes[a, borrowed[a, b][there]] == -1).all()  # it has one owner
             nodes[a, borrowed[a, b][there]] = nodes[b, lent[b, a][there]]
     return nodes
@@ -65,7 +67,7 @@ def test_every_entry_is_on_one_device_between_its_nodes() -> None:
     for name, expected in (("sender", senders), ("receiver", receivers)):
         found = np.take_along_axis(nodes, here[name], axis=1).ravel()
         np.testing.assert_array_equal(found[present], expected[order[present]])
-        assert (here[name].ravel()[~present] == spread.levels[1].count).all()
+        assert (here[name].ravel()[~present] == reach(spread)).all()
 
 
 def test_reverse_entries_and_loops_are_found_on_the_device() -> None:
@@ -77,7 +79,7 @@ def test_reverse_entries_and_loops_are_found_on_the_device() -> None:
     present = order < edges.entries[2]
     np.testing.assert_array_equal(reverse[present], edges.find(receivers, senders)[order[present]])
     assert (np.sort(here["repeat"].ravel())[: edges.loops] < spread.entries[2]).all()
-    assert (here["repeat"] < spread.entries[2]).sum() == (here["merge"] < spread.levels[1].count).sum() == edges.loops
+    assert (here["repeat"] < spread.entries[2]).sum() == (here["merge"] < spread.n).sum() == edges.loops
 
 
 def test_parts_are_of_nearly_one_length() -> None:
