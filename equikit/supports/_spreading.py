@@ -57,23 +57,23 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
     exchange = _exchanges(foreign, nodes, reach, axis)
     graphs, every = levels_of(dataclasses.replace(data, tuples={2: tuples[:, :0]}))[:2]
     levels = []
-    for device, part in enumerate(parts):
+    for here, part in enumerate(parts):
         place = np.where(
-            tuples[:, part] // nodes == device,
-            tuples[:, part] - device * nodes,
-            nodes + np.searchsorted(foreign[device], tuples[:, part]),
+            tuples[:, part] // nodes == here,
+            tuples[:, part] - here * nodes,
+            nodes + np.searchsorted(foreign[here], tuples[:, part]),
         )
-        here = Data(reach, None, None, {2: place.astype(np.int32)})
-        pairs = levels_of(here, Sizes(1, reach, {2: entries}, {2: entries}))[2]
+        local = Data(reach, None, None, {2: place.astype(np.int32)})
+        pairs = levels_of(local, Sizes(1, reach, {2: entries}, {2: entries}))[2]
         pairs = dataclasses.replace(
             pairs,
             repeat={pair: rows[:nodes] for pair, rows in pairs.repeat.items()},
             merge={pair: np.minimum(rows, nodes) for pair, rows in pairs.merge.items()},
-            exchange=exchange[device],
+            exchange=exchange[here],
         )
-        graph_of = _filled(every.drop[0][device * nodes : (device + 1) * nodes], nodes, graphs.count)
+        graph_of = _filled(every.drop[0][here * nodes : (here + 1) * nodes], nodes, graphs.count)
         order_of = np.argsort(graph_of, kind="stable").astype(np.int32)
-        level = Level(1, nodes, (graph_of,), {}, {}, (), (order_of,), None, None, exchange[device])
+        level = Level(1, nodes, (graph_of,), {}, {}, (), (order_of,), None, None, exchange[here])
         levels.append((graphs, level, pairs))
     padded = np.concatenate([_filled(part, entries, tuples.shape[1]) for part in parts])
     return Parts(jax.tree.map(lambda *tables: np.concatenate(tables), *levels), padded, nodes, entries)
