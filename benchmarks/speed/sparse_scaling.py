@@ -17,7 +17,7 @@ from benchmarks.speed._sparse_scaling_program import LAYOUTS, in_a_process
 from benchmarks.speed.scaling import scores as dense_scores
 
 RIVALS: dict[str, str] = {
-    "spread": "Support.spread in jax.shard_map: edges with their reverse edges, and copies of nodes",
+    "spread": "Support.spread in jax.shard_map: edges with their reverse edges, and exchanges of nodes",
     "automatic": "rows of all features and tables over an automatic axis, as XLA divides the work",
 }
 TARGETS = (

@@ -47,7 +47,8 @@ def spread_parts(data: Data, devices: int, axis: str) -> Parts:
         cuts = _equal_cuts(low[order], high[order], devices)
     device = np.repeat(np.arange(devices), np.diff(cuts))
     device = np.where((low == high)[order], keys[order] // nodes, device)
-    parts = [order[device == each] for each in range(devices)]
+    ends = np.cumsum(np.bincount(device, minlength=devices))
+    parts = np.split(order[np.argsort(device, kind="stable")], ends[:-1])
     entries = max(*map(len, parts), 1)
     used = [np.unique(tuples[:, part]) for part in parts]
     foreign = [reached[reached // nodes != device] for device, reached in enumerate(used)]
