@@ -6,7 +6,7 @@ from equikit.supports._formats import (
     label_of as label_of,
     links_of_jraph as links_of_jraph,
 )
-from equikit.supports._levels import Level as Level
+from equikit.supports._levels import Exchange as Exchange, Level as Level
 from equikit.supports._support import Support
 
 __all__ = ["Support"]

@@ -26,6 +26,7 @@ class Entries:
     graphs: int | None
     padded: bool
     complete: bool
+    axis: str | None = None
     # Either the data or the levels are known; the other ones are made when they are needed.
     _data: Data | None
     _sizes: Sizes | None
@@ -60,6 +61,7 @@ class Entries:
 
     def _host(self) -> Data:
         """Return the entries without padding, on the host."""
+        self._refuse_spread()
         if self._data is None:
             graphs, nodes = self.levels[:2]
             step = "ask for it outside jit, and pass the support as an argument"
@@ -95,6 +97,7 @@ class Entries:
             >>> senders.tolist(), receivers.tolist()
             ([0, 1], [1, 2])
         """
+        self._refuse_spread()
         order = self._order(order)
         columns, rows = _columns(self.levels, order), self.levels[order].rows
         return tuple(jnp.asarray(column if rows is None else _taken(column, rows, self.n)) for column in columns)
@@ -147,6 +150,7 @@ class Entries:
             >>> ek.Support("p p", [0], [1], n=2).pad(nodes=4).present().tolist()
             [True, True, False, False]
         """
+        self._refuse_spread()
         graphs, nodes = self.levels[:2]
         if order == 0:
             own = np.zeros(graphs.count) if graphs.own is None else _on_host(graphs.own)
@@ -189,7 +193,20 @@ class Entries:
             )
         return int(order)
 
+    def _refuse_spread(self) -> None:
+        """Raise `OptionError` if the tables are of many devices, and not of one graph."""
+        if self.axis is not None:
+            raise OptionError(
+                "a support that is spread over devices has the tables of each of them",
+                got=repr(self),
+                expected="the support before .spread",
+                step="ask the support before it is spread",
+            )
+
     def __repr__(self) -> str:
+        if self.axis is not None:
+            rows = f"{self.n:,} nodes and {self.entries[2]:,} entries on each device"
+            return f"Support of {self.term(2)}: {rows} along {self.axis!r}"
         known = self._data is not None or _is_known(self.levels[1].drop[0])
         data = self._host() if known else None
         counts = [

@@ -14,7 +14,36 @@ Array = jax.Array | np.ndarray[Any, Any]
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["drop", "repeat", "merge", "turned", "order", "own", "rows"],
+    data_fields=["borrowed", "lent", "order"],
+    meta_fields=["axis", "devices", "reach"],
+)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Exchange:
+    """How the devices along an axis of a mesh exchange nodes: each has one owner, and others have entries there.
+
+    A device reaches its own nodes and, after these, foreign ones. Level 1 has its own nodes alone; `drop` of longer
+    tuples has rows among the reached nodes.
+
+    Attributes:
+        axis: the axis of the mesh.
+        devices: how many there are.
+        reach: the number of reached nodes.
+        borrowed: `[devices * slots]`, for each device as many slots: the reached nodes that it owns, or absent.
+        lent: `[devices * slots]`, the own nodes that it reaches, in the same order, or absent.
+        order: a stable permutation that sorts `lent`.
+    """
+
+    axis: str
+    devices: int
+    reach: int
+    borrowed: Array
+    lent: Array
+    order: Array
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["drop", "repeat", "merge", "turned", "order", "own", "rows", "exchange"],
     meta_fields=["length", "count"],
 )
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -40,6 +69,7 @@ class Level:
             same order, or if there are no data of order m. For m = 0 an array only if the support is padded: the
             number of the graph, or absent.
         rows: for each row of the user's data, the row here; `None` as for `own`.
+        exchange: how nodes are exchanged, for m = 1 and above, if they are spread over devices.
     """
 
     length: int
@@ -51,6 +81,7 @@ class Level:
     order: tuple[Array | None, ...]
     own: Array | None
     rows: Array | None
+    exchange: Exchange | None = None
 
     def __repr__(self) -> str:
         return f"Level({self.length}, {self.count} rows)"

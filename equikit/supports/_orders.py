@@ -161,7 +161,8 @@ class Orders(Entries):
 
 
 def refuse_padded(support: Entries, what: str) -> None:
-    """Raise `OptionError` for a padded support."""
+    """Raise `OptionError` for a padded support, or one that is spread over devices."""
+    support._refuse_spread()
     if support.padded:
         raise OptionError(
             f"{what} takes supports without padding",

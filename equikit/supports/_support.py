@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
@@ -22,6 +23,7 @@ from equikit.supports._formats import (
 from equikit.supports._orders import Orders, refuse_padded
 from equikit.supports._padding import padded_sizes
 from equikit.supports._reading import data_of, order_of
+from equikit.supports._spreading import spread_parts
 from equikit.supports._tables import Data, refuse_too_many
 
 
@@ -52,6 +54,7 @@ class Support(Orders):
         n: the number of nodes, padding included.
         graphs: the number of graphs, padding included; `None` without graph numbers.
         padded: whether the support is padded.
+        axis: the axis of a mesh over which the support is spread, or `None`; see `spread`.
         complete: whether the triples include all triples of nodes that the pairs link with each other, as in
             `edges | edges.cliques()`; products of three letters need this.
 
@@ -271,6 +274,51 @@ class Support(Orders):
         sizes = padded_sizes(data, nodes=nodes, entries=entries, graphs=graphs, tuples=tuples)
         return self._of(self.label, data, sizes, complete=self.complete)
 
+    def spread(self, devices: int, *, axis: str) -> tuple[Support, np.ndarray[Any, Any]]:
+        """Divide a support of pairs between devices, for layers that are called in `jax.shard_map`.
+
+        Each device has a range of the nodes and a part of the entries, with their reverse entries. It exchanges rows of
+        the nodes of its entries that other devices own, after sums over entries and before values of nodes are read.
+
+        Args:
+            devices: how many there are along the axis.
+            axis: the axis of the mesh.
+
+        Returns:
+            The support, whose tables of all devices are concatenated: pass it to `jax.shard_map` with the specification
+            `jax.P(axis)`. In the call, features of nodes and entries have the rows of one device; those of graphs are
+            the same on all devices. And the order of the entries, int32 `[devices * entries of a device]`: entry
+            `order[row]` belongs into this row; it is E, which is out of range, where rows are padding. Nodes stay in
+            order: `.n` rows on each device, with padding behind the last ones.
+
+        Raises:
+            OptionError: if the support has entries of other orders, or is padded or spread, or the axis is no text.
+            TooLargeError: for too many rows.
+
+        Cost: sorting on the host, O(E log E).
+
+        Example:
+            >>> edges = Support("p p", [0, 1, 1, 2], [1, 0, 2, 1], n=3)
+            >>> spread, order = edges.spread(2, axis="d")
+            >>> spread, order.tolist()
+            (Support of p p: 2 nodes and 2 entries on each device along 'd', [0, 1, 2, 3])
+        """
+        devices = _checks.count("devices", devices, least=1)
+        axis = _checks.text("axis", axis, example="d")
+        refuse_padded(self, ".spread")
+        if self.orders != (2,):
+            raise OptionError(
+                ".spread is for supports of pairs",
+                got=f"entries of {' and '.join(map(self.term, self.orders))}",
+                expected=f"a support of {self.term(2)}",
+                step="shard a batch of such graphs instead: the support is then the same on all devices",
+            )
+        parts = spread_parts(self._host(), devices, axis)
+        found = self._of(self.label, self._host())
+        found.entries, found.n, found.padded, found.axis = {2: parts.entries}, parts.nodes, True, axis
+        found._data, found._levels = None, jax.tree.map(jnp.asarray, parts.levels)
+        return found, parts.order
+
 
 def _listed(supports: Any) -> list[Support]:
     found = [*supports] if isinstance(supports, Iterable) else None
@@ -314,13 +362,14 @@ def _flatten(support: Support) -> tuple[Any, Any]:
         support.graphs,
         support.padded,
         support.complete,
+        support.axis,
     )
     return ((jax.tree_util.GetAttrKey("levels"), support.levels),), static
 
 
 def _unflatten(static: Any, children: Any) -> Support:
     self = Support.__new__(Support)
-    self.label, entries, self.n, self.graphs, self.padded, self.complete = static
+    self.label, entries, self.n, self.graphs, self.padded, self.complete, self.axis = static
     self.entries = dict(entries)
     self.orders = tuple(self.entries)
     self._data = self._sizes = None

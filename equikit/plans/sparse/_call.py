@@ -15,6 +15,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit.groups import Fixed, Group
 from equikit.plans._options import RunOptions
 from equikit.plans.sparse._fitting import refuse_unfit
+from equikit.plans.sparse._placement import refuse_placement
 from equikit.signatures import Signature, Term, base
 from equikit.supports import Support
 
@@ -46,8 +47,10 @@ def support_shapes(
     label = support.label
     _refuse_given(label, "mask", masks, "which nodes and entries are there: pad the support to have absent ones")
     _refuse_given(label, "sizes", {base(str(other)): size for other, size in sizes.items()}, "how many nodes there are")
+    axes = []
     for term, width, array in zip(signature.inputs, channels, arrays, strict=True):
-        _check_rows(signature, term, width, array, support)
+        axes.append(_check_rows(signature, term, width, array, support))
+    refuse_placement(support, arrays, axes)
     _check_bound_size(signature.groups[label], support)
     found = checked_shapes(_on_rows(signature, label, _rows(support)), channels, arrays, masks, sizes)
     return Shapes(found.batch, {other: size for other, size in found.sizes.items() if other in signature.sizes})
@@ -112,15 +115,19 @@ def _determinants(term: Term) -> list[str]:
     return [f"det({label})" for label in term.determinants]
 
 
-def _check_rows(signature: Signature, term: Term, channels: int | None, array: Any, support: Support) -> None:
-    """Raise `ShapeError` unless an array has one row for each entry, node or graph."""
+def _check_rows(signature: Signature, term: Term, channels: int | None, array: Any, support: Support) -> int:
+    """Return the number of axes from the rows on, zero if there are no rows.
+
+    Raises:
+        ShapeError: unless an array has one row for each entry, node or graph.
+    """
     label, order, rows = support.label, term.labels.count(support.label), dict(_rows(support))
     if order not in rows:
-        return
+        return 0
     axes = 1 + len(term.labels) - order + (channels is not None)
     count = array.shape[array.ndim - axes] if array.ndim >= axes else None
     if count == rows[order]:
-        return
+        return axes
     (stored,) = _on_rows(signature.pair(term, term), label, _rows(support)).inputs
     sizes = {**signature.sizes, **{_row_label(label, order): count for order, count in rows.items()}}
     shown = [f"{other}={sizes[other]}" if sizes[other] is not None else other for other in stored.labels]

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from equikit.plans.execution._arrays import broadcast, wide
-from equikit.supports import Level
+from equikit.supports import Exchange, Level
 
 
 def taken(x: jax.Array, rows: Any, *, ascend: bool = False) -> jax.Array:
@@ -56,9 +56,23 @@ def sum_rows(x: jax.Array, level: Level, place: int, count: int, *, single: bool
         single: whether the result has one row, to which all rows belong.
     """
     x = x.astype(wide(x.dtype)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    exchange = level.exchange
+    if exchange is None:
+        return _summed(x, level, place, count, single)
+    if level.length > 1:
+        return _to_owners(_summed(x, level, place, exchange.reach, single), exchange, count)
+    found: jax.Array = lax.psum(_summed(x, level, place, count, single), exchange.axis)
+    return found
+
+
+def _summed(x: jax.Array, level: Level, place: int, count: int, single: bool) -> jax.Array:
     if single:
         return jnp.sum(x, axis=0, keepdims=True, dtype=x.dtype)
-    rows, order = level.drop[place], level.order[place]
+    return _added_at(x, level.drop[place], level.order[place], count)
+
+
+def _added_at(x: jax.Array, rows: Any, order: Any, count: int) -> jax.Array:
+    """Add rows to the rows of an array of zeros, with the permutation that sorts these, `None` if they are sorted."""
     if order is None:
         return _added(x, rows, count, ascend=True)
 
@@ -77,13 +91,42 @@ def sum_rows(x: jax.Array, level: Level, place: int, count: int, *, single: bool
 def spread_rows(y: jax.Array, level: Level, place: int, *, single: bool = False) -> jax.Array:
     """Repeat an array `[rows, features]` along a new position of the tuples of a level: the transpose of `sum_rows`."""
     if single:
+        if level.exchange is not None:
+            # Make the row one of this device before it is repeated, by a table that always allows it: the backward pass
+            # then adds one row over devices, and not all of its repetitions.
+            y = jnp.where(jnp.asarray(level.exchange.lent[:1] >= 0)[:, None], y, jnp.zeros((), y.dtype))
         return broadcast(y, (level.count, y.shape[1]))
-    rows, order, dtype = level.drop[place], level.order[place], y.dtype
+    if level.exchange is not None and level.length > 1:
+        y = _to_reached(y, level.exchange)
+    return _read_at(y, level.drop[place], level.order[place])
+
+
+def _read_at(y: jax.Array, rows: Any, order: Any) -> jax.Array:
+    """Read rows that may repeat: the transpose of `_added_at`."""
+    dtype = y.dtype
     y = y.astype(wide(dtype))  # so that sums of the backward pass run in float32
     if order is None:
         return taken(y, rows, ascend=True).astype(dtype)
     found: jax.Array = lax.platform_dependent(y, rows, order, cpu=_spread, default=_spread_in_order)
     return found.astype(dtype)
+
+
+def _to_owners(x: jax.Array, exchange: Exchange, count: int) -> jax.Array:
+    """Add rows of the nodes that each device reaches to the rows of their owners."""
+    foreign = _swapped(taken(x, exchange.borrowed), exchange)
+    return x[:count] + _added_at(foreign, exchange.lent, exchange.order, count)
+
+
+def _to_reached(y: jax.Array, exchange: Exchange) -> jax.Array:
+    """Return rows of the nodes that each device reaches, from the rows of its own: the transpose of `_to_owners`."""
+    foreign = _swapped(_read_at(y, exchange.lent, exchange.order), exchange)
+    own = jnp.pad(y, ((0, exchange.reach - y.shape[0]), (0, 0)))
+    return own + put(foreign, exchange.borrowed, exchange.reach)
+
+
+def _swapped(rows: jax.Array, exchange: Exchange) -> jax.Array:
+    found: jax.Array = lax.all_to_all(rows, exchange.axis, 0, 0, tiled=True)
+    return found
 
 
 def _spread(y: jax.Array, rows: Any, order: Any) -> jax.Array:

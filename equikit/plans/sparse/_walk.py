@@ -182,7 +182,10 @@ def is_single_row(support: Support, term: Term) -> bool:
 
 def is_present(support: Support, level: Level) -> jax.Array:
     """Return which rows of a level of one node or more are not padding."""
-    return jnp.asarray(level.drop[0]) < support.levels[level.length - 1].count
+    below = support.levels[level.length - 1].count
+    if level.exchange is not None and level.length > 1:
+        below = level.exchange.reach
+    return jnp.asarray(level.drop[0]) < below
 
 
 def is_own(support: Support, level: Level) -> jax.Array:
