@@ -256,7 +256,7 @@ def applied(
         shapes = checked_shapes(*read)
         options.chunks(shapes.batch)
     else:
-        shapes = support_shapes(*read, support)
+        shapes = support_shapes(*read, support, linear=True)
         refuse_options(options, out_sharding)
     given = checked_layout(plan, weights, options) if isinstance(weights, Layout) else keyed(plan, weights)
     leaves, structure = jax.tree.flatten(given if isinstance(given, Layout) else [*given.values()])

@@ -30,6 +30,8 @@ def support_shapes(
     masks: Mapping[str, Any],
     sizes: Mapping[str, int],
     support: Support,
+    *,
+    linear: bool = False,
 ) -> Shapes:
     """Return the batch axes and the size of every label, after all checks of a support and of the arrays on it.
 
@@ -37,10 +39,11 @@ def support_shapes(
         signature, channels, arrays, masks: as for `checked_shapes`.
         sizes: sizes of labels that no input has.
         support: the support.
+        linear: whether the call is a linear plan, which also runs on supports that are spread over devices.
 
     Raises:
         OptionError: if the label of the support is not in the signature, is not permuted by S, or has a mask or a
-            size; or if the support has no entries for a term.
+            size; if the support has no entries for a term; or if it is spread and the call is not linear.
         ShapeError: if an array has not one row for each entry, node or graph, or does not fit in other axes.
     """
     refuse_support(signature, support)
@@ -50,6 +53,8 @@ def support_shapes(
     axes = []
     for term, width, array in zip(signature.inputs, channels, arrays, strict=True):
         axes.append(_check_rows(signature, term, width, array, support))
+    if not linear:
+        _refuse_spread(support)
     refuse_placement(support, arrays, axes)
     _check_bound_size(signature.groups[label], support)
     found = checked_shapes(_on_rows(signature, label, _rows(support)), channels, arrays, masks, sizes)
@@ -61,6 +66,17 @@ def refuse_support(signature: Signature, support: object) -> None:
     _checks.instance("support", support, Support, 'ek.Support("p p", senders, receivers, n=n)')
     assert isinstance(support, Support)
     refuse_unfit(signature, support.label, support.orders)
+
+
+def _refuse_spread(support: Support) -> None:
+    """Raise `OptionError` for a spread support: sums over graphs would have the rows of one device only."""
+    if support.axis is not None:
+        raise OptionError(
+            "only linear layers run on a support that is spread over devices",
+            got=f"a support that is spread along {support.axis!r}",
+            expected="a support that is not spread",
+            step="between linear layers apply functions of jnp to the rows, such as jax.nn.relu",
+        )
 
 
 def refuse_options(options: RunOptions, out_sharding: object) -> None:

@@ -86,3 +86,27 @@ def test_one_device_gives_what_a_call_without_devices_gives():
     mapped = jax.shard_map(call, mesh=mesh_of(AxisType.Auto), in_specs=(spec, spec), out_specs=spec)
     found = jax.jit(mapped)(jnp.asarray(X[order]), spread)
     np.testing.assert_allclose(found, jax.jit(call)(X, EDGES)[order], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x, support: ek.nn.Pool("p p", p=ek.S)(x, support=support),
+        lambda x, support: ek.nn.RMSNorm({"p p": 1}, p=ek.S, rngs=nnx.Rngs(0))({"p p": x}, support=support),
+        lambda x, support: ek.nn.Multilinear("p p, p p -> p p", 1, 1, p=ek.S, rngs=nnx.Rngs(0))(x, x, support=support),
+        lambda x, support: ek.nn.Attention({"p": 1}, heads=1, p=ek.S, rngs=nnx.Rngs(0))({"p": x}, support=support),
+    ],
+    ids=["pool", "norm", "products", "attention"],
+)
+def test_only_linear_layers_run_on_spread_supports(layer):
+    spread, _ = EDGES.spread(1, axis="d")
+    spec = jax.P("d")
+    mapped = jax.shard_map(layer, mesh=mesh_of(AxisType.Auto), in_specs=(spec, spec), out_specs=spec)
+    assert_error(
+        ek.OptionError,
+        lambda: mapped(X, spread),
+        "only linear layers run on a support that is spread over devices",
+        "a support that is spread along 'd'",
+        "a support that is not spread",
+        "between linear layers apply functions of jnp to the rows, such as jax.nn.relu",
+    )
