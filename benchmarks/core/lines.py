@@ -46,7 +46,7 @@ def append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines of all complete cells; the last measurement of a cell, seed and budget counts.
+    """Return the lines of all complete cells; the last measurement of a cell and seed counts, whatever its limits; quick runs count apart.
 
     A line that a killed process has left unfinished or that is damaged, and the rest of its cell, are left out.
     """
@@ -60,7 +60,7 @@ def read(path: Path) -> list[Line]:
             continue
         if not isinstance(line, dict) or not line.keys() >= ENTRIES:
             continue
-        same = [line[name] for name in ("benchmark", "cell", "seed", "quick", "limits")]
+        same = [line[name] for name in ("benchmark", "cell", "seed", "quick")]
         known = cells.setdefault(json.dumps(same, sort_keys=True), [])
         if len(known) == line["of"] or (known and known[0]["date"] != line["date"]):
             known.clear()

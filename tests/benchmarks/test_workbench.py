@@ -160,6 +160,8 @@ def test_lines_of_a_cell_count_together(tmp_path: Path) -> None:
     lines.write(path, lines.read(path))
     assert path.read_text(encoding="utf-8").count("\n") == 2
     assert lines.read(tmp_path / "none.jsonl") == []
+    lines.append(path, [line | {"rival": name, "date": "4", "limits": {"steps": 2}} for name in "ab"])
+    assert [one["date"] for one in lines.read(path)] == ["4", "4"]  # a seed counts once, whatever its limits
     lines.append(path, [line | {"rival": name, "quick": True, "of": 1} for name in "q"])
     assert [one["quick"] for one in lines.read(path)] == [False, False, True]  # budgets do not replace one another
     with path.open("ab") as file:
