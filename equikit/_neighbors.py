@@ -13,6 +13,7 @@ from scipy.sparse import csc_array
 
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit._exported import exported
 
 INDEX_STEP = "pass an integer array, as np.array([0, 1])"
 
@@ -166,3 +167,6 @@ def sufficient(name: str, given: int | Sequence[int] | None, found: int) -> int:
             step=f"write {name}={found} or more",
         )
     return next(number for number in allowed if number >= found)
+
+
+exported(Neighbors, "Neighbors")

@@ -39,7 +39,7 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "np.asarray(mask, dtype=bool)",
         with_argument("mask", mask=np.ones(3)),
     ),
-    "graphs-without-numbers": (
+    "neighbors-without-numbers-of-graphs": (
         lambda: near(graph_of=np.array(["a", "a", "b"])),
         "np.repeat(np.arange(len(sizes)), sizes)",
         with_argument("graph_of", sizes=[2, 1]),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
@@ -13,6 +14,7 @@ TRIPLES = ek.Support("p p p", [0], [1], [2], n=3)
 LAYER = ek.nn.Linear("p p -> p p", 1, 1, p=ek.S, rngs=nnx.Rngs(0))
 ON_TRIPLES = ek.nn.Linear("p p p -> p p", 1, 1, p=ek.S, rngs=nnx.Rngs(0))
 DENSE = np.ones((3, 3, 1), np.float32)
+STACKED, SUPPORTS = DENSE[:2, :2], jax.tree.map(lambda a: np.stack([a, a]), EDGES)
 
 
 def by(method: str = "dense") -> Any:
@@ -35,6 +37,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: LAYER(DENSE[:2, 0], support=([0, 1], [1, 0])),
         'ek.Support("p p", senders, receivers, n=n)',
         {"ek": ek, "senders": [0, 1], "receivers": [1, 0], "n": 3},
+    ),
+    "supports-in-a-stack": (
+        lambda: LAYER(STACKED, support=SUPPORTS),
+        "jax.vmap(lambda x, support: layer(x, support=support))(x, supports)",
+        {"jax": jax, "layer": LAYER, "x": STACKED, "supports": SUPPORTS},
     ),
     "support-with-a-dense-matrix": (by, 'method="auto"', None),
     "support-of-graphs-of-another-size": (of_size, "p=ek.S", None),

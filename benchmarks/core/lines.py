@@ -46,7 +46,9 @@ def append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read(path: Path) -> list[Line]:
-    """Return the lines of all complete cells; the last measurement of a cell and seed counts, whatever its limits; quick runs count apart.
+    """Return the lines of all complete cells; the last measurement of a cell and seed counts, whatever its limits.
+
+    Quick runs count apart.
 
     A line that a killed process has left unfinished or that is damaged, and the rest of its cell, are left out.
     """

@@ -101,7 +101,8 @@ class Pool(Layer):
 
     Args:
         features: labels of the input, `"p p"`, or a space from them to the plain axes, `ek.hom("p p -> ()", p=ek.S)`.
-        how: `"sum"`, `"mean"` or `"max"`; without entries the mean is zero and the maximum minus infinity.
+        how: `"sum"`, `"mean"` or `"max"`; without entries the mean is zero and the maximum minus infinity,
+            but zero in padded graphs of a support.
         groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
@@ -173,7 +174,11 @@ class Pool(Layer):
         others = [place for place in range(len(term.labels)) if place not in own]
         x = self._over(rows.together(term, x), [batch + 1 + i for i, place in enumerate(others) if place in acted])
         by_graph = max_by_graph if self.how == "max" else sum_by_graph
-        y = jnp.moveaxis(by_graph(jnp.moveaxis(x, batch, 0), rows.support, len(own)), 0, batch)
+        y = by_graph(jnp.moveaxis(x, batch, 0), rows.support, len(own))
+        if self.how == "max" and rows.support.padded and rows.support.graphs is not None:
+            # Minus infinity in padding would make gradients of what follows NaN.
+            y = jnp.where(rows.support.present(0).reshape(-1, *(1,) * (y.ndim - 1)), y, jnp.zeros((), y.dtype))
+        y = jnp.moveaxis(y, 0, batch)
         return y.squeeze(batch) if rows.support.graphs is None else y
 
     def _over(self, x: Feature, axes: Sequence[int]) -> Feature:

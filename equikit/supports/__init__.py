@@ -7,6 +7,7 @@ from equikit.supports._formats import (
     links_of_jraph as links_of_jraph,
 )
 from equikit.supports._levels import Exchange as Exchange, Level as Level
+from equikit.supports._placement import refuse_placement as refuse_placement
 from equikit.supports._support import Support
 
 __all__ = ["Support"]

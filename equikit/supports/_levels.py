@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from typing import Any
 
 import jax
 import numpy as np
+
+from equikit._exported import exported
 
 Array = jax.Array | np.ndarray[Any, Any]
 
@@ -41,11 +44,6 @@ class Exchange:
     order: Array
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["drop", "repeat", "merge", "turned", "order", "own", "rows", "exchange"],
-    meta_fields=["length", "count"],
-)
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Level:
     r"""The tuples \((t_0, \dots, t_{m-1})\) of nodes of one length m, a row for each.
@@ -85,3 +83,30 @@ class Level:
 
     def __repr__(self) -> str:
         return f"Level({self.length}, {self.count} rows)"
+
+
+FIELDS = ("drop", "repeat", "merge", "turned", "order", "own", "rows", "exchange")
+
+
+def _flatten(level: Level) -> tuple[Any, Any]:
+    """Return the tables with their names; dictionaries as tuples, because `jax.export` serializes only keys of text."""
+    tables = [getattr(level, name) for name in FIELDS]
+    values = [tuple(table[pair] for pair in sorted(table)) if isinstance(table, dict) else table for table in tables]
+    keys = map(jax.tree_util.GetAttrKey, FIELDS)
+    return tuple(zip(keys, values, strict=True)), (level.length, level.count)
+
+
+def _unflatten(static: Any, children: Any) -> Level:
+    length, count = static
+    tables = dict(zip(FIELDS, children, strict=True))
+    pairs = [*itertools.combinations(range(length), 2)]
+    for name in ("repeat", "merge"):
+        if isinstance(tables[name], tuple):  # JAX also puts other objects in the place of children
+            tables[name] = dict(zip(pairs, tables[name], strict=True))
+    return Level(length, count, **tables)
+
+
+jax.tree_util.register_pytree_with_keys(Level, _flatten, _unflatten)
+
+exported(Exchange, "Exchange")
+exported(Level, "Level")

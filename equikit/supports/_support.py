@@ -11,6 +11,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit._exported import exported
 from equikit.supports._formats import (
     edges_of_networkx,
     entries_of_mask,
@@ -378,3 +379,4 @@ def _unflatten(static: Any, children: Any) -> Support:
 
 
 jax.tree_util.register_pytree_with_keys(Support, _flatten, _unflatten)
+exported(Support, "Support")

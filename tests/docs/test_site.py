@@ -156,9 +156,9 @@ def test_examples_of_docstrings_import_nothing_private():
 
 def test_imports_come_before_the_first_example():
     lines = ["The sum.", "", "Example:", "    >>> jnp.sum(jnp.ones(3))", "    3"]
-    added = imports.with_imports(ek.nn.Linear, lines)
+    added = imports.with_imports(ek.nn.Pool, lines)
     assert added == [*lines[:3], "    >>> import jax.numpy as jnp", *lines[3:]]
-    assert imports.with_imports(ek.nn.Linear, added) == added
+    assert imports.with_imports(ek.nn.Pool, added) == added
 
 
 def test_attributes_that_are_described_together_have_one_field_each():

@@ -310,3 +310,11 @@ def test_products_of_matrices_on_edges_tell_triangles_from_hexagons():
     edges = ek.Support.join(parts)
     one, two = by_numpy(layer)(np.ones((24, 2), np.float32), edges | edges.cliques())
     assert abs(one - two).max() > 1e-3
+
+
+def test_the_maximum_of_padded_graphs_has_no_infinite_gradient():
+    support = ek.Support.join([ek.Support("p p", [0], [1], n=2)]).pad(nodes=4, entries=4, graphs=2)
+    pool, x, here = ek.nn.Pool("p p", how="max", p=ek.S), jnp.ones((4, 1)), support.present(0)[:, None]
+    assert pool(x, support=support).tolist() == [[1.0], [0.0]]
+    gradient = jax.grad(lambda weight: jnp.mean((pool(x, support=support) @ weight) ** 2, where=here))(jnp.ones((1, 1)))
+    assert gradient.tolist() == [[2.0]]

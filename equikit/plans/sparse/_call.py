@@ -15,9 +15,8 @@ from equikit._errors import OptionError, ShapeError
 from equikit.groups import Fixed, Group
 from equikit.plans._options import RunOptions
 from equikit.plans.sparse._fitting import refuse_unfit
-from equikit.plans.sparse._placement import refuse_placement
 from equikit.signatures import Signature, Term, base
-from equikit.supports import Support
+from equikit.supports import Support, refuse_placement
 
 GRAPHS = "all graphs"
 """The label of the axis of graphs; labels of users have no spaces."""
@@ -65,6 +64,14 @@ def refuse_support(signature: Signature, support: object) -> None:
     """Raise `OptionError` if a support cannot be used for a signature."""
     _checks.instance("support", support, Support, 'ek.Support("p p", senders, receivers, n=n)')
     assert isinstance(support, Support)
+    graphs = support.levels[1].drop[0]
+    if graphs.ndim != 1:
+        raise ShapeError(
+            "the tables of the support have an axis of a batch",
+            got=f"the graphs of the nodes have shape {list(graphs.shape)}",
+            expected=f"[{support.n}]: the support of one sample",
+            step="write jax.vmap(lambda x, support: layer(x, support=support))(x, supports)",
+        )
     refuse_unfit(signature, support.label, support.orders)
 
 

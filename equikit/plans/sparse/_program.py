@@ -57,7 +57,8 @@ def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes, suppo
         * math.prod(shapes.sizes[label] for label in term.labels if label != support.label)
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
     )
-    large = math.prod(shapes.batch) * entries * arrays[0].dtype.itemsize >= LEAST_BYTES
+    entries *= math.prod(shapes.batch)
+    large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
     return large or len(plan.expansions) >= LEAST_EXPANSIONS
 
 

@@ -31,6 +31,15 @@ CASES = {
         lambda: linear()(ROWS, support=([0], [1])),
         ("support= must be a Support", "([0], [1])", "a Support", 'write support=ek.Support("p p", senders'),
     ),
+    "stacked supports": (
+        lambda: linear()(np.stack([ROWS, ROWS]), support=jax.tree.map(lambda a: np.stack([a, a]), EDGES)),
+        (
+            "the tables of the support have an axis of a batch",
+            "the graphs of the nodes have shape [2, 4]",
+            "[4]: the support of one sample",
+            "write jax.vmap(lambda x, support: layer(x, support=support))(x, supports)",
+        ),
+    ),
     "another label": (
         lambda: ek.nn.Linear("q q -> q", 2, 1, q=ek.S, rngs=nnx.Rngs(0))(ROWS, support=EDGES),
         (

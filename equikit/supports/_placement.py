@@ -9,7 +9,7 @@ import jax
 from jax import lax
 
 from equikit._errors import OptionError
-from equikit.supports import Support
+from equikit.supports._support import Support
 
 
 def refuse_placement(support: Support, arrays: Sequence[Any], axes: Sequence[int]) -> None:
