@@ -22,6 +22,9 @@ MOST_IMAGES = 5 * 10**7
 LEAST_ANGLE = 1e-10
 """Rows of a cell, divided by their lengths, are dependent if their smallest singular value is below this."""
 
+LARGEST, SMALLEST = 1e100, 1e-100
+"""The range of lengths: squares of larger and smaller ones, and their products with others, are not in float64."""
+
 SKEW = 2.0
 """Cells whose rows are longer than this multiple of the distance of their planes are reduced."""
 
@@ -59,8 +62,9 @@ def neighbors(
         The edges, sorted by receiver and then by sender. Shifts have the dtype of the positions.
 
     Raises:
-        OptionError: if the cutoff is not positive, rows of the cell are dependent, positions are infinite or NaN, an
-            argument is traced, or `edges` is too small.
+        OptionError: if the cutoff is not positive, rows of the cell are dependent, positions are infinite or NaN,
+            lengths are above 1e100 or below 1e-100, so that their squares are not in float64, a graph number is
+            negative, an argument is traced, or `edges` is too small.
         ShapeError, DTypeError: if an array has another shape or kind.
         TooLargeError: if more than 50 million images or 2³¹ pairs are within reach.
 
@@ -77,14 +81,24 @@ def neighbors(
         [(0, 1, 0.0), (0, 2, -4.0), (1, 0, 0.0), (1, 2, 0.0), (2, 0, 4.0), (2, 1, 0.0)]
     """
     cutoff = _checks.number("cutoff", cutoff, above=0, example=5.0, traced=False)
+    _refuse_extreme("cutoff=", np.array([cutoff]), least=SMALLEST)
     for name, given in {"positions": positions, "cell": cell, "graph_of": graph_of, "mask": mask}.items():
         _checks.untraced(f"{name}=", given, step="compute the list outside of jit, grad and vmap, and pass it on")
     _checks.array("positions", positions, ("n", "d"), step="join several systems to one array, and give graph_of=")
     n, d = positions.shape
+    if d == 0:
+        raise ShapeError(
+            "positions have no coordinates",
+            got=f"shape {[n, d]}",
+            expected="[n, d], with d of 1 or more",
+            step="pass one coordinate or more for each point",
+        )
     here = np.flatnonzero(_present(mask, n))
     x = np.asarray(positions, np.float64)[here]
     _checks.finite("positions", x, step="remove these points, or exclude them with mask=")
+    _refuse_extreme("a position", x)
     graph = _graph_numbers(graph_of, n)[here]
+    _refuse_negative(graph, here)
     # One more coordinate moves graphs out of each other's reach.
     apart = 2 * cutoff * graph[:, None] if graph_of is not None else np.zeros((len(here), 0))
     if cell is None:
@@ -102,7 +116,8 @@ def neighbors(
         images[:, axes] = multiples
         shifts = _combined(multiples, lattices, owner[receivers])
         vectors = (x[senders] - x[receivers]) + shifts  # exactly opposite for opposite edges
-    near = np.flatnonzero(np.sum(vectors**2, 1) < cutoff**2)
+    # Where rounding errors exceed the cutoff, points of other graphs are within reach.
+    near = np.flatnonzero((np.sum(vectors**2, 1) < cutoff**2) & (graph[senders] == graph[receivers]))
     return Neighbors.of(
         here[senders[near]],
         here[receivers[near]],
@@ -143,6 +158,31 @@ def _graph_numbers(graph_of: Any, n: int) -> np.ndarray:
     return found
 
 
+def _refuse_negative(graph: np.ndarray, here: np.ndarray) -> None:
+    """Raise `OptionError` for negative numbers of graphs of the points that are present."""
+    wrong = np.flatnonzero(graph < 0)
+    if wrong.size:
+        raise OptionError(
+            "graph_of= has negative numbers",
+            got=f"{graph[wrong[0]]} at position {here[wrong[0]]}",
+            expected="numbers of graphs from 0 on",
+            step="leave out the points with negative numbers, or exclude them with mask=",
+        )
+
+
+def _refuse_extreme(what: str, lengths: np.ndarray, *, least: float = 0.0) -> None:
+    """Raise `OptionError` for lengths whose squares are not in float64; `what` is a singular noun."""
+    size = np.abs(lengths)
+    wrong = lengths[(size > LARGEST) | (size < least)]
+    if wrong.size:
+        raise OptionError(
+            f"{what} is too {'large' if abs(wrong[0]) > LARGEST else 'small'} for squares in float64",
+            got=f"{wrong[0]:g}",
+            expected=f"at most {LARGEST:g}" + (f", and at least {least:g}" if least else ""),
+            step="choose another unit of length",
+        )
+
+
 def _periodic(periodic: Any, d: int) -> np.ndarray:
     """Return which rows of the cell are periodic, booleans `[d]`."""
     flags = np.asarray(True if periodic is None else periodic)
@@ -178,6 +218,8 @@ def _lattices(cell: Any, d: int, axes: np.ndarray, graph: np.ndarray) -> np.ndar
             step="give cell= one matrix for each graph",
         )
     found = found[:, axes]
+    longest = np.max(np.abs(found), axis=2)
+    _refuse_extreme("a cell vector", longest[longest > 0], least=SMALLEST)
     lengths = np.linalg.norm(found, axis=2, keepdims=True)
     with np.errstate(invalid="ignore"):
         least = np.linalg.svd(np.nan_to_num(found / lengths), compute_uv=False)
@@ -232,9 +274,11 @@ def _with_images(
     reach = _wider(cutoff, x) * np.linalg.norm(dual, axis=2)[owner]
     lowest = np.ceil(-reach - fraction)
     counts = np.floor(1 + reach - fraction) - lowest + 1
+    with np.errstate(over="ignore"):
+        total = min(np.sum(np.prod(counts, 1)), 1e18)
     _checks.refuse_if_more(
         "too many periodic images are within the cutoff",
-        int(min(np.sum(np.prod(counts, 1)), 1e18)),
+        int(total),
         MOST_IMAGES,
         "images",
         "choose a smaller cutoff",

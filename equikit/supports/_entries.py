@@ -108,7 +108,7 @@ class Entries:
         After `coalesce=True` it tells which entry each of the repeated ones has become.
 
         Args:
-            *indices: an array of integers for each axis, all of one length.
+            *indices: an array of integers for each axis, all of one length: numbers of nodes that are not padding.
 
         Returns:
             int32, one for each tuple, on the host.
@@ -128,7 +128,10 @@ class Entries:
             [2.5, 1.0]
         """
         data, order = self._host(), len(indices) if len(indices) in self.orders else self.orders[0]
-        rows = rows_of(data, tuples_of_arrays(self.term(order), order, indices, data.n))
+        step = f"pass numbers below {data.n}" if data.n else "pass empty arrays"
+        if self.padded:
+            step += "; leave out rows of padding, which support.present tells"
+        rows = rows_of(data, tuples_of_arrays(self.term(order), order, indices, data.n, step=step))
         return np.where(rows < 0, self.entries[order], rows).astype(np.int32)
 
     def present(self, order: int = 1) -> jax.Array:

@@ -47,7 +47,7 @@ class Orders(Entries):
         if not same or twice:
             raise OptionError(
                 f"both supports have entries of {self.term(twice[0])}" if twice else "nodes are in other graphs",
-                got=f"entries of {_terms(self)}, and of {_terms(other)}"
+                got=f"entries of {terms_of(self)}, and of {terms_of(other)}"
                 if twice
                 else f"{self.graphs or 'no'} and {other.graphs or 'no'} graph numbers",
                 expected="entries of different orders on the same nodes and graphs",
@@ -150,7 +150,7 @@ class Orders(Entries):
         if 2 not in self.orders:
             raise OptionError(
                 f"{name}() needs entries for pairs of nodes",
-                got=f"entries of {_terms(self)}",
+                got=f"entries of {terms_of(self)}",
                 expected=f"a support of {self.term(2)}",
                 step=f"call it on the edges: edges.{name}()",
             )
@@ -177,5 +177,6 @@ def _is_complete(data: Data) -> bool:
     return every is not None and bool((rows_of(data, every) >= 0).all())
 
 
-def _terms(support: Entries) -> str:
+def terms_of(support: Entries) -> str:
+    """Return the terms of the orders of a support, for error texts."""
     return " and ".join(map(support.term, support.orders))

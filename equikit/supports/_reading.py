@@ -46,8 +46,15 @@ def names_of(order: int) -> tuple[str, ...]:
     return NAMES.get(order, tuple(f"index array {position}" for position in range(order)))
 
 
-def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: int) -> Table:
-    """Return index arrays on the host, `[order, E]`, or raise an error that says what is wrong with them."""
+def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: int, *, step: str | None = None) -> Table:
+    """Return index arrays on the host, `[order, E]`, or raise an error that says what is wrong with them.
+
+    Args:
+        term, order: the term, and its number of axes.
+        indices: the arrays.
+        n: the number of nodes.
+        step: the next step for numbers beyond the nodes; by default, a larger n.
+    """
     if len(indices) != order:
         shapes = [np.shape(array) for array in indices]
         stacked = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][0] == order
@@ -67,7 +74,7 @@ def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: int) -> T
             step="pass arrays of one length",
         )
     for name, column in zip(names_of(order), columns, strict=True):
-        _refuse_out_of_range(name, column, n, "n", "nodes")
+        _refuse_out_of_range(name, column, n, "n", "nodes", step=step)
     return np.stack([column.astype(np.int32) for column in columns])
 
 
@@ -90,7 +97,7 @@ def number_of(name: str, value: Any, what: str) -> int:
     return number
 
 
-def _integers(name: str, value: Any) -> Table:
+def _integers(name: str, value: Any, expected: str = "the number of a node for each entry") -> Table:
     """Return an array of integers with one axis, on the host."""
     _checks.untraced(name, value, step="build the support outside jit and pass it as an argument")
     shape = np.shape(value)
@@ -104,7 +111,7 @@ def _integers(name: str, value: Any) -> Table:
         raise DTypeError(
             f"{name} must be integers",
             got=f"dtype {array.dtype}",
-            expected="the number of a node for each entry",
+            expected=expected,
             step="make the support from the mask: Support.from_mask(mask)"
             if is_mask
             else f"pass {name}.astype(np.int32)"
@@ -114,19 +121,24 @@ def _integers(name: str, value: Any) -> Table:
     return _checks.shaped(name, array, ["entries"], step=f"pass {name} with one axis")  # type: ignore[no-any-return]
 
 
-def _refuse_out_of_range(name: str, values: Table, size: int, argument: str, what: str) -> None:
+def _refuse_out_of_range(
+    name: str, values: Table, size: int, argument: str, what: str, *, step: str | None = None
+) -> None:
     if not len(values):
         return
     lowest, highest = int(values.min()), int(values.max())
     if lowest >= 0 and highest < size:
         return
     wrong = np.flatnonzero((values < 0) | (values >= size))
+    beyond = f"{argument}={size}" if step is None else f"the {what} of the support"
     raise OptionError(
-        f"{name} has {'negative numbers' if lowest < 0 else f'numbers beyond {argument}={size}'}",
+        f"{name} has {'negative numbers' if lowest < 0 else f'numbers beyond {beyond}'}",
         got=f"{values[wrong[0]]} at position {wrong[0]}" + (f", and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""),
         expected=f"numbers from 0 to {size - 1}" if size else f"nothing, since there are no {what}",
         step="leave out the rows with negative numbers"
         if lowest < 0
+        else step
+        if step is not None
         else "check the numbers"
         if highest >= MOST_ROWS
         else f"write {argument}={highest + 1}",
@@ -144,7 +156,7 @@ def graphs_of(graph_of: Any, graphs: Any, n: int) -> tuple[Table | None, int | N
                 step="write graph_of=np.zeros(n, int) for one graph, or leave graphs out",
             )
         return None, None
-    numbers = _integers("graph_of", graph_of)
+    numbers = _integers("graph_of", graph_of, "a graph number for each node")
     _checks.shaped("graph_of", numbers, [n], step="give the number of the graph of each node")
     count = int(numbers.max(initial=-1)) + 1 if graphs is None else number_of("graphs", graphs, "graphs")
     refuse_too_many("graphs", count)

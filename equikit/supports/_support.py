@@ -21,7 +21,7 @@ from equikit.supports._formats import (
     refuse_padding,
     without_padding,
 )
-from equikit.supports._orders import Orders, refuse_padded
+from equikit.supports._orders import Orders, refuse_padded, terms_of
 from equikit.supports._padding import padded_sizes
 from equikit.supports._reading import data_of, order_of
 from equikit.supports._spreading import spread_parts
@@ -56,8 +56,9 @@ class Support(Orders):
         graphs: the number of graphs, padding included; `None` without graph numbers.
         padded: whether the support is padded.
         axis: the axis of a mesh over which the support is spread, or `None`; see `spread`.
-        complete: whether the triples include all triples of nodes that the pairs link with each other, as in
-            `edges | edges.cliques()`; products of three letters need this.
+        complete: whether the triples are known to include all triples of nodes that the pairs link with each other,
+            as products of three letters need. Only triples made by `cliques` are, as in `edges | edges.cliques()`, also
+            after `|`, `join` and `pad`. For others it is false and not computed, even if none is missing.
 
     Raises:
         SignatureError: if the term has axes of two labels, or fewer than two axes.
@@ -235,7 +236,13 @@ class Support(Orders):
         for support in supports:
             refuse_padded(support, "Support.join")
             _checks.same("the label", support.label, first.label, step="give all supports one label")
-            _checks.same("the orders", support.orders, first.orders, step="give all supports entries of these orders")
+            if support.orders != first.orders:
+                raise OptionError(
+                    "supports have entries of different orders",
+                    got=f"a support of {terms_of(first)}, and one of {terms_of(support)}",
+                    expected="entries of the same orders in all supports",
+                    step="join the supports of each order separately",
+                )
         complete = all(support.complete for support in supports)
         return cls._of(first.label, _in_blocks([support._host() for support in supports]), complete=complete)
 
@@ -310,7 +317,7 @@ class Support(Orders):
         if self.orders != (2,):
             raise OptionError(
                 ".spread is for supports of pairs",
-                got=f"entries of {' and '.join(map(self.term, self.orders))}",
+                got=f"entries of {terms_of(self)}",
                 expected=f"a support of {self.term(2)}",
                 step="shard a batch of such graphs instead: the support is then the same on all devices",
             )

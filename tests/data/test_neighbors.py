@@ -97,6 +97,30 @@ def test_graphs_have_no_edges_in_common():
         assert edges == wanted
 
 
+def test_graphs_are_apart_where_rounding_errors_exceed_the_cutoff():
+    """Points far from the origin, and large numbers of graphs."""
+    one = np.ones((2, 3))
+    for cell in (None, 4 * np.eye(3)):
+        assert not len(neighbors(1e15 * one, 1.5, cell=cell, graph_of=[0, 1]).senders)
+        assert not len(neighbors(one, 1.5, cell=cell, graph_of=[2**60, 2**60 + 1]).senders)
+        assert len(neighbors(one, 1.5, cell=cell, graph_of=[2**60, 2**60]).senders) == 2
+
+
+def test_lengths_at_the_ends_of_their_range():
+    """Any unit of length gives the same list, as far as squares are in float64."""
+    x, cell = np.random.default_rng(0).random((5, 3)), np.eye(3) + 0.2
+    for unit in (1e99, 1e-99):
+        for whole in ({}, {"cell": cell}):
+            found = neighbors(unit * x, 0.5 * unit, **{name: unit * array for name, array in whole.items()})
+            assert as_set(found) == as_set(neighbors(x, 0.5, **whole))
+    assert not len(neighbors(1e99 * x, 1e-99).senders)
+
+
+def test_absent_points_need_no_graph():
+    edges = neighbors(np.zeros((3, 3)), 1.5, graph_of=[0, 0, -1], mask=[True, True, False])
+    assert edges.senders.tolist() == [1, 0]
+
+
 def test_opposite_edges_are_found_together_at_the_cutoff():
     """Distances on a lattice equal the cutoff up to rounding; both directions or none are in the list."""
     grid = np.stack(np.meshgrid(*[np.arange(4) * 0.1] * 3), -1).reshape(-1, 3) + 1e5
@@ -210,6 +234,62 @@ ERRORS = {
         "finite numbers",
         "exclude them with mask=",
     ),
+    "no coordinates": (
+        ek.ShapeError,
+        listed(positions=np.zeros((2, 0))),
+        "positions have no coordinates",
+        "shape [2, 0]",
+        "d of 1 or more",
+        "pass one coordinate or more for each point",
+    ),
+    "far positions": (
+        ek.OptionError,
+        listed(positions=np.where(POINTS == 4, -1e200, POINTS)),
+        "a position is too large for squares in float64",
+        "-1e+200",
+        "at most 1e+100",
+        "choose another unit of length",
+    ),
+    "far positions in a cell": (
+        ek.TooLargeError,
+        listed(positions=9e98 * POINTS, cell=1e-99 * np.eye(3)),
+        "too many periodic images are within the cutoff",
+        "images",
+        "at most 50,000,000",
+        "choose a smaller cutoff",
+    ),
+    "large cutoff": (
+        ek.OptionError,
+        listed(cutoff=1e200),
+        "cutoff= is too large for squares in float64",
+        "1e+200",
+        "at most 1e+100, and at least 1e-100",
+        "choose another unit of length",
+    ),
+    "small cutoff": (
+        ek.OptionError,
+        listed(cutoff=1e-200),
+        "cutoff= is too small for squares in float64",
+        "1e-200",
+        "at least 1e-100",
+        "choose another unit of length",
+    ),
+    "large cell": (
+        ek.OptionError,
+        listed(cell=1e300 * np.eye(3)),
+        "a cell vector is too large for squares in float64",
+        "1e+300",
+        "at most 1e+100, and at least 1e-100",
+        "choose another unit of length",
+    ),
+    "small cell": (
+        ek.OptionError,
+        listed(cell=np.diag([1.0, 1e-200, 0])),
+        "a cell vector is too small for squares in float64",
+        "1e-200",
+        "at least 1e-100",
+        "choose another unit of length",
+    ),
     "traced positions": (
         ek.OptionError,
         traced("positions", POINTS),
@@ -298,6 +378,22 @@ ERRORS = {
         "[3]",
         "[4]",
         "[4]",
+    ),
+    "negative graph": (
+        ek.OptionError,
+        listed(graph_of=[0, 0, -1, -2]),
+        "graph_of= has negative numbers",
+        "-1 at position 2",
+        "numbers of graphs from 0 on",
+        "exclude them with mask=",
+    ),
+    "negative graph in a cell": (
+        ek.OptionError,
+        listed(graph_of=[0, 0, 0, -1], cell=np.eye(3), mask=np.array([False, True, True, True])),
+        "graph_of= has negative numbers",
+        "-1 at position 3",
+        "numbers of graphs from 0 on",
+        "exclude them with mask=",
     ),
     "graph without cell": (
         ek.OptionError,

@@ -127,7 +127,12 @@ CASES = {
     ),
     "graph-beyond": (lambda: pairs(graph_of=[0, 0, 4], graphs=2), ek.OptionError, "write graphs=5"),
     "negative-graph": (lambda: pairs(graph_of=[0, 0, -1]), ek.OptionError, "graph_of has negative numbers"),
-    "float-graph": (lambda: pairs(graph_of=[0.0, 0, 1]), ek.DTypeError, "graph_of must be integers"),
+    "float-graph": (
+        lambda: pairs(graph_of=[0.0, 0, 1]),
+        ek.DTypeError,
+        "graph_of must be integers got: dtype float64 expected: a graph number for each node next step: pass "
+        "graph_of.astype(np.int32)",
+    ),
     "graphs-alone": (
         lambda: pairs(graphs=2),
         ek.OptionError,
@@ -256,7 +261,13 @@ CASES = {
     "join-of-orders": (
         lambda: ek.Support.join([pairs(), triples(3)]),
         ek.OptionError,
-        "the orders is a different one",
+        "supports have entries of different orders got: a support of p p, and one of p p p expected: entries of the "
+        "same orders in all supports next step: join the supports of each order separately",
+    ),
+    "join-of-one-order-and-two": (
+        lambda: ek.Support.join([pairs() | triples(3), pairs()]),
+        ek.OptionError,
+        "got: a support of p p and p p p, and one of p p expected",
     ),
     "huge-join": (
         lambda: ek.Support.join([ek.Support("p p", [], [], n=2**30)] * 2),
@@ -281,7 +292,28 @@ CASES = {
         "the support has entries of 2 orders got: order=None expected: the number of axes: 2 or 3",
     ),
     "find": (lambda: pairs().find([0]), ek.OptionError, "'p p' takes 2 index arrays"),
-    "find-beyond": (lambda: pairs().find([0], [9]), ek.OptionError, "receivers has numbers beyond n=3"),
+    "find-beyond": (
+        lambda: pairs().find([0, 0, 0], [1, 9, 2**40]),
+        ek.OptionError,
+        "receivers has numbers beyond the nodes of the support got: 9 at position 1, and 1 more expected: numbers from "
+        "0 to 2 next step: pass numbers below 3",
+    ),
+    "find-negative": (
+        lambda: pairs().find([-1], [0]),
+        ek.OptionError,
+        "senders has negative numbers got: -1 at position 0 expected: numbers from 0 to 2 next step: leave out",
+    ),
+    "find-in-nothing": (
+        lambda: ek.Support("p p", [], [], n=0).find([0], [0]),
+        ek.OptionError,
+        "expected: nothing, since there are no nodes next step: pass empty arrays",
+    ),
+    "find-padding": (
+        lambda: (padded := pairs().pad(nodes=8, entries=4)).find(*padded.indices()),
+        ek.OptionError,
+        "senders has numbers beyond the nodes of the support got: 8 at position 2, and 1 more expected: numbers from 0 "
+        "to 2 next step: pass numbers below 3; leave out rows of padding, which support.present tells",
+    ),
 }
 
 

@@ -122,7 +122,7 @@ def checked_call(
     )
 
 
-def _refuse_support(parts: Parts, pair_mask: object, support: object) -> None:
+def _refuse_support(parts: Parts, pair_mask: object, support: Support) -> None:
     """Raise `OptionError` if a call cannot have a support."""
     _checks.instance("support", support, Support, 'ek.Support("p p", senders, receivers, n=n)')
     if parts.other_set:
@@ -133,6 +133,14 @@ def _refuse_support(parts: Parts, pair_mask: object, support: object) -> None:
             step="leave support out, and pass pair_mask=",
         )
     _checks.at_most_one(pair_mask=pair_mask, support=support)
+    known = parts.queries.label
+    if support.label != known:
+        raise OptionError(
+            f"the support is for {support.label!r}, but the points of the layer have the label {known!r}",
+            got=f"a support for {support.label!r}",
+            expected=f"a support for {known!r}",
+            step=f'make the support for the term "{known} {known}"',
+        )
 
 
 def _checked_on_support(

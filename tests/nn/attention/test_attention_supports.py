@@ -155,6 +155,7 @@ def test_dropout_differs_between_entries():
 
 X = {"p": np.ones((6, 4), np.float32), "x p": np.ones((6, 3, 2), np.float32)}
 LAYER, (SEEN, SUPPORT) = make(dtype=jnp.float32), graph()
+PAIRED = make(dtype=jnp.float32, pairs={"p p": 1})
 REFUSED = {
     "another set": (
         lambda: Attention({"p": 4}, context={"t": 4}, heads=1, p=S, t=S, rngs=nnx.Rngs(0))(
@@ -183,8 +184,18 @@ REFUSED = {
     ),
     "another label": (
         lambda: LAYER(X, support=ek.Support("q q", [0], [1], n=6)), ek.OptionError,
-        "the support is for 'q', which is not a label of the signature", "p", "a support for p",
-        'make the support for the term "p p"',
+        "the support is for 'q', but the points of the layer have the label 'p'", "a support for 'q'",
+        "a support for 'p'", 'make the support for the term "p p"',
+    ),
+    "another label, with pairs": (
+        lambda: PAIRED(X, support=ek.Support("q q", [0], [1], n=6), pairs={"p p": np.ones((1, 1), np.float32)}),
+        ek.OptionError, "the support is for 'q', but the points of the layer have the label 'p'", "a support for 'q'",
+        "a support for 'p'", 'make the support for the term "p p"',
+    ),
+    "the label of space": (
+        lambda: LAYER(X, support=ek.Support("x x", [0], [1], n=3)), ek.OptionError,
+        "the support is for 'x', but the points of the layer have the label 'p'", "a support for 'x'",
+        "a support for 'p'", 'make the support for the term "p p"',
     ),
     "a list": (
         lambda: LAYER(X, support=[(0, 1)]), ek.OptionError, "support= must be a Support", "[(0, 1)]", "a Support",
