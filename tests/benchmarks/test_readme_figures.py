@@ -68,6 +68,14 @@ def compile_seconds(record: Record) -> float:
     return record["trace_seconds"] + record["compile_seconds"]
 
 
+def test_the_readme_states_the_stored_times_on_edges() -> None:
+    way = {"layer": "15 maps", "n": 100_000, "edges": 1_000_000}
+    records = (found("sparse", direction, **way) for direction in ("forward", "training"))
+    forward, training = (by_rival["equikit"]["median"] for by_rival in records)
+    text = f"take {1e3 * forward:.2g} ms, and {1e3 * training:.3g} ms with the gradient."
+    assert text in SAID
+
+
 def test_the_readme_states_the_stored_choice_of_method() -> None:
     small = found("methods", "forward", layer="A(5) 3 → 3", batch=4096, width=1)
     taken = [f"{small[rival]['median'] * 1e3:.2g}" for rival in ("auto", "factored")]
