@@ -44,13 +44,11 @@ class Multilinear(Layer):
     \(y = \sum_b b(x_1, \dots, x_m)\, W_b\), where b runs over the basis of `hom("x, x y -> x", ...)`. The outer product
     of the inputs is never formed.
 
-    On a support of edges, in the call, these are the layers of
-
-    * message passing: `"p p, p -> p"`, a feature of an edge times a feature of its end, added over the edges of a node;
-    * subgraph networks: `"p p, p r -> p r"`, messages in a subgraph for each root, with nodes `p` on the edges of the
-      graph, and roots `r` on a dense axis of their own;
-    * k-IGNs with products of matrices: `"p p, p p -> p p"`, which need the triples of nodes that edges link in pairs,
-      `edges | edges.cliques()`.
+    On a support of edges, in the call, `"p p, p -> p"` is message passing: a feature of an edge times a feature of its
+    end, added over the edges of a node. `"p p, p r -> p r"` are subgraph networks: messages in a subgraph for each
+    root, with nodes `p` on the edges of the graph, and roots `r` on a dense axis of their own. `"p p, p p -> p p"` are
+    k-IGNs with products of matrices, which need the triples of nodes that edges link in pairs,
+    `edges | edges.cliques()`.
 
     All tensors with several axes of one label have the entries of one support. Channels are mixed at less cost by
     `Linear` layers around mode `"channelwise"`: mode `"full"` holds a product of channels for each entry.
