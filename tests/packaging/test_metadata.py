@@ -82,15 +82,16 @@ def test_dependencies_have_lower_bounds() -> None:
         assert [one.operator for one in requirement.specifier] == [">="], requirement
 
 
-def test_errors_and_pages_name_extras_that_exist() -> None:
-    named = set()
+def test_errors_and_pages_name_extras_and_packages_that_exist() -> None:
+    extras, packages = set(), set()
     for file in itertools.chain((ROOT / "equikit").rglob("*.py"), TEXTS):
         if file.is_file():
             text = file.read_text(encoding="utf-8")
-            named |= set(re.findall(r"equikit\[([a-z0-9]+)\]", text))
-            named |= set(re.findall(r"""_checks\.package\("[^"]+", "([a-z0-9]+)"\)""", text))
-    assert len(named) > 2
-    assert named <= EXTRAS.keys()
+            extras |= set(re.findall(r"equikit\[([a-z0-9]+)\]", text))
+            packages |= set(re.findall(r"""_checks\.package\("[^"]+", "([^"]+)"\)""", text))
+    assert len(packages) > 2
+    assert extras <= EXTRAS.keys()
+    assert packages <= {requirement.name for requirements in EXTRAS.values() for requirement in requirements}
 
 
 def test_extras_of_accelerators_are_those_of_jax() -> None:
