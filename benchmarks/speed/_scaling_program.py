@@ -5,15 +5,12 @@ Each number of devices needs a separate process, because JAX sets it once.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import functools
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.core.folders import ROOT
 from benchmarks.speed._collectives import collectives
+from benchmarks.speed._virtual_devices import in_its_process, print_layouts
 
 MODEL = 8
 """Devices over which a tensor axis or channels are sharded: the devices of a node."""
@@ -79,21 +76,9 @@ def measured(layout: str, devices: int, n: int, channels: int, batch: int) -> di
     }
 
 
-def in_a_process(devices: int, n: int, channels: int, batch: int) -> dict[str, dict[str, Any]]:
-    """Return the numbers of every layout, from a process that has this number of virtual devices."""
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    words = [sys.executable, "-m", "benchmarks.speed._scaling_program", *map(str, (devices, n, channels, batch))]
-    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    if done.returncode:
-        raise RuntimeError(f"compiling for {devices} devices failed: {done.stderr[-2000:]}")
-    found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+in_a_process = functools.partial(in_its_process, "benchmarks.speed._scaling_program")
+"""Returns the numbers of every layout, by the number of devices and the sizes."""
 
 
 if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:]]
-    print(json.dumps({layout: measured(layout, *numbers) for layout in (LAYOUTS if numbers[0] > 1 else LAYOUTS[:1])}))
+    print_layouts(measured, LAYOUTS)

@@ -5,17 +5,14 @@ Each number of devices needs a separate process, because JAX sets it once.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import functools
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from benchmarks.core.folders import ROOT
 from benchmarks.speed._collectives import collectives
+from benchmarks.speed._virtual_devices import in_its_process, print_layouts
 
 LAYOUTS = ("spread", "automatic")
 
@@ -87,22 +84,9 @@ def measured(layout: str, devices: int, edges: int, nodes: int, channels: int) -
     }
 
 
-def in_a_process(devices: int, edges: int, nodes: int, channels: int) -> dict[str, dict[str, Any]]:
-    """Return the numbers of every layout, from a process that has this number of virtual devices."""
-    environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    words = [sys.executable, "-m", "benchmarks.speed._sparse_scaling_program"]
-    words += map(str, (devices, edges, nodes, channels))
-    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    if done.returncode:
-        raise RuntimeError(f"compiling for {devices} devices failed: {done.stderr[-2000:]}")
-    found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+in_a_process = functools.partial(in_its_process, "benchmarks.speed._sparse_scaling_program")
+"""Returns the numbers of every layout, by the number of devices and the sizes."""
 
 
 if __name__ == "__main__":
-    numbers = [int(word) for word in sys.argv[1:]]
-    print(json.dumps({layout: measured(layout, *numbers) for layout in (LAYOUTS if numbers[0] > 1 else LAYOUTS[:1])}))
+    print_layouts(measured, LAYOUTS)
