@@ -102,7 +102,7 @@ def planned_sums(plan: MultilinearPlan, contraction: Contraction, label: str) ->
     )
     kept = tuple(letter for letter in contraction.kept if contraction.labels[letter] == label)
     terms = (*plan.signature.inputs, *plan.signature.outputs)
-    # Pairs of unable terms are projections of their tuples, which need not be linked.
+    # The pairs of longer terms are projections of their tuples, which need not be linked.
     links = tuple(
         own
         for term, own in zip(terms, (*factors, kept), strict=True)
