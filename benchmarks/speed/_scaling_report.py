@@ -70,7 +70,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
     counted, expected = rows(result["measurements"], list(rivals))
     tables = ["Of one device, in one step; bytes sent by kind of collective, in MB:", "", *grid(HEAD, counted, 1), ""]
-    tables += ["Expected time of a step, and efficiency beside one device:", "", *grid(EXPECTED, expected, 1)]
+    tables += ["Expected time of a step, and efficiency relative to one device:", "", *grid(EXPECTED, expected, 1)]
     return page(result, tables, target_lines(result))
 
 
