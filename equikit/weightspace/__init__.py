@@ -18,6 +18,7 @@ from equikit.weightspace.asymmetric import (
     impose,
     symmetry_left,
 )
+from equikit.weightspace.checkpoints._names import NameMap, load, name_map
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.functionals._models import NFN, UNF, DWSNet
 from equikit.weightspace.functionals._standardize import Standardize
@@ -57,6 +58,7 @@ __all__ = [
     "MessagePassing",
     "MetaTraining",
     "MixtureOfExperts",
+    "NameMap",
     "ParameterGraph",
     "Probes",
     "Problem",
@@ -80,8 +82,10 @@ __all__ = [
     "graph",
     "impose",
     "interpolate",
+    "load",
     "mean",
     "merge",
+    "name_map",
     "plot_lines",
     "singular_alignment",
     "symmetry_left",
