@@ -28,6 +28,7 @@ from equikit.weightspace.merging._interpolation import Line, barrier, interpolat
 from equikit.weightspace.merging._merge import mean, merge
 from equikit.weightspace.merging._transfer import Transfer, transfer
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
+from equikit.weightspace.specifications._json import from_json, to_json
 from equikit.weightspace.specifications._linear_action import LinearAction
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification
@@ -79,6 +80,7 @@ __all__ = [
     "batch_action",
     "evolve",
     "fixed_weights",
+    "from_json",
     "graph",
     "impose",
     "interpolate",
@@ -90,6 +92,7 @@ __all__ = [
     "singular_alignment",
     "symmetry_left",
     "teleport",
+    "to_json",
     "trace",
     "train",
     "transfer",
