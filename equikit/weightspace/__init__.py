@@ -18,6 +18,7 @@ from equikit.weightspace.asymmetric import (
     impose,
     symmetry_left,
 )
+from equikit.weightspace.checkpoints._names import NameMap, load, name_map
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.functionals._models import NFN, UNF, DWSNet
 from equikit.weightspace.functionals._standardize import Standardize
@@ -27,6 +28,7 @@ from equikit.weightspace.merging._interpolation import Line, barrier, interpolat
 from equikit.weightspace.merging._merge import mean, merge
 from equikit.weightspace.merging._transfer import Transfer, transfer
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
+from equikit.weightspace.specifications._json import from_json, to_json
 from equikit.weightspace.specifications._linear_action import LinearAction
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification
@@ -57,6 +59,7 @@ __all__ = [
     "MessagePassing",
     "MetaTraining",
     "MixtureOfExperts",
+    "NameMap",
     "ParameterGraph",
     "Probes",
     "Problem",
@@ -77,15 +80,19 @@ __all__ = [
     "batch_action",
     "evolve",
     "fixed_weights",
+    "from_json",
     "graph",
     "impose",
     "interpolate",
+    "load",
     "mean",
     "merge",
+    "name_map",
     "plot_lines",
     "singular_alignment",
     "symmetry_left",
     "teleport",
+    "to_json",
     "trace",
     "train",
     "transfer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -34,17 +35,40 @@ def _added(
     return found if total is None else total + found
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _inner(
-    names: tuple[str, ...], within: tuple[Within, ...], one: Arrays, two: Arrays, element: dict[str, Places]
+    within: tuple[Within, ...], one: Sequence[jax.Array], two: Sequence[jax.Array], places: Sequence[Places]
 ) -> jax.Array:
     """Return the inner product of both networks for each tensor, `[tensors]`."""
     found = []
-    for name, nested in zip(names, within, strict=True):
-        dtype = jnp.promote_types(jnp.result_type(one[name], two[name]), jnp.float32)
-        first = taken(one[name], element[name], nested).astype(dtype)
-        found.append(jnp.sum(first * two[name].astype(dtype)))
-    return jnp.stack(found) if found else jnp.zeros(0)
+    for first, second, where, nested in zip(one, two, places, within, strict=True):
+        dtype = jnp.promote_types(jnp.result_type(first, second), jnp.float32)
+        found.append(jnp.sum(taken(first, where, nested).astype(dtype) * second.astype(dtype)))
+    return jnp.stack(found)
+
+
+AT_ONCE = 2**26
+"""Tensors are multiplied in one program up to this many bytes of one network, because each program copies them."""
+
+
+def _inner_products(
+    names: Sequence[str], one: Arrays, two: Arrays, places: dict[str, Places], within: dict[str, Within]
+) -> dict[str, float]:
+    """Return the inner product of both networks for each tensor, by name."""
+    shares: list[list[str]] = []
+    size = math.inf
+    for name in names:
+        size += one[name].nbytes
+        if size > AT_ONCE:
+            shares.append([])
+            size = one[name].nbytes
+        shares[-1].append(name)
+    found: dict[str, float] = {}
+    for share in shares:
+        given = [[each[name] for name in share] for each in (one, two, places)]
+        products = np.asarray(_inner(tuple(within[name] for name in share), *given), np.float64)
+        found |= dict(zip(share, products.tolist(), strict=True))
+    return found
 
 
 @jax.jit
@@ -72,10 +96,8 @@ def taken(array: jax.Array, places: Places, within: Within) -> jax.Array:
 
 def inners(one: Arrays, two: Arrays) -> dict[str, float]:
     """Return the inner product of both networks for each tensor, by name."""
-    names = tuple(one)
-    places = {name: (None,) * one[name].ndim for name in names}
-    found = np.asarray(_inner(names, tuple(places.values()), one, two, places), np.float64)
-    return dict(zip(names, found.tolist(), strict=True))
+    still: dict[str, Places] = {name: (None,) * array.ndim for name, array in one.items()}
+    return _inner_products([*one], one, two, still, dict(still))  # type: ignore[arg-type]  # no axis is nested
 
 
 def inner(one: Arrays, two: Arrays) -> float:
@@ -173,8 +195,7 @@ class Gains:
     def value(self, element: Element) -> float:
         """Return the inner product of the first network and the permuted second network."""
         places = {name: self.places(name, element) for name in self.labels}
-        found = _inner(tuple(places), tuple(self.within[name] for name in places), self.one, self.two, places)
-        return float(np.sum(np.asarray(found, np.float64)))
+        return sum(_inner_products([*places], self.one, self.two, places, self.within).values())
 
 
 def assigned(gain: np.ndarray) -> np.ndarray:

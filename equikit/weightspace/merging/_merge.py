@@ -5,22 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace.alignment._align import align
-from equikit.weightspace.specifications._leaves import by_path, is_inexact, refuse_unlike
+from equikit.weightspace.merging._combine import (
+    COMBINATIONS,
+    Combination,
+    checked_coefficients,
+    combined,
+    refuse_other_options,
+)
+from equikit.weightspace.specifications._leaves import by_path, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import checked_tensors
 
 
 def merge(
-    spec: Specification, trees: Sequence[Any], *more: Any, rounds: int = 8, seed: int = 0, restarts: int = 0
+    spec: Specification,
+    trees: Sequence[Any],
+    *more: Any,
+    how: Combination = "mean",
+    coefficients: Sequence[float] | None = None,
+    base: Any = None,
+    density: float = 0.2,
+    rounds: int = 8,
+    seed: int = 0,
+    restarts: int = 0,
 ) -> Any:
-    """Align each network with the mean of the others until no permutation changes, and return the mean of all.
+    r"""Align each network with the mean of the others until no permutation changes, and combine all.
+
+    The mean is \(\sum_i c_i \theta_i\). Spherical interpolation of two networks (`"slerp"`) moves each array on the
+    circle through both, so that its norm changes evenly. `"ties"` starts from a base and adds changes: of each network
+    the largest changes are kept, an entry gets the sign of the sum of its kept changes, and the mean of those that have
+    this sign. Each network is then aligned with the base.
 
     Every change increases the sum of the inner products over all pairs. Running averages of batch normalization are
     averaged too, but do not match the merged network, whose activations have a smaller variance than in the original
@@ -32,20 +52,25 @@ def merge(
         spec: the symmetry of all networks, from `trace`.
         trees: a list with the parameters of each network, trees of arrays.
         *more: refused: all networks belong into the list.
-        rounds: maximum number of passes over all networks.
+        how: `"mean"`, `"slerp"` or `"ties"`.
+        coefficients: a number for each network; they are divided by their sum. By default all are equal.
+        base: for `"ties"`, the network that all others were trained from.
+        density: for `"ties"`, the share of entries of a network, from 0 to 1, whose changes are kept.
+        rounds: maximum number of passes over all networks; 0 combines them as they are.
         seed, restarts: as for `align`.
 
     Returns:
         A tree of the same structure.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if there are no networks, or one does not match the specification.
+        OptionError, ShapeError, DTypeError: if there are no networks, one does not match the specification, or options
+            do not go together.
 
     Cost: one alignment for each network and round.
 
     Source:
         Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836 (merging many models); for the variance of
-        activations Jordan et al., REPAIR, arXiv:2211.08403.
+        activations Jordan et al., REPAIR, arXiv:2211.08403; for `"ties"` Yadav et al., TIES-Merging, arXiv:2306.01708.
     """
     checked_specification(spec)
     if more:
@@ -57,27 +82,36 @@ def merge(
         )
     _checks.count("rounds", rounds, example=8)
     current = _checked_list(trees)
+    how = _checks.choice("how", how, COMBINATIONS)
+    shares = checked_coefficients(coefficients, len(current))
+    _checks.number("density", density, least=0, most=1, example=0.2)
+    refuse_other_options(how, len(current), base)
     for number, tree in enumerate(current):
         checked_tensors(spec.leaves, tree, f"trees[{number}]")
+    if base is not None:
+        checked_tensors(spec.leaves, base, "base")
+        aligned = [align(spec, base, tree, restarts=restarts, seed=seed) if rounds else tree for tree in current]
+        return combined(aligned, how, shares, base, density)
     generator = np.random.default_rng(_checks.count("seed", seed))
     for _ in range(rounds if len(current) > 1 else 0):
         changed = False
         for number in generator.permutation(len(current)):
             others = [tree for place, tree in enumerate(current) if place != number]
             current[number], matching = align(
-                spec, _mean_of_weights(others), current[number], restarts=restarts, seed=seed, with_info=True
+                spec, _equal_mean(others), current[number], restarts=restarts, seed=seed, with_info=True
             )
             changed |= any(np.any(p != np.arange(p.shape[-1])) for p in matching.element.values())
         if not changed:
             break
-    return _mean_of_weights(current)
+    return combined(current, how, shares)
 
 
-def mean(trees: Sequence[Any]) -> Any:
+def mean(trees: Sequence[Any], coefficients: Sequence[float] | None = None) -> Any:
     """Return the mean of trees of arrays.
 
     Args:
         trees: a list of trees with the same structure and shapes.
+        coefficients: a number for each tree; they are divided by their sum. By default all are equal.
 
     Returns:
         A tree of the same structure and dtypes; half precision is summed in float32 and rounded once.
@@ -98,20 +132,11 @@ def mean(trees: Sequence[Any]) -> Any:
     for name, leaf in by_path(trees[0]).items():
         step = "leave counters and masks out, or write merge(spec, trees), which keeps them from the first tree"
         _checks.array(f"the parameter {name!r}", jnp.asarray(leaf), kind="real or complex", step=step)
-    return _mean_of_weights(trees)
+    return combined(trees, "mean", checked_coefficients(coefficients, len(trees)))
 
 
-def _mean_of_weights(trees: Sequence[Any]) -> Any:
-    """Return the mean; integers and booleans are copied from the first tree."""
-    return jax.tree.map(lambda *leaves: _mean(leaves) if is_inexact(leaves[0]) else leaves[0], *trees)
-
-
-def _mean(leaves: Sequence[Any]) -> jax.Array:
-    dtype = jnp.result_type(*leaves)
-    # In half precision the sum can overflow although the mean does not.
-    wide = jnp.promote_types(dtype, jnp.float32)
-    total = sum(jnp.asarray(leaf, wide) for leaf in leaves)
-    return jnp.asarray(total / len(leaves), dtype)
+def _equal_mean(trees: Sequence[Any]) -> Any:
+    return combined(trees, "mean", checked_coefficients(None, len(trees)))
 
 
 def _checked_list(trees: Any) -> list[Any]:

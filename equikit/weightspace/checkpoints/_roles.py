@@ -1,0 +1,134 @@
+"""What a program does with each axis of a parameter: which axes a product sums over, and which it keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from jax.extend.core import Literal as Constant
+
+from equikit.weightspace.tracing.programs._program import CALLS, PROGRAMS, opened
+
+Role = Literal["in", "out", "window", "looked up"]
+"""An axis that a product sums over, one that it keeps, one of a convolution's window, or one that is indexed."""
+Roles = tuple[Role | None, ...]
+"""The role of each axis of a parameter; `None` where the program was not understood."""
+
+_Axes = tuple[tuple[int, ...], ...]
+"""For each axis of an array, the axes of the parameter that it consists of, the slowest first."""
+_Seen = tuple[int, _Axes]
+"""An array that is a rearranged parameter: the number of the parameter, and the origin of each axis."""
+
+PLAIN = frozenset(
+    ["convert_element_type", "copy", "copy_p", "neg", "optimization_barrier", "reduce_precision", "stop_gradient"]
+)
+"""Primitives whose result has the axes of their operand."""
+
+
+def roles_of(program: Any, shapes: Sequence[tuple[int, ...]]) -> list[Roles]:
+    """Return the roles of the axes of each parameter, the first inputs of a closed jaxpr.
+
+    An axis with two roles has none, except that rows which are looked up stay so where the table is also multiplied.
+    """
+    found: list[list[set[Role]]] = [[set() for _ in shape] for shape in shapes]
+    jaxpr, _ = opened(program)
+    start: list[_Seen | None] = [(number, tuple((axis,) for axis in range(len(s)))) for number, s in enumerate(shapes)]
+    _walk(jaxpr, [*start, *[None] * (len(jaxpr.invars) - len(start))], found)
+    return [tuple(map(_only, axes)) for axes in found]
+
+
+def _only(roles: set[Role]) -> Role | None:
+    if "looked up" in roles:
+        return "looked up"
+    return next(iter(roles)) if len(roles) == 1 else None
+
+
+def _walk(jaxpr: Any, given: Sequence[_Seen | None], found: list[list[set[Role]]]) -> list[_Seen | None]:
+    known: dict[Any, _Seen | None] = dict(zip(jaxpr.invars, given, strict=True))
+
+    def of(variable: Any) -> _Seen | None:
+        return None if isinstance(variable, Constant) else known.get(variable)
+
+    for equation in jaxpr.eqns:
+        operands = [of(variable) for variable in equation.invars]
+        if not any(operands):
+            continue
+        results = _results(equation, operands, found)
+        known.update(zip(equation.outvars, results, strict=False))
+    return [of(variable) for variable in jaxpr.outvars]
+
+
+def _results(equation: Any, operands: list[_Seen | None], found: list[list[set[Role]]]) -> list[_Seen | None]:
+    """Return the results that are rearranged parameters, after roles in this equation are noted."""
+    name, given = equation.primitive.name, equation.params
+    program = next((given[key] for key in PROGRAMS if key in given), None)
+    if name in CALLS and program is not None:
+        return _walk(opened(program)[0], operands, found)
+    if name == "scan":
+        fixed = given["num_consts"] + given["num_carry"]
+        steps = [one and _without(one, 0) for one in operands[fixed:]]
+        _walk(opened(given["jaxpr"])[0], [*operands[:fixed], *steps], found)
+        return []
+    for place, seen in enumerate(operands):
+        if seen is not None:
+            _note(seen, _used(name, given, place), found)
+    first = operands[0]
+    return [None if first is None else _rearranged(name, given, equation, first)]
+
+
+def _note(seen: _Seen, roles: Mapping[int, Role], found: list[list[set[Role]]]) -> None:
+    number, axes = seen
+    for axis, role in roles.items():
+        for origin in axes[axis] if axis < len(axes) else ():
+            found[number][origin].add(role)
+
+
+def _used(name: str, given: Mapping[str, Any], place: int) -> dict[int, Role]:
+    """Return the role of each axis of an operand of a product, convolution or lookup."""
+    if name == "dot_general" and place < 2:
+        contracted, batched = (sides[place] for sides in given["dimension_numbers"])
+        every = range(64)
+        return {axis: "in" if axis in contracted else "out" for axis in every if axis not in batched}
+    if name == "conv_general_dilated" and place == 1:
+        out, summed, *window = given["dimension_numbers"].rhs_spec
+        return {out: "out", summed: "in"} | dict.fromkeys(window, "window")
+    if name == "gather" and place == 0:
+        return dict.fromkeys(given["dimension_numbers"].collapsed_slice_dims, "looked up")
+    return {}
+
+
+def _rearranged(name: str, given: Mapping[str, Any], equation: Any, seen: _Seen) -> _Seen | None:
+    """Return the axes of the result of a primitive that only moves the axes of its operand."""
+    number, axes = seen
+    if name in PLAIN:
+        return seen
+    if name == "transpose":
+        return number, tuple(axes[axis] for axis in given["permutation"])
+    if name == "squeeze":
+        return number, tuple(one for axis, one in enumerate(axes) if axis not in given["dimensions"])
+    if name == "broadcast_in_dim":
+        places = dict(zip(given["broadcast_dimensions"], axes, strict=True))
+        return number, tuple(places.get(axis, ()) for axis in range(len(given["shape"])))
+    if name == "reshape":
+        merged = _merged(equation.invars[0].aval.shape, axes, equation.outvars[0].aval.shape)
+        return None if merged is None else (number, merged)
+    return None
+
+
+def _merged(old: Sequence[int], axes: _Axes, new: Sequence[int]) -> _Axes | None:
+    """Return the axes after a reshape that only joins neighbors, or `None`."""
+    found, place = [], 0
+    for size in new:
+        group: tuple[int, ...] = ()
+        have = 1
+        while place < len(old) and (have < size or (have == size and old[place] == 1)):
+            group, have, place = group + axes[place], have * old[place], place + 1
+        if have != size:
+            return None
+        found.append(group)
+    return tuple(found) if math.prod(old[place:]) == 1 else None
+
+
+def _without(seen: _Seen, axis: int) -> _Seen:
+    return seen[0], seen[1][:axis] + seen[1][axis + 1 :]

@@ -1,0 +1,120 @@
+"""Combine aligned networks: by their mean, on the circle through two of them, or by changes that agree in sign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.weightspace.specifications._leaves import is_inexact
+
+Combination = Literal["mean", "slerp", "ties"]
+COMBINATIONS: tuple[Combination, ...] = ("mean", "slerp", "ties")
+
+
+def checked_coefficients(coefficients: Any, count: int) -> tuple[float, ...]:
+    """Return a coefficient for each network, equal ones by default; their sum is 1.
+
+    Raises:
+        OptionError: if there are not as many as networks, or their sum is not positive.
+    """
+    if coefficients is None:
+        return (1 / count,) * count
+    equal = ", ".join([f"{1 / count:.2g}"] * count)
+    found = _checks.numbers("coefficients", coefficients, example=0.5)
+    if len(found) != count or sum(found) <= 0:
+        raise OptionError(
+            "coefficients= must have one number for each network, with a positive sum",
+            got=list(found),
+            expected=f"{count} numbers",
+            step=f"write coefficients=[{equal}]",
+        )
+    return tuple(one / sum(found) for one in found)
+
+
+def refuse_other_options(how: Combination, count: int, base: Any) -> None:
+    """Raise `OptionError` if a base is missing or not used, or if there are not two networks for a sphere."""
+    if how == "slerp" and count != 2:
+        raise OptionError(
+            "spherical interpolation is between two networks",
+            got=f"{count} networks",
+            expected="2",
+            step='write how="mean", or merge two at a time',
+        )
+    if (how == "ties") != (base is not None):
+        raise OptionError(
+            "changes are counted from a base" if how == "ties" else f'how="{how}" has no base',
+            got="no base=" if base is None else "a base=",
+            expected='a base with how="ties", and with no other how=',
+            step="write base=params, the network that all others were trained from"
+            if base is None
+            else "leave base= out",
+        )
+
+
+def combined(
+    trees: Sequence[Any], how: Combination, coefficients: Sequence[float], base: Any = None, density: float = 0.2
+) -> Any:
+    """Return networks of one structure as one; integers and booleans are copied from the first network."""
+    bounds = [_least(tree, base, density) for tree in trees] if how == "ties" else []
+
+    def leaf(*leaves: Any) -> Any:
+        if not is_inexact(leaves[0]):
+            return leaves[0]
+        # In half precision a sum can overflow although the mean does not.
+        dtype = jnp.result_type(*leaves[: len(trees)])
+        wide = [jnp.asarray(one, jnp.promote_types(dtype, jnp.float32)) for one in leaves]
+        if how == "mean":
+            return jnp.asarray(_mean(wide, coefficients), dtype)
+        if how == "slerp":
+            return jnp.asarray(_sphere(wide[0], wide[1], coefficients), dtype)
+        return jnp.asarray(_ties(wide[:-1], wide[-1], coefficients, bounds), dtype)
+
+    return jax.tree.map(leaf, *trees, *([] if base is None else [base]))
+
+
+def _mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
+    equal = all(one == coefficients[0] for one in coefficients)
+    # Equal arrays keep their values exactly: a sum of rounded coefficients would not.
+    total: jax.Array = sum(leaves if equal else [c * one for c, one in zip(coefficients, leaves, strict=True)])  # type: ignore[assignment]
+    return total / len(leaves) if equal else total
+
+
+def _sphere(one: jax.Array, two: jax.Array, coefficients: Sequence[float]) -> jax.Array:
+    """Interpolate on the great circle through two arrays; between parallel arrays on the line."""
+    norms = jnp.linalg.norm(one.ravel()), jnp.linalg.norm(two.ravel())
+    product = jnp.vdot(one, two).real / jnp.where(norms[0] * norms[1] > 0, norms[0] * norms[1], 1)
+    angle = jnp.arccos(jnp.clip(product, -1, 1))
+    sine = jnp.sin(angle)
+    parallel = sine < 1e-3
+    left, right = (jnp.where(parallel, c, jnp.sin(c * angle) / jnp.where(parallel, 1, sine)) for c in coefficients)
+    return left * one + right * two
+
+
+def _least(tree: Any, base: Any, density: float) -> float:
+    """Return the size of the smallest change that is kept: the largest `density` of all entries are."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(base), strict=True)
+    changes = [np.abs(np.asarray(one) - np.asarray(start)).ravel() for one, start in pairs if is_inexact(one)]
+    sizes = np.concatenate(changes)
+    count = math.ceil(density * sizes.size)
+    return float(np.partition(sizes, sizes.size - count)[sizes.size - count]) if count else math.inf
+
+
+def _ties(
+    leaves: Sequence[jax.Array], base: jax.Array, coefficients: Sequence[float], bounds: Sequence[float]
+) -> jax.Array:
+    """Add to the base the mean of the kept changes that have the sign of their sum."""
+    changes = [one - base for one in leaves]
+    kept = [jnp.where(jnp.abs(one) >= bound, one, 0) for one, bound in zip(changes, bounds, strict=True)]
+    weighted = [c * one for c, one in zip(coefficients, kept, strict=True)]
+    sign = jnp.sign(sum(weighted[1:], weighted[0]))
+    agree = [(jnp.sign(one) == sign) & (one != 0) for one in weighted]
+    total = sum((jnp.where(one, part, 0) for one, part in zip(agree, weighted, strict=True)), jnp.zeros_like(base))
+    share = sum((c * one for c, one in zip(coefficients, agree, strict=True)), jnp.zeros(base.shape))
+    return base + total / jnp.where(share > 0, share, 1)

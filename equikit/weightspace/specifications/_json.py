@@ -1,0 +1,109 @@
+"""Specifications and elements as JSON, so that a group that was traced once is kept with its networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import EquikitError, OptionError
+from equikit.groups import Fixed, S
+from equikit.weightspace.specifications._linear_action import LinearAction
+from equikit.weightspace.specifications._scaling import Scaling
+from equikit.weightspace.specifications._specification import Specification
+from equikit.weightspace.specifications._terms import Element, Indexed, Leaf, Product, Sum, Symbol
+
+KINDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (Specification, Leaf, Symbol, Product, Sum, Indexed, Scaling, LinearAction, S, Fixed)
+}
+FORMAT = 1
+"""The number of this format, which changes with the fields of a specification."""
+
+
+def to_json(value: Specification | Mapping[str, Any]) -> str:
+    """Return a specification or an element of its group as JSON text.
+
+    Args:
+        value: from `trace`, or from `spec.random_element` and `align(..., with_info=True)`.
+
+    Returns:
+        Text that `from_json` reads.
+
+    Raises:
+        OptionError: if `value` is neither.
+
+    Cost: the length of the text.
+
+    Example:
+        >>> from equikit.weightspace import trace
+        >>> params = {"a": np.ones((2, 3)), "b": np.ones((3, 1))}
+        >>> spec = trace(lambda p, x: (x @ p["a"]) ** 2 @ p["b"], params, np.ones((4, 2)))
+        >>> from_json(to_json(spec)) == spec
+        True
+        >>> to_json({"h0": np.array([1, 0])})
+        '{"format": 1, "element": {"h0": [1, 0]}}'
+    """
+    if isinstance(value, Specification):
+        return json.dumps({"format": FORMAT, "specification": _written(value)})
+    _checks.instance("value", value, Mapping, "spec.random_element(key=jax.random.key(0))")  # type: ignore[type-abstract]
+    arrays = {label: np.asarray(places) for label, places in value.items()}
+    for label, places in arrays.items():
+        if not np.issubdtype(places.dtype, np.integer):
+            raise OptionError(
+                f"the permutation of {label!r} is no array of integers",
+                got=places.dtype,
+                expected="integers",
+                step="write spec.random_element(key=jax.random.key(0)), or matching.element",
+            )
+    return json.dumps({"format": FORMAT, "element": {label: places.tolist() for label, places in arrays.items()}})
+
+
+def from_json(text: str) -> Any:
+    """Return the specification or element that `to_json` has written.
+
+    Raises:
+        OptionError: if the text is nothing that `to_json` writes, or of another format.
+
+    Example: see `to_json`.
+    """
+    _checks.text("text", text, example="...")
+    try:
+        found = json.loads(text)
+        known = found["format"] == FORMAT and (_read(found["specification"]) if "specification" in found else None)
+        if isinstance(known, Specification):
+            return known
+        element: Element = {label: np.array(places, np.int64) for label, places in found["element"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, EquikitError) as error:
+        raise OptionError(
+            "the text is no specification and no element",
+            got=_checks.shown(text),
+            expected=f"what to_json writes, of format {FORMAT}",
+            step="read the text that to_json has written",
+        ) from error
+    return element
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return {"is": "Fraction", "text": str(value)}
+    if isinstance(value, tuple):
+        return [_written(one) for one in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = {field.name: _written(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+    return {"is": type(value).__name__, **fields}
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_read(one) for one in value)
+    if not isinstance(value, dict):
+        return value
+    fields = {name: _read(one) for name, one in value.items() if name != "is"}
+    return Fraction(fields["text"]) if value["is"] == "Fraction" else KINDS[value["is"]](**fields)

@@ -1,0 +1,70 @@
+"""Next steps of `ek.weightspace.load` that are code, in the form of `CALL` in `test_steps_as_code.py`."""
+
+from typing import Any
+
+import numpy as np
+
+from equikit import weightspace
+
+SQUARE = {"a": np.ones((3, 3)), "of a": np.ones(3)}
+CHECKPOINT = {"fc.weight": np.ones((3, 3)), "fc.bias": np.ones(3)}
+TWO = {f"{name}/bias": np.ones(3) for name in ("one", "two")}
+OF_TWO = {f"{name}.bias": np.ones(3) for name in ("first", "last")}
+
+
+def loaded(checkpoint: Any = OF_TWO, params: Any = TWO, **options: Any) -> Any:
+    return weightspace.load(checkpoint, params, **options)
+
+
+def with_options(checkpoint: Any, params: Any) -> Any:
+    """Evaluate the keywords of a step, each alone if there is a choice, and load with them."""
+
+    def run(code: str) -> None:
+        for one in code.split(", or "):
+            assert loaded(checkpoint, params, **eval(f"dict({one})"))
+
+    return run
+
+
+def with_the_model(code: str) -> None:
+    names = {"weightspace": weightspace, "load": weightspace.load, "checkpoint": CHECKPOINT, "params": SQUARE}
+    assert eval(code, names | {"apply": lambda params, x: x @ params["a"] + params["of a"], "x": np.ones((2, 3))})
+
+
+CALL: dict[str, tuple[Any, str, Any]] = {
+    "parameter-with-two-arrays": (
+        loaded,
+        'names={"one/bias": "first.bias"}, or names="order"',
+        with_options(OF_TWO, TWO),
+    ),
+    "arrays-that-are-left": (
+        lambda: loaded({**OF_TWO, "rest.weight": np.ones(7)}, names="order"),
+        "strict=False",
+        lambda code: loaded({**OF_TWO, "rest.weight": np.ones(7)}, names="order", **eval(f"dict({code})")),
+    ),
+    "inputs-or-outputs": (
+        lambda: loaded(CHECKPOINT, SQUARE),
+        "load(checkpoint, params, apply=apply, x=x)",
+        with_the_model,
+    ),
+    "networks-of-a-slerp": (
+        lambda: merged(how="slerp", count=3),
+        'how="mean"',
+        lambda code: merged(count=3, **eval(f"dict({code})")),
+    ),
+    "ties-without-a-base": (
+        lambda: merged(how="ties"),
+        "base=params",
+        lambda code: merged(how="ties", **eval(f"dict({code})", {"params": SQUARE})),
+    ),
+    "coefficients-of-networks": (
+        lambda: merged(coefficients=[1.0]),
+        "coefficients=[0.5, 0.5]",
+        lambda code: merged(**eval(f"dict({code})")),
+    ),
+}
+
+
+def merged(count: int = 2, **options: Any) -> Any:
+    spec = weightspace.trace(lambda params, x: x @ params["a"] + params["of a"], SQUARE, np.ones((2, 3)))
+    return weightspace.merge(spec, [SQUARE] * count, **options)

@@ -1,0 +1,391 @@
+"""Parameters are loaded from checkpoints of other libraries, and written back under their names."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint
+import pytest
+from flax import nnx
+from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.numpy import save_file
+from scipy.signal import correlate
+
+from equikit import DTypeError, MissingPackageError, OptionError, ShapeError
+from equikit.weightspace import NameMap, load, name_map
+
+State = dict[str, np.ndarray]
+
+
+def drawn(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> State:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def of_linear(name: str, into: int, out: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+
+
+def applied(model: nnx.Module, params: Any, x: np.ndarray) -> np.ndarray:
+    graph, _, rest = nnx.split(model, nnx.Not(nnx.RngState), ...)
+    return np.asarray(nnx.merge(graph, params, rest)(jnp.asarray(x)))
+
+
+def params_of(model: nnx.Module) -> Any:
+    return nnx.state(model, nnx.Not(nnx.RngState))
+
+
+def linear(state: State, name: str, x: np.ndarray) -> np.ndarray:
+    """PyTorch's definition: outputs first."""
+    return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+
+def normalized(state: State, name: str, x: np.ndarray) -> np.ndarray:
+    centered = x - x.mean(-1, keepdims=True)
+    scaled = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-5)
+    return scaled * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+
+PERCEPTRON = of_linear("0", 5, 8) | of_linear("2", 8, 8) | of_linear("4", 8, 3)
+
+
+def perceptron(state: State, x: np.ndarray) -> np.ndarray:
+    return linear(state, "4", np.maximum(linear(state, "2", np.maximum(linear(state, "0", x), 0)), 0))
+
+
+def plain(params: Any, x: Any) -> Any:
+    hidden = jax.nn.relu(jax.nn.relu(x @ params["a"] + params["of a"]) @ params["b"] + params["of b"])
+    return hidden @ params["c"] + params["of c"]
+
+
+PLAIN = {"a": (5, 8), "of a": (8,), "b": (8, 8), "of b": (8,), "c": (8, 3), "of c": (3,)}
+X = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
+
+
+def test_names_of_the_same_layers() -> None:
+    rngs, state = nnx.Rngs(0), drawn(PERCEPTRON)
+    layers = [nnx.Linear(5, 8, rngs=rngs), jax.nn.relu, nnx.Linear(8, 8, rngs=rngs), jax.nn.relu]
+    model = nnx.Sequential(*layers, nnx.Linear(8, 3, rngs=rngs))
+    found = load(state, params_of(model))
+    assert_allclose(applied(model, found, X), perceptron(state, X), atol=1e-5)
+    assert str(name_map(state, params_of(model))).splitlines()[1] == "layers/0/kernel  0.weight.transpose(1, 0)"
+
+
+def test_numbers_that_count_other_layers_are_not_names() -> None:
+    """Layers 0, 1, 2 are not layers 0, 2, 4: the shapes would fit for 0 and 2."""
+    state = drawn(of_linear("0", 8, 8) | of_linear("2", 8, 8) | of_linear("4", 8, 8))
+    params = {f"Dense_{i}": {"kernel": np.ones((8, 8)), "bias": np.ones(8)} for i in range(3)}
+    with pytest.raises(OptionError, match="6 of 6 parameters"):
+        load(state, params)
+    found = load(state, params, names="order")
+    for i in range(3):
+        assert_array_equal(found[f"Dense_{i}"]["kernel"], state[f"{2 * i}.weight"].T)
+        assert_array_equal(found[f"Dense_{i}"]["bias"], state[f"{2 * i}.bias"])
+
+
+def test_ten_layers_are_in_the_order_of_their_numbers() -> None:
+    state = drawn({name: shape for i in range(12) for name, shape in of_linear(f"net.{i}", 4, 4).items()})
+    params = {f"h{i}": {"kernel": np.ones((4, 4)), "bias": np.ones(4)} for i in range(12)}
+    with pytest.raises(OptionError):
+        load(state, params)
+    params = {f"Dense_{i + 1}": {"kernel": np.ones((4, 4)), "bias": np.ones(4)} for i in range(12)}
+    found = load(state, params, names="order")
+    assert_array_equal(found["Dense_12"]["kernel"], state["net.11.weight"].T)
+    assert_array_equal(found["Dense_3"]["kernel"], state["net.2.weight"].T)
+
+
+def test_the_model_tells_inputs_from_outputs() -> None:
+    state, params = drawn(PERCEPTRON), drawn(PLAIN)
+    with pytest.raises(OptionError, match="do not tell the inputs of 'b' from its outputs"):
+        load(state, params, names={"of a": "0.bias"})
+    found = load(state, params, names={"of a": "0.bias"}, apply=plain, x=X)
+    assert_allclose(np.asarray(plain(found, X)), perceptron(state, X), atol=1e-5)
+
+    def turned(params: Any, x: Any) -> Any:
+        hidden = jax.nn.relu(params["b"] @ jax.nn.relu(x @ params["a"] + params["of a"]).T + params["of b"][:, None])
+        return hidden.T @ params["c"] + params["of c"]
+
+    found = load(state, params, names={"of a": "0.bias"}, apply=turned, x=X)
+    assert_array_equal(found["b"], state["2.weight"])
+    assert_allclose(np.asarray(turned(found, X)), perceptron(state, X), atol=1e-5)
+
+
+CONVOLUTIONS = {
+    **{"features.0.weight": (4, 3, 3, 3), "features.0.bias": (4,)},
+    **dict.fromkeys((f"features.1.{name}" for name in ("weight", "bias", "running_mean", "running_var")), (4,)),
+    **{"features.1.num_batches_tracked": (), "features.3.weight": (6, 4, 3, 3), "features.3.bias": (6,)},
+    **of_linear("classifier", 6, 2),
+}
+
+
+class Convolutions(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Conv(3, 4, (3, 3), padding="VALID", rngs=rngs)
+        self.norm = nnx.BatchNorm(4, use_running_average=True, epsilon=1e-5, rngs=rngs)
+        self.second = nnx.Conv(4, 6, (3, 3), padding="VALID", rngs=rngs)
+        self.head = nnx.Linear(6, 2, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.head(self.second(jax.nn.relu(self.norm(self.first(x)))).mean((1, 2)))
+
+
+def convolved(state: State, name: str, x: np.ndarray) -> np.ndarray:
+    """PyTorch's definition: images `[batch, channels, height, width]`, kernels with outputs first."""
+    kernel = state[f"{name}.weight"]
+    one = [[correlate(image, filter_, mode="valid")[0] for filter_ in kernel] for image in x]
+    return np.array(one) + state[f"{name}.bias"][:, None, None]
+
+
+def test_convolutions_and_statistics() -> None:
+    state = drawn(CONVOLUTIONS)
+    state["features.1.running_var"] = np.abs(state["features.1.running_var"]) + 0.5
+    x = np.random.default_rng(2).normal(size=(2, 7, 7, 3)).astype(np.float32)
+    model = Convolutions(nnx.Rngs(0))
+    mean, var, weight, bias = (
+        state[f"features.1.{name}"][:, None, None] for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    hidden = (convolved(state, "features.0", x.transpose(0, 3, 1, 2)) - mean) / np.sqrt(var + 1e-5) * weight + bias
+    hidden = convolved(state, "features.3", np.maximum(hidden, 0)).mean((2, 3))
+    found = load(state, params_of(model))
+    assert_allclose(applied(model, found, x), linear(state, "classifier", hidden), atol=1e-4)
+
+
+class Block(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.attn = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
+        self.norm1, self.norm2 = (nnx.LayerNorm(8, epsilon=1e-5, rngs=rngs) for _ in range(2))
+        self.up, self.down = nnx.Linear(8, 16, rngs=rngs), nnx.Linear(16, 8, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x + self.attn(self.norm1(x))
+        return x + self.down(jax.nn.relu(self.up(self.norm2(x))))
+
+
+class Transformer(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.embed = nnx.Embed(11, 8, rngs=rngs)
+        self.layers = nnx.List([Block(rngs) for _ in range(2)])
+        self.head = nnx.Linear(8, 11, use_bias=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.embed(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+TRANSFORMER = {
+    "model.embed.weight": (11, 8),
+    **{
+        name: shape
+        for i in range(2)
+        for name, shape in {
+            f"model.layers.{i}.self_attn.in_proj_weight": (24, 8),
+            f"model.layers.{i}.self_attn.in_proj_bias": (24,),
+            **of_linear(f"model.layers.{i}.self_attn.out_proj", 8, 8),
+            **of_linear(f"model.layers.{i}.linear1", 8, 16),
+            **of_linear(f"model.layers.{i}.linear2", 16, 8),
+            **{f"model.layers.{i}.norm{j}.{kind}": (8,) for j in (1, 2) for kind in ("weight", "bias")},
+        }.items()
+    },
+    "model.head.weight": (11, 8),
+}
+
+
+def attended(state: State, name: str, x: np.ndarray, heads: int = 2) -> np.ndarray:
+    projected = x @ state[f"{name}.in_proj_weight"].T + state[f"{name}.in_proj_bias"]
+    n, width = x.shape
+    q, k, v = (one.reshape(n, heads, -1).transpose(1, 0, 2) for one in np.split(projected, 3, -1))
+    scores = q @ k.transpose(0, 2, 1) / math.sqrt(width // heads)
+    shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    return linear(state, f"{name}.out_proj", (shares @ v).transpose(1, 0, 2).reshape(n, width))
+
+
+def transformed(state: State, words: np.ndarray) -> np.ndarray:
+    x = state["model.embed.weight"][words]
+    for i in range(2):
+        at = f"model.layers.{i}"
+        x = x + attended(state, f"{at}.self_attn", normalized(state, f"{at}.norm1", x))
+        hidden = np.maximum(linear(state, f"{at}.linear1", normalized(state, f"{at}.norm2", x)), 0)
+        x = x + linear(state, f"{at}.linear2", hidden)
+    return x @ state["model.head.weight"].T
+
+
+def test_fused_projections_of_attention() -> None:
+    state, model, words = drawn(TRANSFORMER), Transformer(nnx.Rngs(0)), np.array([3, 1, 10, 0])
+    found = load(state, params_of(model))
+    assert_allclose(applied(model, found, words[None])[0], transformed(state, words), atol=1e-4)
+    back = name_map(state, params_of(model)).store(found)
+    assert back.keys() == state.keys()
+    for name, array in state.items():
+        assert_array_equal(back[name], array)
+
+
+def test_inputs_first_as_in_gpt2() -> None:
+    """A bias shows that the matrices of this checkpoint have their outputs last; a square one then stays open."""
+    params = {"up": {"kernel": np.ones((4, 16)), "bias": np.ones(16)}}
+    state = drawn({"c_fc.weight": (4, 16), "c_fc.bias": (16,)})
+    assert_array_equal(load(state, params)["up"]["kernel"], state["c_fc.weight"])
+    params |= {"square": {"kernel": np.ones((4, 4)), "bias": np.ones(4)}}
+    state |= drawn({"c_proj.weight": (4, 4), "c_proj.bias": (4,)})
+    with pytest.raises(OptionError, match="do not tell the inputs of 'square/kernel'"):
+        load(state, params)
+    found = load(state, params, names={"square/kernel": lambda arrays: arrays["c_proj.weight"]})
+    assert_array_equal(found["square"]["kernel"], state["c_proj.weight"])
+    fused = drawn({"attn.c_attn.weight": (6, 18), "attn.c_attn.bias": (18,)})
+    params = {"attn": {part: {"kernel": np.ones((6, 6)), "bias": np.ones(6)} for part in ("query", "key", "value")}}
+    found = load(fused, params)
+    assert_array_equal(found["attn"]["key"]["kernel"], fused["attn.c_attn.weight"][:, 6:12])
+
+
+def test_equinox_has_outputs_first_too() -> None:
+    model = eqx.nn.MLP(5, 3, 8, 2, key=jax.random.key(0))
+    params, static = eqx.partition(model, eqx.is_array)
+    state = drawn(of_linear("layers.0", 5, 8) | of_linear("layers.1", 8, 8) | of_linear("layers.2", 8, 3))
+    found = load(state, params)
+    hidden = np.maximum(linear(state, "layers.0", X), 0)
+    want = linear(state, "layers.2", np.maximum(linear(state, "layers.1", hidden), 0))
+    assert_allclose(np.asarray(jax.vmap(eqx.combine(found, static))(X)), want, atol=1e-5)
+
+
+def test_names_of_haiku() -> None:
+    state = drawn(of_linear("linear_0", 5, 5))
+    params = {"net/linear_0": {"w": np.ones((5, 5)), "b": np.ones(5)}}
+    assert_array_equal(load(state, params)["net/linear_0"]["w"], state["linear_0.weight"].T)
+
+
+SMALL = {"dense": {"kernel": np.ones((3, 2), np.float32), "bias": np.ones(2, np.float32)}}
+SMALL_STATE = drawn(of_linear("fc", 3, 2))
+
+
+def of_shards(path: Path) -> Path:
+    for name, array in SMALL_STATE.items():
+        save_file({name: array}, path / f"{name}.safetensors")
+    where = {name: f"{name}.safetensors" for name in SMALL_STATE}
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    return path / "model.safetensors.index.json"
+
+
+def of_one_file(path: Path) -> Path:
+    save_file(SMALL_STATE, path / "model.safetensors")
+    return path / "model.safetensors"
+
+
+def of_numpy(path: Path) -> Path:
+    np.savez(path / "model.npz", **SMALL_STATE)
+    return path / "model.npz"
+
+
+def of_orbax(path: Path) -> Path:
+    with orbax.checkpoint.StandardCheckpointer() as writer:
+        writer.save(path / "step", {"params": SMALL_STATE})
+    return path / "step"
+
+
+@pytest.mark.parametrize("make", [of_one_file, of_shards, lambda path: of_shards(path).parent, of_numpy, of_orbax])
+def test_files(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    found = load(str(make(tmp_path)), SMALL)
+    assert_array_equal(found["dense"]["kernel"], SMALL_STATE["fc.weight"].T)
+    assert_array_equal(found["dense"]["bias"], SMALL_STATE["fc.bias"])
+
+
+def test_an_orbax_checkpoint_of_the_model_itself(tmp_path: Path) -> None:
+    """Kernels of Flax have inputs first already, also square ones."""
+    params = {"dense": {"kernel": drawn({"k": (3, 3)})["k"], "bias": np.zeros(3, np.float32)}}
+    with orbax.checkpoint.StandardCheckpointer() as writer:
+        writer.save(tmp_path / "step", params)
+    assert_array_equal(load(tmp_path / "step", params)["dense"]["kernel"], params["dense"]["kernel"])
+
+
+def test_what_training_scripts_wrap_around() -> None:
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": array for name, array in SMALL_STATE.items()}}
+    assert_array_equal(load(wrapped, SMALL)["dense"]["bias"], SMALL_STATE["fc.bias"])
+
+
+class Tensor:
+    """What a tensor of PyTorch offers."""
+
+    def __init__(self, array: np.ndarray, dtype: str) -> None:
+        self.array, self.dtype, self.shape = array, dtype, array.shape
+
+    detach = cpu = float = lambda self: self
+
+    def numpy(self) -> np.ndarray:
+        return self.array
+
+
+def test_tensors_of_pytorch() -> None:
+    state = {name: Tensor(array, "torch.bfloat16") for name, array in SMALL_STATE.items()}
+    found = load(state, SMALL)["dense"]["bias"]
+    assert_array_equal(found, SMALL_STATE["fc.bias"].astype(jnp.bfloat16).astype(np.float32))
+
+
+def test_a_map_serves_every_checkpoint_of_the_architecture() -> None:
+    names = name_map(SMALL_STATE, SMALL)
+    assert isinstance(names, NameMap)
+    other = drawn(of_linear("fc", 3, 2), seed=1)
+    assert_array_equal(load(other, SMALL, names=names)["dense"]["kernel"], other["fc.weight"].T)
+    abstract = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, SMALL))
+    assert load(other, abstract, names=names)["dense"]["kernel"].dtype == jnp.float32
+    with pytest.raises(OptionError, match="computed by a function"):
+        name_map(SMALL_STATE, SMALL, names={"dense/bias": lambda arrays: arrays["fc.bias"]}).store(SMALL)
+
+
+def refused(error: type[Exception], checkpoint: Any, like: Any = SMALL, **options: Any) -> str:
+    with pytest.raises(error) as caught:
+        load(checkpoint, like, **options)
+    return str(caught.value)
+
+
+def test_checkpoints_that_cannot_be_read(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    assert "'broken.safetensors' cannot be read" in refused(OptionError, broken)
+    assert "'none.npz' cannot be read" in refused(OptionError, tmp_path / "none.npz")
+    (tmp_path / "empty").mkdir()
+    assert "'empty' cannot be read" in refused(OptionError, tmp_path / "empty")
+    assert "neither a path nor a dictionary" in refused(OptionError, 3)
+    assert "no arrays in the checkpoint" in refused(OptionError, {})
+
+
+def test_pytorch_is_needed_for_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    (tmp_path / "model.pt").write_bytes(b"")
+    assert "pip install torch" in refused(MissingPackageError, tmp_path / "model.pt")
+
+
+def test_what_does_not_fit() -> None:
+    assert "2 of 2 parameters have no array" in refused(OptionError, drawn({"fc.weight": (9, 9)}))
+    more = SMALL_STATE | {"extra.weight": np.ones(7)}
+    text = refused(OptionError, more)
+    assert "1 of 3 arrays of the checkpoint belong to no parameter" in text
+    assert "extra.weight [7]" in text
+    assert_array_equal(load(more, SMALL, strict=False)["dense"]["bias"], SMALL_STATE["fc.bias"])
+    assert "does not fit 'dense/bias'" in refused(ShapeError, SMALL_STATE, names={"dense/bias": "fc.weight"})
+    assert "dense/bias" in refused(OptionError, SMALL_STATE, names={"dense/bais": "fc.bias"})
+    assert "fc.bias" in refused(OptionError, SMALL_STATE, names={"dense/bias": "fc.bais"})
+    assert "order" in refused(OptionError, SMALL_STATE, names="ordre")
+    wrong = {"dense/bias": lambda arrays: np.ones(5)}
+    assert "from the checkpoint" in refused(ShapeError, SMALL_STATE, names=wrong)
+    complex_ones = {name: array + 1j for name, array in SMALL_STATE.items()}
+    assert "cannot hold" in refused(DTypeError, complex_ones)
+    large = {name: array.astype(np.float64) * 1e300 for name, array in SMALL_STATE.items()}
+    assert "cannot hold" in refused(DTypeError, large)
+    half = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), SMALL)
+    assert load(SMALL_STATE, half)["dense"]["kernel"].dtype == jnp.bfloat16
+
+
+@pytest.mark.slow
+def test_against_pytorch() -> None:
+    """The definitions above are those of PyTorch."""
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    state = {f"a.{name}": tensor.detach().numpy() for name, tensor in layer.state_dict().items()}
+    x = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
+    assert_allclose(layer(*[torch.tensor(x[None])] * 3)[0].detach().numpy()[0], attended(state, "a", x), atol=1e-5)

@@ -1,0 +1,57 @@
+"""Specifications and elements are written as JSON and read back."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from architectures import MODELS
+from numpy.testing import assert_array_equal
+
+from equikit import OptionError
+from equikit.weightspace import from_json, to_json, trace
+
+FEW = ("perceptron", "attention", "fused_attention", "scanned_layers", "siren", "dense_concatenation", "gated_units")
+"""Together they have products, sums, indexed axes, nested labels, scalings and linear actions."""
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_specifications_come_back(name: str) -> None:
+    spec = trace(*MODELS[name]())
+    again = from_json(to_json(spec))
+    assert again == spec
+    element = spec.random_element(key=jax.random.key(1))
+    read = from_json(to_json(element))
+    assert read.keys() == element.keys()
+    for label, places in element.items():
+        assert_array_equal(read[label], places)
+
+
+def test_few_models_have_every_kind_of_value() -> None:
+    text = "".join(to_json(trace(*MODELS[name]())) for name in FEW)
+    kinds = {"Leaf", "Symbol", "Product", "Sum", "Indexed", "Scaling", "LinearAction", "Fraction", "S", "Fixed"}
+    assert {kind for kind in kinds if f'"is": "{kind}"' not in text} == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nothing",
+        "[]",
+        "{}",
+        json.dumps({"format": 2, "specification": {}}),
+        json.dumps({"format": 1, "specification": {"is": "Leaf", "name": "a", "axes": []}}),
+        json.dumps({"format": 1, "specification": {"is": "Nobody"}}),
+        json.dumps({"format": 1, "element": {"h0": ["a"]}}),
+    ],
+)
+def test_texts_that_are_something_else(text: str) -> None:
+    with pytest.raises(OptionError, match="no specification and no element"):
+        from_json(text)
+
+
+@pytest.mark.parametrize("value", [3, {"h0": np.array([0.5, 1.0])}])
+def test_values_that_are_something_else(value: Any) -> None:
+    with pytest.raises(OptionError):
+        to_json(value)
