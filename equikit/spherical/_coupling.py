@@ -22,7 +22,7 @@ BYTES = 64
 """Estimated bytes for each entry of a dense diagram and of its products."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Coupling:
     r"""The equivariant map \(V_a \otimes V_b \to V_c\), unique up to a factor, as a diagram.
 

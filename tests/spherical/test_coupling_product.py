@@ -90,8 +90,9 @@ def test_half_precision_is_summed_in_single_precision(method):
 def test_derivatives_and_transformations(x64):
     x, y = factors(1, 2)
     assert_derivatives(lambda x, y: (coupling(1, 2, 3)(x, y) ** 2).sum(), x, y)
-    mapped = jax.vmap(coupling(1, 2, 3))(x, y)
+    mapped = jax.jit(jax.vmap(coupling(1, 2, 3)))(x, y)
     np.testing.assert_allclose(mapped, expected((1, 2, 3), x, y), atol=1e-13)
+    assert jax.jit(coupling(1, 2, 3)).lower(x, y).out_info.shape == mapped.shape
 
 
 def test_derivatives_through_e3j(e3j, x64):

@@ -194,4 +194,4 @@ def test_the_blocks_of_the_guide_run(e3j):
         if language == "text":
             exec(block, scope)
             found.append(block)
-    assert len(found) == 0
+    assert len(found) == 2
