@@ -48,7 +48,8 @@ def to_o3_array(
 
     Returns:
         An array `[*batch, dim, channels]`, `[*batch, channels, dim]` or `[*batch, dim * channels]`, with dim the
-        dimension of `decompose(order, symmetry)`. Irreps are sorted as in e3j.
+        dimension of `decompose(order, symmetry)`. Irreps are sorted as in e3j. Such an array holds no shapes: for
+        `jax.eval_shape`, return its `.array`.
 
     Raises:
         MissingPackageError: if e3j is not installed.

@@ -38,7 +38,7 @@ def operands(degrees: Degrees, x: object, y: object) -> tuple[jax.Array, jax.Arr
 
 @functools.partial(jax.jit, static_argnames="terms")
 def by_terms(terms: Terms, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Sum the nonzero terms of each component. XLA fuses them, so that both factors are read once."""
+    """Sum the nonzero terms of each component. On CPUs and GPUs XLA fuses all of them, and reads each factor once."""
     dtype = jnp.result_type(x, y)
     wide = jnp.promote_types(dtype, jnp.float32)
     x, y = x.astype(wide), y.astype(wide)
