@@ -106,6 +106,23 @@ def test_derivatives_through_e3j(e3j, x64):
         np.testing.assert_allclose(theirs, ours, atol=1e-12)
 
 
+@pytest.mark.slow
+def test_its_kernel_for_tpus_in_interpret_mode(e3j):
+    """The kernel asks for the kind of TPU when it is traced, and is compiled for the CPU."""
+    from jax.experimental.pallas import tpu
+    from jax.sharding import AbstractDevice, AbstractMesh
+
+    x, y = (jnp.asarray(value) for value in factors(2, 2, (128, 128), (8,), np.float32))
+    mesh = AbstractMesh((1,), ("x",), abstract_device=AbstractDevice("TPU v5 lite", num_cores=1, platform="tpu"))
+    kernel = e3j.config.use(tensor_product="FUSED_MOSAIC_TPU")
+    with tpu.force_tpu_interpret_mode(), jax.sharding.use_abstract_mesh(mesh), kernel:
+        traced = jax.jit(lambda x, y: coupling(2, 2, 2)(x, y, method="e3j")).trace(x, y)
+        lowered = traced.lower(lowering_platforms=("cpu",))
+    assert "pallas_call" in str(traced.jaxpr)
+    found = lowered.compile(device_assignment=(jax.devices("cpu")[0],))(x, y)
+    np.testing.assert_allclose(found, expected((2, 2, 2), x, y), atol=2e-6)
+
+
 def test_only_nonzero_terms_are_computed():
     """A cross product has six: each is two multiplications, and sums are one less than the terms of a component."""
     x, y = factors(1, 1, dtype=np.float32)
