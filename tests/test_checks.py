@@ -223,7 +223,7 @@ def test_every_optional_package_is_what_an_extra_installs():
         for call in calls
         if ast.unparse(call.func) == "_checks.package"
     }
-    assert {module for module, _ in named} == {"e3nn_jax", "matplotlib", "safetensors", "torch"}
+    assert {module for module, _ in named} == {"e3j", "e3nn_jax", "matplotlib", "safetensors", "torch"}
     with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
         extras = tomllib.load(file)["project"]["optional-dependencies"]
     assert all([distribution] in extras.values() for _, distribution in named)

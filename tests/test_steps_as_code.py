@@ -848,12 +848,13 @@ NOT_EXECUTED = {
     "multiply the matrices, diagram.matrix(n)",
     "name the group, as in Diagram.parse(..., {}=ek.Z(4))",
     "pass batch={}, or other devices",
+    "pick the irreps with e3j.core.Filter, or add zeros; pseudo=True changes the parity",
     "pick the irreps with y.filter(...), or add zeros; pseudo=True changes the parity",
     "work with the matrices, diagram.matrix(n)",
     "write MatrixGroup(..., exact=False), for a numerical basis",
     'write jax.reshard(strain, jax.P("data")), with the axis of your mesh',
 }
-"""Steps that need several devices or e3nn-jax, a warning, and errors that take many seconds to reach."""
+"""Steps that need several devices, e3nn-jax or e3j, a warning, and errors that take many seconds to reach."""
 
 
 def failure(call):

@@ -9,10 +9,9 @@ from jax import lax
 
 from equikit import _checks
 from equikit._array_checks import checked_dtype
-from equikit._errors import ShapeError
 from equikit.spherical._characters import Symmetry
-from equikit.spherical._decomposition import Decomposition, decompose
-from equikit.spherical._transform import Tensor, from_irreps, inhabited, to_irreps
+from equikit.spherical._decomposition import decompose
+from equikit.spherical._transform import Tensor, counted_channels, from_irreps, inhabited, to_irreps
 
 if TYPE_CHECKING:
     from e3nn_jax import IrrepsArray
@@ -101,7 +100,9 @@ def from_irreps_array(
     _checks.instance("y", y, e3nn.IrrepsArray, 'e3nn_jax.IrrepsArray("8x1o", array)')
     grouped = y.regroup()
     array = checked_dtype("y", grouped.array)
-    channels = _channels({(ir.l, ir.p): count for count, ir in grouped.irreps}, space, y.irreps)
+    counts = {(ir.l, ir.p): count for count, ir in grouped.irreps}
+    step = "pick the irreps with y.filter(...), or add zeros; pseudo=True changes the parity"
+    channels = counted_channels(counts, space, came=f"{y.irreps}", step=step)
     parts, start = {}, 0
     for (degree, parity), copies in space.multiplicities.items():
         size = copies * channels * (2 * degree + 1)
@@ -110,18 +111,3 @@ def from_irreps_array(
         parts[degree, parity] = jnp.swapaxes(part, -1, -2)
         start += size
     return from_irreps(parts, order, symmetry, pseudo=pseudo, precision=precision)
-
-
-def _channels(counts: dict[tuple[int, int], int], space: Decomposition, came: object) -> int:
-    """Return the number of channels that irreps stand for, or raise `ShapeError`."""
-    wanted = space.multiplicities
-    (irrep, copies), *_ = wanted.items()
-    channels = counts.get(irrep, 0) // copies
-    if counts != {irrep: copies * channels for irrep, copies in wanted.items() if channels}:
-        raise ShapeError(
-            f"the irreps do not fit tensors of order {space.order}",
-            got=f"{came}",
-            expected=f"a multiple of {space}",
-            step="pick the irreps with y.filter(...), or add zeros; pseudo=True changes the parity",
-        )
-    return channels

@@ -12,7 +12,7 @@ from jaxtyping import Inexact
 
 from equikit import _checks
 from equikit._array_checks import checked_dtype
-from equikit._errors import DTypeError
+from equikit._errors import DTypeError, ShapeError
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
 
@@ -139,3 +139,25 @@ def checked_parts(y: object, space: Decomposition) -> list[jax.Array]:
         _checks.shaped(f"the irrep {irrep}", array, shape, step="see to_irreps, which makes such arrays")
         _checks.same(f"the dtype of irrep {irrep}", array.dtype, first.dtype, step="cast the arrays", error=DTypeError)
     return arrays
+
+
+def counted_channels(counts: Mapping[Irrep, int], space: Decomposition, *, came: str, step: str) -> int:
+    """Return the number of channels that multiplicities stand for, or raise `ShapeError`.
+
+    Args:
+        counts: the multiplicity of each irrep of another library's array.
+        space: the irreps of one channel.
+        came: the irreps of the array, as its library writes them.
+        step: how to select irreps in that library.
+    """
+    wanted = space.multiplicities
+    (irrep, copies), *_ = wanted.items()
+    channels = counts.get(irrep, 0) // copies
+    if counts != {irrep: copies * channels for irrep, copies in wanted.items() if channels}:
+        raise ShapeError(
+            f"the irreps do not fit tensors of order {space.order}",
+            got=came,
+            expected=f"a multiple of {space}",
+            step=step,
+        )
+    return channels

@@ -29,7 +29,7 @@ def test_metadata(built: Path) -> None:
     fields = metadata(wheel)
     assert fields["Version"] == [equikit.__version__]
     assert fields["License-Expression"] == ["Apache-2.0"]
-    assert {"cuda12", "cuda13", "tpu", "torch", "e3nn", "export", "safetensors"} <= set(fields["Provides-Extra"])
+    assert {"cuda12", "cuda13", "tpu", "torch", "e3nn", "e3j", "export", "safetensors"} <= set(fields["Provides-Extra"])
 
 
 def test_what_the_index_displays(built: Path) -> None:

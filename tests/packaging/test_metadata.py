@@ -70,7 +70,7 @@ def test_the_code_imports_what_is_declared() -> None:
     """Packages that the code imports are dependencies or in an extra that is not for development."""
     names = packages_distributions()
     declared = {requirement.name for requirement in DEPENDENCIES}
-    for extra in ("plot", "e3nn", "export", "torch", "safetensors"):
+    for extra in ("plot", "e3nn", "e3j", "export", "torch", "safetensors"):
         declared |= {requirement.name for requirement in EXTRAS[extra]}
     for module in imported(ROOT / "equikit"):
         assert declared & {module, *names.get(module, ())}, f"equikit imports {module}, which is not declared"
