@@ -13,6 +13,9 @@ from equikit.diagrams import Diagram, HomSpace, MultilinearSpace
 from equikit.draw._text import block_word
 from equikit.signatures import Term, base
 
+ZERO = "zero on the support"
+"""The note on a map that is zero on a support."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
