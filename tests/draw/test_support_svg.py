@@ -102,6 +102,21 @@ def test_values_are_colors_widths_and_bars():
     assert [one.text for one in elements(text, "text", "value")] == [str(number) for number in range(6)]
 
 
+def test_the_weights_of_the_gallery_are_those_of_the_layer():
+    """From queries and keys as on the page; the layer is the sum of values with these weights."""
+    attend = ek.nn.Attention({"p": 2}, heads=1, p=ek.S, rngs=nnx.Rngs(0))
+    x = {"p": np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)}
+    query, key, value = (np.asarray(part(x)[""]) for part in (attend.query, attend.key, attend.value))
+    i, j = map(np.asarray, GRAPH.indices())
+    weights = np.exp((query[i] * key[j]).sum(1) / np.sqrt(2))
+    weights = weights / np.bincount(i, weights)[i]
+    found = np.zeros((4, 2), np.float32)
+    np.add.at(found, i, (weights[:, None] * value[j]).astype(np.float32))
+    (name,) = (term.name for term in attend.out.signature.inputs)
+    wanted = attend(x, support=GRAPH)["p"]
+    np.testing.assert_allclose(attend.out({name: found})["p"], wanted, atol=1e-6)
+
+
 def test_rows_with_the_same_three_nodes_have_the_color_of_their_line():
     text = support_svg(GRAPH.paths())
     colors = [one.get("fill") for one in elements(text, "text", "entry")][::3]
