@@ -12,7 +12,7 @@ from helpers import assert_error
 from pictures import SVG, contrast, elements
 
 import equikit as ek
-from equikit.draw import space_html, space_tikz, support_svg, support_tikz
+from equikit.draw import space_html, space_text, space_tikz, support_svg, support_tikz
 from equikit.draw._palette import NEGATIVE, POSITIVE
 from equikit.draw.supports._support import TRIPLES
 
@@ -270,6 +270,10 @@ def test_eight_maps_are_zero_without_loops():
     assert sum(marked) == 8
     assert space_tikz(space, support=GRAPH).count("zero on the support") == 8
     assert space_tikz(space).count("zero on the support") == 0
+    first, note, *lines = space_text(space, support=GRAPH).splitlines()
+    assert first == space_text(space).splitlines()[0]
+    assert note == f"on {GRAPH!r}: 8 of 15 maps are zero"
+    assert [line.endswith("  zero on the support") for line in lines] == marked
 
 
 def test_matrices_between_many_entries_are_left_out():

@@ -19,7 +19,6 @@ from equikit.draw._diagram import diagram_picture
 from equikit.draw._matrix import matrix_picture
 from equikit.draw._picture import Picture
 from equikit.draw.spaces._listing import (
-    ZERO,
     Section,
     blocks_text,
     checked_space,
@@ -28,7 +27,7 @@ from equikit.draw.spaces._listing import (
     sections,
     wires_text,
 )
-from equikit.draw.spaces._on_support import OnSupport, on_support
+from equikit.draw.spaces._on_support import ZERO, OnSupport, on_support
 from equikit.draw.writers import svg, xml_text
 from equikit.groups import Group
 

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equikit.diagrams import Diagram, HomSpace
-from equikit.draw.spaces._listing import Section
 from equikit.draw.supports import checked_support
 from equikit.signatures import Term
 
 if TYPE_CHECKING:
+    from equikit.draw.spaces._listing import Section
     from equikit.supports import Support
+
+ZERO = "zero on the support"
+"""The note on a map that is zero."""
 
 MOST_ENTRIES = 2**20
 """The most entries of the matrix at the size of the support, from which rows and columns are taken."""

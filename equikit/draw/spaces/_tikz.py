@@ -10,8 +10,8 @@ from equikit.draw._diagram import diagram_picture
 from equikit.draw._palette import QUIET
 from equikit.draw._picture import FONT, LETTER, MARGIN, Picture, Words, beside, checked_scale, columns, moved
 from equikit.draw.spaces._html import drawing_sizes, matrices_beside
-from equikit.draw.spaces._listing import ZERO, blocks_text, checked_space, sections
-from equikit.draw.spaces._on_support import on_support
+from equikit.draw.spaces._listing import blocks_text, checked_space, sections
+from equikit.draw.spaces._on_support import ZERO, on_support
 from equikit.draw.writers import tikz
 
 if TYPE_CHECKING:
