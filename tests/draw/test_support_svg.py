@@ -276,6 +276,21 @@ def test_eight_maps_are_zero_without_loops():
     assert [line.endswith("  zero on the support") for line in lines] == marked
 
 
+@pytest.mark.parametrize("signature", ["p p -> p p", "p p -> ()", "p -> p p", "() -> p"])
+def test_entries_of_different_graphs_do_not_meet(signature):
+    """The matrix of two graphs has the entries of the matrices of each."""
+    space = ek.hom(signature, p=ek.S)
+
+    def counts(support):
+        return np.array(
+            [int(found) for found in re.findall(r"(\d+) entries not zero", space_html(space, support=support))]
+        )
+
+    both = ek.Support.join([GRAPH, LOOPS])
+    assert counts(both).tolist() == (counts(GRAPH) + counts(LOOPS)).tolist()
+    assert counts(both.pad(nodes=9, entries=15, graphs=4)).tolist() == counts(both).tolist()
+
+
 def test_matrices_between_many_entries_are_left_out():
     text = space_html(ek.hom("p p -> p p", p=ek.S), support=SUPPORTS["many"])
     assert "matrices left out: they are too large" in text
