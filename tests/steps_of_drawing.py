@@ -11,6 +11,8 @@ from equikit.data import pad
 PRODUCT = ek.hom("x, x -> x", x=ek.SO(3))
 WIDE = ek.Diagram.identity("p " * 10)
 
+EDGES = ek.Support("p p", [0, 1, 2], [1, 2, 0], n=3)
+
 CALL: dict[str, tuple[Any, str, Any]] = {
     "space-of-multilinear-maps": (
         lambda: draw.space_html(PRODUCT),
@@ -37,6 +39,16 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda bars=("a", "b"): draw.bars_svg(bars),
         'bars=[("a rotation", 2e-7)]',
         None,
+    ),
+    "support-that-is-text": (
+        lambda support="p p": draw.support_svg(support),
+        'support=ek.Support("p p", [0, 1], [1, 0], n=2)',
+        None,
+    ),
+    "values-of-two-orders": (
+        lambda values=(1, 1, 1): draw.support_svg(EDGES | EDGES.triangles(), values),
+        "values={2: values}",
+        lambda code: draw.support_svg(EDGES | EDGES.triangles(), **eval(f"dict({code})", {"values": np.ones(3)})),
     ),
     "features-that-are-text": (
         lambda: pad([{"p": np.array([["a"]])}]),

@@ -33,7 +33,14 @@ def along(code: str) -> None:
     assert sent(**eval(f"dict({code})", names))["p"].shape == (3, 1)
 
 
+EDGES = ek.Support("p p", [0, 2], [1, 1], n=3)
+
 CALL: dict[str, tuple[Any, str, Any]] = {
+    "support-for-neighbors": (
+        lambda: sent(EDGES),
+        "edges=ek.data.Neighbors.of(*support.indices(), n=support.n)",
+        lambda code: sent(**eval(f"dict({code})", {"ek": ek, "support": EDGES})),
+    ),
     "mask-of-numbers-for-neighbors": (
         lambda: near(mask=np.ones(3)),
         "np.asarray(mask, dtype=bool)",

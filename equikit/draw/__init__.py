@@ -1,4 +1,4 @@
-r"""Pictures of diagrams, matrices, spaces, lattices of subgroups and parameters: SVG, HTML, TikZ and text.
+r"""Pictures of diagrams, matrices, spaces, supports, lattices of subgroups and parameters: SVG, HTML, TikZ and text.
 
 Pictures are plain strings; no JAX. Every picture is computed once, as shapes with positions, and written as SVG or as
 TikZ; a document that includes TikZ needs `\usepackage{tikz}` in its preamble.
@@ -18,6 +18,7 @@ from equikit.draw._parameter_graph import parameter_graph_svg, parameter_graph_t
 from equikit.draw._picture import MOST_SCALE as MOST_SCALE
 from equikit.draw._text import diagram_text
 from equikit.draw.spaces import plural as plural, sections as sections, space_html, space_text, space_tikz
+from equikit.draw.supports import support_svg, support_tikz
 from equikit.draw.writers import image as image, latex as latex, xml_text as xml_text
 
 __all__ = [
@@ -37,4 +38,6 @@ __all__ = [
     "space_html",
     "space_text",
     "space_tikz",
+    "support_svg",
+    "support_tikz",
 ]

@@ -242,23 +242,41 @@ class Stages:
 
         return plan_html(self)
 
-    def cost(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> tuple[Any, Any]:
+    def cost(
+        self, *, batch: int = 1, n: int | dict[str, int] | None = None, support: Support | None = None
+    ) -> tuple[Any, Any]:
         """Return FLOPs and bytes of all steps together: integers, or polynomials in n if a size is free.
 
+        Args:
+            batch: the number of entries of all batch axes together.
+            n: sizes of the free labels.
+            support: count the rows of a support, and the indices of rows that are read; outside `jit`.
+
+        Raises:
+            OptionError: if the plan cannot be applied on the support.
+
         Example:
-            >>> from equikit import S, hom
+            >>> from equikit import S, Support, hom
             >>> hom("p -> p", p=S).plan().cost()
             (4*n + 2, 20*n + 24)
+            >>> program = hom("p p -> p p", p=S).plan()
+            >>> program.cost(n=100), program.cost(support=Support("p p", [0, 1], [1, 0], n=100))
+            ((92208, 567692), (2226, 9852))
         """
         from equikit.plans.costs._cost import plan_cost, total
+        from equikit.plans.costs._table import sparse_cost
 
-        return total(list(plan_cost(self, batch=batch, n=n)))
+        return total([*plan_cost(self, batch=batch, n=n)]) if support is None else sparse_cost(self, support, batch, n)
 
-    def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
-        """Return the steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
-        from equikit.plans.costs._table import plan_table
+    def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None, support: Support | None = None) -> str:
+        """Return the steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels.
 
-        return plan_table(self, batch=batch, n=n)
+        On a support, shapes have rows, and two lines below the total compare it with dense arrays: their cost, and the
+        number of entries with which the support would move as many bytes.
+        """
+        from equikit.plans.costs._table import plan_table, sparse_table
+
+        return plan_table(self, batch=batch, n=n) if support is None else sparse_table(self, support, batch, n)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -294,36 +312,6 @@ class Plan(Stages):
     def heading(self) -> tuple[str, str, str]:
         """The signature, the separator of its terms, and the options."""
         return str(self.signature), " + ", f"{self.normalize}, bias" if self.bias else self.normalize
-
-    def cost(
-        self, *, batch: int = 1, n: int | dict[str, int] | None = None, support: Support | None = None
-    ) -> tuple[Any, Any]:
-        """Return FLOPs and bytes of all steps together: integers, or polynomials in n if a size is free.
-
-        Args:
-            batch: the number of entries of all batch axes together.
-            n: sizes of the free labels.
-            support: count the rows of a support, and the indices of rows that are read.
-
-        Example:
-            >>> from equikit import S, Support, hom
-            >>> program = hom("p p -> p p", p=S).plan()
-            >>> program.cost(n=100), program.cost(support=Support("p p", [0, 1], [1, 0], n=100))
-            ((92208, 567692), (2226, 9852))
-        """
-        from equikit.plans.costs._table import sparse_cost
-
-        return Stages.cost(self, batch=batch, n=n) if support is None else sparse_cost(self, support, batch, n)
-
-    def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None, support: Support | None = None) -> str:
-        """Return the steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels.
-
-        On a support, shapes have rows, and two lines below the total compare it with dense arrays: their cost, and the
-        number of entries with which the support would move as many bytes.
-        """
-        from equikit.plans.costs._table import sparse_table
-
-        return Stages.table(self, batch=batch, n=n) if support is None else sparse_table(self, support, batch, n)
 
     @property
     def T(self) -> Plan:

@@ -15,6 +15,9 @@ from equikit.supports._levels import Array, Level
 from equikit.supports._reading import tuples_of_arrays
 from equikit.supports._tables import Data, Sizes, levels_of, rows_of
 
+MOST_DRAWN = 24, 60
+"""The most nodes and entries of a support that a notebook shows as a picture."""
+
 
 class Entries:
     """The base of `Support`: its attributes are documented there."""
@@ -224,6 +227,23 @@ class Entries:
             if one
         ]
         return f"Support of {', '.join(map(self.term, self.orders))}: {', '.join(numbers)}"
+
+    # Notebooks show a picture of few entries, which have to be known; of others the text.
+    def _repr_html_(self) -> str | None:
+        from equikit.draw import image, support_svg  # draw is above supports; only the pictures import it
+
+        return image(support_svg(self._drawn), repr(self)) if self._drawn is not None else None
+
+    def _repr_latex_(self) -> str | None:
+        from equikit.draw import latex, support_tikz
+
+        return latex(support_tikz(self._drawn), repr(self)) if self._drawn is not None else None
+
+    @property
+    def _drawn(self) -> Any:
+        known = self.axis is None and (self._data is not None or _is_known(self.levels[1].drop[0]))
+        few = self.n <= MOST_DRAWN[0] and sum(self.entries.values()) <= MOST_DRAWN[1]
+        return self if known and few else None
 
 
 def _columns(levels: tuple[Level, ...], order: int) -> list[Array]:

@@ -28,6 +28,8 @@ MARKED = [one for one in LATTICE if one.name == "Z(3)"]
 BARS = [("a_b & 50%", 2e-7), ("~{c}^\\", 0.5), ("zero", 0.0)]
 MATRIX = np.arange(-3, 6).reshape(3, 3)
 PARAMS = {"in": jnp.ones((2, 3)), "bias": jnp.ones(3), "out": -jnp.ones((3, 2))}
+EDGES = ek.Support("p p", [0, 1, 1, 2, 2], [1, 0, 2, 0, 2], n=3)
+BOTH = EDGES | EDGES.cliques()
 NETWORK = graph(lambda p, x: jnp.tanh(x @ p["in"] + p["bias"]) @ p["out"], PARAMS, jnp.ones((5, 2)), "parameters")
 
 PAIRS = {
@@ -42,6 +44,8 @@ PAIRS = {
     "lattice": (draw.lattice_svg(LATTICE, marked=MARKED), draw.lattice_tikz(LATTICE, marked=MARKED)),
     "matrix": (draw.matrix_svg(MATRIX, blocks=(1, 2)), draw.matrix_tikz(MATRIX, blocks=(1, 2))),
     "bars": (draw.bars_svg(BARS, limit=1e-6), draw.bars_tikz(BARS, limit=1e-6)),
+    "support": (draw.support_svg(BOTH), draw.support_tikz(BOTH)),
+    "numbers": (draw.support_svg(EDGES, range(-2, 3)), draw.support_tikz(EDGES, range(-2, 3))),
     "network": (draw.parameter_graph_svg(NETWORK), draw.parameter_graph_tikz(NETWORK)),
     "values": (draw.parameter_graph_svg(NETWORK, PARAMS), draw.parameter_graph_tikz(NETWORK, PARAMS)),
 }

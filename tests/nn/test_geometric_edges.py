@@ -342,6 +342,14 @@ ERRORS = {
         "a Neighbors",
         "edges=ek.data.neighbors(positions, cutoff)",
     ),
+    "support": (
+        ek.OptionError,
+        call(ek.Support("p p", [0], [1], n=3)),
+        "edges= must be a Neighbors",
+        "Support of p p: 3 nodes, 1 entry",
+        "an edge is listed once for each periodic image",
+        "edges=ek.data.Neighbors.of(*support.indices(), n=support.n)",
+    ),
     "other points": (
         ek.ShapeError,
         call(Neighbors.of([0], [1], n=5)),

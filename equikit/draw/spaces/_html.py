@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._diagram import diagram_picture
 from equikit.draw._matrix import matrix_picture
+from equikit.draw._picture import Picture
 from equikit.draw.spaces._listing import (
     Section,
     blocks_text,
@@ -25,8 +27,12 @@ from equikit.draw.spaces._listing import (
     sections,
     wires_text,
 )
+from equikit.draw.spaces._on_support import ZERO, OnSupport, on_support
 from equikit.draw.writers import svg, xml_text
 from equikit.groups import Group
+
+if TYPE_CHECKING:
+    from equikit.supports import Support
 
 MOST_CELLS = 32
 """The most rows or columns of a matrix in a gallery; smaller cells could not be distinguished."""
@@ -76,29 +82,49 @@ def blocks_of(diagram: Diagram, sizes: Mapping[str, int]) -> tuple[int, int]:
     return max(1, rows), max(1, columns)
 
 
-def _card(index: int, diagram: Diagram, sizes: dict[str, int] | None, labels: Sequence[str]) -> str:
+def matrices_beside(section: Section, sizes: dict[str, int] | None, there: OnSupport | None) -> list[Picture | None]:
+    """Return for each shown diagram of a section the picture of its matrix, which may be left out.
+
+    On a support they are the matrices between its entries.
+    """
+    pictures = list[Picture | None]()
+    for diagram in section.shown:
+        if sizes is None:
+            found = None
+        elif there is None:
+            found = matrix_picture(diagram.matrix(sizes), side=SIDE, blocks=blocks_of(diagram, sizes))
+        else:
+            matrix = there.matrix(section, diagram, sizes, MOST_CELLS)
+            found = None if matrix is None else matrix_picture(matrix, side=SIDE)
+        pictures.append(found)
+    return pictures
+
+
+def _card(index: int, diagram: Diagram, matrix: Picture | None, labels: Sequence[str], zero: bool) -> str:
     pictures = svg(diagram_picture(diagram, labels=labels), licensed=False)
-    if sizes is not None:
-        blocks = blocks_of(diagram, sizes)
-        pictures += "\n" + svg(matrix_picture(diagram.matrix(sizes), side=SIDE, blocks=blocks), licensed=False)
+    if matrix is not None:
+        pictures += "\n" + svg(matrix, licensed=False)
+    notes = f"no. {index}", wires_text(diagram), ZERO * zero
     return (
-        f'<figure class="equikit-diagram" style="margin:0;{CARD}">'
+        f'<figure class="equikit-diagram{" equikit-zero" * zero}" style="margin:0;{CARD}{";opacity:.45" * zero}">'
         f'<div style="{ROW}">{pictures}</div>'
         '<figcaption style="font-size:12px;line-height:1.5;margin-top:4px">'
         f'<code style="{MONO};background:none;color:inherit">{xml_text(blocks_text(diagram))}</code><br/>'
-        f'<span style="opacity:.7">{", ".join(filter(None, (f"no. {index}", wires_text(diagram))))}</span>'
+        f'<span style="opacity:.7">{", ".join(filter(None, notes))}</span>'
         "</figcaption></figure>"
     )
 
 
-def _size_note(section: Section, sizes: dict[str, int] | None) -> str:
-    """Return a note on the sizes at which the matrices are drawn."""
-    if sizes is None:
+def _size_note(section: Section, sizes: dict[str, int] | None, there: OnSupport | None, *, left_out: bool) -> str:
+    """Return a note on the sizes at which the matrices are drawn, or on why they are left out."""
+    if there is not None and not left_out:
+        return "matrices between the entries of the support"
+    if left_out:
         exact = section.space.dtype == np.int64
         return f"matrices left out: they are {'too large' if exact else 'not integers'}"
     bound = section.space.signature.groups
     parts = []
-    for label, n in sizes.items():
+    for label, n in (sizes or {}).items():
         if label.endswith("*"):  # of the size of its vectors
             continue
         own = bound[label].n
@@ -119,17 +145,21 @@ def _legend(parts: Sequence[Section]) -> str:
     return "; ".join(notes)
 
 
-def _section(section: Section, labels: Sequence[str], titled: bool) -> str:
+def _section(section: Section, labels: Sequence[str], titled: bool, there: OnSupport | None) -> str:
     sizes = drawing_sizes(section.space)
     copies = section.space.multiplicity
     notes = [section.counted]
     if copies != 1:
         notes.append(f"each stands for {plural(copies, 'map')}, one for each pair of entries of the plain axes")
-    notes.append(_size_note(section, sizes))
+    matrices = matrices_beside(section, sizes, there)
+    notes.append(_size_note(section, sizes, there, left_out=sizes is None or None in matrices))
     if section.left_out:
         notes.append(f"{count_text(section.left_out)} left out")
     heading = f'<b style="{MONO}">{xml_text(section.title)}</b>: ' if titled else ""
-    cards = "\n".join(_card(i, diagram, sizes, labels) for i, diagram in enumerate(section.shown))
+    cards = "\n".join(
+        _card(i, diagram, matrix, labels, there is not None and there.is_zero(section, i))
+        for i, (diagram, matrix) in enumerate(zip(section.shown, matrices, strict=True))
+    )
     more = (
         f'<div class="equikit-more" style="align-self:center;opacity:.7">and {count_text(section.left_out)} more</div>'
         if section.left_out
@@ -143,7 +173,7 @@ def _section(section: Section, labels: Sequence[str], titled: bool) -> str:
     )
 
 
-def space_html(space: HomSpace, most: int = 60) -> str:
+def space_html(space: HomSpace, most: int = 60, *, support: Support | None = None) -> str:
     """Draw the diagrams of a space as a page of HTML, next to their matrices.
 
     The header has the signature, the group of each label, and the dimension, and explains the captions. Each pair of an
@@ -154,13 +184,15 @@ def space_html(space: HomSpace, most: int = 60) -> str:
     Args:
         space: the space.
         most: the most diagrams to draw, shared among the pairs of terms; the number of omitted diagrams is stated.
+        support: draw matrices between the entries of a support, in the order of its rows, and mark the maps that are
+            zero on it, as `equikit.nn.Linear.active` says; larger matrices are left out.
 
     Returns:
         The text of a `<div>` element, without scripts or references to anything outside it; its attribute
         `data-license` has the license of the pictures.
 
     Raises:
-        OptionError: if the maps are not linear, or `most` is not a nonnegative integer.
+        OptionError: if the maps are not linear, `most` is not a nonnegative integer, or the support does not fit.
 
     Cost: about a millisecond for a diagram of four vertices.
 
@@ -173,13 +205,15 @@ def space_html(space: HomSpace, most: int = 60) -> str:
     space = checked_space(space)
     parts = sections(space, most)
     labels = tuple(space.signature.groups)
+    there = on_support(space, parts, support)
     actions = ", ".join(f"{label} = {what}" for label, what in space.signature.bindings) or "no axes"
-    body = "\n".join(_section(section, labels, len(parts) > 1) for section in parts)
+    body = "\n".join(_section(section, labels, len(parts) > 1, there) for section in parts)
     return (
         '<div class="equikit-space" data-license="CC0-1.0" '
         'style="font-family:system-ui,sans-serif;font-size:14px;line-height:1.4">'
         f'<div><b style="{MONO};font-size:15px">{xml_text(str(space.signature))}</b></div>'
         f"<div>{xml_text(actions)}; <b>{xml_text(dimension_text(space))}</b></div>"
+        f"{'' if there is None else f'<div>{xml_text(there.note(parts))}</div>'}"
         f'<div style="opacity:.7;font-size:12px">{_legend(parts)}</div>'
         f"{body}</div>"
     )

@@ -5,13 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from equikit import _checks
 from equikit._checks import count_text
 from equikit._errors import OptionError
 from equikit.diagrams import Diagram, HomSpace, MultilinearSpace
 from equikit.draw._text import block_word
+from equikit.draw.spaces._on_support import ZERO, OnSupport, on_support
 from equikit.signatures import Term, base
+
+if TYPE_CHECKING:
+    from equikit.supports import Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ def dimension_text(space: HomSpace) -> str:
     return f"dimension {count_text(space.dim)} where " + ", ".join(f"{sign[label]} ≥ {orders[label]}" for label in free)
 
 
-def _table(section: Section) -> Iterator[str]:
+def _table(section: Section, there: OnSupport | None) -> Iterator[str]:
     """Yield the lines of a section: number, wires, block letters of output and input, blocks."""
     words = [
         (block_word(diagram.growth[: len(diagram.top)]), block_word(diagram.growth[len(diagram.top) :]))
@@ -136,7 +141,9 @@ def _table(section: Section) -> Iterator[str]:
     noted = max(map(len, notes), default=0)
     for i, (diagram, note, (above, below)) in enumerate(zip(section.shown, notes, words, strict=True)):
         letters = f"{above:>{first}} <- {below:<{second}}"
-        yield f"  {i:>{digits}}  {note:<{noted}}{'  ' if noted else ''}{letters}  {blocks_text(diagram)}"
+        zero = there is not None and there.is_zero(section, i)
+        line = f"  {i:>{digits}}  {note:<{noted}}{'  ' if noted else ''}{letters}  {blocks_text(diagram)}"
+        yield line + f"  {ZERO}" * zero
     if section.left_out:
         yield (
             f"  and {count_text(section.left_out)} more"
@@ -145,7 +152,7 @@ def _table(section: Section) -> Iterator[str]:
         )
 
 
-def space_text(space: HomSpace, most: int = 60) -> str:
+def space_text(space: HomSpace, most: int = 60, *, support: Support | None = None) -> str:
     """List the diagrams of a space, one per line.
 
     A line has the number of the diagram in `space.diagrams` (in `space.pairs[i].diagrams` if there are several terms),
@@ -156,12 +163,13 @@ def space_text(space: HomSpace, most: int = 60) -> str:
     Args:
         space: the space.
         most: the most diagrams to list, shared among the pairs of terms; the number of omitted diagrams is stated.
+        support: mark the maps that are zero on a support, as `equikit.nn.Linear.active` says.
 
     Returns:
         Lines joined by newlines.
 
     Raises:
-        OptionError: if the maps are not linear, or `most` is not a nonnegative integer.
+        OptionError: if the maps are not linear, `most` is not a nonnegative integer, or the support does not fit.
 
     Cost: the cost of computing the listed diagrams.
 
@@ -174,10 +182,13 @@ def space_text(space: HomSpace, most: int = 60) -> str:
     """
     lines = [f"{checked_space(space)}: {dimension_text(space)}"]
     parts = sections(space, most)
+    there = on_support(space, parts, support)
+    if there is not None:
+        lines.append(there.note(parts))
     for section in parts:
         copies = section.space.multiplicity
         times = f", {plural(copies, 'map')} each" if copies != 1 else ""
         if len(parts) > 1 or times:
             lines.append(f"{section.title}: {section.counted}{times}")
-        lines += _table(section)
+        lines += _table(section, there)
     return "\n".join(lines)

@@ -23,6 +23,7 @@ from equikit.nn.initializers import DENSE
 from equikit.nn.networks._network import Network
 from equikit.plans import Feature
 from equikit.signatures import bindings, given_bindings
+from equikit.supports import Support
 
 
 class MatrixNetwork(Layer):
@@ -95,18 +96,19 @@ class MatrixNetwork(Layer):
         features = [inputs, *later, {"matrix": (label, group.n)}]
         self.network = Network(features, rngs=rngs, groups=bound, **options)
 
-    def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Feature:
+    def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None, support: Support | None = None) -> Feature:
         """Return the matrix.
 
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term.
             mask: for a label, booleans `[*batch, n]`: which entries are present.
+            support: which entries of the axes of one label are present, as for `Linear`.
 
         Returns:
-            `[*batch, n, n]`, with a vector in each column.
+            `[*batch, n, n]`, with a vector in each column; `[*batch, graphs, n, n]` on a support with graph numbers.
         """
         inputs = x if isinstance(x, Mapping) else {self.names[0]: x}
-        matrix: Feature = self.network(inputs, mask=mask)["matrix"] * self.scale
+        matrix: Feature = self.network(inputs, mask=mask, support=support)["matrix"] * self.scale
         return matrix
 
 
@@ -114,7 +116,8 @@ class MatrixMLP(Layer):
     r"""A multilayer perceptron on all input entries, plus the identity matrix; not equivariant.
 
     The output starts near the identity, which is in every group but does not depend on the input. Training with
-    `matrix_equivariance_loss` makes the network approximately equivariant on the data.
+    `matrix_equivariance_loss` makes the network approximately equivariant on the data. A perceptron takes a fixed
+    number of entries, in a fixed order, so it takes no support.
 
     Args:
         entries: the number of input entries in each sample, channels included.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks, _keywords
-from equikit._array_checks import checked_arrays, masks_of
+from equikit._array_checks import masks_of
 from equikit._errors import OptionError
 from equikit.groups import O
 from equikit.nn._features import (
@@ -24,14 +24,16 @@ from equikit.nn._features import (
     options_for,
     permuted,
     read_features,
+    support_for,
 )
 from equikit.nn._functions import sigmoid
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import filled
-from equikit.nn.networks._hidden import present
+from equikit.nn.termwise._rows import Rows, read_rows
 from equikit.plans import Feature
 from equikit.signatures import Term, bind
+from equikit.supports import Support
 
 EPSILON = 1e-6
 """Added to the variance of scores, so that rounding errors alone do not distinguish them."""
@@ -151,33 +153,31 @@ class VectorNeurons(Layer):
             )
         return turned[0]
 
-    def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Feature:
+    def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None, support: Support | None = None) -> Feature:
         """Apply the network.
 
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary of such arrays if there are several terms.
             mask: for a label, booleans `[*batch, n]`: which entries are present.
+            support: which entries of the axes of one label are present, as for `Linear`. The mean square and the
+                softmax are over the present vectors, of each graph if the support has graph numbers.
 
         Returns:
-            `[*batch, *axes, vectors]`, with the axes of the first term with a vector axis.
+            `[*batch, *axes, vectors]`, with the axes of the first term with a vector axis; on a support in rows.
 
         Raises:
-            ShapeError, DTypeError: if an array does not fit.
+            ShapeError, DTypeError, OptionError: if an array or the support does not fit.
         """
         names = [term.name for term in self.signature.inputs]
         given = given_terms(names, x if isinstance(x, Mapping) or len(names) > 1 else {names[0]: x})
         mask = masks_of(self.signature, mask)
-        checked, _ = checked_arrays(self.signature, self.channels, given.values(), masks=mask)
-        arrays = dict(zip(given, checked, strict=True))
-        vectors, unit = self._scaled(arrays, mask)
-        size = self._size(vectors, mask)
-        first = self.first.signature.inputs[0]
-        counts = dict(zip(reversed(first.labels), reversed(arrays[first.name].shape[:-1]), strict=False))
+        checked, rows = read_rows(self.signature, self.channels, [*given.values()], mask, support)
+        arrays, kind = dict(zip(given, checked, strict=True)), self._term()
+        vectors, unit = self._scaled(arrays, rows)
+        size = self._size(vectors, rows)
 
-        def run(layer: Linear, inputs: Mapping[str, Any]) -> Any:
-            known = {label for term in layer.signature.inputs for label in term.labels}
-            sizes = {label: counts[label] for label in layer.signature.groups if label not in known}
-            return layer(inputs, mask=masks_for(layer.signature, self.signature, mask), sizes=sizes)
+        def run(layer: Linear, inputs: Mapping[str, Any]) -> dict[str, Any]:
+            return self._run(layer, inputs, mask, rows)
 
         found = run(self.first, vectors)
         found = {name: array / size for name, array in found.items()}
@@ -189,9 +189,22 @@ class VectorNeurons(Layer):
             inner = self._inner(found["vectors"], found["directions"])
             found = {"vectors": found["vectors"] * 2 * sigmoid(inner + bias[...].astype(inner.dtype))}
         found = run(self.head, {"vectors": found["vectors"]})
-        shares = self._shares(self._inner(found["queries"], found["keys"]), mask)
-        result: Feature = found["vectors"] * shares * size * unit
-        return result
+        shares = self._shares(self._inner(found["queries"], found["keys"]), rows)
+        return rows.together(kind, found["vectors"] * shares * size * unit)
+
+    def _run(self, layer: Linear, inputs: Mapping[str, Any], mask: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+        """Apply a layer to arrays with an axis for each axis of their terms, and return such arrays."""
+        known = {label for term in layer.signature.inputs for label in term.labels}
+        sizes = {
+            label: size
+            for label, size in rows.shapes.sizes.items()
+            if label in layer.signature.groups and label not in known
+        }
+        stored = {term.name: rows.together(term, inputs[term.name]) for term in layer.signature.inputs}
+        masks = masks_for(layer.signature, self.signature, mask)
+        support = support_for(layer.signature, self.signature, rows.support)
+        found: Any = layer(stored, mask=masks, sizes=sizes, support=support)
+        return {term.name: rows.apart(term, found[term.name]) for term in layer.signature.outputs}
 
     def _inner(self, one: Feature, two: Feature) -> Feature:
         """Return the inner products of vectors under the metric, `[*batch, ..., 1, ..., channels]`."""
@@ -200,26 +213,28 @@ class VectorNeurons(Layer):
             one = one * form.signs().reshape(-1, *[1] * (-1 - self.place)).astype(one.dtype)
         return jnp.sum(one * two, axis=self.place, keepdims=True)
 
-    def _shares(self, scores: Feature, mask: Mapping[str, Any] | None) -> Feature:
-        """Return the softmax of standardized scores over all entries, times the number of entries."""
-        axes = tuple(range(-1 - self.axes, -1))
+    def _shares(self, scores: Feature, rows: Rows) -> Feature:
+        """Return the softmax of standardized scores over all entries of a graph, times the number of entries."""
+        kind = self._term()
         if self.axes == 1 or not scores.size:
             return jnp.ones_like(scores)
-        there = present(self._term(), jnp.ones_like(scores), mask)
-        count = jnp.maximum(jnp.sum(there, axis=axes, keepdims=True), 1)
-        beside = (scores - jnp.sum(scores * there, axis=axes, keepdims=True) / count) * there
-        variance = jnp.sum(beside * beside, axis=axes, keepdims=True) / count
-        scores = 3 * beside / jnp.sqrt(variance + EPSILON)
-        largest = jax.lax.stop_gradient(jnp.max(scores, axis=axes, keepdims=True))
-        shares = jnp.exp(scores - largest) * there
-        return count * shares / jnp.maximum(jnp.sum(shares, axis=axes, keepdims=True), EPSILON)
+        there = rows.present(kind, jnp.ones_like(scores))
+
+        def over(array: Feature, how: Literal["sum", "max"] = "sum") -> Feature:
+            return rows.repeated(kind, rows.total(kind, array, how))
+
+        count = jnp.maximum(over(there), 1)
+        beside = (scores - over(scores * there) / count) * there
+        scores = 3 * beside / jnp.sqrt(over(beside * beside) / count + EPSILON)
+        shares = jnp.exp(scores - jax.lax.stop_gradient(over(scores, "max"))) * there
+        return count * shares / jnp.maximum(over(shares), EPSILON)
 
     def _term(self) -> Term:
         """Return the first input term with a vector axis."""
         return next(term for term in self.signature.inputs if self.label in term.labels)
 
-    def _scaled(self, arrays: Mapping[str, Any], mask: Mapping[str, Any] | None) -> tuple[dict[str, Any], Any]:
-        """Return the vectors divided by their largest absolute entry, and this entry, `[*batch, 1, ..., 1]`.
+    def _scaled(self, arrays: Mapping[str, Any], rows: Rows) -> tuple[dict[str, Any], Any]:
+        """Return the vectors divided by their largest absolute entry, and this entry for the result.
 
         Squares and derivatives of reciprocals then do not overflow. The divisor is a constant, and one if all are zero.
         """
@@ -227,28 +242,36 @@ class VectorNeurons(Layer):
         vectors = {term.name: arrays[term.name] for term in terms}
         if self.signature.groups[self.label].form is not None:
             return vectors, 1
-        sizes = []
-        for term in terms:
-            axes = tuple(range(-1 - len(term.labels), 0))
-            sizes.append(jnp.max(jnp.abs(present(term, vectors[term.name], mask)), axis=axes, initial=0))
+        sizes = [_largest(rows.total(term, jnp.abs(rows.present(term, vectors[term.name])), "max")) for term in terms]
         largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, sizes))
         largest = jnp.where(largest > 0, largest, 1)
         for term in terms:
-            vectors[term.name] = vectors[term.name] / jnp.expand_dims(largest, range(-1 - len(term.labels), 0))
-        return vectors, jnp.expand_dims(largest, range(-1 - self.axes, 0))
+            vectors[term.name] = vectors[term.name] / _divisor(rows, term, largest)
+        return vectors, _divisor(rows, self._term(), largest)
 
-    def _size(self, vectors: Mapping[str, Any], mask: Mapping[str, Any] | None) -> Any:
-        """Return the root mean square of all vectors `[*batch, 1, ..., 1]`; one if all are zero."""
+    def _size(self, vectors: Mapping[str, Any], rows: Rows) -> Any:
+        """Return the root mean square of all vectors, for the result; one if all are zero."""
         if self.signature.groups[self.label].form is not None:
             return 1
         total: Any = 0
         count: Any = 0
         for term in self.first.signature.inputs:
-            axes = tuple(range(-1 - len(term.labels), 0))
-            array = present(term, vectors[term.name], mask)
-            squares = jnp.sum(array * array, axis=axes[term.labels.index(self.label)], keepdims=True)
-            total = total + jnp.sum(squares, axis=axes)
-            count = count + jnp.sum(present(term, jnp.ones_like(squares), mask), axis=axes)
+            array = rows.present(term, vectors[term.name])
+            squares = jnp.sum(array * array, axis=term.labels.index(self.label) - 1 - len(term.labels), keepdims=True)
+            total = total + jnp.sum(rows.total(term, squares), axis=-1, keepdims=True)
+            there = rows.present(term, jnp.ones_like(squares))
+            count = count + jnp.sum(rows.total(term, there), axis=-1, keepdims=True)
         square = total / jnp.maximum(count, 1)
         some = square > 0
-        return jnp.expand_dims(jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 1), range(-1 - self.axes, 0))
+        return _divisor(rows, self._term(), jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 1))
+
+
+def _largest(array: Feature) -> Feature:
+    """Return the largest of some numbers of each sample or graph that are not negative, zero of none."""
+    return jnp.max(array, axis=-1, keepdims=True, initial=0)
+
+
+def _divisor(rows: Rows, term: Term, array: Feature) -> Feature:
+    """Return numbers of each sample or graph, not zero, for an array; one in padded rows, for finite gradients."""
+    found = rows.repeated(term, array)
+    return jnp.where(found == 0, 1, found)

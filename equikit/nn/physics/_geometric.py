@@ -229,7 +229,8 @@ class GeometricMessage(Layer):
             positions: `[*batch, points, n]`.
             mask: for the label of the points, or alone, booleans `[*batch, points]`: which points are present.
             edges: a neighbor list of the points, from `ek.data.neighbors`: messages are sent along its edges only, each
-                counted as often as it is listed. Batch axes share the list. By default, all pairs are computed.
+                counted as often as it is listed, once for each periodic image; so it is not a `Support`, which has
+                each pair once. Batch axes share the list. By default, all pairs are computed.
 
         Returns:
             Arrays `[*batch, points, *axes, channels]`, named as in `outputs`; zero for absent points. Points at the

@@ -11,13 +11,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from equikit import _checks
-from equikit._errors import ShapeError
+from equikit._errors import OptionError, ShapeError
 from equikit._neighbors import Neighbors
+from equikit.supports import Support
 
 
 def checked_edges(edges: Neighbors, n: int, d: int) -> Neighbors:
     """Return edges with arrays of JAX, or raise `OptionError` or `ShapeError` if they do not fit n points."""
     make = "ek.data.neighbors(positions, cutoff)"
+    if isinstance(edges, Support):
+        raise OptionError(
+            "edges= must be a Neighbors",
+            got=repr(edges),
+            expected="a neighbor list, in which an edge is listed once for each periodic image",
+            step="write edges=ek.data.Neighbors.of(*support.indices(), n=support.n)",
+        )
     edges = _checks.instance("edges", edges, Neighbors, make)
     if edges.n != n:
         raise ShapeError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from equikit._array_checks import Shapes, checked_arrays, checked_values
 from equikit._masks import present
 from equikit.nn._features import given_terms
-from equikit.plans import Feature, from_graphs, support_shapes
+from equikit.plans import Feature, from_graphs, max_by_graph, sum_by_graph, support_shapes
 from equikit.signatures import Signature, Term
 from equikit.supports import Support
 
@@ -78,6 +78,41 @@ class Rows:
         factor = made(jnp.ones((*array.shape[:batch], support.graphs, *plain, array.shape[-1]), array.dtype))
         rows = jnp.moveaxis(from_graphs(jnp.moveaxis(factor, batch, 0), support, len(places)), 0, batch)
         return jnp.moveaxis(rows.squeeze(batch + 1 + places[0]), batch, batch + places[0])
+
+    def total(self, term: Term, array: Feature, how: Literal["sum", "max"] = "sum") -> Feature:
+        """Reduce an array over all axes but the channels, for each sample, and for each graph if there are several.
+
+        Args:
+            term: the term.
+            array: its array, with an axis for each axis of the term; zero where it is absent.
+            how: the sum, or the maximum, which is minus infinity for graphs without rows.
+
+        Returns:
+            `[*batch, channels]`, or `[*batch, graphs, channels]` if the support has graph numbers.
+        """
+        support, places, batch = self.support, self.places(term), len(self.shapes.batch)
+        graphs = support is not None and support.graphs is not None
+        kept = batch + places[0] if places and graphs else batch if graphs else None
+        axes = tuple(axis for axis in range(batch, array.ndim - 1) if axis != kept)
+        y = jnp.sum(array, axes) if how == "sum" else jnp.max(array, axes, initial=-jnp.inf)
+        if places and graphs:
+            assert support is not None
+            by_graph = sum_by_graph if how == "sum" else max_by_graph
+            y = jnp.moveaxis(by_graph(jnp.moveaxis(y, batch, 0), support, len(places)), 0, batch)
+        return y.astype(array.dtype)
+
+    def repeated(self, term: Term, y: Feature) -> Feature:
+        """Return numbers `[*batch, (graphs,) channels]`, as `total` returns, in a form that broadcasts to an array."""
+        support, places, batch = self.support, self.places(term), len(self.shapes.batch)
+        if places and support is not None and support.graphs is not None:
+            y = jnp.moveaxis(from_graphs(jnp.moveaxis(y, batch, 0), support, len(places)), 0, batch)
+        shape = [1] * len(term.labels)
+        if y.ndim == batch + 1:
+            return y.reshape(*y.shape[:batch], *shape, y.shape[-1])
+        if places:
+            shape[places[0]] = y.shape[batch]
+            return y.reshape(*y.shape[:batch], *shape, y.shape[-1])
+        return y.reshape(*y.shape[: batch + 1], *shape, y.shape[-1])
 
     def plain(self, term: Term) -> list[int]:
         """Return the positions of the axes on which nothing acts."""

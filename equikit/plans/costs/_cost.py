@@ -13,6 +13,8 @@ from equikit.diagrams import HalfDiagram, HomSpace, size_symbols
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
 from equikit.plans.compilation._contractions import equation, letter_sizes
 from equikit.plans.compilation._lattice import acted_labels, root
+from equikit.plans.costs._products import Tally, count_contraction
+from equikit.plans.costs._rows import INDEX, Rows
 
 ITEMSIZE = 4
 
@@ -127,27 +129,6 @@ def plan_sizes(plan: Stages, n: int | Mapping[str, int] | None) -> dict[str, Any
     return {label: given[label] if size is None else size for label, size in sizes.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The numbers of rows of a support.
-
-    Attributes:
-        label: the label of the support.
-        counts: the number of rows of each level.
-    """
-
-    label: str
-    counts: tuple[int, ...]
-
-    def of(self, core: Sequence[str]) -> int:
-        """Return the number of rows of a tensor with these axes."""
-        return self.counts[core.count(self.label)]
-
-
-INDEX = 4
-"""Bytes of the index of a row."""
-
-
 def plan_cost(
     plan: Stages,
     *,
@@ -163,7 +144,7 @@ def plan_cost(
         batch: number of entries of all batch axes together.
         n: size of the free labels, or a dictionary from label to size; symbols by default.
         itemsize: bytes of a number.
-        rows: numbers of rows of a support, of which a linear plan reads and writes indices too.
+        rows: numbers of rows of a support, whose indices are read too.
     """
     sizes, batch = plan_sizes(plan, n), _checks.count("batch", batch)
 
@@ -206,6 +187,7 @@ def plan_cost(
     yield from (reduction(step, features_in[step.term]) for step in plan.reductions)
     taken = Counter((step.term, step.small) for step in plan.expansions)
     taken += Counter((s, root(acted_labels(plan.signature, term))) for s, term in enumerate(plan.signature.outputs))
+    tally = None if rows is None else Tally(rows, batch, itemsize)
     for product in plan.products:
         added = 0  # the width of all tensors that are added to an existing one
         for s, halves in enumerate(product.outputs):
@@ -214,7 +196,11 @@ def plan_cost(
                 added += features_out[s] if taken[s, half] < 0 else 0
         if isinstance(product, Contraction):
             assert isinstance(plan, MultilinearPlan)
-            yield _contraction_line(plan, product, sizes, batch, added, itemsize)
+            if tally is None:
+                yield _contraction_line(plan, product, sizes, batch, added, itemsize)
+            else:
+                kept = [product.labels[letter] for letter in product.kept]
+                yield _contraction_on_rows(plan, product, sizes, axes(kept), added, tally)
         else:
             line = _product_line(plan, product, axes(product.core), added, itemsize)
             turned = 0 if rows is None else len(product.wires_in) + len(product.wires_out) - 2
@@ -267,6 +253,24 @@ def _contraction_line(
     moved += math.prod(rows) * (3 * added + 2 * weighted)
     name = contraction_name(contraction, len(plain.operands))
     return Line(*name, (*rows, narrow), flops, itemsize * moved)
+
+
+def _contraction_on_rows(
+    plan: MultilinearPlan,
+    contraction: Contraction,
+    sizes: Mapping[str, Any],
+    shape: tuple[Any, ...],
+    added: int,
+    tally: Tally,
+) -> Line:
+    """Return the cost of a contraction on a support, and of the addition of its results of this shape."""
+    before = tally.flops, tally.bytes
+    count_contraction(plan, contraction, sizes, tally)
+    (narrow,), (halves,) = plan.features[1], contraction.outputs
+    weighted = narrow * len(halves) if plan.mode == "channelwise" and not contraction.held else 0
+    flops = tally.flops - before[0] + math.prod(shape) * (added + weighted)
+    moved = tally.bytes - before[1] + tally.itemsize * math.prod(shape) * (3 * added + 2 * weighted)
+    return Line(*contraction_name(contraction, len(contraction.halves)), (*shape, narrow), flops, moved)
 
 
 def kept_bytes(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from equikit._checks import count_text
 from equikit.plans._ir import Plan, Stages
-from equikit.plans.costs._cost import Rows, plan_cost, total
+from equikit.plans.costs._cost import plan_cost, total
+from equikit.plans.costs._rows import Rows
 from equikit.plans.costs._sparse import (
     Sizes,
     checked_support,
@@ -49,8 +50,8 @@ def plan_rows(
     return [*cells, ("total", f"{len(lines)} steps", "", "", "", _number(flops), _number(moved))]
 
 
-def sparse_table(plan: Plan, support: Support, batch: int, n: Sizes) -> str:
-    """Return the table of a linear plan on a support, with the cost of dense arrays below the total."""
+def sparse_table(plan: Stages, support: Support, batch: int, n: Sizes) -> str:
+    """Return the table of a plan on a support, with the cost of dense arrays below the total."""
     support = checked_support(plan, support)
     cells = plan_rows(plan, batch, other_sizes(plan, support, n), rows_of(support))
     below = sparse_lines(plan, support, batch, n)

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from equikit.diagrams import HalfDiagram
-from equikit.plans._ir import Contraction, MultilinearPlan, Use
+from equikit.plans._ir import Contraction, MultilinearPlan
 from equikit.plans._options import RunOptions
 from equikit.plans.compilation._contractions import Letters, einsum_letters, letter_sizes
+from equikit.plans.compilation._row_contraction import Factor
 from equikit.plans.costs._cost import contraction_name
 from equikit.plans.execution._arrays import broadcast, wide
 from equikit.plans.execution._contract import constants_of, lowered
 from equikit.plans.execution._execute import Tensors
 from equikit.plans.execution._steps import scaled
-from equikit.plans.sparse._factors import Contracted, Factor, Nodes, ProductWalk
+from equikit.plans.sparse._factors import Contracted, Nodes, ProductWalk
 from equikit.plans.sparse._halves import restricted
-from equikit.plans.sparse._schedule import Schedule, planned_sums
+from equikit.plans.sparse._schedule import Schedule, by_frame, frame_of, planned_sums
 from equikit.plans.sparse._symmetrized import symmetrized_rows
 from equikit.plans.sparse._walk import walk_of
 from equikit.supports import Support
@@ -61,16 +62,8 @@ class _Products:
         for contraction in self.plan.products:
             sums = planned_sums(self.plan, contraction, self._label)
             assert sums is not None
-            frames: dict[Letters, list[Use]] = {}
-            for use in contraction.uses:
-                frames.setdefault(sums.frame or self._frame(contraction, use), []).append(use)
-            for frame, uses in frames.items():
-                yield from self._placed(replace(contraction, uses=tuple(uses)), sums, frame)
-
-    def _frame(self, contraction: Contraction, use: Use) -> Letters:
-        """Return the nodes of the result in the order of an output half."""
-        places = [axis for axis, label in zip(use.axes, use.half.core, strict=True) if label == self._label]
-        return tuple(contraction.kept[axis] for axis in places)
+            for frame, own in by_frame(contraction, sums, self._label):
+                yield from self._placed(own, sums, frame)
 
     def _placed(self, contraction: Contraction, sums: Schedule, rows: Letters) -> Parts:
         """Yield the tensors of some uses of a contraction, which is computed on the tuples of these nodes."""
@@ -82,7 +75,7 @@ class _Products:
             if not contraction.held and not apart:
                 weight = lax.index_in_dim(self.weights, use.element, keepdims=False) * use.coefficient
                 part = part * broadcast(weight.astype(part.dtype), part.shape)
-            part = self.nodes.spread(Factor(rows, (), part), self._frame(contraction, use))
+            part = self.nodes.spread(Factor(rows, (), part), frame_of(contraction, use, self._label))
             letters = [contraction.kept[axis] for axis in use.axes]
             order = [1 + others.index(letter) for letter in letters if letter in others]
             part = part.transpose(0, *order, part.ndim - 1)
@@ -100,15 +93,15 @@ class _Products:
         factors = [self._factor(contraction, t, names[t]) for t in range(count)]
         constants = zip(names[count:], constants_of(plan, contraction, self.weights, sizes), strict=True)
         made = Contracted(
-            self.nodes,
             known,
             row,
             tuple(letter for letter in result[1:] if letter not in rows),
             factors,
             [Factor((), letters, array) for letters, array in constants],
+            self.nodes,
         )
         with jax.named_scope(contraction_name(contraction, len(names)).scope):
-            y = made.run(sums.sums, rows)
+            y: jax.Array = made.run(sums.sums, rows).array
         if plan.normalize == "mean":
             y = y / self._counted(contraction, sums, rows, y).reshape(-1, *(1,) * (y.ndim - 1))
             for label in contraction.averaged:
@@ -139,7 +132,7 @@ class _Products:
                 Factor(own, (), self.walk.count(half).astype(dtype), half)
                 for own, half in zip(nodes, halves, strict=True)
             ]
-            found = Contracted(self.counted, (1,), 0, (), factors, []).run(sums.sums, rows)
+            found = Contracted((1,), 0, (), factors, [], self.counted).run(sums.sums, rows).array
             self._counts[key] = jnp.maximum(found, 1)
         return self._counts[key].astype(y.real.dtype)
 

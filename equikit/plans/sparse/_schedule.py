@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from equikit._errors import OptionError
-from equikit.plans._ir import Contraction, MultilinearPlan
+from equikit.plans._ir import Contraction, MultilinearPlan, Use
 from equikit.plans.compilation._contractions import Letters
-from equikit.supports import Support
+
+if TYPE_CHECKING:
+    from equikit.supports import Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,21 @@ def planned_sums(plan: MultilinearPlan, contraction: Contraction, label: str) ->
         if len(own) == 2 and term.labels.count(label) == 2
     )
     return schedule(factors, kept, links)
+
+
+def frame_of(contraction: Contraction, use: Use, label: str) -> Letters:
+    """Return the nodes of the result of a contraction in the order of an output half."""
+    places = [axis for axis, own in zip(use.axes, use.half.core, strict=True) if own == label]
+    return tuple(contraction.kept[axis] for axis in places)
+
+
+def by_frame(contraction: Contraction, sums: Schedule, label: str) -> Iterator[tuple[Letters, Contraction]]:
+    """Yield the orders of nodes in which a contraction is computed, each with the contraction of its uses alone."""
+    frames: dict[Letters, list[Use]] = {}
+    for use in contraction.uses:
+        frames.setdefault(sums.frame or frame_of(contraction, use, label), []).append(use)
+    for frame, uses in frames.items():
+        yield frame, replace(contraction, uses=tuple(uses))
 
 
 def refuse_products(plan: MultilinearPlan, support: Support) -> None:

@@ -1,5 +1,7 @@
 """What a plan on a support becomes in JAX, counted: bytes that grow as the rows, and few gathers and sums."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 from helpers import equations, largest, message_of, primitives, random_weights
 
 import equikit as ek
-from equikit.plans import apply, plan, plan_cost
+from equikit.plans import apply, apply_multilinear, multilinear_weight_shape, plan, plan_cost
+from equikit.plans.compilation._row_contraction import Factor
+from equikit.plans.costs._products import Priced, Tally, count_contraction
 from equikit.plans.costs._sparse import rows_of
 
 WIDTH = 3
@@ -96,6 +100,87 @@ def test_the_cost_of_a_plan_counts_rows_and_their_indices():
     assert (total.shape, total.flops, total.bytes) == ((1, 20, 3), 70 * 3, 4 * (70 * 3 + 20 * 3) + 4 * 70)
     grown = by_name["broadcast", "ij->ij"]
     assert (grown.shape, grown.bytes) == ((1, 70, 3), 4 * (2 * 70 * 3 + 20 * 3) + 4 * 70)
+
+
+GRAPH = edges(9, 30)
+JOINED = ek.Support.join([GRAPH, edges(5, 9)])
+
+
+@pytest.mark.parametrize(
+    ("signature", "support"),
+    [
+        ("p p, p -> p", GRAPH),
+        ("p p, p -> p", JOINED),
+        ("p p x, p x -> p x", GRAPH),
+        ("p p, p p -> p p", GRAPH | GRAPH.cliques()),
+        ("p, p, p p -> p", GRAPH),
+    ],
+    ids=["nodes", "graphs", "vectors", "triples", "three"],
+)
+def test_operations_of_contractions_are_those_of_the_program(signature, support, monkeypatch):
+    """The FLOPs of products without sums over nodes are exactly those of all `dot_general` in the jaxpr."""
+    space = ek.hom(signature, p=ek.S, **({"x": ek.SO(3)} if "x" in signature else {}))
+    program = space.plan((4, 8))
+    length = {0: () if support.graphs is None else (support.graphs,), 1: (support.n,), 2: (support.entries[2],)}
+    terms = [term.labels for term in program.signature.inputs]
+    x = [jnp.ones((*length[labels.count("p")], *(3,) * labels.count("x"), 4)) for labels in terms]
+    weights = jnp.ones(multilinear_weight_shape(space, 4, 8))
+    made = jax.make_jaxpr(lambda *x: apply_multilinear(space, x, weights, support=support))(*x)
+    products = [one for one in equations(made) if one.primitive.name == "dot_general"]
+    operations = 0
+    for one in products:
+        ((inner, _), _), shape = one.params["dimension_numbers"], one.invars[0].aval.shape
+        operations += 2 * one.outvars[0].aval.size * math.prod(shape[axis] for axis in inner)
+
+    def without_cost(self, factor, letter):
+        return Factor(tuple(other for other in factor.rows if other != letter), factor.letters, None)
+
+    monkeypatch.setattr(Priced, "summed", without_cost)
+    tally, sizes = Tally(rows_of(support), 1, 4), {"p": support.n, "x": 3}
+    for contraction in program.products:
+        count_contraction(program, contraction, sizes, tally)
+    assert tally.flops == operations
+
+
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+def test_the_cost_of_products_grows_as_the_rows(normalize):
+    program = ek.hom("p p, p -> p", p=ek.S).plan((3, 5), normalize=normalize)
+    costs = [program.cost(support=edges(20, count), batch=2) for count in (60, 70, 80)]
+    (less, some, more) = np.array(costs)
+    assert np.all(more - some == some - less)
+    assert np.all(some > less)
+
+
+def test_messages_along_edges_are_counted():
+    """The sum of products of an edge with its second node, over the edges of the first node."""
+    program = ek.hom("p p, p -> p", p=ek.S).plan((3, 5))
+    (line,) = (
+        line
+        for line in plan_cost(program, n=20, rows=rows_of(edges(20, 70)))
+        if (line.source, line.result) == ("ij, j", "i, 1 output")
+    )
+    assert line.shape == (1, 20, 5)
+    outer, mixed, summed, added = 2 * 70 * 3 * 3, 2 * 70 * 3 * 3 * 5, 70 * 5, 20 * 5
+    assert line.flops == outer + mixed + summed + added
+
+
+def test_the_table_of_products_compares_a_support_with_dense_arrays():
+    program = ek.hom("p p, p -> p", p=ek.S).plan((4, 8), normalize="mean")
+    support = edges(200, 900)
+    *_, total, dense, equal = program.table(support=support).splitlines()
+    assert total.split()[-2:] == [f"{number:,}" for number in program.cost(support=support)]
+    assert dense.split()[-2:] == [f"{number:,}" for number in program.cost(n=200)]
+    assert 900 < int(equal.split()[2].replace(",", "")) < 200**2
+    dear = ek.hom("p p, p -> p", p=ek.S).plan((4, 8), normalize="mean").table(support=edges(3, 2)).splitlines()
+    assert dear[-1].split()[1:4] == ["for", "no", "support"]
+
+
+def test_costs_refuse_products_that_a_support_does_not_have():
+    program = ek.hom("p p, p p -> p p", p=ek.S).plan((1, 1))
+    for price in (program.cost, program.table):
+        parts = message_of(ek.OptionError, lambda price=price: price(support=GRAPH))
+        assert "runs over triples of nodes" in parts["problem"]
+        assert parts["next step"] == "write support=edges | edges.cliques()"
 
 
 def test_the_table_compares_a_support_with_dense_arrays():

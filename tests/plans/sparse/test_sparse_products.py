@@ -16,7 +16,8 @@ from masked_products import all_masks, by_tuples, masked, prepared, space_of, st
 import equikit as ek
 from equikit.diagrams import parity
 from equikit.plans import apply_multilinear, multilinear_weight_shape
-from equikit.plans.sparse._loops import looped_einsum, looped_order
+from equikit.plans.compilation._loop_orders import looped_order
+from equikit.plans.sparse._loops import looped_einsum
 from equikit.plans.sparse._schedule import schedule
 from equikit.plans.sparse._symmetrized import symmetrized_rows
 
