@@ -9,7 +9,20 @@ from equikit import weightspace
 SQUARE = {"a": np.ones((3, 3)), "of a": np.ones(3)}
 CHECKPOINT = {"fc.weight": np.ones((3, 3)), "fc.bias": np.ones(3)}
 TWO = {f"{name}/bias": np.ones(3) for name in ("one", "two")}
+X = np.ones((2, 3))
+TWICE = {**SQUARE, "b": np.ones((3, 3))}
 OF_TWO = {f"{name}.bias": np.ones(3) for name in ("first", "last")}
+
+
+def of_square(params: Any, x: Any) -> Any:
+    return x @ params["a"] + params["of a"]
+
+
+def of_deep(params: Any, x: Any) -> Any:
+    return (x @ params["a"] + params["of a"]) ** 2 @ params["b"]
+
+
+SPEC, DEEP = weightspace.trace(of_square, SQUARE, X), weightspace.trace(of_deep, TWICE, X)
 
 
 def loaded(checkpoint: Any = OF_TWO, params: Any = TWO, **options: Any) -> Any:
@@ -28,7 +41,7 @@ def with_options(checkpoint: Any, params: Any) -> Any:
 
 def with_the_model(code: str) -> None:
     names = {"weightspace": weightspace, "load": weightspace.load, "checkpoint": CHECKPOINT, "params": SQUARE}
-    assert eval(code, names | {"apply": lambda params, x: x @ params["a"] + params["of a"], "x": np.ones((2, 3))})
+    assert eval(code, names | {"apply": of_square, "x": X})
 
 
 CALL: dict[str, tuple[Any, str, Any]] = {
@@ -62,9 +75,17 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "coefficients=[0.5, 0.5]",
         lambda code: merged(**eval(f"dict({code})")),
     ),
+    "network-without-statistics": (
+        lambda: weightspace.repair(SPEC, of_square, SQUARE, [X]),
+        "repair(spec, apply, params, batches, networks=[one, two])",
+        lambda code: eval(
+            code,
+            {"repair": weightspace.repair, "spec": DEEP, "apply": of_deep, "params": TWICE, "batches": [X]}
+            | {"one": TWICE, "two": TWICE},
+        ),
+    ),
 }
 
 
 def merged(count: int = 2, **options: Any) -> Any:
-    spec = weightspace.trace(lambda params, x: x @ params["a"] + params["of a"], SQUARE, np.ones((2, 3)))
-    return weightspace.merge(spec, [SQUARE] * count, **options)
+    return weightspace.merge(SPEC, [SQUARE] * count, **options)

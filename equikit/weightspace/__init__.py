@@ -26,6 +26,7 @@ from equikit.weightspace.graphs import Features, MessagePassing, ParameterGraph,
 from equikit.weightspace.graphs._values import of_one as of_one
 from equikit.weightspace.merging._interpolation import Line, barrier, interpolate, plot_lines
 from equikit.weightspace.merging._merge import mean, merge
+from equikit.weightspace.merging._repair import repair
 from equikit.weightspace.merging._transfer import Transfer, transfer
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
 from equikit.weightspace.specifications._json import from_json, to_json
@@ -89,6 +90,7 @@ __all__ = [
     "merge",
     "name_map",
     "plot_lines",
+    "repair",
     "singular_alignment",
     "symmetry_left",
     "teleport",

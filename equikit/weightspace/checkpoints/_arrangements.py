@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from equikit.weightspace.checkpoints._roles import Roles
+from equikit.weightspace.tracing._roles import Roles
 
 
 @dataclass(frozen=True)

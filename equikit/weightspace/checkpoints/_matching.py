@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from equikit.weightspace.checkpoints._arrangements import Arrangement, arrangements, part_of
-from equikit.weightspace.checkpoints._roles import Roles
 from equikit.weightspace.checkpoints._words import FUSED, KINDS, PARTS, Words, natural, shared_prefix, words_of
+from equikit.weightspace.tracing._roles import Roles
 
 
 @dataclass(frozen=True)

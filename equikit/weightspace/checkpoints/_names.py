@@ -14,9 +14,9 @@ from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.weightspace.checkpoints._arrangements import Arrangement
 from equikit.weightspace.checkpoints._files import Arrays, read
 from equikit.weightspace.checkpoints._matching import Found, Parameter, matched, sources_of
-from equikit.weightspace.checkpoints._roles import Roles, roles_of
 from equikit.weightspace.checkpoints._words import UNUSED
 from equikit.weightspace.specifications._leaves import named_leaves
+from equikit.weightspace.tracing._roles import Roles, roles_of
 from equikit.weightspace.tracing.programs._program import program_of
 
 Given = Mapping[str, str | Callable[[Arrays], Any]]

@@ -59,7 +59,7 @@ def to_json(value: Specification | Mapping[str, Any]) -> str:
                 f"the permutation of {label!r} is no array of integers",
                 got=places.dtype,
                 expected="integers",
-                step="write spec.random_element(key=jax.random.key(0)), or matching.element",
+                step="pass an element of the group, as spec.random_element draws it",
             )
     return json.dumps({"format": FORMAT, "element": {label: places.tolist() for label, places in arrays.items()}})
 

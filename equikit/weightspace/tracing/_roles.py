@@ -15,9 +15,9 @@ Role = Literal["in", "out", "window", "looked up"]
 Roles = tuple[Role | None, ...]
 """The role of each axis of a parameter; `None` where the program was not understood."""
 
-_Axes = tuple[tuple[int, ...], ...]
+Axes = tuple[tuple[int, ...], ...]
 """For each axis of an array, the axes of the parameter that it consists of, the slowest first."""
-_Seen = tuple[int, _Axes]
+Traced = tuple[int, Axes]
 """An array that is a rearranged parameter: the number of the parameter, and the origin of each axis."""
 
 PLAIN = frozenset(
@@ -33,7 +33,7 @@ def roles_of(program: Any, shapes: Sequence[tuple[int, ...]]) -> list[Roles]:
     """
     found: list[list[set[Role]]] = [[set() for _ in shape] for shape in shapes]
     jaxpr, _ = opened(program)
-    start: list[_Seen | None] = [(number, tuple((axis,) for axis in range(len(s)))) for number, s in enumerate(shapes)]
+    start: list[Traced | None] = [(number, tuple((axis,) for axis in range(len(s)))) for number, s in enumerate(shapes)]
     _walk(jaxpr, [*start, *[None] * (len(jaxpr.invars) - len(start))], found)
     return [tuple(map(_only, axes)) for axes in found]
 
@@ -44,10 +44,10 @@ def _only(roles: set[Role]) -> Role | None:
     return next(iter(roles)) if len(roles) == 1 else None
 
 
-def _walk(jaxpr: Any, given: Sequence[_Seen | None], found: list[list[set[Role]]]) -> list[_Seen | None]:
-    known: dict[Any, _Seen | None] = dict(zip(jaxpr.invars, given, strict=True))
+def _walk(jaxpr: Any, given: Sequence[Traced | None], found: list[list[set[Role]]]) -> list[Traced | None]:
+    known: dict[Any, Traced | None] = dict(zip(jaxpr.invars, given, strict=True))
 
-    def of(variable: Any) -> _Seen | None:
+    def of(variable: Any) -> Traced | None:
         return None if isinstance(variable, Constant) else known.get(variable)
 
     for equation in jaxpr.eqns:
@@ -59,7 +59,7 @@ def _walk(jaxpr: Any, given: Sequence[_Seen | None], found: list[list[set[Role]]
     return [of(variable) for variable in jaxpr.outvars]
 
 
-def _results(equation: Any, operands: list[_Seen | None], found: list[list[set[Role]]]) -> list[_Seen | None]:
+def _results(equation: Any, operands: list[Traced | None], found: list[list[set[Role]]]) -> list[Traced | None]:
     """Return the results that are rearranged parameters, after roles in this equation are noted."""
     name, given = equation.primitive.name, equation.params
     program = next((given[key] for key in PROGRAMS if key in given), None)
@@ -74,10 +74,10 @@ def _results(equation: Any, operands: list[_Seen | None], found: list[list[set[R
         if seen is not None:
             _note(seen, _used(name, given, place), found)
     first = operands[0]
-    return [None if first is None else _rearranged(name, given, equation, first)]
+    return [None if first is None else rearranged(name, given, equation, first)]
 
 
-def _note(seen: _Seen, roles: Mapping[int, Role], found: list[list[set[Role]]]) -> None:
+def _note(seen: Traced, roles: Mapping[int, Role], found: list[list[set[Role]]]) -> None:
     number, axes = seen
     for axis, role in roles.items():
         for origin in axes[axis] if axis < len(axes) else ():
@@ -98,7 +98,7 @@ def _used(name: str, given: Mapping[str, Any], place: int) -> dict[int, Role]:
     return {}
 
 
-def _rearranged(name: str, given: Mapping[str, Any], equation: Any, seen: _Seen) -> _Seen | None:
+def rearranged(name: str, given: Mapping[str, Any], equation: Any, seen: Traced) -> Traced | None:
     """Return the axes of the result of a primitive that only moves the axes of its operand."""
     number, axes = seen
     if name in PLAIN:
@@ -116,7 +116,7 @@ def _rearranged(name: str, given: Mapping[str, Any], equation: Any, seen: _Seen)
     return None
 
 
-def _merged(old: Sequence[int], axes: _Axes, new: Sequence[int]) -> _Axes | None:
+def _merged(old: Sequence[int], axes: Axes, new: Sequence[int]) -> Axes | None:
     """Return the axes after a reshape that only joins neighbors, or `None`."""
     found, place = [], 0
     for size in new:
@@ -130,5 +130,5 @@ def _merged(old: Sequence[int], axes: _Axes, new: Sequence[int]) -> _Axes | None
     return tuple(found) if math.prod(old[place:]) == 1 else None
 
 
-def _without(seen: _Seen, axis: int) -> _Seen:
+def _without(seen: Traced, axis: int) -> Traced:
     return seen[0], seen[1][:axis] + seen[1][axis + 1 :]
