@@ -7,7 +7,7 @@ square of what mass is left in place of t. In the frame of the parton all direct
 mass, which decays into a resonance and a parton; the resonance decays into two partons, and all three partons shower.
 
 All is defined by invariants, so that the density of the constituents is an invariant too. It is a sum over all binary
-trees, which dynamic programming over subsets computes exactly (Macaluso et al., arXiv:2011.08191).
+trees, which dynamic programming over subsets computes exactly (Macaluso et al., Cluster Trellis, arXiv:2002.11661).
 """
 
 from __future__ import annotations
