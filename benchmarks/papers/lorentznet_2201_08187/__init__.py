@@ -47,10 +47,10 @@ RIVALS: dict[str, str] = {
     AUGMENTED: "the same; every jet of every batch is boosted at random",
 }
 MODELS: dict[str, Callable[[nnx.Rngs], nnx.Module]] = {
-    "Lorentz attention": lambda rngs: LorentzAttention(16, 2, rngs),
+    "Lorentz attention": lambda rngs: LorentzAttention(32, 2, rngs),
     "LorentzNet": lambda rngs: LorentzNet(32, 3, rngs),
     "pairs": lambda rngs: Pairs(24, 3, rngs),
-    "vectors": lambda rngs: Vectors(16, 3, rngs),
+    "vectors": lambda rngs: Vectors(40, 3, rngs, vectors=16),
     "Deep Sets, invariant": lambda rngs: Sets(invariants, 3, 64, 3, rngs),
     "Deep Sets": lambda rngs: Sets(usual, 7, 64, 3, rngs),
     "transformer": lambda rngs: Transformer(32, 3, rngs),
