@@ -9,10 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from documents import said
 from flax import nnx
 from in_numpy import by_numpy, in_numpy
 
-from benchmarks.core import command
+from benchmarks.core import command, lines, paper
+from benchmarks.core.folders import RESULTS
+from benchmarks.core.results import joined
 from benchmarks.data import jets as data
 from benchmarks.data.jets import CUT, RESONANCE, STRENGTH, WIDTH, Jets, boosts, directions, jets, log_likelihood_ratio
 from benchmarks.papers.lorentznet_2201_08187 import BENCHMARK, GAMMA, MODELS, PAPER, RIVALS, TASK, auc, random_boosts
@@ -202,6 +205,23 @@ def test_published_values_have_a_cell() -> None:
     assert set(MODELS) < set(RIVALS)
     assert {(one.task, one.rival) for one in PAPER.published} <= {(TASK, rival) for rival in RIVALS}
     assert {rival for claim in PAPER.claims for rival in (claim.better, claim.than)} <= set(RIVALS)
+
+
+def test_the_guide_states_the_stored_errors() -> None:
+    ours = paper.values(joined(lines.read(RESULTS / "lorentznet_2201_08187.jsonl")))
+
+    def percent(rival: str, score: str = "error, as drawn") -> str:
+        return f"{100 * ours[TASK, rival, score].mean:.0f} %"
+
+    known = "likelihood ratio", "Lorentz attention", "pairs"
+    ratio, attention, pairs = map(percent, known)
+    for rival in known:
+        assert abs(ours[TASK, rival, "error, moved"].mean - ours[TASK, rival, "error, as drawn"].mean) < 0.01
+    text = said()
+    assert f"ratio has the wrong class for {ratio} of the jets" in text
+    assert f"are added for {attention}, and a network of pairs such as `Pairs` for {pairs}; the boosts" in text
+    changed = percent("transformer", "error, moved")
+    assert f"has the wrong class for {percent('transformer')}, and for {changed} after the boosts" in text
 
 
 @pytest.mark.slow
