@@ -93,7 +93,7 @@ def devices_for(target: str, count: int) -> list[Any]:
             f'target="{target}" has no topology of {count} devices',
             got=f"devices={count}",
             expected=", ".join(map(str, device.topologies)),
-            step=f"write devices={near}",
+            step=f"choose {near} devices",
         )
     topology = device.topologies[count]
     if device.platform == "cuda":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from equikit.plans.costs._table import aligned, html_table
@@ -66,7 +66,7 @@ class CompiledCost:
     compile_seconds: float
     loops: int = 0
     uncounted: tuple[str, ...] = ()
-    collectives: tuple[Collective, ...] = ()
+    collectives: tuple[Collective, ...] = field(default=(), repr=False)  # the numbers of all devices are in it
 
     @property
     def ratio(self) -> float:
