@@ -185,7 +185,7 @@ def _counted(
         dtype=_widest(arrays, hlo),
         kernels=found.kernels,
         bytes=max(int(cost.get("bytes accessed", 0)), 0) + found.custom_bytes,  # -1 stands for unknown
-        on_chip_bytes=found.on_chip,
+        on_chip_bytes=found.on_chip if device_of(target).platform == "tpu" else 0,
         io_bytes=_io_bytes(arrays, [array.sharding for array in arrays])
         + _io_bytes(jax.tree.leaves(results), shardings),
         temporaries=int(compiled.memory_analysis().temp_size_in_bytes),
