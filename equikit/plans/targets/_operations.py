@@ -24,7 +24,7 @@ NOTHING = {"AllocateBuffer", "ConcatBitcast"}
 """Custom calls that run nothing."""
 
 ON_CHIP = ("S(1)", "S(3)")
-"""Marks of arrays in the on-chip memories of a TPU: VMEM, and CMEM, which the v4 has. GPUs use them for other things."""
+"""Marks of arrays in the on-chip memories of a TPU: VMEM, and CMEM of the v4. GPUs use them for other things."""
 
 _SHAPE = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](\{[^}]*\})?")
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
