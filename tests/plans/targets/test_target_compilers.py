@@ -43,7 +43,8 @@ def test_a_pass_over_an_array(measured):
     for name, size in (("copy", 4), ("bfloat16", 2)):
         cost = measured[name]
         assert (cost["kernels"], cost["bytes"], cost["ratio"]) == (1, 2 * size * SIDE**2, 1.0)
-        assert (cost["flops"], cost["temporaries"], cost["on_chip_bytes"]) == (SIDE**2, 0, 0)
+        assert (cost["temporaries"], cost["on_chip_bytes"]) == (0, 0)
+    assert measured["copy"]["flops"] == SIDE**2  # a CPU may convert bfloat16 in addition
 
 
 def test_a_product_of_matrices(measured):
