@@ -76,9 +76,13 @@ class CompiledCost:
 
     @property
     def bandwidth_seconds(self) -> float | None:
-        """The time to move `bytes` without `on_chip_bytes` at the bandwidth of the device; `None` for a CPU."""
+        """The time to move `bytes` without `on_chip_bytes`, but not less than `io_bytes`, at the bandwidth of the device.
+
+        `None` for a CPU.
+        """
         bandwidth = TARGETS[self.target].bandwidth
-        return None if bandwidth is None else max(self.bytes - self.on_chip_bytes, 0) / bandwidth
+        moved = max(self.bytes - self.on_chip_bytes, min(self.io_bytes, self.bytes))
+        return None if bandwidth is None else moved / bandwidth
 
     @property
     def arithmetic_seconds(self) -> float | None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -132,6 +133,8 @@ EXAMPLE = CompiledCost(
 def test_bounds_are_rates_of_the_datasheet():
     assert EXAMPLE.ratio == 3.0
     assert EXAMPLE.bandwidth_seconds == pytest.approx(2_457_000 / 819e9)  # 3 µs
+    on_chip = replace(EXAMPLE, on_chip_bytes=2_900_000)
+    assert on_chip.bandwidth_seconds == pytest.approx(1e6 / 819e9)  # arguments and results at least
     assert EXAMPLE.arithmetic_seconds == pytest.approx(1e-3)
     assert EXAMPLE.sent_bytes == 2 * 7 / 8 * 8080
     assert on_cpu(jnp.negative, FLOATS).bandwidth_seconds is None
