@@ -76,7 +76,7 @@ class CompiledCost:
 
     @property
     def bandwidth_seconds(self) -> float | None:
-        """The time to move `bytes` without `on_chip_bytes`, but not less than `io_bytes`, at the bandwidth of the device.
+        """The time to move `bytes` without `on_chip_bytes`, but at least `io_bytes`, at the device's bandwidth.
 
         `None` for a CPU.
         """
