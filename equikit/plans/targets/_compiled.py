@@ -19,6 +19,7 @@ from equikit.plans.targets._arguments import Arguments, Axis, arguments, axes_of
 from equikit.plans.targets._collectives import collectives
 from equikit.plans.targets._compilers import device_of, devices_for
 from equikit.plans.targets._cost import CompiledCost
+from equikit.plans.targets._devices import TARGETS, Device
 from equikit.plans.targets._operations import ran
 from equikit.plans.targets._private import cost_of
 
@@ -54,6 +55,7 @@ def compiled_cost(
         OptionError: for a target or a number of devices that does not exist, or a compiler of another version than JAX.
         MissingPackageError: if no compiler for the target is installed.
         ShapeError: if a size is symbolic, or an axis cannot be divided over the devices.
+        TooLargeError: if the program does not fit in the memory of a device.
         DTypeError: for double precision on TPUs, which have none; for a gradient without floating-point numbers.
 
     Cost:
@@ -86,7 +88,7 @@ def compiled_cost(
     program = _with_gradient(function, given) if gradient else _forward(function, given)
     traced = jax.jit(program).trace(*given.split(arrays))
     refuse_double(target, device.platform, "a result", jax.tree.leaves(traced.out_info))
-    compiled, seconds = _compiled(traced, target, device.platform)
+    compiled, seconds = _compiled(traced, target, device)
     return _counted(compiled, seconds, arrays, traced.out_info, target, gradient, devices)
 
 
@@ -126,22 +128,33 @@ def _with_gradient(function: Callable[..., Any], given: Arguments) -> Callable[.
     return jax.value_and_grad(loss)
 
 
-def _compiled(traced: Any, target: str, platform: str) -> tuple[Any, float]:
+def _compiled(traced: Any, target: str, device: Device) -> tuple[Any, float]:
     """Return the compiled program and the seconds of the compiler, or raise an error if it does not fit in memory."""
-    lowered = traced.lower(lowering_platforms=(platform,))
+    lowered = traced.lower(lowering_platforms=(device.platform,))
     start = time.perf_counter()
     try:
-        return lowered.compile(), time.perf_counter() - start
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         text = str(error)
         if "RESOURCE_EXHAUSTED" not in text:
             raise
-        raise TooLargeError(
-            f"the program does not fit in the memory of {target}",
-            got=next((line for line in text.splitlines() if "memory" in line), text)[:200],
-            expected="arrays and temporaries that fit in the memory of one device",
-            step="pass inputs with a smaller batch, or spread it over more devices=",
-        ) from error
+        raise _too_large(target, next((line for line in text.splitlines() if "memory" in line), text)[:200]) from error
+    seconds, sizes = time.perf_counter() - start, compiled.memory_analysis()
+    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    held += sizes.temp_size_in_bytes
+    if device.memory is not None and held > device.memory:  # for TPUs XLA checks it; for GPUs it does not
+        raise _too_large(target, f"{held:,} bytes of arguments, results and temporary arrays")
+    return compiled, seconds
+
+
+def _too_large(target: str, got: str) -> TooLargeError:
+    memory = TARGETS[target].memory
+    return TooLargeError(
+        f"the program does not fit in the memory of {target}",
+        got=got,
+        expected="the memory of this machine" if memory is None else f"at most {memory:,.0f} bytes on each device",
+        step="pass inputs with a smaller batch, or spread it over more devices",
+    )
 
 
 def _itemsize(dtype: Any) -> int:

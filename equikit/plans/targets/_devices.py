@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+GIB = 2**30
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -17,6 +19,7 @@ class Device:
         platform: the platform for which programs are lowered: `"cpu"`, `"cuda"` or `"tpu"`.
         kind: the name of the device.
         source: the documents that state the figures.
+        memory: bytes of memory.
         bandwidth: bytes between the memory and the processor.
         rates: floating-point operations by dtype; `"float32"` at JAX's default precision of products, which is TF32 on
             the H100 and bfloat16 on TPUs, `"float32 highest"` at `precision="highest"`.
@@ -29,6 +32,7 @@ class Device:
     platform: str
     kind: str
     source: str
+    memory: float | None = None
     bandwidth: float | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     link: float | None = None
@@ -38,7 +42,14 @@ class Device:
 
 
 def _tpu(
-    kind: str, page: str, flops: float, bandwidth: float, link: float, topologies: Mapping[int, str], cores: int = 1
+    kind: str,
+    page: str,
+    flops: float,
+    memory: float,
+    bandwidth: float,
+    link: float,
+    topologies: Mapping[int, str],
+    cores: int = 1,
 ) -> Device:
     """Return a TPU by the figures of a chip, which has one or two devices.
 
@@ -48,6 +59,7 @@ def _tpu(
         "tpu",
         kind,
         f'"{page}", Google Cloud documentation' + (", for one of two devices of a chip" if cores > 1 else ""),
+        memory / cores,
         bandwidth / cores,
         {"float32": flops / cores, "float32 highest": flops / cores / 6, "bfloat16": flops / cores},
         link / cores,
@@ -69,6 +81,7 @@ TARGETS: Mapping[str, Device] = MappingProxyType(
             "cuda",
             "NVIDIA H100 80GB HBM3",
             '"NVIDIA H100 Tensor Core GPU" datasheet, SXM, without sparsity; "NVIDIA DGX H100" datasheet',
+            80 * GIB,
             3.35e12,
             {
                 "float64": 67e12,
@@ -82,11 +95,11 @@ TARGETS: Mapping[str, Device] = MappingProxyType(
             50e9,  # a port of InfiniBand NDR for each device, 400 Gb/s
             {1: "1x1x1", 4: "1x1x4", 8: "1x1x8"} | {8 * hosts: f"1x{hosts}x8" for hosts in (2, 4, 8, 16, 32)},
         ),
-        "v4": _tpu("TPU v4", "TPU v4", 275e12, 1200e9, 300e9, CUBES),
-        "v5e": _tpu("TPU v5 lite", "TPU v5e", 197e12, 819e9, 200e9, SQUARES),
-        "v5p": _tpu("TPU v5", "TPU v5p", 459e12, 2765e9, 600e9, CUBES),
-        "v6e": _tpu("TPU v6 lite", "TPU v6e", 918e12, 1638e9, 400e9, SQUARES),
-        "tpu7x": _tpu("TPU7x", "TPU7x (Ironwood)", 2307e12, 7380e9, 600e9, PAIRS, cores=2),
+        "v4": _tpu("TPU v4", "TPU v4", 275e12, 32 * GIB, 1200e9, 300e9, CUBES),
+        "v5e": _tpu("TPU v5 lite", "TPU v5e", 197e12, 16 * GIB, 819e9, 200e9, SQUARES),
+        "v5p": _tpu("TPU v5", "TPU v5p", 459e12, 95 * GIB, 2765e9, 600e9, CUBES),
+        "v6e": _tpu("TPU v6 lite", "TPU v6e", 918e12, 32 * GIB, 1638e9, 400e9, SQUARES),
+        "tpu7x": _tpu("TPU7x", "TPU7x (Ironwood)", 2307e12, 192 * GIB, 7380e9, 600e9, PAIRS, cores=2),
     }
 )
 """The devices that `compiled_cost` compiles for, by the name of the target."""

@@ -50,7 +50,12 @@ def measured(target):
         "gradient": compiled_cost(LAYER, X, target=target, gradient=True, devices=8),
         "convolution": compiled_cost(convolution, array(4, 8, 32, 32), target=target),
     }
-    return {name: cost.as_dict() for name, cost in found.items()}
+    try:
+        compiled_cost(jnp.negative, array(32 << 30), target=target)
+        too_large = None
+    except ek.TooLargeError as error:
+        too_large = error.problem
+    return {name: cost.as_dict() for name, cost in found.items()} | {"too large": too_large}
 
 
 if __name__ == "__main__":

@@ -85,6 +85,12 @@ def test_bounds_by_the_datasheet_are_finite(measured):
     assert all(value is None for value in bounds) if measured["target"] == "cpu" else all(0 < x < 1 for x in bounds)
 
 
+def test_a_program_that_does_not_fit_is_refused(measured):
+    target = measured["target"]
+    wanted = None if target == "cpu" else f"the program does not fit in the memory of {target}"
+    assert measured["too large"] == wanted
+
+
 def test_a_call_of_a_library_counts_its_operands_and_results(measured):
     cost = measured["convolution"]
     least = 4 * (2 * 4 * 8 * 32 * 32 + 8 * 8 * 3 * 3)

@@ -1,5 +1,6 @@
 """What cannot be compiled for a target, and the error that says so; none of these needs a compiler."""
 
+import dataclasses
 import importlib.metadata
 
 import jax
@@ -9,8 +10,8 @@ import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit.plans import compiled_cost
-from equikit.plans.targets import _compilers, collectives
+from equikit.plans import TARGETS, compiled_cost
+from equikit.plans.targets import _compiled, _compilers, collectives
 
 X = jax.ShapeDtypeStruct((8, 3), jnp.float32)
 HERE = jax.__version__
@@ -175,3 +176,15 @@ def test_collectives_that_are_not_understood():
     with pytest.raises(ek.OptionError, match="not understood") as caught:
         collectives(line, 8)
     assert caught.value.step == "compile with a version of JAX that equikit is tested with"
+
+
+def test_a_program_that_does_not_fit_in_memory():
+    small = dataclasses.replace(TARGETS["cpu"], memory=100.0)
+    with pytest.raises(ek.TooLargeError) as caught:
+        _compiled._compiled(jax.jit(jnp.negative).trace(X), "h100", small)
+    assert str(caught.value).splitlines() == [
+        "the program does not fit in the memory of h100",
+        "  got:       192 bytes of arguments, results and temporary arrays",
+        "  expected:  at most 85,899,345,920 bytes on each device",
+        "  next step: pass inputs with a smaller batch, or spread it over more devices",
+    ]
