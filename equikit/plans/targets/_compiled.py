@@ -168,11 +168,11 @@ def _io_bytes(arrays: Sequence[Any], shardings: Sequence[Any]) -> int:
 
 
 def _widest(arrays: Sequence[Any], hlo: str) -> str:
-    """Return the widest floating-point dtype, which the peak rate depends on."""
+    """Return the widest floating-point dtype, which the peak rate depends on; numbers of Python have none."""
     sizes = {
         array.dtype.itemsize // (2 if jnp.issubdtype(array.dtype, jnp.complexfloating) else 1): str(array.dtype)
         for array in arrays
-        if jnp.issubdtype(array.dtype, jnp.inexact)
+        if jnp.issubdtype(array.dtype, jnp.inexact) and not array.weak_type
     }
     widest = sizes[max(sizes)].replace("complex64", "float32").replace("complex128", "float64") if sizes else "float32"
     highest = "operand_precision={highest" in hlo or "algorithm=dot_f32_f32_f32" in hlo

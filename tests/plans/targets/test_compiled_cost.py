@@ -57,7 +57,8 @@ def test_a_product_of_matrices():
 def test_half_precision_has_half_of_the_bytes():
     half = jax.ShapeDtypeStruct(FLOATS.shape, jnp.bfloat16)
     assert on_cpu(jnp.negative, half).io_bytes == 2 * 2 * 128 * 64
-    assert on_cpu(lambda x, y: x * y, half, 2.0).dtype == "float32"  # the widest, of a scalar too
+    assert on_cpu(lambda x, y: x * y, half, 2.0).dtype == "bfloat16"
+    assert on_cpu(lambda x, y: x * y, half, np.float32(2)).dtype == "float32"  # the widest, of a scalar too
 
 
 def test_the_gradient_is_of_parameters_and_inputs():
