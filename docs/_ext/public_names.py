@@ -21,6 +21,7 @@ INTERNAL = {
     "equikit.groups.lie": "used by ek.discover",
     "equikit.numerics": "used by ek.symmetrization, which offers eigh",
     "equikit.plans.sharding": "used by layers; its types are in ek.typing",
+    "equikit.plans.targets": "its public names are in ek.plans; benchmarks read collectives with it",
     "equikit.supports": "its name is ek.Support",
     "equikit.weightspace.asymmetric": "its names are in ek.weightspace",
     "equikit.weightspace.graphs": "its names are in ek.weightspace",

@@ -51,6 +51,7 @@ from equikit.plans.readers._parts import (
     planned_part as planned_part,
 )
 from equikit.plans.readers._to_torch import to_torch
+from equikit.plans.targets import TARGETS, Collective, CompiledCost, Device, compiled_table
 
 if TYPE_CHECKING:
     from equikit.plans._apply import (
@@ -80,10 +81,16 @@ if TYPE_CHECKING:
     )
     from equikit.plans.sparse._rows import spread_rows as spread_rows, sum_rows as sum_rows, taken as taken
     from equikit.plans.sparse._walk import is_own as is_own
+    from equikit.plans.targets._compiled import compiled_cost
+    from equikit.plans.targets._of_plan import plan_compiled_cost as plan_compiled_cost
 
 __all__ = [
     "PASSES",
+    "TARGETS",
+    "Collective",
+    "CompiledCost",
     "Contraction",
+    "Device",
     "Layout",
     "Line",
     "MultilinearPlan",
@@ -95,6 +102,8 @@ __all__ = [
     "apply",
     "apply_multilinear",
     "batch_products",
+    "compiled_cost",
+    "compiled_table",
     "lay_out",
     "multilinear_plan",
     "multilinear_weight_shape",
@@ -133,6 +142,7 @@ _IN_JAX = {
     "is_own": "sparse._walk",
     "laid_out": "execution._layout",
     "max_by_graph": "sparse._pooled",
+    "plan_compiled_cost": "targets._of_plan",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
     "spread_rows": "sparse._rows",
@@ -143,6 +153,7 @@ _IN_JAX = {
     "weights_of": "_apply",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",
+    "compiled_cost": "targets._compiled",
     "lay_out": "_apply",
     "multilinear_weight_shape": "_multilinear",
     "retain_memory": "execution._memory",
