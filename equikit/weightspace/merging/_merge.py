@@ -44,9 +44,9 @@ def merge(
 
     Every change increases the sum of the inner products over all pairs. Running averages of batch normalization are
     averaged too, but do not match the merged network, whose activations have a smaller variance than in the original
-    networks: `repair` corrects both. Integers and booleans, such as counters and
-    masks, are copied from the first network. Weights are compared; to compare activations, align each network with
-    `align(..., how="activations")`, and take the `mean`.
+    networks: `repair` corrects both. Integers and booleans, such as counters and masks, are copied from the first
+    network. Weights are compared; to compare activations, align each network with `align(..., how="activations")`, and
+    take the `mean`.
 
     Args:
         spec: the symmetry of all networks, from `trace`.
