@@ -9,6 +9,7 @@ from equikit import weightspace
 SQUARE = {"a": np.ones((3, 3)), "of a": np.ones(3)}
 CHECKPOINT = {"fc.weight": np.ones((3, 3)), "fc.bias": np.ones(3)}
 TWO = {f"{name}/bias": np.ones(3) for name in ("one", "two")}
+GIVEN = {"one": "first", "two": "last"}
 X = np.ones((2, 3))
 TWICE = {**SQUARE, "b": np.ones((3, 3))}
 OF_TWO = {f"{name}.bias": np.ones(3) for name in ("first", "last")}
@@ -30,11 +31,10 @@ def loaded(checkpoint: Any = OF_TWO, params: Any = TWO, **options: Any) -> Any:
 
 
 def with_options(checkpoint: Any, params: Any) -> Any:
-    """Evaluate the keywords of a step, each alone if there is a choice, and load with them."""
+    """Evaluate the keywords of a step, and load with them."""
 
     def run(code: str) -> None:
-        for one in code.split(", or "):
-            assert loaded(checkpoint, params, **eval(f"dict({one})"))
+        assert loaded(checkpoint, params, **eval(f"dict({code})"))
 
     return run
 
@@ -47,13 +47,13 @@ def with_the_model(code: str) -> None:
 CALL: dict[str, tuple[Any, str, Any]] = {
     "parameter-with-two-arrays": (
         loaded,
-        'names={"one/bias": "first.bias"}, or names="order"',
+        'names={"one": "first"}',
         with_options(OF_TWO, TWO),
     ),
     "arrays-that-are-left": (
-        lambda: loaded({**OF_TWO, "rest.weight": np.ones(7)}, names="order"),
+        lambda: loaded({**OF_TWO, "rest.weight": np.ones(7)}, names=GIVEN),
         "strict=False",
-        lambda code: loaded({**OF_TWO, "rest.weight": np.ones(7)}, names="order", **eval(f"dict({code})")),
+        lambda code: loaded({**OF_TWO, "rest.weight": np.ones(7)}, names=GIVEN, **eval(f"dict({code})")),
     ),
     "inputs-or-outputs": (
         lambda: loaded(CHECKPOINT, SQUARE),

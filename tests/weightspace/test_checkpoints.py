@@ -14,7 +14,7 @@ import orbax.checkpoint
 import pytest
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from scipy.signal import correlate
 
 from equikit import DTypeError, MissingPackageError, OptionError, ShapeError
@@ -83,21 +83,29 @@ def test_numbers_that_count_other_layers_are_not_names() -> None:
     params = {f"Dense_{i}": {"kernel": np.ones((8, 8)), "bias": np.ones(8)} for i in range(3)}
     with pytest.raises(OptionError, match="6 of 6 parameters"):
         load(state, params)
-    found = load(state, params, names="order")
+    found = load(state, params, names={f"Dense_{i}": str(2 * i) for i in range(3)})
     for i in range(3):
         assert_array_equal(found[f"Dense_{i}"]["kernel"], state[f"{2 * i}.weight"].T)
         assert_array_equal(found[f"Dense_{i}"]["bias"], state[f"{2 * i}.bias"])
 
 
-def test_ten_layers_are_in_the_order_of_their_numbers() -> None:
-    state = drawn({name: shape for i in range(12) for name, shape in of_linear(f"net.{i}", 4, 4).items()})
-    params = {f"h{i}": {"kernel": np.ones((4, 4)), "bias": np.ones(4)} for i in range(12)}
-    with pytest.raises(OptionError):
+def test_names_that_are_alike_by_accident() -> None:
+    """Two of three modules have equal names, but so that the third would get a wrong array."""
+    params = {name: {"w": np.ones((4, 4)), "b": np.ones(4)} for name in ("linear", "linear_1", "linear_2")}
+    names = ("linear_1", "linear_2", "linear_out")
+    state = drawn({name: shape for one in names for name, shape in of_linear(one, 4, 4).items()})
+    with pytest.raises(OptionError, match="2 of 6 parameters"):
         load(state, params)
-    params = {f"Dense_{i + 1}": {"kernel": np.ones((4, 4)), "bias": np.ones(4)} for i in range(12)}
-    found = load(state, params, names="order")
-    assert_array_equal(found["Dense_12"]["kernel"], state["net.11.weight"].T)
-    assert_array_equal(found["Dense_3"]["kernel"], state["net.2.weight"].T)
+    backbone = drawn(of_linear("linear_1", 4, 4) | of_linear("linear_2", 4, 4) | of_linear("head", 4, 2))
+    params["linear"] = {"w": np.ones((4, 2)), "b": np.ones(2)}
+    assert_array_equal(load(backbone, params)["linear"]["w"], backbone["head.weight"].T)
+
+
+def test_choices_by_shape_need_all_arrays() -> None:
+    """Without `strict`, what is left is not what is missing."""
+    params = {"wq": {"kernel": np.ones((4, 4))}}
+    with pytest.raises(OptionError, match="1 of 1 parameters"):
+        load(drawn({"wk.weight": (4, 4), "wv.weight": (4, 6)}), params, strict=False)
 
 
 def test_the_model_tells_inputs_from_outputs() -> None:
@@ -228,12 +236,16 @@ def test_fused_projections_of_attention() -> None:
 
 
 def test_inputs_first_as_in_gpt2() -> None:
-    """A bias shows that the matrices of this checkpoint have their outputs last; a square one then stays open."""
+    """Biases show that the matrices of this checkpoint have their outputs last; a square one is like the others."""
     params = {"up": {"kernel": np.ones((4, 16)), "bias": np.ones(16)}}
     state = drawn({"c_fc.weight": (4, 16), "c_fc.bias": (16,)})
     assert_array_equal(load(state, params)["up"]["kernel"], state["c_fc.weight"])
     params |= {"square": {"kernel": np.ones((4, 4)), "bias": np.ones(4)}}
     state |= drawn({"c_proj.weight": (4, 4), "c_proj.bias": (4,)})
+    assert_array_equal(load(state, params)["square"]["kernel"], state["c_proj.weight"])
+    # Where biases show both orders, a square matrix stays open.
+    params |= {"down": {"kernel": np.ones((4, 2)), "bias": np.ones(2)}}
+    state |= drawn(of_linear("fc", 4, 2))
     with pytest.raises(OptionError, match="do not tell the inputs of 'square/kernel'"):
         load(state, params)
     found = load(state, params, names={"square/kernel": lambda arrays: arrays["c_proj.weight"]})
@@ -337,6 +349,149 @@ def test_a_map_serves_every_checkpoint_of_the_architecture() -> None:
         name_map(SMALL_STATE, SMALL, names={"dense/bias": lambda arrays: arrays["fc.bias"]}).store(SMALL)
 
 
+def test_a_map_is_for_one_architecture() -> None:
+    names = name_map(SMALL_STATE, SMALL)
+    turned = {**SMALL_STATE, "fc.weight": SMALL_STATE["fc.weight"].T}
+    with pytest.raises(ShapeError, match="the array 'fc"):
+        load(turned, SMALL, names=names)
+    other = {"linear": SMALL["dense"]}
+    for call in (lambda: load(SMALL_STATE, other, names=names), lambda: names.store(other)):
+        with pytest.raises(OptionError, match="the parameters"):
+            call()
+    with pytest.raises(ShapeError, match="'dense/kernel'"):
+        names.store({"dense": {"kernel": np.ones((2, 3)), "bias": np.ones(2)}})
+
+
+def test_stored_arrays_go_through_a_file(tmp_path: Path) -> None:
+    names = name_map(SMALL_STATE, SMALL)
+    save_file(names.store(load(SMALL_STATE, SMALL)), tmp_path / "model.safetensors")
+    found = load_file(tmp_path / "model.safetensors")
+    for name, array in SMALL_STATE.items():
+        assert_array_equal(found[name], array)
+
+
+def test_parts_and_shared_arrays_are_written_back_whole() -> None:
+    fused = drawn({"attn.in_proj_weight": (6, 2)})
+    params = {"attn": {part: {"kernel": np.ones((2, 2))} for part in ("query", "key", "value")}}
+    names = name_map(fused, params)
+    assert_array_equal(names.store(load(fused, params))["attn.in_proj_weight"], fused["attn.in_proj_weight"])
+    del params["attn"]["value"]
+    some = name_map(fused, params, strict=False)
+    with pytest.raises(OptionError, match="known in part"):
+        some.store(params)
+    table = drawn({"embed.weight": (5, 2)})
+    tied = {"embed": {"embedding": np.ones((5, 2))}, "head": {"kernel": np.ones((2, 5))}}
+    names = name_map(table, tied, names={"embed": "embed", "head": "embed"})
+    found = load(table, tied, names=names)
+    assert_array_equal(names.store(found)["embed.weight"], table["embed.weight"])
+    with pytest.raises(OptionError, match="share the array"):
+        names.store({"embed": found["embed"], "head": {"kernel": 2 * found["head"]["kernel"]}})
+
+
+def test_a_fused_projection_that_the_model_keeps() -> None:
+    state = drawn({"attn.in_proj_weight": (6, 2), "attn.in_proj_bias": (6,)})
+    params = {"attn": {"in_proj": {"kernel": np.ones((2, 6)), "bias": np.ones(6)}}}
+    assert_array_equal(load(state, params)["attn"]["in_proj"]["kernel"], state["attn.in_proj_weight"].T)
+
+
+def test_checkpoints_of_the_model_itself_are_not_turned() -> None:
+    square = drawn({"a": (4, 4), "b": (4, 4)})
+    assert_array_equal(load(square, square)["b"], square["b"])
+    flax = {"params": {"norm": {"scale": square["a"][0]}}, "batch_stats": {"norm": {"mean": square["b"][0]}}}
+    assert_array_equal(load(flax, flax)["batch_stats"]["norm"]["mean"], square["b"][0])
+    parts = {"model": {"w": square["a"]}, "head": {"w": square["b"]}}
+    assert_array_equal(load(parts, parts)["head"]["w"], square["b"])
+    # The same name and shape as in a module that multiplies from the right; it may also be of PyTorch.
+    of_torch = {"fc": {"weight": square["a"]}}
+
+    def right(params: Any, x: Any) -> Any:
+        return x @ params["fc"]["weight"]
+
+    with pytest.raises(OptionError, match="do not tell the inputs"):
+        load(of_torch, of_torch, apply=right, x=np.ones((1, 4), np.float32))
+
+
+def test_kernels_of_flax_in_equinox() -> None:
+    state = drawn({"fc.kernel": (4, 4)})
+    params = {"fc": {"weight": np.ones((4, 4))}}
+    assert_array_equal(load(state, params)["fc"]["weight"], state["fc.kernel"].T)
+    assert_array_equal(load({"fc": {"kernel": state["fc.kernel"]}}, params)["fc"]["weight"], state["fc.kernel"].T)
+
+
+def test_recurrent_weights_of_pytorch_have_outputs_first() -> None:
+    state, params = drawn({"weight_hh": (4, 4)}), {"weight_hh": np.ones((4, 4), np.float32)}
+
+    def run(params: Any, x: Any) -> Any:
+        return x @ params["weight_hh"]
+
+    with pytest.raises(OptionError, match="do not tell the inputs"):
+        load(state, params, apply=run, x=np.ones((1, 4), np.float32))
+
+
+def test_products_of_parameters_do_not_tell_inputs() -> None:
+    state = drawn({"a.weight": (4, 4), "b.weight": (4, 4)})
+    params = {name: {"kernel": np.ones((4, 4), np.float32)} for name in "ab"}
+
+    def run(params: Any, x: Any) -> Any:
+        return x @ (params["a"]["kernel"] @ params["b"]["kernel"])
+
+    found = load(state, params, apply=run, x=np.ones((1, 4), np.float32))
+    assert_array_equal(found["a"]["kernel"], state["a.weight"].T)
+
+
+def test_transposed_convolutions_are_left_to_the_user() -> None:
+    state = drawn({"up.weight": (4, 4, 3, 3)})
+    for name in ("ConvTranspose_0", "up"):
+        params = {name: {"kernel": np.ones((3, 3, 4, 4), np.float32)}}
+
+        def run(params: Any, x: Any, name: str = name) -> Any:
+            return jax.lax.conv_transpose(x, params[name]["kernel"], (2, 2), "SAME")
+
+        with pytest.raises(OptionError, match="1 of 1 parameters"):
+            load(state, params, apply=run, x=np.ones((1, 5, 5, 4), np.float32))
+
+
+def test_models_with_loops() -> None:
+    state = drawn({"layers.weight": (4, 4)})
+    params = {"layers": {"kernel": np.ones((4, 4), np.float32)}}
+
+    def run(params: Any, x: Any) -> Any:
+        return jax.lax.scan(lambda c, _: (jnp.tanh(c @ params["layers"]["kernel"]), None), x, length=3)[0]
+
+    found = load(state, params, apply=run, x=np.ones((1, 4), np.float32))
+    assert_array_equal(found["layers"]["kernel"], state["layers.weight"].T)
+
+
+def test_batch_norms_of_linen() -> None:
+    kinds = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    state = drawn({f"bn{i}.{kind}": (3,) for i in (1, 2) for kind in kinds.values()})
+    params = {
+        "params": {f"bn{i}": {"scale": np.ones(3), "bias": np.ones(3)} for i in (1, 2)},
+        "batch_stats": {f"bn{i}": {"mean": np.ones(3), "var": np.ones(3)} for i in (1, 2)},
+    }
+    found = load(state, params)
+    assert_array_equal(found["batch_stats"]["bn2"]["var"], state["bn2.running_var"])
+    assert_array_equal(found["params"]["bn1"]["scale"], state["bn1.weight"])
+
+
+def test_two_parameters_of_one_word() -> None:
+    own = {"l": {"gamma": np.ones(3), "scale": np.ones(4)}}
+    assert load(own, own)["l"]["scale"].shape == (4,)
+
+
+def test_heads_of_one_entry_make_no_difference() -> None:
+    state = drawn(of_linear("out", 4, 4))
+    params = {"out": {"kernel": np.ones((1, 4, 4)), "bias": np.ones(4)}}
+    assert_array_equal(load(state, params)["out"]["kernel"][0], state["out.weight"].T)
+
+
+def test_folders_with_several_checkpoints(tmp_path: Path) -> None:
+    for name in ("epoch_1", "epoch_2"):
+        save_file(SMALL_STATE, tmp_path / f"{name}.safetensors")
+    assert "has several checkpoints" in refused(OptionError, tmp_path)
+    assert "two arrays of the checkpoint" in refused(OptionError, {"a.b": X, "a": {"b": X}})
+
+
 def refused(error: type[Exception], checkpoint: Any, like: Any = SMALL, **options: Any) -> str:
     with pytest.raises(error) as caught:
         load(checkpoint, like, **options)
@@ -366,13 +521,20 @@ def test_what_does_not_fit() -> None:
     text = refused(OptionError, more)
     assert "1 of 3 arrays of the checkpoint belong to no parameter" in text
     assert "extra.weight [7]" in text
-    assert_array_equal(load(more, SMALL, strict=False)["dense"]["bias"], SMALL_STATE["fc.bias"])
+    assert_array_equal(load(more, SMALL, strict=False, names={"dense": "fc"})["dense"]["bias"], SMALL_STATE["fc.bias"])
     assert "does not fit 'dense/bias'" in refused(ShapeError, SMALL_STATE, names={"dense/bias": "fc.weight"})
     assert "dense/bias" in refused(OptionError, SMALL_STATE, names={"dense/bais": "fc.bias"})
     assert "fc.bias" in refused(OptionError, SMALL_STATE, names={"dense/bias": "fc.bais"})
-    assert "order" in refused(OptionError, SMALL_STATE, names="ordre")
+    assert "names" in refused(OptionError, SMALL_STATE, names=["dense/bias"])
+    assert "has no array of 'dense'" in refused(OptionError, SMALL_STATE, names={"dense": "nothing"})
+    with_function = {"dense/bias": lambda arrays: arrays["fc.bias"]}
+    assert "1 of 3 arrays" in refused(OptionError, more, names=with_function)
+    also = {"dense/bias": lambda arrays: arrays["fc.bias"] + 0 * arrays["extra.weight"].sum()}
+    assert_array_equal(load(more, SMALL, names=also)["dense"]["bias"], SMALL_STATE["fc.bias"])
     wrong = {"dense/bias": lambda arrays: np.ones(5)}
-    assert "from the checkpoint" in refused(ShapeError, SMALL_STATE, names=wrong)
+    assert "from the checkpoint" in refused(
+        ShapeError, SMALL_STATE, names=wrong | {"dense/kernel": "fc.weight"}, strict=False
+    )
     complex_ones = {name: array + 1j for name, array in SMALL_STATE.items()}
     assert "cannot hold" in refused(DTypeError, complex_ones)
     large = {name: array.astype(np.float64) * 1e300 for name, array in SMALL_STATE.items()}

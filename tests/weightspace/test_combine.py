@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from equikit import OptionError
+from equikit import DTypeError, OptionError
 from equikit.weightspace import mean, merge, trace
 
 
@@ -82,6 +82,20 @@ def test_changes_are_counted_from_the_base_after_alignment() -> None:
     same(merge(SPEC, [trained, moved], how="ties", base=base, density=1.0), trained)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e20])
+def test_the_circle_does_not_depend_on_the_scale(scale: float) -> None:
+    trees = [{name: array * np.float32(scale) for name, array in tree.items()} for tree in TREES[:2]]
+    found = merge(SPEC, trees, how="slerp", rounds=0)
+    wanted = merge(SPEC, TREES[:2], how="slerp", rounds=0)
+    for name in "ab":
+        assert_allclose(np.asarray(found[name]) / np.float32(scale), np.asarray(wanted[name]), rtol=1e-4, atol=1e-6)
+
+
+def test_from_zeros_the_circle_is_a_line() -> None:
+    zero = {name: 0 * array for name, array in TREES[0].items()}
+    same(merge(SPEC, [zero, TREES[0]], how="slerp", rounds=0), {n: a / 2 for n, a in TREES[0].items()})
+
+
 def test_equal_networks_stay_as_they_are() -> None:
     for how in ("mean", "slerp"):
         found = merge(SPEC, [TREES[0]] * 2, how=how)
@@ -104,5 +118,9 @@ def test_options_that_do_not_go_together() -> None:
     assert "a positive sum" in refused(coefficients=[1, -1, 0])
     assert 'write how="ties"' in refused(how="tie")
     assert "density" in refused(how="ties", base=TREES[0], density=2)
+    assert "each of coefficients=" in refused(how="ties", base=TREES[0], coefficients=[2, -1, 1])
+    imaginary = [{name: array * 1j for name, array in tree.items()} for tree in TREES]
+    with pytest.raises(DTypeError, match="ties"):
+        merge(SPEC, imaginary, how="ties", base=imaginary[0])
     with pytest.raises(OptionError, match="base"):
         merge(SPEC, TREES, how="ties", base={"a": TREES[0]["a"]})

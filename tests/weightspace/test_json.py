@@ -44,6 +44,10 @@ def test_few_models_have_every_kind_of_value() -> None:
         json.dumps({"format": 1, "specification": {"is": "Leaf", "name": "a", "axes": []}}),
         json.dumps({"format": 1, "specification": {"is": "Nobody"}}),
         json.dumps({"format": 1, "element": {"h0": ["a"]}}),
+        json.dumps({"format": 2, "element": {"h0": [0, 1]}}),
+        json.dumps({"format": 1, "element": {"h0": [0.5, 1]}}),
+        json.dumps({"format": 1, "element": {"h0": [1, 1]}}),
+        "[" * 100_000,
     ],
 )
 def test_texts_that_are_something_else(text: str) -> None:

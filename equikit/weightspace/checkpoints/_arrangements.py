@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -36,7 +37,13 @@ class Arrangement:
 
     def stored(self, leaf: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return the array, or its part, whose shape is given: the inverse of `leaf`."""
-        return leaf.transpose(np.argsort(self.axes)).reshape(shape)
+        # Writers of files copy memory as it is, so that the entries have to be in order.
+        return np.ascontiguousarray(leaf.transpose(np.argsort(self.axes)).reshape(shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the parameter."""
+        return tuple(self.split[axis] for axis in self.axes)
 
     def __str__(self) -> str:
         text = self.source
@@ -51,39 +58,48 @@ def part_of(arrangement: Arrangement, part: tuple[int, int, int] | None, source:
     return replace(arrangement, part=part, source=source)
 
 
+Order = Literal["outputs first", "inputs first", "as it is"]
+"""The order of the axes of a matrix or kernel: of PyTorch, of Flax, Haiku and GPT-2, or of the model itself."""
+
+
 def arrangements(
-    source: str, shape: Sequence[int], target: Sequence[int], roles: Roles, kind: str, *, turned: bool | None
+    source: str, shape: Sequence[int], target: Sequence[int], roles: Roles, word: str, order: Order | None
 ) -> list[Arrangement]:
     """Return all arrangements of an array that give a parameter.
 
     Args:
-        source: the name of the array; one of PyTorch if it ends with `weight` or `bias`.
+        source: the name of the array.
         shape: its shape.
         target: the shape of the parameter.
         roles: what the model does with the axes of the parameter.
-        kind: the last word of the parameter's name, which tells the roles where the model does not.
-        turned: whether a matrix has its inputs first, unlike the convention of PyTorch; `None` if it is unknown.
+        word: the last word of the parameter's name, which tells the roles where the model does not.
+        order: the order of the axes of the array, `None` if it is unknown.
     """
-    of_torch = source.rpartition(".")[2].endswith(("weight", "bias"))
-    if math.prod(shape) != math.prod(target):
+    same, whole = tuple(shape) == tuple(target), Arrangement(source, tuple(target), tuple(range(len(target))))
+    if math.prod(shape) != math.prod(target) or "transposed" in roles:
         return []
-    if not of_torch:
-        return [Arrangement(source, tuple(target), tuple(range(len(target))))] if tuple(shape) == tuple(target) else []
-    if len(shape) < 2 or "looked up" in roles or kind == "embedding":
-        flat = len(shape) < 2 or tuple(shape) == tuple(target)
-        return [Arrangement(source, tuple(target), tuple(range(len(target))))] if flat else []
-    found: dict[tuple[tuple[int, ...], tuple[int, ...]], Arrangement] = {}
-    for out, summed, window in _sides(target, roles, kind, len(shape) - 2):
-        for first, second in ((out, summed),) * (turned is not True) + ((summed, out),) * (turned is not False):
-            order = [*first, *second, *window]
-            sizes = [math.prod(target[i] for i in side) for side in (first, second)]
-            if [*sizes, *(target[i] for i in window)] == list(shape):
-                split, axes = tuple(target[i] for i in order), tuple(int(i) for i in np.argsort(order))
-                found[split, axes] = Arrangement(source, split, axes)
+    if len(shape) < 2:
+        return [whole]
+    if order == "as it is" or "looked up" in roles or word == "embedding":
+        return [whole] if same else []
+    if order == "inputs first" and word in ("kernel", "w") and same:
+        return [whole]
+    found: dict[tuple[tuple[int, ...], ...], Arrangement] = {}
+    for out, summed, window in _sides(target, roles, word, len(shape) - 2):
+        for each in (order,) if order else ("outputs first", "inputs first"):
+            places = [out, summed, *([i] for i in window)]
+            if each == "inputs first":
+                places = [*places[2:], summed, out]
+            if [math.prod(target[i] for i in some) for some in places] == list(shape):
+                axes = [i for some in places for i in some]
+                split, back = tuple(target[i] for i in axes), tuple(int(i) for i in np.argsort(axes))
+                # Axes of one entry make no difference.
+                key = tuple(n for n in split if n > 1), tuple(i for i in back if split[i] > 1)
+                found.setdefault(key, Arrangement(source, split, back))
     return list(found.values())
 
 
-def _sides(target: Sequence[int], roles: Roles, kind: str, windows: int) -> Iterator[tuple[list[int], ...]]:
+def _sides(target: Sequence[int], roles: Roles, word: str, windows: int) -> Iterator[tuple[list[int], ...]]:
     """Yield axes that are kept, summed over, and of a window: from the roles, or every choice that the name allows."""
     every = list(range(len(target)))
     if None not in roles:
@@ -91,8 +107,8 @@ def _sides(target: Sequence[int], roles: Roles, kind: str, windows: int) -> Iter
         return
     for cut in range(1, len(every) - windows):
         left, right = every[windows : windows + cut], every[windows + cut :]
-        if kind != "weight":  # inputs before outputs, as in `kernel` of Flax and `w` of Haiku
+        if word != "weight":  # inputs before outputs, as in `kernel` of Flax and `w` of Haiku
             yield right, left, every[:windows]
-        if kind not in ("kernel", "w"):  # outputs before inputs, as in PyTorch and Equinox
+        if word not in ("kernel", "w"):  # outputs before inputs, as in PyTorch and Equinox
             before = every[: len(every) - windows]
             yield before[:cut], before[cut:], every[len(every) - windows :]

@@ -17,8 +17,11 @@ from equikit.weightspace.specifications._leaves import key_name
 Arrays = dict[str, np.ndarray]
 """Arrays by name, in the order of the checkpoint."""
 
-NESTED = ("state_dict", "model_state_dict", "model", "module", "params")
-"""Keys under which training scripts keep the arrays of a model among other things."""
+STATES = ("state_dict", "model_state_dict")
+"""Keys under which training scripts keep the arrays of a model, and nothing else."""
+NESTED = ("model", "module", "params")
+"""Keys under which they may keep these arrays; models have parts of these names too."""
+INDEX = "*.safetensors.index.json"
 
 
 def read(checkpoint: Any) -> Arrays:
@@ -55,11 +58,16 @@ def read(checkpoint: Any) -> Arrays:
 def _of_path(path: Path) -> Any:
     """Return what a file or folder holds; PyTorch files are read without running code from them."""
     if path.is_dir():
-        shards = sorted(path.glob("*.safetensors"))
-        if not shards:
-            return _of_orbax(path)
-        return {name: array for shard in shards for name, array in _of_safetensors(shard).items()}
-    if path.name.endswith(".safetensors.index.json"):
+        found = [*path.glob(INDEX)] or [*path.glob("*.safetensors")]
+        if len(found) > 1:
+            raise OptionError(
+                f"the folder {path.name!r} has several checkpoints",
+                got=", ".join(sorted(one.name for one in found)),
+                expected="one file, or shards with an index",
+                step="pass the path of one file",
+            )
+        return _of_path(found[0]) if found else _of_orbax(path)
+    if path.match(INDEX):
         files = sorted(set(json.loads(path.read_text())["weight_map"].values()))
         return {name: array for file in files for name, array in _of_safetensors(path.with_name(file)).items()}
     if path.suffix == ".npz":
@@ -84,14 +92,26 @@ def _of_orbax(path: Path) -> Any:
 def _named(found: Any, where: str) -> Arrays:
     """Return the arrays of a tree by their paths with dots, without what PyTorch scripts wrap around them."""
     while isinstance(found, Mapping):
-        inner = next((found[key] for key in NESTED if isinstance(found.get(key), Mapping)), None)
-        if inner is None or any(_is_array(value) for value in found.values()):
+        inner = next((found[key] for key in STATES if isinstance(found.get(key), Mapping)), None)
+        for key in NESTED if inner is None else ():
+            alone = not any(map(_is_array, jax.tree.leaves({k: v for k, v in found.items() if k != key})))
+            inner = found[key] if isinstance(found.get(key), Mapping) and alone else inner
+        if inner is None:
             break
         found = inner
     leaves, _ = jax.tree_util.tree_flatten_with_path(found, is_leaf=_is_array)
-    arrays = {
-        ".".join(map(key_name, path)): _of_any(leaf) for path, leaf in _in_order(found, leaves) if _is_array(leaf)
-    }
+    arrays: Arrays = {}
+    for path, leaf in _in_order(found, leaves):
+        name = ".".join(map(key_name, path))
+        if name in arrays:
+            raise OptionError(
+                f"two arrays of the checkpoint have the name {name!r}",
+                got=where,
+                expected="paths that differ",
+                step="rename one of the keys",
+            )
+        if _is_array(leaf):
+            arrays[name] = _of_any(leaf)
     _checks.some("arrays in the checkpoint", arrays, got=where, step="pass the state dict of the model")
     return arrays
 

@@ -20,7 +20,7 @@ SAME = {
     **dict.fromkeys(("q", "qproj", "toq", "query", "queryproj", "wq"), "query"),
     **dict.fromkeys(("k", "kproj", "tok", "key", "keyproj", "wk"), "key"),
     **dict.fromkeys(("v", "vproj", "tov", "value", "valueproj", "wv"), "value"),
-    **dict.fromkeys(("out", "outproj", "oproj", "toout", "wo"), "out"),
+    **dict.fromkeys(("o", "out", "outproj", "oproj", "toout"), "out"),
 }
 """Words for the projections of attention."""
 
@@ -30,6 +30,9 @@ PARTS = ("query", "key", "value")
 
 OF_MODULES = {"w": "weight", "b": "bias"}
 """Short last words, which are names of Haiku only behind the name of a module."""
+
+COLLECTIONS = ("params", "batchstats")
+"""First words of Flax, which stand for kinds of variables and not for modules."""
 
 UNUSED = ("num_batches_tracked",)
 """The ends of names of arrays that are no parameters."""
@@ -42,7 +45,7 @@ def words_of(name: str) -> Words:
         ending = re.fullmatch(r"(.+)_(weight|bias)", part)  # `in_proj_weight` is the weight of `in_proj`
         for one in ending.groups() if ending else (part,):
             found += _pieces(one.lower())
-    *rest, last = found
+    *rest, last = found[found[0] in COLLECTIONS and len(found) > 1 :]
     of_module = OF_MODULES.get(last, last) if rest else last
     return (*(SAME.get(word, word) for word in rest), ENDS.get(last, of_module))
 

@@ -87,20 +87,26 @@ def _mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Arr
 
 
 def _sphere(one: jax.Array, two: jax.Array, coefficients: Sequence[float]) -> jax.Array:
-    """Interpolate on the great circle through two arrays; between parallel arrays on the line."""
-    norms = jnp.linalg.norm(one.ravel()), jnp.linalg.norm(two.ravel())
-    product = jnp.vdot(one, two).real / jnp.where(norms[0] * norms[1] > 0, norms[0] * norms[1], 1)
-    angle = jnp.arccos(jnp.clip(product, -1, 1))
+    """Interpolate on the great circle through two arrays; between parallel arrays, and from zeros, on the line."""
+    # Norms of very large and very small numbers overflow and underflow.
+    largest = [jnp.max(jnp.abs(array), initial=0) for array in (one, two)]
+    unit = [array / jnp.where(size > 0, size, 1) for array, size in zip((one, two), largest, strict=True)]
+    norm = jnp.linalg.norm(unit[0].ravel()) * jnp.linalg.norm(unit[1].ravel())
+    angle = jnp.arccos(jnp.clip(jnp.vdot(*unit).real / jnp.where(norm > 0, norm, 1), -1, 1))
     sine = jnp.sin(angle)
-    parallel = sine < 1e-3
-    left, right = (jnp.where(parallel, c, jnp.sin(c * angle) / jnp.where(parallel, 1, sine)) for c in coefficients)
+    line = (sine < 1e-3) | (norm == 0)
+    left, right = (jnp.where(line, c, jnp.sin(c * angle) / jnp.where(line, 1, sine)) for c in coefficients)
     return left * one + right * two
 
 
 def _least(tree: Any, base: Any, density: float) -> float:
     """Return the size of the smallest change that is kept: the largest `density` of all entries are."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(base), strict=True)
-    changes = [np.abs(np.asarray(one) - np.asarray(start)).ravel() for one, start in pairs if is_inexact(one)]
+    changes = []
+    for one, start in pairs:
+        if is_inexact(one):
+            wide = [jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32)) for leaf in (one, start)]
+            changes.append(np.abs(np.asarray(wide[0] - wide[1])).ravel())
     sizes = np.concatenate(changes)
     count = math.ceil(density * sizes.size)
     return float(np.partition(sizes, sizes.size - count)[sizes.size - count]) if count else math.inf

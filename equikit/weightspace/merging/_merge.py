@@ -18,7 +18,7 @@ from equikit.weightspace.merging._combine import (
     combined,
     refuse_other_options,
 )
-from equikit.weightspace.specifications._leaves import by_path, refuse_unlike
+from equikit.weightspace.specifications._leaves import by_path, refuse_not_real, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import checked_tensors
 
@@ -44,9 +44,9 @@ def merge(
 
     Every change increases the sum of the inner products over all pairs. Running averages of batch normalization are
     averaged too, but do not match the merged network, whose activations have a smaller variance than in the original
-    networks: `repair` corrects both. Integers and booleans, such as counters and
-    masks, are copied from the first network. Weights are compared; to compare activations, align each network with
-    `align(..., how="activations")`, and take the `mean`.
+    networks: `repair` corrects both. Integers and booleans, such as counters and masks, are copied from the first
+    network. Weights are compared; to compare activations, align each network with `align(..., how="activations")`, and
+    take the `mean`.
 
     Args:
         spec: the symmetry of all networks, from `trace`.
@@ -55,7 +55,8 @@ def merge(
         how: `"mean"`, `"slerp"` or `"ties"`.
         coefficients: a number for each network; they are divided by their sum. By default all are equal.
         base: for `"ties"`, the network that all others were trained from.
-        density: for `"ties"`, the share of entries of a network, from 0 to 1, whose changes are kept.
+        density: for `"ties"`, the share of entries of a network, from 0 to 1, whose changes are kept; equal changes are
+            kept together.
         rounds: maximum number of passes over all networks; 0 combines them as they are.
         seed, restarts: as for `align`.
 
@@ -90,6 +91,10 @@ def merge(
         checked_tensors(spec.leaves, tree, f"trees[{number}]")
     if base is not None:
         checked_tensors(spec.leaves, base, "base")
+        for tree in (base, *current):
+            refuse_not_real('how="ties"', tree, integers=True)
+        for share in shares:
+            _checks.number("each of coefficients=", share, least=0, example=0.5)
         aligned = [align(spec, base, tree, restarts=restarts, seed=seed) if rounds else tree for tree in current]
         return combined(aligned, how, shares, base, density)
     generator = np.random.default_rng(_checks.count("seed", seed))

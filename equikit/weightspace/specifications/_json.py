@@ -16,7 +16,7 @@ from equikit.groups import Fixed, S
 from equikit.weightspace.specifications._linear_action import LinearAction
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification
-from equikit.weightspace.specifications._terms import Element, Indexed, Leaf, Product, Sum, Symbol
+from equikit.weightspace.specifications._terms import Indexed, Leaf, Product, Sum, Symbol
 
 KINDS: dict[str, Any] = {
     kind.__name__: kind
@@ -75,18 +75,26 @@ def from_json(text: str) -> Any:
     _checks.text("text", text, example="...")
     try:
         found = json.loads(text)
-        known = found["format"] == FORMAT and (_read(found["specification"]) if "specification" in found else None)
+        if found["format"] != FORMAT:
+            raise ValueError("another format")
+        known = _read(found["specification"]) if "specification" in found else None
         if isinstance(known, Specification):
             return known
-        element: Element = {label: np.array(places, np.int64) for label, places in found["element"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, EquikitError) as error:
+        return {label: _permutation(places) for label, places in found["element"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, EquikitError) as error:
         raise OptionError(
             "the text is no specification and no element",
             got=_checks.shown(text),
             expected=f"what to_json writes, of format {FORMAT}",
             step="read the text that to_json has written",
         ) from error
-    return element
+
+
+def _permutation(places: Any) -> np.ndarray:
+    found = np.array(places)
+    if not np.issubdtype(found.dtype, np.integer) or np.any(np.sort(found, -1) != np.arange(found.shape[-1])):
+        raise ValueError("no permutation")
+    return found.astype(np.int64)
 
 
 def _written(value: Any) -> Any:

@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from jax.extend.core import Literal as Constant
 
+from equikit.weightspace.tracing.programs._loops import carried
 from equikit.weightspace.tracing.programs._program import CALLS, PROGRAMS, opened
 
-Role = Literal["in", "out", "window", "looked up"]
-"""An axis that a product sums over, one that it keeps, one of a convolution's window, or one that is indexed."""
+Role = Literal["in", "out", "window", "looked up", "transposed"]
+"""An axis that a product with data sums over, one that it keeps, one of a convolution's window, one that is indexed, or
+any axis of the kernel of a transposed convolution."""
 Roles = tuple[Role | None, ...]
 """The role of each axis of a parameter; `None` where the program was not understood."""
 
@@ -26,15 +28,22 @@ PLAIN = frozenset(
 """Primitives whose result has the axes of their operand."""
 
 
+_Known = tuple[Traced | None, bool]
+"""The parameter that an array is, if it is one, and whether it depends on the inputs of the model."""
+
+
 def roles_of(program: Any, shapes: Sequence[tuple[int, ...]]) -> list[Roles]:
     """Return the roles of the axes of each parameter, the first inputs of a closed jaxpr.
 
-    An axis with two roles has none, except that rows which are looked up stay so where the table is also multiplied.
+    Products of two parameters give no roles. An axis with two roles has none, except that rows which are looked up stay
+    so where the table is also multiplied.
     """
     found: list[list[set[Role]]] = [[set() for _ in shape] for shape in shapes]
     jaxpr, _ = opened(program)
-    start: list[Traced | None] = [(number, tuple((axis,) for axis in range(len(s)))) for number, s in enumerate(shapes)]
-    _walk(jaxpr, [*start, *[None] * (len(jaxpr.invars) - len(start))], found)
+    start: list[_Known] = [
+        ((number, tuple((axis,) for axis in range(len(shape)))), False) for number, shape in enumerate(shapes)
+    ]
+    _walk(jaxpr, [*start, *[(None, True)] * (len(jaxpr.invars) - len(start))], found)
     return [tuple(map(_only, axes)) for axes in found]
 
 
@@ -44,37 +53,36 @@ def _only(roles: set[Role]) -> Role | None:
     return next(iter(roles)) if len(roles) == 1 else None
 
 
-def _walk(jaxpr: Any, given: Sequence[Traced | None], found: list[list[set[Role]]]) -> list[Traced | None]:
-    known: dict[Any, Traced | None] = dict(zip(jaxpr.invars, given, strict=True))
+def _walk(jaxpr: Any, given: Sequence[_Known], found: list[list[set[Role]]]) -> list[_Known]:
+    known: dict[Any, _Known] = dict(zip(jaxpr.invars, given, strict=True))
 
-    def of(variable: Any) -> Traced | None:
-        return None if isinstance(variable, Constant) else known.get(variable)
+    def of(variable: Any) -> _Known:
+        return (None, False) if isinstance(variable, Constant) else known.get(variable, (None, False))
 
     for equation in jaxpr.eqns:
         operands = [of(variable) for variable in equation.invars]
-        if not any(operands):
-            continue
-        results = _results(equation, operands, found)
-        known.update(zip(equation.outvars, results, strict=False))
+        known.update(zip(equation.outvars, _results(equation, operands, found), strict=True))
     return [of(variable) for variable in jaxpr.outvars]
 
 
-def _results(equation: Any, operands: list[Traced | None], found: list[list[set[Role]]]) -> list[Traced | None]:
+def _results(equation: Any, operands: list[_Known], found: list[list[set[Role]]]) -> list[_Known]:
     """Return the results that are rearranged parameters, after roles in this equation are noted."""
     name, given = equation.primitive.name, equation.params
     program = next((given[key] for key in PROGRAMS if key in given), None)
     if name in CALLS and program is not None:
         return _walk(opened(program)[0], operands, found)
+    data = any(depends for _, depends in operands)
     if name == "scan":
-        fixed = given["num_consts"] + given["num_carry"]
-        steps = [one and _without(one, 0) for one in operands[fixed:]]
+        _, fixed = carried(equation)
+        steps: list[_Known] = [(one and _without(one, 0), depends) for one, depends in operands[fixed:]]
         _walk(opened(given["jaxpr"])[0], [*operands[:fixed], *steps], found)
-        return []
-    for place, seen in enumerate(operands):
-        if seen is not None:
+        return [(None, data)] * len(equation.outvars)
+    for place, (seen, _) in enumerate(operands):
+        if seen is not None and (name == "gather" or any(depends for _, depends in operands)):
             _note(seen, _used(name, given, place), found)
-    first = operands[0]
-    return [None if first is None else rearranged(name, given, equation, first)]
+    first = operands[0][0] if operands else None
+    moved = None if first is None else rearranged(name, given, equation, first)
+    return [(moved, data), *[(None, data)] * (len(equation.outvars) - 1)] if equation.outvars else []
 
 
 def _note(seen: Traced, roles: Mapping[int, Role], found: list[list[set[Role]]]) -> None:
@@ -92,6 +100,8 @@ def _used(name: str, given: Mapping[str, Any], place: int) -> dict[int, Role]:
         return {axis: "in" if axis in contracted else "out" for axis in every if axis not in batched}
     if name == "conv_general_dilated" and place == 1:
         out, summed, *window = given["dimension_numbers"].rhs_spec
+        if any(step > 1 for step in given["lhs_dilation"]):
+            return dict.fromkeys((out, summed, *window), "transposed")
         return {out: "out", summed: "in"} | dict.fromkeys(window, "window")
     if name == "gather" and place == 0:
         return dict.fromkeys(given["dimension_numbers"].collapsed_slice_dims, "looked up")
