@@ -37,7 +37,7 @@ def _same_name(one: Words, two: Words) -> bool:
 
 def _same_last_word(one: Words, two: Words) -> bool:
     words = [[word for word in module if not word.isdigit()] for module in (one, two)]
-    return bool(words[0] and words[1]) and words[0][-1] == words[1][-1]
+    return bool(words[0] and words[1]) and words[0][-1] == words[1][-1] and _numbers(one) == _numbers(two)
 
 
 def _any(one: Words, two: Words) -> bool:
