@@ -1,0 +1,278 @@
+"""The *expand* kernel of an output: products with permuted inputs, broadcasts and embeddings, written once.
+
+With the tile of a program at index vectors `i`, all arrays of an orbit are arranged like this tile: `x_g[i]` is the
+input at the permuted indices `i[g[0]], i[g[1]], ...`. Then the outputs are `y_g = sum over w of x_(g w) W_w`, and no
+array is transposed: only the order of indices in loads and stores differs.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from equikit.plans.fused._orbits import Orbits, composed, inverse, orbits
+from equikit.plans.fused._pallas import Mode, launch, load, product, program_id, store
+from equikit.plans.fused._tensors import RootStep, Tensor, Wiring, along, counted, power_of_two
+
+Marks = Mapping[str, jax.Array]
+"""For each label with a mask, integers `[batch, n]` that are nonzero where entries are present."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An input of the product of an expansion, with the permutations in which it enters."""
+
+    tensor: Tensor
+    wirings: tuple[Wiring, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """The computation of one output.
+
+    Attributes:
+        output: the output.
+        sources: the inputs of the product, with the axes of the output.
+        steps: from which smaller tensors the output is expanded.
+        batch: the number of samples.
+    """
+
+    output: Tensor
+    sources: tuple[Source, ...]
+    steps: tuple[RootStep, ...]
+    batch: int
+
+    @property
+    def widest(self) -> int:
+        """The largest number of features, padded."""
+        return max(padded(tensor.features) for tensor in (self.output, *(each.tensor for each in self.sources)))
+
+    @property
+    def orbits(self) -> Orbits:
+        """The tiles of the programs."""
+        wirings = [wiring for source in self.sources for wiring in source.wirings]
+        return orbits(self.output.labels, self.output.sizes, wirings, self.widest, self.batch)
+
+
+def padded(features: int) -> int:
+    """The number of columns of a tile: matrix products take at least 16."""
+    return max(power_of_two(features), 16)
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """The tiles of one orbit inside a kernel.
+
+    Attributes:
+        found: the orbits.
+        sizes: of each axis.
+        sample: the number of the sample.
+        place: for each axis the position of the first tile; before the loop over a run, without the axis of the run.
+    """
+
+    found: Orbits
+    sizes: tuple[int, ...]
+    sample: jax.Array
+    place: Mapping[int, jax.Array]
+
+    @property
+    def axes(self) -> int:
+        """The number of axes."""
+        return len(self.sizes)
+
+    def vector(self, axis: int) -> jax.Array:
+        """The indices of an axis of the tile."""
+        return self.place[axis] * self.found.tile[axis] + counted(self.found.tile[axis], 0, 1)
+
+    def there(self, axis: int, marks: Marks, labels: Sequence[str]) -> jax.Array:
+        """Which indices of an axis are present."""
+        rows = self.vector(axis)
+        inside = rows < self.sizes[axis]
+        if labels[axis] not in marks:
+            return inside
+        return load(marks[labels[axis]], (self.sample, rows), inside) != 0
+
+    def both(self, vectors: Mapping[int, jax.Array]) -> jax.Array:
+        """Combine conditions on some axes to a condition on positions of the tile and features."""
+        found: jax.Array | None = None
+        for axis, vector in vectors.items():
+            each = along(vector, axis, self.axes + 1)
+            found = each if found is None else found & each
+        return jnp.ones((1,) * (self.axes + 1), bool) if found is None else found
+
+    def rows(self, g: Wiring, kept: Sequence[int]) -> list[jax.Array]:
+        """The indices of some axes of a tensor of the orbit, as arrays along the axes of the first tile."""
+        return [along(self.vector(g[axis]), g[axis], self.axes + 1) for axis in kept]
+
+    def loader(self, ref: Any, tensor: Tensor, features: jax.Array, mask: jax.Array) -> Callable[[Wiring], jax.Array]:
+        """Return the function that loads the tile of a permutation."""
+
+        def loaded(g: Wiring) -> jax.Array:
+            return load(ref, tensor.index(self.sample, self.rows(g, range(self.axes)), features), mask)
+
+        return loaded
+
+    def permuted(self, loaded: Callable[[Wiring], jax.Array]) -> dict[Wiring, jax.Array]:
+        """Load the tiles of an orbit; tiles that only exchange their own axes are transposed, not loaded."""
+        tiles = {g: loaded(g) for g in self.found.tiled}
+        found = {}
+        for g, first in self.found.distinct.items():
+            order = inverse(composed(g, inverse(first)))
+            tile = tiles[first]
+            found[g] = tile if g == first else tile.transpose(*order, self.axes)
+        return found
+
+    def first(self, g: Wiring, mask: jax.Array) -> jax.Array:
+        """Combine a condition with: no earlier permutation gives the same tile."""
+        for other in itertools.takewhile(lambda other: other != g, self.found.tiled):
+            differs = [self.place[one] != self.place[two] for one, two in zip(g, other, strict=True) if one != two]
+            mask &= functools.reduce(operator.or_, differs)
+        return mask
+
+
+def matrix_tiles(refs: Sequence[Any], sources: Sequence[Source], features: int) -> list[list[jax.Array]]:
+    """Load the matrices of each source."""
+    found = []
+    for ref, source in zip(refs, sources, strict=True):
+        wide, narrow = padded(source.tensor.features), padded(features)
+        rows, columns = counted(wide, 0, 2), counted(narrow, 1, 2)
+        mask = (rows < source.tensor.features) & (columns < features)
+        found.append([load(ref, (jnp.int32(w), rows, columns), mask) for w in range(len(source.wirings))])
+    return found
+
+
+def run_expansion(
+    spec: Expansion,
+    arrays: Sequence[jax.Array],
+    matrices: Sequence[jax.Array],
+    smaller: Sequence[jax.Array],
+    marks: Marks,
+    dtype: Any,
+    mode: Mode,
+) -> jax.Array:
+    """Compute an output.
+
+    Args:
+        spec: the computation.
+        arrays: the array of each source, `[batch, *axes, channels]`.
+        matrices: for each source `[wirings, features in, features out]`.
+        smaller: for each step `[batch, *sizes, features out]`.
+        marks: which entries are present.
+        dtype: of the result.
+        mode: whether the kernel is compiled or interpreted.
+    """
+    output, found = spec.output, spec.orbits
+    result = jax.ShapeDtypeStruct((spec.batch, *output.shape), dtype)
+    if 0 in result.shape:
+        return jnp.zeros(result.shape, dtype)
+    axes, names = len(output.sizes), sorted(marks)
+    operands = [jnp.asarray(found.runs), *arrays, *matrices, *smaller, *(marks[name] for name in names)]
+    width = padded(output.features)
+    smalls = [step.small(output) for step in spec.steps]
+
+    def body(*refs: Any) -> None:
+        runs, *rest, y_ref = refs
+        parts = iter(rest)
+        x_refs, w_refs, s_refs, m_refs = (
+            list(itertools.islice(parts, count)) for count in (len(arrays), len(matrices), len(smaller), len(names))
+        )
+        marked = dict(zip(names, m_refs, strict=True))
+        sample, program = program_id(0), program_id(1)
+        prefix = {axis: runs[program, axis] for axis in range(axes) if axis != found.run}
+        start, count = runs[program, found.run], runs[program, axes]
+        mixing = matrix_tiles(w_refs, spec.sources, output.features)
+        feature = counted(width, axes, axes + 1)
+
+        def small(tiles: Tiles, number: int, g: Wiring, there: Mapping[int, jax.Array]) -> jax.Array:
+            """Load what a step adds to the output of a permutation."""
+            step, kept = spec.steps[number], spec.steps[number].kept(axes)
+            mask = tiles.both({g[axis]: there[g[axis]] for axis in kept}) & (feature < output.features)
+            if step.operation == "diagonal":
+                first, second = (tiles.place[g[axis]] for axis in step.axes)
+                mask &= first == second
+            index = smalls[number].index(sample, tiles.rows(g, kept), feature)
+            return load(s_refs[number], index, mask).astype(jnp.float32)
+
+        def fixed(number: int, g: Wiring) -> bool:
+            """Whether the smaller tensor of a step is the same for a whole run."""
+            step = spec.steps[number]
+            return step.operation == "sum" and g[step.axes[0]] == found.run
+
+        outside = Tiles(found, output.sizes, sample, prefix)
+        known = {axis: outside.there(axis, marked, output.labels) for axis in prefix}
+        before = {
+            (number, g): small(outside, number, g, known)
+            for number in range(len(spec.steps))
+            for g in found.tiled
+            if fixed(number, g)
+        }
+
+        def tile(i: jax.Array, done: jax.Array) -> jax.Array:
+            tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
+            there = {**known, found.run: tiles.there(found.run, marked, output.labels)}
+            keep = tiles.both(there)
+            inputs: list[dict[Wiring, jax.Array]] = []
+            for ref, source in zip(x_refs, spec.sources, strict=True):
+                tensor, columns = source.tensor, counted(padded(source.tensor.features), axes, axes + 1)
+                inputs.append(tiles.permuted(tiles.loader(ref, tensor, columns, keep & (columns < tensor.features))))
+            for g in found.tiled:
+                y = jnp.zeros((*found.tile, width), jnp.float32)
+                for x, weights, source in zip(inputs, mixing, spec.sources, strict=True):
+                    for weight, wiring in zip(weights, source.wirings, strict=True):
+                        tile = x[composed(g, wiring)]
+                        y += product(tile.reshape(-1, tile.shape[-1]), weight).reshape(y.shape)
+                for number, step in enumerate(spec.steps):
+                    more = before[number, g] if fixed(number, g) else small(tiles, number, g, there)
+                    if step.operation == "diagonal":
+                        first, second = tiles.rows(g, step.axes)
+                        more = jnp.where(first == second, more, 0.0)
+                    y += more
+                inside = tiles.both({a: tiles.vector(a) < output.sizes[a] for a in range(axes)})
+                mask = tiles.first(g, inside & (feature < output.features))
+                y = jnp.where(keep, y, 0.0)
+                store(y_ref, output.index(sample, tiles.rows(g, range(axes)), feature), y, mask)
+            return done
+
+        lax.fori_loop(0, count, tile, jnp.int32(0))
+
+    grid = (spec.batch, len(found.runs))
+    warps = 8 if np.prod(found.tile) * spec.widest * len(found.group) > 2**13 else 4
+    (y,) = launch(body, grid, operands, [result], name="expand", mode=mode, warps=warps)
+    return y
+
+
+def expansion_bytes(spec: Expansion, itemsize: int, small_itemsize: int = 4) -> int:
+    """Count the bytes that the programs of an expansion load and store: entries in memory, without padding."""
+    found, output = spec.orbits, spec.output
+    if not spec.batch * output.entries:
+        return 0
+    axes = len(output.sizes)
+    tiles = found.tiles
+    extent = np.minimum(np.array(found.tile), np.array(output.sizes) - tiles * np.array(found.tile))
+    positions = extent.prod(1)
+    entries = sum(len(found.tiled) * int(positions.sum()) * source.tensor.features for source in spec.sources)
+    entries += int(np.prod(output.sizes)) * output.features
+    matrices = sum(
+        len(source.wirings) * source.tensor.features * output.features * len(found.runs) for source in spec.sources
+    )
+    smaller = 0
+    for step, g in itertools.product(spec.steps, found.tiled):
+        kept = [g[axis] for axis in step.kept(axes)]
+        sizes = extent[:, kept].prod(1)
+        if step.operation == "diagonal":
+            first, second = (tiles[:, g[axis]] for axis in step.axes)
+            sizes = sizes[first == second]
+        elif step.operation == "sum" and found.run not in kept:
+            sizes = sizes[np.cumsum(found.runs[:, -1]) - 1]
+        smaller += int(sizes.sum()) * output.features
+    table = found.runs.size * found.runs.itemsize
+    return spec.batch * ((entries + matrices) * itemsize + smaller * small_itemsize + table)

@@ -1,0 +1,104 @@
+"""The kernel of the gradient of matrices: products of an input, permuted, and an output, summed over all positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from equikit.plans.fused._expand import Marks, Source, Tiles, padded
+from equikit.plans.fused._orbits import Orbits, composed, orbits
+from equikit.plans.fused._pallas import Mode, launch, product, program_id, store
+from equikit.plans.fused._tensors import Tensor, counted
+
+
+@dataclass(frozen=True, slots=True)
+class Gram:
+    """Products of all pairs of features: one matrix for each permutation of the input.
+
+    Attributes:
+        source: the input, and its permutations.
+        output: a tensor with the same axes.
+        batch: the number of samples.
+    """
+
+    source: Source
+    output: Tensor
+    batch: int
+
+    @property
+    def orbits(self) -> Orbits:
+        """The tiles of the programs."""
+        widest = max(padded(self.source.tensor.features), padded(self.output.features))
+        return orbits(self.output.labels, self.output.sizes, self.source.wirings, 2 * widest, self.batch)
+
+
+def run_gram(spec: Gram, x: jax.Array, y: jax.Array, marks: Marks, mode: Mode) -> jax.Array:
+    """Return `[wirings, features of the input, features of the output]` in float32."""
+    source, output, found = spec.source, spec.output, spec.orbits
+    tensor, count = source.tensor, len(source.wirings)
+    if not spec.batch * tensor.entries * output.entries:
+        return jnp.zeros((count, tensor.features, output.features), jnp.float32)
+    axes, names = len(output.sizes), sorted(marks)
+    wide, narrow = padded(tensor.features), padded(output.features)
+    programs = len(found.runs)
+
+    def body(runs: Any, x_ref: Any, y_ref: Any, *refs: Any) -> None:
+        *m_refs, w_ref = refs
+        marked = dict(zip(names, m_refs, strict=True))
+        sample, program = program_id(0), program_id(1)
+        prefix = {axis: runs[program, axis] for axis in range(axes) if axis != found.run}
+        start, run = runs[program, found.run], runs[program, axes]
+
+        def tile(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
+            keep = tiles.both({axis: tiles.there(axis, marked, output.labels) for axis in range(axes)})
+            features, columns = (counted(padded(of.features), axes, axes + 1) for of in (tensor, output))
+            inputs = tiles.permuted(tiles.loader(x_ref, tensor, features, keep & (features < tensor.features)))
+            more = list(sums)
+            for g in found.tiled:
+                mask = tiles.first(g, keep & (columns < output.features))
+                moved = tiles.loader(y_ref, output, columns, mask)(g).reshape(-1, narrow)
+                for number, wiring in enumerate(source.wirings):
+                    more[number] += product(inputs[composed(g, wiring)].reshape(-1, wide).T, moved)
+            return tuple(more)
+
+        zeros = tuple(jnp.zeros((wide, narrow), jnp.float32) for _ in source.wirings)
+        sums = lax.fori_loop(0, run, tile, zeros)
+        rows, columns = counted(wide, 0, 2), counted(narrow, 1, 2)
+        inside = (rows < tensor.features) & (columns < output.features)
+        for number, matrix in enumerate(sums):
+            store(w_ref, (sample, program, jnp.int32(number), rows, columns), matrix, inside)
+
+    shape = (spec.batch, programs, count, tensor.features, output.features)
+    operands = [jnp.asarray(found.runs), x, y, *(marks[name] for name in names)]
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32)]
+    (parts,) = launch(body, (spec.batch, programs), operands, results, name="gram", mode=mode, warps=8)
+    return parts.sum((0, 1))
+
+
+def gram_bytes(spec: Gram, itemsize: int) -> int:
+    """Count the bytes that the programs of a product load and store, and that the sum of their parts moves."""
+    found, output, tensor = spec.orbits, spec.output, spec.source.tensor
+    if not spec.batch * tensor.entries * output.entries:
+        return 0
+    tiles = found.tiles
+    extent = [
+        [min(step, size - c * step) for c, step, size in zip(row, found.tile, output.sizes, strict=True)]
+        for row in tiles.tolist()
+    ]
+    positions = sum(map(_product, extent))
+    entries = len(found.tiled) * positions * tensor.features + _product(output.sizes) * output.features
+    matrices = len(spec.source.wirings) * tensor.features * output.features
+    written = 2 * spec.batch * len(found.runs) * matrices * 4
+    return spec.batch * (entries * itemsize + found.runs.size * 4) + written + matrices * 4
+
+
+def _product(numbers: Any) -> int:
+    found = 1
+    for number in numbers:
+        found *= int(number)
+    return found
