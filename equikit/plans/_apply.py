@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -29,7 +30,7 @@ from equikit.plans._weights import checked_plan, weight_name, weight_places, wei
 from equikit.plans.costs._method import FACTORED, choose
 from equikit.plans.execution._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans.execution._program import execute, is_divided
-from equikit.plans.fused._support import check_fused
+from equikit.plans.fused._support import check_fused, explained
 from equikit.plans.sharding._out_sharding import OutSharding, Result
 from equikit.plans.sharding._sharding import placed, result
 from equikit.plans.sharding._spread import Spread
@@ -276,7 +277,8 @@ def applied(
         return named(plan, results, isinstance(inputs, Mapping))
     choice = FACTORED if laid else choose(plan, options.method, shapes, masks, dtype)
     if options.method == "fused":
-        check_fused(plan, shapes, dtype, [*arrays, *leaves], is_divided([arrays, leaves]))
+        given_arrays = [*arrays, *leaves]
+        check_fused(plan, shapes, dtype, given_arrays, spread=is_divided(given_arrays), chunk_size=options.chunk_size)
 
     def compute(
         arrays: list[jax.Array], leaves: list[jax.Array], masks: Mapping[str, jax.Array], spread: Spread | None
@@ -293,7 +295,9 @@ def applied(
             for s, term in enumerate(plan.signature.outputs)
         ]
 
-    results = placed(compute, (arrays, leaves, masks), plan.signature.inputs, outputs, out_sharding)
+    operands = arrays, leaves, masks
+    with explained() if options.method == "fused" else contextlib.nullcontext():
+        results = placed(compute, operands, plan.signature.inputs, outputs, out_sharding)
     return named(plan, results, isinstance(inputs, Mapping))
 
 

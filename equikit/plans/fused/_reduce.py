@@ -121,7 +121,7 @@ def run_reduction(spec: Reduction, x: jax.Array, marks: Marks, mode: Mode) -> li
         outs = refs[len(names) :]
         sample, program = program_id(0), program_id(1)
         group, place = program % how.groups, program // how.groups
-        places = []
+        places: list[jax.Array] = []
         for count in reversed(how.tiles):
             places.insert(0, place % count)
             place = place // count

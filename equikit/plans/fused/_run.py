@@ -234,9 +234,9 @@ def run_fused(
                 elif step.operation == "diagonal":
                     x = x.astype(dtype)
                 down[t, tops[t] if step.operation == "whole" else steps[t, step]] = x
-        for step in plan.reductions:
-            if step.large != tops[step.term]:
-                down[step.term, step.small] = walk.shrunk(step, down[step.term, step.large])
+        for later in plan.reductions:
+            if later.large != tops[later.term]:
+                down[later.term, later.small] = walk.shrunk(later, down[later.term, later.large])
         found = walk.expanded(_parts(plan, walk, products, parts, down), dtype)
         return [_ordered(stage, s, waiting) for s, waiting in enumerate(found)], ()
 
