@@ -12,7 +12,7 @@ import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -139,12 +139,38 @@ class Tiles:
         return mask
 
 
-def matrix_tiles(refs: Sequence[Any], sources: Sequence[Source], features: int) -> list[list[jax.Array]]:
-    """Load the matrices of each source."""
-    found = []
-    for ref, source in zip(refs, sources, strict=True):
-        wide, narrow = padded(source.tensor.features), padded(features)
-        rows, columns = counted(wide, 0, 2), counted(narrow, 1, 2)
+class Piece(NamedTuple):
+    """Some features of a tensor: the number of the first one, and how many, padded."""
+
+    first: int
+    width: int
+
+
+def pieces(features: int, dtype: Any) -> list[Piece]:
+    """Cut the features of a tensor into pieces: a product takes one of an input and gives one of an output.
+
+    A product in float32 holds its operands in registers, which 32 rows and columns fill; half precision is multiplied
+    by matrix instructions, which read shared memory.
+    """
+    width = padded(features)
+    step = min(width, 32) if dtype == jnp.float32 else width
+    return [Piece(start, step) for start in range(0, features, step)]
+
+
+def own_copy(x: jax.Array, always: jax.Array) -> jax.Array:
+    """Return an operand of a product, by a condition that is always true, and different for each product.
+
+    A product in float32 reads its operands into registers. If several products have an operand in common, the compiler
+    would keep it there for all of them; together such operands need several times the registers that there are.
+    """
+    return jnp.where(always, x, jnp.zeros((), x.dtype)) if x.dtype == jnp.float32 else x
+
+
+def matrix_pieces(ref: Any, source: Source, output: Piece, features: int) -> list[list[jax.Array]]:
+    """Load some columns of the matrices of a source: for each piece of its features, for each permutation."""
+    columns, found = output.first + counted(output.width, 1, 2), []
+    for piece in pieces(source.tensor.features, ref.dtype):
+        rows = piece.first + counted(piece.width, 0, 2)
         mask = (rows < source.tensor.features) & (columns < features)
         found.append([load(ref, (jnp.int32(w), rows, columns), mask) for w in range(len(source.wirings))])
     return found
@@ -176,7 +202,6 @@ def run_expansion(
         return jnp.zeros(result.shape, dtype)
     axes, names = len(output.sizes), sorted(marks)
     operands = [jnp.asarray(found.runs), *arrays, *matrices, *smaller, *(marks[name] for name in names)]
-    width = padded(output.features)
     smalls = [step.small(output) for step in spec.steps]
 
     def body(*refs: Any) -> None:
@@ -189,10 +214,16 @@ def run_expansion(
         sample, program = program_id(0), program_id(1)
         prefix = {axis: runs[program, axis] for axis in range(axes) if axis != found.run}
         start, count = runs[program, found.run], runs[program, axes]
-        mixing = matrix_tiles(w_refs, spec.sources, output.features)
-        feature = counted(width, axes, axes + 1)
+        mixing = {
+            piece: [
+                matrix_pieces(w, each, piece, output.features) for w, each in zip(w_refs, spec.sources, strict=True)
+            ]
+            for piece in pieces(output.features, dtype)
+        }
 
-        def small(tiles: Tiles, number: int, g: Wiring, there: Mapping[int, jax.Array]) -> jax.Array:
+        def small(
+            tiles: Tiles, number: int, g: Wiring, there: Mapping[int, jax.Array], feature: jax.Array
+        ) -> jax.Array:
             """Load what a step adds to the output of a permutation."""
             step, kept = spec.steps[number], spec.steps[number].kept(axes)
             mask = tiles.both({g[axis]: there[g[axis]] for axis in kept}) & (feature < output.features)
@@ -202,6 +233,9 @@ def run_expansion(
             index = smalls[number].index(sample, tiles.rows(g, kept), feature)
             return load(s_refs[number], index, mask).astype(jnp.float32)
 
+        def features(piece: Piece) -> jax.Array:
+            return piece.first + counted(piece.width, axes, axes + 1)
+
         def fixed(number: int, g: Wiring) -> bool:
             """Whether the smaller tensor of a step is the same for a whole run."""
             step = spec.steps[number]
@@ -210,7 +244,8 @@ def run_expansion(
         outside = Tiles(found, output.sizes, sample, prefix)
         known = {axis: outside.there(axis, marked, output.labels) for axis in prefix}
         before = {
-            (number, g): small(outside, number, g, known)
+            (piece, number, g): small(outside, number, g, known, features(piece))
+            for piece in mixing
             for number in range(len(spec.steps))
             for g in found.tiled
             if fixed(number, g)
@@ -220,26 +255,36 @@ def run_expansion(
             tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
             there = {**known, found.run: tiles.there(found.run, marked, output.labels)}
             keep = tiles.both(there)
-            inputs: list[dict[Wiring, jax.Array]] = []
+            inside = tiles.both({axis: tiles.vector(axis) < output.sizes[axis] for axis in range(axes)})
+            inputs: list[list[dict[Wiring, jax.Array]]] = []
             for ref, source in zip(x_refs, spec.sources, strict=True):
-                tensor, columns = source.tensor, counted(padded(source.tensor.features), axes, axes + 1)
-                inputs.append(tiles.permuted(tiles.loader(ref, tensor, columns, keep & (columns < tensor.features))))
-            for g in found.tiled:
-                y = jnp.zeros((*found.tile, width), jnp.float32)
-                for x, weights, source in zip(inputs, mixing, spec.sources, strict=True):
-                    for weight, wiring in zip(weights, source.wirings, strict=True):
-                        tile = x[composed(g, wiring)]
-                        y += product(tile.reshape(-1, tile.shape[-1]), weight).reshape(y.shape)
+                loaded = []
+                for piece in pieces(source.tensor.features, ref.dtype):
+                    columns = features(piece)
+                    mask = keep & (columns < source.tensor.features)
+                    loaded.append(tiles.permuted(tiles.loader(ref, source.tensor, columns, mask)))
+                inputs.append(loaded)
+            uses = itertools.count()
+            for piece, g in itertools.product(mixing, found.tiled):
+                feature = features(piece)
+                y = jnp.zeros((*found.tile, piece.width), jnp.float32)
+                for parts, weights, source in zip(inputs, mixing[piece], spec.sources, strict=True):
+                    for part, matrices in zip(parts, weights, strict=True):
+                        for matrix, wiring in zip(matrices, source.wirings, strict=True):
+                            x = part[composed(g, wiring)]
+                            always = i < count + next(uses)
+                            x, matrix = own_copy(x, always), own_copy(matrix, always)
+                            y += product(x.reshape(-1, x.shape[-1]), matrix).reshape(y.shape)
                 for number, step in enumerate(spec.steps):
-                    more = before[number, g] if fixed(number, g) else small(tiles, number, g, there)
+                    known_already = fixed(number, g)
+                    more = before[piece, number, g] if known_already else small(tiles, number, g, there, feature)
                     if step.operation == "diagonal":
                         first, second = tiles.rows(g, step.axes)
                         more = jnp.where(first == second, more, 0.0)
                     y += more
-                inside = tiles.both({a: tiles.vector(a) < output.sizes[a] for a in range(axes)})
+                index = output.index(sample, tiles.rows(g, range(axes)), feature)
                 mask = tiles.first(g, inside & (feature < output.features))
-                y = jnp.where(keep, y, 0.0)
-                store(y_ref, output.index(sample, tiles.rows(g, range(axes)), feature), y, mask)
+                store(y_ref, index, jnp.where(keep, y, 0.0), mask)
             return done
 
         lax.fori_loop(0, count, tile, jnp.int32(0))

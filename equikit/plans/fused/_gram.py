@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +11,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit.plans.fused._expand import Marks, Source, Tiles, padded
+from equikit.plans.fused._expand import Marks, Piece, Source, Tiles, own_copy, padded, pieces
 from equikit.plans.fused._orbits import Orbits, composed, orbits
 from equikit.plans.fused._pallas import Mode, launch, product, program_id, store
-from equikit.plans.fused._tensors import Tensor, counted
+from equikit.plans.fused._tensors import Tensor, Wiring, counted
+
+Block = tuple[int, Piece, Piece]
+"""A permutation, and pieces of the features of the input and of the output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ def run_gram(spec: Gram, x: jax.Array, y: jax.Array, marks: Marks, mode: Mode) -
     if not spec.batch * tensor.entries * output.entries:
         return jnp.zeros((count, tensor.features, output.features), jnp.float32)
     axes, names = len(output.sizes), sorted(marks)
-    wide, narrow = padded(tensor.features), padded(output.features)
+    wide, narrow = pieces(tensor.features, x.dtype), pieces(output.features, x.dtype)
     programs = len(found.runs)
 
     def body(runs: Any, x_ref: Any, y_ref: Any, *refs: Any) -> None:
@@ -53,24 +58,30 @@ def run_gram(spec: Gram, x: jax.Array, y: jax.Array, marks: Marks, mode: Mode) -
         prefix = {axis: runs[program, axis] for axis in range(axes) if axis != found.run}
         start, run = runs[program, found.run], runs[program, axes]
 
-        def tile(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        def tile(i: jax.Array, sums: dict[Block, jax.Array]) -> dict[Block, jax.Array]:
             tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
             keep = tiles.both({axis: tiles.there(axis, marked, output.labels) for axis in range(axes)})
-            features, columns = (counted(padded(of.features), axes, axes + 1) for of in (tensor, output))
-            inputs = tiles.permuted(tiles.loader(x_ref, tensor, features, keep & (features < tensor.features)))
-            more = list(sums)
-            for g in found.tiled:
-                mask = tiles.first(g, keep & (columns < output.features))
-                moved = tiles.loader(y_ref, output, columns, mask)(g).reshape(-1, narrow)
-                for number, wiring in enumerate(source.wirings):
-                    more[number] += product(inputs[composed(g, wiring)].reshape(-1, wide).T, moved)
-            return tuple(more)
+            uses, more = itertools.count(), dict(sums)
 
-        zeros = tuple(jnp.zeros((wide, narrow), jnp.float32) for _ in source.wirings)
-        sums = lax.fori_loop(0, run, tile, zeros)
-        rows, columns = counted(wide, 0, 2), counted(narrow, 1, 2)
-        inside = (rows < tensor.features) & (columns < output.features)
-        for number, matrix in enumerate(sums):
+            def loaded(ref: Any, of: Tensor, piece: Piece, keep: jax.Array) -> Callable[[Wiring], jax.Array]:
+                columns = piece.first + counted(piece.width, axes, axes + 1)
+                return tiles.loader(ref, of, columns, keep & (columns < of.features))
+
+            inputs = {piece: tiles.permuted(loaded(x_ref, tensor, piece, keep)) for piece in wide}
+            for g, after in itertools.product(found.tiled, narrow):
+                moved = loaded(y_ref, output, after, tiles.first(g, keep))(g).reshape(-1, after.width)
+                for number, before in itertools.product(range(count), wide):
+                    always = i < run + next(uses)
+                    x = own_copy(inputs[before][composed(g, source.wirings[number])], always)
+                    more[number, before, after] += product(x.reshape(-1, before.width).T, own_copy(moved, always))
+            return more
+
+        blocks = list(itertools.product(range(count), wide, narrow))
+        sums = {key: jnp.zeros((key[1].width, key[2].width), jnp.float32) for key in blocks}
+        sums = lax.fori_loop(0, run, tile, sums)
+        for (number, before, after), matrix in sums.items():
+            rows, columns = before.first + counted(before.width, 0, 2), after.first + counted(after.width, 1, 2)
+            inside = (rows < tensor.features) & (columns < output.features)
             store(w_ref, (sample, program, jnp.int32(number), rows, columns), matrix, inside)
 
     shape = (spec.batch, programs, count, tensor.features, output.features)

@@ -84,14 +84,14 @@ def stage_of(plan: Plan, batch: int, sizes: Mapping[str, int]) -> Stage:
 
     inputs = tuple(
         Root(
-            tensor_of(signature, term, dict(sizes), plan.channels[0][t]),
+            tensor_of(signature, term, sizes, plan.channels[0][t]),
             of_term(t, tops[t], plan.reductions, any(tops[t] in part.inputs[t] for part in parts)),
         )
         for t, term in enumerate(signature.inputs)
     )
     outputs = tuple(
         Root(
-            tensor_of(signature, term, dict(sizes), plan.channels[1][s]),
+            tensor_of(signature, term, sizes, plan.channels[1][s]),
             of_term(s, bottoms[s], plan.expansions, any(bottoms[s] in part.outputs[s] for part in parts)),
         )
         for s, term in enumerate(signature.outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,8 +63,12 @@ class Tensor:
         return tuple(found)
 
 
-def tensor_of(signature: Signature, term: Term, sizes: dict[str, int], channels: int) -> Tensor:
-    """Return the tensor of a term, as it lies in memory: its axes are not moved."""
+def tensor_of(signature: Signature, term: Term, acting: Mapping[str, int], channels: int) -> Tensor:
+    """Return the tensor of a term, as it lies in memory: its axes are not moved.
+
+    `acting` has the size of every label on which a group acts.
+    """
+    sizes = {label: size for label, size in signature.sizes.items() if size is not None} | dict(acting)
     acted = signature.acted(term)
     order = sorted(acted, key=lambda i: (term.labels[i], i))
     places: list[int | PlainAxis] = []
