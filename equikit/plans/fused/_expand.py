@@ -12,7 +12,7 @@ import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from jax import lax
 from equikit.plans.fused._orbits import Orbits, composed, inverse, orbits
 from equikit.plans.fused._pallas import Mode, launch, load, product, program_id, store
 from equikit.plans.fused._tensors import RootStep, Tensor, Wiring, along, counted, power_of_two
+
+Carried = TypeVar("Carried")
 
 Marks = Mapping[str, jax.Array]
 """For each label with a mask, integers `[batch, n]` that are nonzero where entries are present."""
@@ -176,6 +178,16 @@ def matrix_pieces(ref: Any, source: Source, output: Piece, features: int) -> lis
     return found
 
 
+def each_sample(found: Orbits, function: Callable[[jax.Array, Carried], Carried], start: Carried) -> Carried:
+    """Call a function for each sample of a program, with what it returned for the sample before."""
+    first = program_id(0) * found.samples
+    if found.samples == 1:
+        return function(first, start)
+    count = jnp.minimum(found.batch - first, found.samples)
+    result: Carried = lax.fori_loop(0, count, lambda i, carried: function(first + i, carried), start)
+    return result
+
+
 def run_expansion(
     spec: Expansion,
     arrays: Sequence[jax.Array],
@@ -211,7 +223,7 @@ def run_expansion(
             list(itertools.islice(parts, count)) for count in (len(arrays), len(matrices), len(smaller), len(names))
         )
         marked = dict(zip(names, m_refs, strict=True))
-        sample, program = program_id(0), program_id(1)
+        program = program_id(1)
         prefix = {axis: runs[program, axis] for axis in range(axes) if axis != found.run}
         start, count = runs[program, found.run], runs[program, axes]
         mixing = {
@@ -230,7 +242,7 @@ def run_expansion(
             if step.operation == "diagonal":
                 first, second = (tiles.place[g[axis]] for axis in step.axes)
                 mask &= first == second
-            index = smalls[number].index(sample, tiles.rows(g, kept), feature)
+            index = smalls[number].index(tiles.sample, tiles.rows(g, kept), feature)
             return load(s_refs[number], index, mask).astype(jnp.float32)
 
         def features(piece: Piece) -> jax.Array:
@@ -241,57 +253,60 @@ def run_expansion(
             step = spec.steps[number]
             return step.operation == "sum" and g[step.axes[0]] == found.run
 
-        outside = Tiles(found, output.sizes, sample, prefix)
-        known = {axis: outside.there(axis, marked, output.labels) for axis in prefix}
-        before = {
-            (piece, number, g): small(outside, number, g, known, features(piece))
-            for piece in mixing
-            for number in range(len(spec.steps))
-            for g in found.tiled
-            if fixed(number, g)
-        }
+        def of_sample(sample: jax.Array, finished: jax.Array) -> jax.Array:
+            outside = Tiles(found, output.sizes, sample, prefix)
+            known = {axis: outside.there(axis, marked, output.labels) for axis in prefix}
+            before = {
+                (piece, number, g): small(outside, number, g, known, features(piece))
+                for piece in mixing
+                for number in range(len(spec.steps))
+                for g in found.tiled
+                if fixed(number, g)
+            }
 
-        def tile(i: jax.Array, done: jax.Array) -> jax.Array:
-            tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
-            there = {**known, found.run: tiles.there(found.run, marked, output.labels)}
-            keep = tiles.both(there)
-            inside = tiles.both({axis: tiles.vector(axis) < output.sizes[axis] for axis in range(axes)})
-            inputs: list[list[dict[Wiring, jax.Array]]] = []
-            for ref, source in zip(x_refs, spec.sources, strict=True):
-                loaded = []
-                for piece in pieces(source.tensor.features, ref.dtype):
-                    columns = features(piece)
-                    mask = keep & (columns < source.tensor.features)
-                    loaded.append(tiles.permuted(tiles.loader(ref, source.tensor, columns, mask)))
-                inputs.append(loaded)
-            uses = itertools.count()
-            for piece, g in itertools.product(mixing, found.tiled):
-                feature = features(piece)
-                y = jnp.zeros((*found.tile, piece.width), jnp.float32)
-                for parts, weights, source in zip(inputs, mixing[piece], spec.sources, strict=True):
-                    for part, matrices in zip(parts, weights, strict=True):
-                        for matrix, wiring in zip(matrices, source.wirings, strict=True):
-                            x = part[composed(g, wiring)]
-                            always = i < count + next(uses)
-                            x, matrix = own_copy(x, always), own_copy(matrix, always)
-                            y += product(x.reshape(-1, x.shape[-1]), matrix).reshape(y.shape)
-                for number, step in enumerate(spec.steps):
-                    known_already = fixed(number, g)
-                    more = before[piece, number, g] if known_already else small(tiles, number, g, there, feature)
-                    if step.operation == "diagonal":
-                        first, second = tiles.rows(g, step.axes)
-                        more = jnp.where(first == second, more, 0.0)
-                    y += more
-                index = output.index(sample, tiles.rows(g, range(axes)), feature)
-                mask = tiles.first(g, inside & (feature < output.features))
-                store(y_ref, index, jnp.where(keep, y, 0.0), mask)
-            return done
+            def tile(i: jax.Array, done: jax.Array) -> jax.Array:
+                tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
+                there = {**known, found.run: tiles.there(found.run, marked, output.labels)}
+                keep = tiles.both(there)
+                inside = tiles.both({axis: tiles.vector(axis) < output.sizes[axis] for axis in range(axes)})
+                inputs: list[list[dict[Wiring, jax.Array]]] = []
+                for ref, source in zip(x_refs, spec.sources, strict=True):
+                    loaded = []
+                    for piece in pieces(source.tensor.features, ref.dtype):
+                        columns = features(piece)
+                        mask = keep & (columns < source.tensor.features)
+                        loaded.append(tiles.permuted(tiles.loader(ref, source.tensor, columns, mask)))
+                    inputs.append(loaded)
+                uses = itertools.count()
+                for piece, g in itertools.product(mixing, found.tiled):
+                    feature = features(piece)
+                    y = jnp.zeros((*found.tile, piece.width), jnp.float32)
+                    for parts, weights, source in zip(inputs, mixing[piece], spec.sources, strict=True):
+                        for part, matrices in zip(parts, weights, strict=True):
+                            for matrix, wiring in zip(matrices, source.wirings, strict=True):
+                                x = part[composed(g, wiring)]
+                                always = i < count + next(uses)
+                                x, matrix = own_copy(x, always), own_copy(matrix, always)
+                                y += product(x.reshape(-1, x.shape[-1]), matrix).reshape(y.shape)
+                    for number, step in enumerate(spec.steps):
+                        known_already = fixed(number, g)
+                        more = before[piece, number, g] if known_already else small(tiles, number, g, there, feature)
+                        if step.operation == "diagonal":
+                            first, second = tiles.rows(g, step.axes)
+                            more = jnp.where(first == second, more, 0.0)
+                        y += more
+                    index = output.index(sample, tiles.rows(g, range(axes)), feature)
+                    mask = tiles.first(g, inside & (feature < output.features))
+                    store(y_ref, index, jnp.where(keep, y, 0.0), mask)
+                return done
 
-        lax.fori_loop(0, count, tile, jnp.int32(0))
+            result: jax.Array = lax.fori_loop(0, count, tile, finished)
+            return result
 
-    grid = (spec.batch, len(found.runs))
+        each_sample(found, of_sample, jnp.int32(0))
+
     warps = 8 if np.prod(found.tile) * spec.widest * len(found.group) > 2**13 else 4
-    (y,) = launch(body, grid, operands, [result], name="expand", mode=mode, warps=warps)
+    (y,) = launch(body, found.grid, operands, [result], name="expand", mode=mode, warps=warps)
     return y
 
 
@@ -319,5 +334,5 @@ def expansion_bytes(spec: Expansion, itemsize: int, small_itemsize: int = 4) -> 
         elif step.operation == "sum" and found.run not in kept:
             sizes = sizes[np.cumsum(found.runs[:, -1]) - 1]
         smaller += int(sizes.sum()) * output.features
-    table = found.runs.size * found.runs.itemsize
-    return spec.batch * ((entries + matrices) * itemsize + smaller * small_itemsize + table)
+    once = matrices * itemsize + found.runs.size * found.runs.itemsize
+    return spec.batch * (entries * itemsize + smaller * small_itemsize) + found.grid[0] * once

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit.plans.fused._expand import Marks, Piece, Source, Tiles, own_copy, padded, pieces
+from equikit.plans.fused._expand import Marks, Piece, Source, Tiles, each_sample, own_copy, padded, pieces
 from equikit.plans.fused._orbits import Orbits, composed, orbits
 from equikit.plans.fused._pallas import Mode, launch, product, program_id, store
 from equikit.plans.fused._tensors import Tensor, Wiring, counted
@@ -49,45 +49,48 @@ def run_gram(spec: Gram, x: jax.Array, y: jax.Array, marks: Marks, mode: Mode) -
         return jnp.zeros((count, tensor.features, output.features), jnp.float32)
     axes, names = len(output.sizes), sorted(marks)
     wide, narrow = pieces(tensor.features, x.dtype), pieces(output.features, x.dtype)
-    programs = len(found.runs)
 
     def body(runs: Any, x_ref: Any, y_ref: Any, *refs: Any) -> None:
         *m_refs, w_ref = refs
         marked = dict(zip(names, m_refs, strict=True))
-        sample, program = program_id(0), program_id(1)
+        group, program = program_id(0), program_id(1)
         prefix = {axis: runs[program, axis] for axis in range(axes) if axis != found.run}
         start, run = runs[program, found.run], runs[program, axes]
 
-        def tile(i: jax.Array, sums: dict[Block, jax.Array]) -> dict[Block, jax.Array]:
-            tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
-            keep = tiles.both({axis: tiles.there(axis, marked, output.labels) for axis in range(axes)})
-            uses, more = itertools.count(), dict(sums)
+        def of_sample(sample: jax.Array, carried: dict[Block, jax.Array]) -> dict[Block, jax.Array]:
+            def tile(i: jax.Array, sums: dict[Block, jax.Array]) -> dict[Block, jax.Array]:
+                tiles = Tiles(found, output.sizes, sample, {**prefix, found.run: start + i})
+                keep = tiles.both({axis: tiles.there(axis, marked, output.labels) for axis in range(axes)})
+                uses, more = itertools.count(), dict(sums)
 
-            def loaded(ref: Any, of: Tensor, piece: Piece, keep: jax.Array) -> Callable[[Wiring], jax.Array]:
-                columns = piece.first + counted(piece.width, axes, axes + 1)
-                return tiles.loader(ref, of, columns, keep & (columns < of.features))
+                def loaded(ref: Any, of: Tensor, piece: Piece, keep: jax.Array) -> Callable[[Wiring], jax.Array]:
+                    columns = piece.first + counted(piece.width, axes, axes + 1)
+                    return tiles.loader(ref, of, columns, keep & (columns < of.features))
 
-            inputs = {piece: tiles.permuted(loaded(x_ref, tensor, piece, keep)) for piece in wide}
-            for g, after in itertools.product(found.tiled, narrow):
-                moved = loaded(y_ref, output, after, tiles.first(g, keep))(g).reshape(-1, after.width)
-                for number, before in itertools.product(range(count), wide):
-                    always = i < run + next(uses)
-                    x = own_copy(inputs[before][composed(g, source.wirings[number])], always)
-                    more[number, before, after] += product(x.reshape(-1, before.width).T, own_copy(moved, always))
-            return more
+                inputs = {piece: tiles.permuted(loaded(x_ref, tensor, piece, keep)) for piece in wide}
+                for g, after in itertools.product(found.tiled, narrow):
+                    moved = loaded(y_ref, output, after, tiles.first(g, keep))(g).reshape(-1, after.width)
+                    for number, before in itertools.product(range(count), wide):
+                        always = i < run + next(uses)
+                        x = own_copy(inputs[before][composed(g, source.wirings[number])], always)
+                        more[number, before, after] += product(x.reshape(-1, before.width).T, own_copy(moved, always))
+                return more
+
+            result: dict[Block, jax.Array] = lax.fori_loop(0, run, tile, carried)
+            return result
 
         blocks = list(itertools.product(range(count), wide, narrow))
         sums = {key: jnp.zeros((key[1].width, key[2].width), jnp.float32) for key in blocks}
-        sums = lax.fori_loop(0, run, tile, sums)
+        sums = each_sample(found, of_sample, sums)
         for (number, before, after), matrix in sums.items():
             rows, columns = before.first + counted(before.width, 0, 2), after.first + counted(after.width, 1, 2)
             inside = (rows < tensor.features) & (columns < output.features)
-            store(w_ref, (sample, program, jnp.int32(number), rows, columns), matrix, inside)
+            store(w_ref, (group, program, jnp.int32(number), rows, columns), matrix, inside)
 
-    shape = (spec.batch, programs, count, tensor.features, output.features)
+    shape = (*found.grid, count, tensor.features, output.features)
     operands = [jnp.asarray(found.runs), x, y, *(marks[name] for name in names)]
     results = [jax.ShapeDtypeStruct(shape, jnp.float32)]
-    (parts,) = launch(body, (spec.batch, programs), operands, results, name="gram", mode=mode, warps=8)
+    (parts,) = launch(body, found.grid, operands, results, name="gram", mode=mode, warps=8)
     return parts.sum((0, 1))
 
 
@@ -104,8 +107,9 @@ def gram_bytes(spec: Gram, itemsize: int) -> int:
     positions = sum(map(_product, extent))
     entries = len(found.tiled) * positions * tensor.features + _product(output.sizes) * output.features
     matrices = len(spec.source.wirings) * tensor.features * output.features
-    written = 2 * spec.batch * len(found.runs) * matrices * 4
-    return spec.batch * (entries * itemsize + found.runs.size * 4) + written + matrices * 4
+    groups, programs = found.grid
+    written = (2 * groups * programs + 1) * matrices * 4
+    return spec.batch * entries * itemsize + groups * found.runs.size * found.runs.itemsize + written
 
 
 def _product(numbers: Any) -> int:

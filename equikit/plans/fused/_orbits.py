@@ -86,6 +86,7 @@ class Orbits:
             `c` to the tile at `c[g[0]], c[g[1]], ...`.
         run: the axis along which programs take several orbits.
         runs: `[programs, axes + 1]`: for each program the position of its first tile, and its number of orbits.
+        batch: the number of samples.
     """
 
     tile: tuple[int, ...]
@@ -93,6 +94,17 @@ class Orbits:
     group: tuple[Wiring, ...]
     run: int
     runs: np.ndarray
+    batch: int
+
+    @property
+    def samples(self) -> int:
+        """The number of samples that a program takes, one after the other: several, where there are many."""
+        return max(self.batch * len(self.runs) // (2 * ENOUGH_PROGRAMS), 1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The numbers of groups of samples, and of runs."""
+        return -(-self.batch // self.samples), len(self.runs)
 
     @property
     def tiles(self) -> np.ndarray:
@@ -157,5 +169,5 @@ def _orbits(
         starts = np.flatnonzero(offset % longest == 0)
         if longest == 1 or len(starts) * batch >= ENOUGH_PROGRAMS:
             lengths = np.diff(starts, append=len(place))
-            return Orbits(tile, counts, group, run, np.column_stack([place[starts], lengths]).astype(np.int32))
+            return Orbits(tile, counts, group, run, np.column_stack([place[starts], lengths]).astype(np.int32), batch)
         longest //= 2

@@ -11,7 +11,7 @@ import pytest
 
 import equikit as ek
 from equikit.plans import fused_bytes
-from equikit.plans.fused import _expand, _gram, _reduce
+from equikit.plans.fused import _expand, _gram, _orbits, _reduce
 from equikit.plans.fused._expand import run_expansion
 from equikit.plans.fused._gram import run_gram
 from equikit.plans.fused._orbits import closure, composed, inverse, orbits
@@ -98,6 +98,17 @@ def stage(signature, groups, n, batch):
     ids=[case[0] for case in CASES],
 )
 def test_the_formulas_are_what_kernels_load_and_store(signature, groups, n, batch, moved):
+    assert_counted(signature, groups, n, batch, moved)
+
+
+@pytest.mark.slow
+def test_programs_that_take_several_samples_load_weights_once(moved, monkeypatch):
+    monkeypatch.setattr(_orbits, "ENOUGH_PROGRAMS", 1)
+    assert stage("p p -> p p", {"p": ek.S}, 18, 5)[1].expansion(0).orbits.samples == 5
+    assert_counted("p p -> p p", {"p": ek.S}, 18, 5, moved)
+
+
+def assert_counted(signature, groups, n, batch, moved):
     plan, found = stage(signature, groups, n, batch)
     arrays = [np.zeros((batch, *root.tensor.shape), np.float32) for root in found.inputs]
     for t, x in enumerate(arrays):

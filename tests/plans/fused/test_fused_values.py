@@ -107,6 +107,12 @@ def test_sizes_that_no_tile_divides(sizes, batch):
 
 
 @pytest.mark.slow
+def test_programs_that_take_several_samples():
+    function, x, w = prepare("p p -> p p", {}, sizes={"p": 2}, batch=(4103,), masked=True)
+    assert_fused(function, x, w, 1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [(17, 33), (64, 1)])
 def test_channels_of_any_number(channels):
     function, x, w = prepare("p p -> p p", {}, channels=channels)
