@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit.plans.fused._expand import Marks, Piece, Source, Tiles, each_sample, own_copy, padded, pieces
+from equikit.plans.fused._expand import Source
 from equikit.plans.fused._orbits import Orbits, composed, orbits
 from equikit.plans.fused._pallas import Mode, launch, product, program_id, store
 from equikit.plans.fused._tensors import Tensor, Wiring, counted
+from equikit.plans.fused._tiles import Marks, Piece, Tiles, each_sample, own_copy, padded, pieces
 
 Block = tuple[int, Piece, Piece]
 """A permutation, and pieces of the features of the input and of the output."""

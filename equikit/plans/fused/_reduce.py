@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit.plans.fused._expand import Marks
 from equikit.plans.fused._orbits import doubled
 from equikit.plans.fused._pallas import Mode, launch, load, program_id, store
 from equikit.plans.fused._tensors import RootStep, Tensor, counted, power_of_two
+from equikit.plans.fused._tiles import Marks
 
 MOST_ENTRIES, LEAST_BYTES, ENOUGH_PROGRAMS, LEAST_ROWS = 2**13, 32, 128, 64
 """Entries of a tile; bytes of a sample's position that one program reads, at least a memory sector; programs that keep

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.plans.fused._expand import Expansion, Marks, Source, expansion_bytes, run_expansion
+from equikit.plans.fused._expand import Expansion, Source, expansion_bytes, run_expansion
 from equikit.plans.fused._gram import Gram, gram_bytes, run_gram
 from equikit.plans.fused._orbits import inverse
 from equikit.plans.fused._pallas import Mode
 from equikit.plans.fused._reduce import Reduction, reduction_bytes, run_reduction
 from equikit.plans.fused._tensors import PlainAxis, RootStep, Tensor, Wiring
+from equikit.plans.fused._tiles import Marks
 
 Small = Callable[[Any, Any], tuple[Any, Any]]
 """A function of the reduced tensors of all inputs and of other arrays: to the tensors that are expanded, and others."""

@@ -14,10 +14,10 @@ from equikit._array_checks import Shapes
 from equikit._errors import DTypeError, OptionError
 from equikit.plans._ir import Plan, Step
 from equikit.plans.compilation._lattice import acted_labels, root
-from equikit.plans.fused._expand import padded
 from equikit.plans.fused._pallas import check_installed, current_mode
 from equikit.plans.fused._run import stage_of
 from equikit.plans.fused._stage import Pair, Stage
+from equikit.plans.fused._tiles import padded
 
 DTYPES = ("float32", "bfloat16", "float16")
 """The dtypes of fused kernels; sums and products are in float32."""

@@ -11,7 +11,7 @@ import pytest
 
 import equikit as ek
 from equikit.plans import fused_bytes
-from equikit.plans.fused import _expand, _gram, _orbits, _reduce
+from equikit.plans.fused import _expand, _gram, _orbits, _reduce, _tiles
 from equikit.plans.fused._expand import run_expansion
 from equikit.plans.fused._gram import run_gram
 from equikit.plans.fused._orbits import closure, composed, inverse, orbits
@@ -64,8 +64,9 @@ def moved(monkeypatch):
     for module in (_expand, _gram, _reduce):
         monkeypatch.setattr(module, "launch", launch)
         monkeypatch.setattr(module, "store", store)
+    for module in (_expand, _gram, _reduce, _tiles):
         monkeypatch.setattr(module, "program_id", lambda axis: jnp.int32(place[axis]))
-    for module in (_expand, _reduce):
+    for module in (_expand, _reduce, _tiles):
         monkeypatch.setattr(module, "load", load)
     for module in (_expand, _gram):
         monkeypatch.setattr(module, "product", lambda x, w: jnp.zeros((x.shape[0], w.shape[1])))
