@@ -122,7 +122,8 @@ class Linear(Layer):
             precision together with float64 is rejected.
         param_dtype: dtype of the parameters; by default float32, or complex64 if a group is complex.
         precision: precision of the matrix products, as in `jax.lax.dot_general`.
-        method: how to run the plan: `"auto"`, `"factored"`, `"dense"` or `"naive"`, as in `equikit.plans.apply`.
+        method: how to run the plan: `"auto"`, `"factored"`, `"dense"`, `"naive"` or `"fused"`, as in
+            `equikit.plans.apply`.
         remat: keep only inputs and weights for the backward pass, and recompute intermediates.
         chunk_size: number of samples computed at a time, in a loop over the batch, to save memory.
         kernel_init: initializer with variance one; its values are scaled by the exact norm of each diagram.

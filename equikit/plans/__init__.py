@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from equikit.plans.execution._contract import run_contractions as run_contractions
     from equikit.plans.execution._layout import Layout, Weights as Weights, as_whole as as_whole, laid_out as laid_out
     from equikit.plans.execution._memory import retain_memory
+    from equikit.plans.fused._count import fused_bytes
+    from equikit.plans.fused._pallas import kernels
     from equikit.plans.sparse._active import Active as Active, active_maps as active_maps
     from equikit.plans.sparse._call import support_shapes as support_shapes
     from equikit.plans.sparse._pooled import (
@@ -104,6 +106,8 @@ __all__ = [
     "batch_products",
     "compiled_cost",
     "compiled_table",
+    "fused_bytes",
+    "kernels",
     "lay_out",
     "multilinear_plan",
     "multilinear_weight_shape",
@@ -154,6 +158,8 @@ _IN_JAX = {
     "apply": "_apply",
     "apply_multilinear": "_multilinear",
     "compiled_cost": "targets._compiled",
+    "fused_bytes": "fused._count",
+    "kernels": "fused._pallas",
     "lay_out": "_apply",
     "multilinear_weight_shape": "_multilinear",
     "retain_memory": "execution._memory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -28,7 +29,8 @@ from equikit.plans._options import Method, RunOptions
 from equikit.plans._weights import checked_plan, weight_name, weight_places, weight_shapes
 from equikit.plans.costs._method import FACTORED, choose
 from equikit.plans.execution._layout import Layout, Weights, as_whole, laid_out
-from equikit.plans.execution._program import execute
+from equikit.plans.execution._program import execute, is_divided
+from equikit.plans.fused._support import check_fused, explained
 from equikit.plans.sharding._out_sharding import OutSharding, Result
 from equikit.plans.sharding._sharding import placed, result
 from equikit.plans.sharding._spread import Spread
@@ -188,8 +190,9 @@ def apply(
         sizes: sizes of free labels that no input has.
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: `"factored"` runs the steps of the plan; `"dense"` multiplies by the dense matrix, assembled in each
-            call; `"naive"` is the definition, one dense tensor for each diagram; `"auto"` chooses the method that a
-            cost model predicts to be fastest for these shapes, on the platform for which the program is lowered.
+            call; `"naive"` is the definition, one dense tensor for each diagram; `"fused"` runs the steps of the plan
+            in Pallas kernels on one GPU, see `kernels`; `"auto"` chooses between the first two the method that a cost
+            model predicts to be fastest for these shapes, on the platform for which the program is lowered.
         remat: keep only inputs and weights for the backward pass, and recompute the rest. Otherwise the concatenated
             reduced tensors, which enter the products, are kept too.
         chunk_size: the number of samples to compute at a time, in a loop over the batch, which takes less memory, and
@@ -273,6 +276,9 @@ def applied(
         results = execute_sparse(plan, arrays, weighted, shapes, masks, support, options)
         return named(plan, results, isinstance(inputs, Mapping))
     choice = FACTORED if laid else choose(plan, options.method, shapes, masks, dtype)
+    if options.method == "fused":
+        given_arrays = [*arrays, *leaves]
+        check_fused(plan, shapes, dtype, given_arrays, spread=is_divided(given_arrays), chunk_size=options.chunk_size)
 
     def compute(
         arrays: list[jax.Array], leaves: list[jax.Array], masks: Mapping[str, jax.Array], spread: Spread | None
@@ -289,7 +295,9 @@ def applied(
             for s, term in enumerate(plan.signature.outputs)
         ]
 
-    results = placed(compute, (arrays, leaves, masks), plan.signature.inputs, outputs, out_sharding)
+    operands = arrays, leaves, masks
+    with explained() if options.method == "fused" else contextlib.nullcontext():
+        results = placed(compute, operands, plan.signature.inputs, outputs, out_sharding)
     return named(plan, results, isinstance(inputs, Mapping))
 
 

@@ -15,10 +15,11 @@ from jax import lax
 from equikit import _checks
 from equikit._errors import OptionError
 
-Chosen = Literal["factored", "dense", "naive"]
+Chosen = Literal["factored", "dense", "naive", "fused"]
 Method = Literal["auto"] | Chosen
-"""How to run a plan: `"factored"`, by its steps; `"dense"`, by one matrix; `"naive"`, diagram by diagram; `"auto"`
-chooses between the first two."""
+"""How to run a plan: `"factored"`, by its steps; `"dense"`, by one matrix; `"naive"`, diagram by diagram; `"fused"`, by
+kernels that are made from it; `"auto"` chooses between the first two."""
+METHODS: tuple[Method, ...] = ("auto", "factored", "dense", "naive", "fused")
 
 
 @functools.lru_cache(maxsize=64)
@@ -48,7 +49,7 @@ class RunOptions:
 
     Args:
         precision: of the matrix products, as in `jax.lax.dot_general`.
-        method: `"factored"`, `"dense"`, `"naive"` or `"auto"`, as in `apply`.
+        method: `"factored"`, `"dense"`, `"naive"`, `"fused"` or `"auto"`, as in `apply`.
         remat: keep only inputs and weights for the backward pass.
         chunk_size: the number of samples to compute at a time; `None` for all.
 
@@ -67,7 +68,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         checked_precision(self.precision)
-        _checks.choice("method", self.method, ("auto", "factored", "dense", "naive"))
+        _checks.choice("method", self.method, METHODS)
         object.__setattr__(self, "remat", _checks.flag("remat", self.remat))
         if self.chunk_size is not None:
             object.__setattr__(self, "chunk_size", _checks.count("chunk_size", self.chunk_size, least=1, example=8))

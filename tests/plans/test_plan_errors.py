@@ -26,7 +26,7 @@ APPLIES = {
         lambda: apply(program, ones((4, 2)), good, method="fast"),
         "unknown value for method=",
         "'fast'",
-        '"auto", "factored", "dense" or "naive"',
+        '"auto", "factored", "dense", "naive" or "fused"',
         'method="auto"',
     ),
     "weights-missing": (

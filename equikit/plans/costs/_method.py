@@ -135,7 +135,7 @@ def choose(
             return FACTORED
         sizes = tuple(sorted(shapes.sizes.items()))
         return fastest_by_platform(plan, math.prod(shapes.batch), sizes, dtype.itemsize)
-    if method != "factored" and any(not isinstance(size, int) for size in shapes.sizes.values()):
+    if method not in ("factored", "fused") and any(not isinstance(size, int) for size in shapes.sizes.values()):
         raise OptionError(
             f"the {method} method needs to know every size",
             got=f"the symbolic size {symbols[-1]}",

@@ -157,7 +157,7 @@ class Walk:
         return results
 
 
-def _multiplied(walk: Walk, product: Product, rows: tuple[jax.Array, ...], tensors: Tensors) -> jax.Array | None:
+def multiplied(walk: Walk, product: Product, rows: tuple[jax.Array, ...], tensors: Tensors) -> jax.Array | None:
     """Return the matrix product of one core, `None` if it has no input."""
     if not rows:
         return None
@@ -169,7 +169,7 @@ def _multiplied(walk: Walk, product: Product, rows: tuple[jax.Array, ...], tenso
     return matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, walk.precision)
 
 
-def _parted(
+def parted(
     walk: Walk, product: Product, y: jax.Array | None, bias: jax.Array | None, widths: Sequence[int]
 ) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
     """Yield the tensor of every output half, from the matrix product of a core and its bias."""
@@ -205,14 +205,14 @@ def walked(
         parts = (
             part
             for (product, _, _), (y, bias) in zip(arranged, products, strict=True)
-            for part in _parted(walk, product, y, bias, plan.features[1])
+            for part in parted(walk, product, y, bias, plan.features[1])
         )
         return walk.expanded(parts, dtype)
 
     products = []
     for product, rows, bias in arranged:
         with jax.named_scope(product_name(plan, product).scope):
-            products.append((_multiplied(walk, product, rows, down), bias))
+            products.append((multiplied(walk, product, rows, down), bias))
     return stage(expanded, products)
 
 

@@ -20,6 +20,7 @@ from equikit.plans.execution._dense import run_dense
 from equikit.plans.execution._execute import Stage, inlined, run
 from equikit.plans.execution._layout import Layout, Weights
 from equikit.plans.execution._reference import run_reference
+from equikit.plans.fused._run import run_fused
 from equikit.plans.sharding._spread import Spread
 
 LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
@@ -75,6 +76,8 @@ def _compiled(
             given: Weights = dict(zip(pairs, weights, strict=True))
             if method == "naive":
                 return run_reference(plan, arrays, given, shapes, masks)
+            if method == "fused":
+                return run_fused(plan, arrays, given, shapes, masks, options.precision)
             if method == "dense":
                 return run_dense(plan, arrays, given, shapes, masks, options.precision)
             return run(plan, arrays, given, shapes, masks, options.precision, spread, stage)
@@ -87,7 +90,7 @@ def _compiled(
     if options.chunk_size is not None and math.prod(batch) > options.chunk_size:
         return in_chunks(part, batch, options.chunk_size)(weights, arrays, masks)
     whole = part(batch, written_out if apart else inlined)
-    own = options.chunk_size is None and choice.cpu == "factored" and not _divided((arrays, weights))
+    own = options.chunk_size is None and choice.cpu == "factored" and not is_divided((arrays, weights))
     parts = count_parts(plan, batch, sizes, arrays[0].dtype.itemsize) if own else 1
     if parts > 1:
         chunked = in_chunks(part, batch, math.prod(batch) // parts)
@@ -95,7 +98,7 @@ def _compiled(
     return whole(weights, arrays, masks)
 
 
-def _divided(operands: Any) -> bool:
+def is_divided(operands: Any) -> bool:
     """Whether a mesh of several devices is set, or is in the type of an array, so that the program is partitioned.
 
     Calls are then inlined, so that their sums over devices are combined.
@@ -114,7 +117,7 @@ def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes:
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
     )
     large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
-    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _divided((arrays, weights))
+    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not is_divided((arrays, weights))
 
 
 def execute(

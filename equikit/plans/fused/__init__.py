@@ -1,0 +1,1 @@
+"""Run a plan with kernels that are made from it: one reduces a term in a pass, one writes an output once."""
