@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
@@ -44,7 +43,7 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike, parts:
 
     def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
         flat, matrix = alike(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), matrix)
-        y: jax.Array = jnp.matmul(flat, matrix, precision=precision, **widened(flat))
+        y: jax.Array = lax.dot_general(flat, matrix, (((1,), (0,)), ((), ())), precision, **widened(flat))
         return y.reshape(*x.shape[:-1], matrix.shape[1])
 
     def chosen(x: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -60,11 +59,13 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike, parts:
 def matmul_apart(x: jax.Array, matrix: jax.Array, parts: Parts, precision: lax.PrecisionLike) -> jax.Array:
     """Multiply the last axis by a matrix, in a product for each group of columns, without folding other axes."""
     x, matrix = alike(x, matrix)
-    matrix = matrix.reshape(matrix.shape[0], parts.groups, parts.outputs, matrix.shape[1] // (parts.groups * parts.outputs))
+    matrix = matrix.reshape(
+        matrix.shape[0], parts.groups, parts.outputs, matrix.shape[1] // (parts.groups * parts.outputs)
+    )
     stacks, start = [], 0
     pieces = lax.split(x, parts.inputs, x.ndim - 1)
     for width, some in itertools.groupby(pieces, lambda piece: piece.shape[-1]):
-        stack = jnp.stack([*some], -2)
+        stack = _stacked([*some], x.ndim - 1)
         rows = lax.slice_in_dim(matrix, start, start + stack.shape[-2] * width)
         stacks.append((stack, rows.reshape(stack.shape[-2], width, *matrix.shape[1:])))
         start += stack.shape[-2] * width
@@ -76,7 +77,13 @@ def matmul_apart(x: jax.Array, matrix: jax.Array, parts: Parts, precision: lax.P
             for stack, rows in stacks
         ]
         found.append(sum(terms[1:], terms[0]))
-    return jnp.stack(found, -3).reshape(*x.shape[:-1], math.prod(matrix.shape[1:]))
+    return _stacked(found, x.ndim - 1).reshape(*x.shape[:-1], math.prod(matrix.shape[1:]))
+
+
+def _stacked(xs: Sequence[jax.Array], axis: int) -> jax.Array:
+    """Stack arrays along a new axis."""
+    every = [lax.expand_dims(x, (axis,)) for x in xs]
+    return every[0] if len(every) == 1 else lax.concatenate(every, axis)
 
 
 def matmul_rows(
