@@ -41,6 +41,10 @@ from equikit.plans.sharding._spread import Spread, mix_spread
 from equikit.signatures import Term
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
+LONG = 8
+"""An axis is long that has so many times the features of a result: the gradients of the weights of single samples are
+then small compared with the samples."""
+
 Linear = Callable[[Any], list[jax.Array]]
 Stage = Callable[[Callable[[Platform], Linear], Any], list[jax.Array]]
 """A way to call a linear function of arrays, which is made for a platform."""
@@ -48,7 +52,7 @@ Stage = Callable[[Callable[[Platform], Linear], Any], list[jax.Array]]
 
 def inlined(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
     """Call a stage as part of the program around it, alike on all platforms."""
-    return made("other")(operands)
+    return made("cpu")(operands)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +77,7 @@ class Walk:
     precision: lax.PrecisionLike = None
     spread: Spread | None = None
     by_platform: bool = False
-    platform: Platform = "other"
+    platform: Platform = "cpu"
 
     @property
     def _forms(self) -> dict[str, Form | None]:
@@ -103,17 +107,19 @@ class Walk:
         """Return a product and its matrix with the wires permuted where this walk can do it."""
         return product, rows
 
-    def parts(self, product: Product, inputs: Sequence[tuple[int, ...]], alike: int) -> list[Parts | None]:
+    def parts(self, product: Product, inputs: Sequence[tuple[int, ...]], alike: int, width: int) -> list[Parts | None]:
         """Return what a TPU computes apart in a product, for each array; `None` if that makes no difference.
 
         Args:
             product: the product.
             inputs: for each array the numbers of features of its tensors.
             alike: number of tensors in the result with equally many features.
+            width: number of features of the result.
         """
         axes, groups = len(product.core), len(product.wires_out)
+        long = self.by_platform and axes == 1 and self.shapes.sizes[product.core[0]] >= LONG * width
         apart = self.by_platform and axes * sum(map(len, inputs)) * groups * alike > 1
-        return [Parts(some, groups, alike) if apart else None for some in inputs]
+        return [Parts(some, groups, alike, long) if apart or long else None for some in inputs]
 
     def grown(self, step: Step, y: jax.Array) -> jax.Array:
         """Return the larger tensor of an expansion from the smaller one."""
@@ -197,7 +203,7 @@ def _multiplied(
     if len(rows) == 1:
         sides, inputs = [joined(sides, -1)], [sum(inputs, ())]
     alike = _count_alike(product, widths)
-    return matmul_rows(sides, rows, walk.precision, walk.parts(product, inputs, alike))
+    return matmul_rows(sides, rows, walk.precision, walk.parts(product, inputs, alike, rows[0].shape[1]))
 
 
 def _parted(

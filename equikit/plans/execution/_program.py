@@ -30,7 +30,7 @@ Below both bounds a call costs more run time than it saves, and the fused sum co
 
 def by_platform(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
     """Call a stage in the form for the platform for which the program is lowered."""
-    found: list[jax.Array] = lax.platform_dependent(operands, tpu=made("tpu"), default=made("other"))
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=made("cpu"), tpu=made("tpu"), default=made("gpu"))
     return found
 
 
@@ -42,14 +42,14 @@ def written_out(made: Callable[[Platform], Linear], operands: Any) -> list[jax.A
     sum of 64 tensors. A call that is not inlined prevents that. On other platforms such a call would prevent XLA from
     fusing anything across it.
     """
-    other = jax.jit(made("other"))
 
     def called(operands: Any) -> list[jax.Array]:
         with set_xla_metadata(inlineable="false"):
-            found: list[jax.Array] = other(operands)
+            found: list[jax.Array] = jax.jit(made("cpu"))(operands)
         return found
 
-    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=jax.jit(made("tpu")), default=other)
+    elsewhere = jax.jit(made("tpu")), jax.jit(made("gpu"))
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=elsewhere[0], default=elsewhere[1])
     return found
 
 

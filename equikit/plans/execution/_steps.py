@@ -34,8 +34,8 @@ from equikit.signatures import Signature, Term
 Scales = Mapping[str, jax.Array | float]
 """For each label the factor that makes a sum a mean: a number, or one for each batch entry."""
 
-Platform = Literal["tpu", "other"]
-"""The platforms that a part of a program is traced for: TPUs, or all others."""
+Platform = Literal["cpu", "gpu", "tpu"]
+"""What a part of a program is traced for; other platforms than CPUs and TPUs use the form for GPUs."""
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -183,7 +183,7 @@ def expand(
     sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
     spread: Spread | None,
-    platform: Platform = "other",
+    platform: Platform = "cpu",
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
@@ -193,6 +193,8 @@ def expand(
         if platform == "tpu":
             return _masked_embed(axis, batch + step.axes[1], turned)(x)
         return (embed if spread is None else masked_embed)(x, axis, batch + step.axes[1], n // 2 if turned else 0)
+    if platform == "gpu" and len(step.large.core) == 1:
+        x = lax.optimization_barrier(x)  # XLA adds a broadcast of an array in memory in the kernel of the product
     shape = (*x.shape[:axis], n, *x.shape[axis:])
     grown = broadcast(jnp.expand_dims(x, axis), shape)
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown

@@ -244,7 +244,7 @@ def run_sparse(
         slim = jax.tree.map(lambda x: x.reshape([size for size in x.shape if size != 1]), operands)
 
         def slimmed(platform: Platform) -> Linear:
-            return lambda slim: made("other")(jax.tree.map(lambda x, o: x.reshape(o.shape), slim, operands))
+            return lambda slim: made("cpu")(jax.tree.map(lambda x, o: x.reshape(o.shape), slim, operands))
 
         return stage(slimmed, slim)
 
