@@ -55,7 +55,7 @@ def written_out(made: Callable[[Platform], Linear], operands: Any) -> list[jax.A
 
 @functools.partial(
     jax.jit,
-    static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart", "large"),
+    static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart", "least"),
     inline=False,
 )
 def _compiled(
@@ -71,7 +71,7 @@ def _compiled(
     options: RunOptions,
     spread: Spread | None,
     apart: bool,
-    large: bool,
+    least: int,
 ) -> list[jax.Array]:
     # Weights come first: XLA on the CPU then computes their gradients first, and releases the operands of the products
     # before it computes the gradient of the inputs.
@@ -90,6 +90,8 @@ def _compiled(
 
         return jax.checkpoint(computed) if options.remat else computed
 
+    shapes = Shapes(batch, dict(sizes))
+    large = any(_is_large(plan, arrays, shapes, least, results=results) for results in (False, True))
     inside = by_platform if large else inlined
 
     def part(batch: tuple[int, ...], stage: Stage = inside) -> Computed:
@@ -116,22 +118,22 @@ def _divided(operands: Any) -> bool:
     return any(size > 1 and axis not in mesh.manual_axes for mesh in meshes for axis, size in mesh.shape.items())
 
 
-def _is_large(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes, *, results: bool = True) -> bool:
-    """Whether the inputs or the results take so many bytes that steps are chosen; not if a size is a symbol."""
+def _is_large(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes, least: int, *, results: bool = True) -> bool:
+    """Whether the inputs or the results take at least so many bytes; not if a size is a symbol."""
     signature = plan.signature
     terms = signature.outputs if results else signature.inputs
     entries = math.prod(shapes.batch) * sum(
         width * math.prod(shapes.sizes[label] for label in term.labels)
         for term, width in zip(terms, plan.channels[results], strict=True)
     )
-    return isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
+    return isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= least
 
 
 def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes: Shapes) -> bool:
     """Whether a CPU should write the results to memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
-    large = _is_large(plan, arrays, shapes) or len(plan.expansions) >= LEAST_EXPANSIONS
+    large = _is_large(plan, arrays, shapes, LEAST_BYTES) or len(plan.expansions) >= LEAST_EXPANSIONS
     return large and not _divided((arrays, weights))
 
 
@@ -159,6 +161,6 @@ def execute(
         options=options,
         spread=spread,
         apart=_wants_memory(plan, arrays, given, shapes),
-        large=any(_is_large(plan, arrays, shapes, results=results) for results in (False, True)),
+        least=LEAST_BYTES,
     )
     return found
