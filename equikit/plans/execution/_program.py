@@ -17,9 +17,10 @@ from equikit.plans._options import Chosen, RunOptions
 from equikit.plans.costs._method import Choice, run_choice
 from equikit.plans.execution._chunks import Computed, chunked_inference, count_parts, in_chunks
 from equikit.plans.execution._dense import run_dense
-from equikit.plans.execution._execute import Stage, inlined, run
+from equikit.plans.execution._execute import Linear, Stage, inlined, run
 from equikit.plans.execution._layout import Layout, Weights
 from equikit.plans.execution._reference import run_reference
+from equikit.plans.execution._steps import Platform
 from equikit.plans.fused._run import run_fused
 from equikit.plans.sharding._spread import Spread
 
@@ -28,8 +29,14 @@ LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
 Below both bounds a call costs more run time than it saves, and the fused sum compiles quickly."""
 
 
-def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
-    """Call a stage so that, lowered for a CPU, it writes its results to memory before they are used.
+def by_platform(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
+    """Call a stage in the form for the platform for which the program is lowered."""
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=made("cpu"), tpu=made("tpu"), default=made("gpu"))
+    return found
+
+
+def written_out(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
+    """Call a stage like `by_platform` so that, lowered for a CPU, it writes its results to memory before they are used.
 
     XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
     computed five times, for the next product and each reduction, and the gradient of six labels compiles 64 copies of a
@@ -39,16 +46,17 @@ def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> li
 
     def called(operands: Any) -> list[jax.Array]:
         with set_xla_metadata(inlineable="false"):
-            found: list[jax.Array] = jax.jit(function)(operands)
+            found: list[jax.Array] = jax.jit(made("cpu"))(operands)
         return found
 
-    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, default=function)
+    elsewhere = jax.jit(made("tpu")), jax.jit(made("gpu"))
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=elsewhere[0], default=elsewhere[1])
     return found
 
 
 @functools.partial(
     jax.jit,
-    static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart"),
+    static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart", "least"),
     inline=False,
 )
 def _compiled(
@@ -64,6 +72,7 @@ def _compiled(
     options: RunOptions,
     spread: Spread | None,
     apart: bool,
+    least: int,
 ) -> list[jax.Array]:
     # Weights come first: XLA on the CPU then computes their gradients first, and releases the operands of the products
     # before it computes the gradient of the inputs.
@@ -72,7 +81,7 @@ def _compiled(
 
         def computed(weights: Any, arrays: Any, masks: Any) -> list[jax.Array]:
             if isinstance(weights, Layout):
-                return run(plan, arrays, weights, shapes, masks, options.precision, stage=stage)
+                return run(plan, arrays, weights, shapes, masks, options.precision, None, stage, large)
             given: Weights = dict(zip(pairs, weights, strict=True))
             if method == "naive":
                 return run_reference(plan, arrays, given, shapes, masks)
@@ -80,16 +89,20 @@ def _compiled(
                 return run_fused(plan, arrays, given, shapes, masks, options.precision)
             if method == "dense":
                 return run_dense(plan, arrays, given, shapes, masks, options.precision)
-            return run(plan, arrays, given, shapes, masks, options.precision, spread, stage)
+            return run(plan, arrays, given, shapes, masks, options.precision, spread, stage, large)
 
         return jax.checkpoint(computed) if options.remat else computed
 
-    def part(batch: tuple[int, ...], stage: Stage = inlined) -> Computed:
+    shapes = Shapes(batch, dict(sizes))
+    large = any(_is_large(plan, arrays, shapes, least, results=results) for results in (False, True))
+    inside = by_platform if large else inlined
+
+    def part(batch: tuple[int, ...], stage: Stage = inside) -> Computed:
         return lambda *operands: run_choice(choice, lambda method: by(method, batch, stage), *operands)
 
     if options.chunk_size is not None and math.prod(batch) > options.chunk_size:
         return in_chunks(part, batch, options.chunk_size)(weights, arrays, masks)
-    whole = part(batch, written_out if apart else inlined)
+    whole = part(batch, written_out if apart else inside)
     own = options.chunk_size is None and choice.cpu == "factored" and not is_divided((arrays, weights))
     parts = count_parts(plan, batch, sizes, arrays[0].dtype.itemsize) if own else 1
     if parts > 1:
@@ -108,16 +121,23 @@ def is_divided(operands: Any) -> bool:
     return any(size > 1 and axis not in mesh.manual_axes for mesh in meshes for axis, size in mesh.shape.items())
 
 
+def _is_large(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes, least: int, *, results: bool = True) -> bool:
+    """Whether the inputs or the results take at least so many bytes; not if a size is a symbol."""
+    signature = plan.signature
+    terms = signature.outputs if results else signature.inputs
+    entries = math.prod(shapes.batch) * sum(
+        width * math.prod(shapes.sizes[label] for label in term.labels)
+        for term, width in zip(terms, plan.channels[results], strict=True)
+    )
+    return isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= least
+
+
 def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes: Shapes) -> bool:
     """Whether a CPU should write the results to memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
-    entries = math.prod(shapes.batch) * sum(
-        width * math.prod(shapes.sizes[label] for label in term.labels)
-        for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
-    )
-    large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
-    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not is_divided((arrays, weights))
+    large = _is_large(plan, arrays, shapes, LEAST_BYTES) or len(plan.expansions) >= LEAST_EXPANSIONS
+    return large and not is_divided((arrays, weights))
 
 
 def execute(
@@ -144,5 +164,6 @@ def execute(
         options=options,
         spread=spread,
         apart=_wants_memory(plan, arrays, given, shapes),
+        least=LEAST_BYTES,
     )
     return found

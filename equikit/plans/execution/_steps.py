@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +21,25 @@ from equikit.plans.execution._arrays import (
     diagonal,
     embed,
     levi_civita,
+    masked_diagonal,
+    masked_embed,
     signed,
     symplectic_diagonal,
     symplectic_signs,
     wide,
 )
-from equikit.plans.sharding._spread import Spread, masked_diagonal, masked_embed
+from equikit.plans.sharding._spread import Spread
 from equikit.signatures import Signature, Term
 
 Scales = Mapping[str, jax.Array | float]
 """For each label the factor that makes a sum a mean: a number, or one for each batch entry."""
+
+Platform = Literal["cpu", "gpu", "tpu"]
+"""What a part of a program is traced for; other platforms than CPUs and TPUs use the form for GPUs."""
+
+LEAST_MASKED = 16
+"""Diagonals of shorter axes are strided slices on every platform: masked sums over axes of size three take more bytes
+in the gradient compiled for a GPU."""
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -104,6 +115,35 @@ def apply_head(
     return x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
 
 
+def _rematerialized(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Let the backward pass compute a mask again; otherwise JAX keeps it, as large as the array, on every platform."""
+    recomputed: Callable[[jax.Array], jax.Array] = jax.checkpoint(function, prevent_cse=False)
+    return recomputed
+
+
+@functools.lru_cache(maxsize=256)
+def _diagonal_on(first: int, second: int, plain: Callable[..., jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Return `plain` for CPUs, and `masked_diagonal` for other platforms; cached, so that JAX traces it once.
+
+    On a CPU a strided slice reads the entries of the diagonal and nothing else. On a GPU a masked sum is computed in
+    one pass over the array with other sums. On a TPU the folded axes of a strided slice are a copy of the array.
+    """
+    strided = functools.partial(plain, first=first, second=second)
+    masked = _rematerialized(functools.partial(masked_diagonal, first=first, second=second))
+
+    def chosen(x: jax.Array) -> jax.Array:
+        found: jax.Array = lax.platform_dependent(x, cpu=strided, default=masked)
+        return found
+
+    return chosen
+
+
+@functools.lru_cache(maxsize=256)
+def _masked_embed(first: int, second: int, half: bool) -> Callable[[jax.Array], jax.Array]:
+    """Return `masked_embed` with half of the size as shift, or without; cached, so that JAX traces it once."""
+    return _rematerialized(lambda x: masked_embed(x, first, second, x.shape[first] // 2 if half else 0))
+
+
 def reduce(
     step: Step,
     x: jax.Array,
@@ -111,6 +151,7 @@ def reduce(
     scales: Mapping[str, jax.Array | float],
     forms: Mapping[str, Form | None],
     spread: Spread | None,
+    by_platform: bool = False,
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form = forms[label]
@@ -121,6 +162,8 @@ def reduce(
             return masked_diagonal(x, axis, batch + step.axes[1], signs)
         # With three axes or fewer, at most one diagonal needs a padded copy, and is faster with it.
         plain = cut_diagonal if len(step.large.core) > 3 else diagonal
+        if by_platform and not turned and x.shape[axis] >= LEAST_MASKED:
+            return _diagonal_on(axis, batch + step.axes[1], plain)(x)
         return (symplectic_diagonal if turned else plain)(x, axis, batch + step.axes[1])
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
@@ -144,14 +187,18 @@ def expand(
     sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
     spread: Spread | None,
+    platform: Platform = "cpu",
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
-        grow = embed if spread is None else masked_embed
-        if form is not None and form.kind == "symplectic":
-            return grow(symplectic_signs(x, axis), axis, batch + step.axes[1], n // 2)
-        return grow(x, axis, batch + step.axes[1])
+        turned = form is not None and form.kind == "symplectic"
+        x = symplectic_signs(x, axis) if turned else x
+        if platform == "tpu":
+            return _masked_embed(axis, batch + step.axes[1], turned)(x)
+        return (embed if spread is None else masked_embed)(x, axis, batch + step.axes[1], n // 2 if turned else 0)
+    if platform == "gpu" and len(step.large.core) == 1:
+        x = lax.optimization_barrier(x)  # XLA adds a broadcast of an array in memory in the kernel of the product
     shape = (*x.shape[:axis], n, *x.shape[axis:])
     grown = broadcast(jnp.expand_dims(x, axis), shape)
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown

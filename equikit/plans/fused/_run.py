@@ -223,7 +223,7 @@ def run_fused(
 
     def small(reduced: Any, others: Any) -> tuple[list[list[jax.Array]], tuple[()]]:
         parts, given = others
-        walk = Between(plan, flat, {}, {**numbers, **given}, precision, None, bottoms)
+        walk = Between(plan, flat, {}, {**numbers, **given}, precision, bottoms=bottoms)
         down: Tensors = {}
         steps = {(step.term, RootStep(_operation(step), step.axes)): step.small for step in _first(plan, tops)}
         for t, (term, found) in enumerate(zip(stage.inputs, reduced, strict=True)):
@@ -250,9 +250,9 @@ def _first(plan: Plan, tops: Sequence[HalfDiagram]) -> list[Step]:
 
 def _parts(plan: Plan, walk: Walk, products: Sequence[Split], parts: Any, down: Tensors) -> Any:
     """Yield the tensors of output halves that XLA computes."""
-    every = [part for each in products for part in each.parts]
+    every, widths = [part for each in products for part in each.parts], plan.features[1]
     for product, (rows, bias) in zip(every, parts, strict=True):
-        yield from parted(walk, product, multiplied(walk, product, rows, down), bias, plan.features[1])
+        yield from parted(walk, product, multiplied(walk, product, rows, down, widths), bias, widths)
 
 
 def _ordered(stage: Stage, s: int, waiting: Any) -> list[jax.Array]:
