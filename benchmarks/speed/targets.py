@@ -13,7 +13,7 @@ from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.folders import ROOT
 from benchmarks.core.measurement import Measurement, Skip
 from benchmarks.speed._checkout import checkout
-from benchmarks.speed._target_layers import FULL, QUICK
+from benchmarks.speed._target_program import FULL, QUICK
 from benchmarks.speed._targets_report import STYLE, Fewer
 
 BEFORE = "40a4a393"
@@ -24,6 +24,13 @@ OWN = ROOT / ".venv" / "targets" / "bin" / "python"
 """The interpreter that `make targets-setup` makes, which has the compilers."""
 COMPILERS = {"h100": "jax_cuda12_plugin", "v5e": "libtpu"}
 TARGETS = tuple(Fewer(target, direction, 2.0) for target in COMPILERS for direction in DIRECTIONS)
+
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "XLA_FLAGS": "--xla_gpu_autotune_level=0",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def missing() -> str | None:
 def compiled(layer: str, target: str, direction: str, path: Path = ROOT, limit: float = 1500.0) -> dict[str, float]:
     """Return what a layer costs, compiled in a separate process by the version of equikit on a path."""
     words = [str(interpreter()), str(PROGRAM), json.dumps([layer, target, direction])]
-    environment = os.environ | {"PYTHONPATH": str(path)}
+    environment = os.environ | {"PYTHONPATH": str(path), **ENVIRONMENT}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=limit)
     if done.returncode:
         raise RuntimeError(f"compiling {layer} for {target} failed: {done.stderr[-2000:]}")
