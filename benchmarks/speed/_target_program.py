@@ -1,4 +1,4 @@
-"""Compile one layer of `targets` in a separate process, and print its costs; imports nothing from `benchmarks`.
+"""Compile layers of `targets` in a separate process, and print their costs; imports nothing from `benchmarks`.
 
 It therefore runs on any version of equikit on the path. Inputs are abstract, so that no large array is made.
 """
@@ -120,4 +120,5 @@ def main(layer: str, target: str, direction: str) -> dict[str, float]:
 if __name__ == "__main__":
     from _target_compile import cost
 
-    print(json.dumps(main(*json.loads(sys.argv[1]))))
+    for job in json.loads(sys.argv[1]):
+        print(json.dumps(main(*job)))

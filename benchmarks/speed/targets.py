@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,12 @@ RIVALS: dict[str, str] = {"now": "this version", "before": f"equikit at {BEFORE}
 DIRECTIONS = ("forward", "gradient")
 PROGRAM = Path(__file__).with_name("_target_program.py")
 OWN = ROOT / ".venv" / "targets" / "bin" / "python"
-"""The interpreter that `make targets-setup` makes, which has the compilers."""
+"""The interpreter that `make compilers` makes, which has the compilers."""
 COMPILERS = {"h100": "jax_cuda12_plugin", "v5e": "libtpu"}
 TARGETS = tuple(Fewer(target, direction, 2.0) for target in COMPILERS for direction in DIRECTIONS)
 
+Job = tuple[str, str, str]
+"""A layer, a target and a direction."""
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -57,7 +60,7 @@ def cells(quick: bool) -> list[Cell]:
 
 
 def interpreter() -> Path:
-    """The interpreter that compiles: the one that `make targets-setup` has made, else this one."""
+    """The interpreter that compiles: the one that `make compilers` has made, else this one."""
     return OWN if OWN.exists() else Path(sys.executable)
 
 
@@ -67,18 +70,17 @@ def missing() -> str | None:
     find = f"import importlib.util as u, json; print(json.dumps([n for n in {names} if u.find_spec(n) is None]))"
     done = subprocess.run([str(interpreter()), "-c", find], capture_output=True, text=True, check=True)
     absent = json.loads(done.stdout)
-    return f"{' and '.join(absent)} not installed: make targets-setup" if absent else None
+    return f"{' and '.join(absent)} not installed: make compilers" if absent else None
 
 
-def compiled(layer: str, target: str, direction: str, path: Path = ROOT, limit: float = 1500.0) -> dict[str, float]:
-    """Return what a layer costs, compiled in a separate process by the version of equikit on a path."""
-    words = [str(interpreter()), str(PROGRAM), json.dumps([layer, target, direction])]
+def compiled(jobs: Sequence[Job], path: Path = ROOT, limit: float | None = None) -> list[dict[str, float]]:
+    """Return what layers cost, compiled in a separate process by the version of equikit on a path."""
+    words = [str(interpreter()), str(PROGRAM), json.dumps(jobs)]
     environment = os.environ | {"PYTHONPATH": str(path), **ENVIRONMENT}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=limit)
     if done.returncode:
-        raise RuntimeError(f"compiling {layer} for {target} failed: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        raise RuntimeError(f"compiling {jobs} failed: {done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()[-len(jobs) :]]
 
 
 def measured(cell: Cell, limit: float) -> Measurement:
@@ -87,7 +89,7 @@ def measured(cell: Cell, limit: float) -> Measurement:
     m = Measurement(dict(cell.case), cell.direction, rival)
     path = ROOT if rival == "now" else checkout(BEFORE)
     try:
-        found = compiled(cell.case["layer"], cell.case["target"], cell.direction, path, limit)
+        (found,) = compiled([(cell.case["layer"], cell.case["target"], cell.direction)], path, limit)
     except subprocess.TimeoutExpired:
         m.status, m.reason, m.longer_than = "given up", f"took longer than {limit:g} s to compile", limit
         return m
