@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.folders import ROOT
@@ -73,14 +74,19 @@ def missing() -> str | None:
     return f"{' and '.join(absent)} not installed: make compilers" if absent else None
 
 
-def compiled(jobs: Sequence[Job], path: Path = ROOT, limit: float | None = None) -> list[dict[str, float]]:
-    """Return what layers cost, compiled in a separate process by the version of equikit on a path."""
-    words = [str(interpreter()), str(PROGRAM), json.dumps(jobs)]
-    environment = os.environ | {"PYTHONPATH": str(path), **ENVIRONMENT}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=limit)
+def printed(words: Sequence[str], path: Path = ROOT, limit: float | None = None) -> list[dict[str, Any]]:
+    """Return the lines of JSON that a program of the interpreter prints, with equikit from a path."""
+    environment = os.environ | {"PYTHONPATH": str(path), "JAX_PLATFORMS": "cpu"}
+    command = [str(interpreter()), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=limit)
     if done.returncode:
-        raise RuntimeError(f"compiling {jobs} failed: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines()[-len(jobs) :]]
+        raise RuntimeError(f"compiling failed: {' '.join(words)}: {done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def compiled(jobs: Sequence[Job], path: Path = ROOT, limit: float | None = None) -> list[dict[str, Any]]:
+    """Return what layers cost, compiled in a separate process by the version of equikit on a path."""
+    return printed([str(PROGRAM), json.dumps(jobs)], path, limit)
 
 
 def measured(cell: Cell, limit: float) -> Measurement:

@@ -1,0 +1,79 @@
+"""The rates of the cost model for GPUs and TPUs, from kernels, bytes and FLOPs of layers compiled for them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
+from benchmarks.core.measurement import Measurement, Skip
+from benchmarks.speed._target_rates_report import METHODS, STYLE
+from benchmarks.speed.methods import Case
+from benchmarks.speed.targets import COMPILERS, missing, printed
+
+RIVALS: dict[str, str] = {
+    "factored": "the steps of the plan",
+    "dense": "one product with the whole matrix, assembled by a plan in each call",
+}
+LAYERS = (
+    "S 1 → 1, n 32",
+    "S 2 → 2, n 12",
+    "S 2 → 1, n 6",
+    "S 3 → 3, n 3",
+    "A(5) 3 → 3",
+    "O(3) 2 → 2",
+    "O(3) 3 → 3",
+    "SO(3) 3 → 3",
+    "Z(6) 2 → 2",
+    "S × O(3), n 6",
+)
+FULL = tuple(Case(layer, batch, 16) for layer in LAYERS for batch in (32, 4096))
+QUICK = (Case("O(3) 2 → 2", 32, 4),)
+TARGETS = (1.2,)
+
+
+def cells(quick: bool) -> list[Cell]:
+    """Return a cell for each layer and target; both methods are compiled in one process."""
+    return [
+        Cell({**asdict(case), "target": target}, "forward", METHODS, case)
+        for case in (QUICK if quick else FULL)
+        for target in COMPILERS
+    ]
+
+
+def start(quick: bool, seed: int, tell: Tell) -> Measure:
+    """Prepare nothing: the programs of each layer are compiled in their own process.
+
+    Raises:
+        Skip: if the compilers are not installed.
+    """
+    reason = missing()
+    if reason is not None:
+        raise Skip(reason)
+
+    def measure(cell: Cell) -> list[Measurement]:
+        tell("compile")
+        jobs = [[*cell.case.values(), method] for method in cell.rivals]
+        found = printed(["-m", "benchmarks.speed._target_rates_program", json.dumps(jobs)])
+        measurements = []
+        for rival, costs in zip(cell.rivals, found, strict=True):
+            m = Measurement(dict(cell.case), cell.direction, rival)
+            m.scores = {name: costs[name] for name in ("kernels", "bytes", "on_chip_bytes", "flops")}
+            m.scores |= {name: costs[name] for name in ("bandwidth_seconds", "arithmetic_seconds")}
+            measurements.append(m)
+        return measurements
+
+    return measure
+
+
+BENCHMARK = Benchmark(
+    title="Rates of accelerators",
+    summary="the cost model's rates for GPUs and TPUs, from kernels, bytes and FLOPs of compiled layers",
+    rivals=RIVALS,
+    cells=cells,
+    start=start,
+    targets=TARGETS,
+    style=STYLE,
+    axis="batch",
+    timed=False,
+)
