@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.speed._collectives import Collective
+from equikit.plans.targets import Collective
 
 
 @dataclass(frozen=True)

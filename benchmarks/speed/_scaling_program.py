@@ -9,8 +9,8 @@ import functools
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.speed._collectives import collectives
 from benchmarks.speed._virtual_devices import in_its_process, print_layouts
+from equikit.plans.targets import collectives
 
 MODEL = 8
 """Devices over which a tensor axis or channels are sharded: the devices of a node."""

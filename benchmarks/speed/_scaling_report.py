@@ -13,8 +13,8 @@ from benchmarks.core.bounds import Bound
 from benchmarks.core.plot import STYLES, new_figure, save, size_axis, tidy
 from benchmarks.core.report import grid, page, rich_table
 from benchmarks.core.style import Style
-from benchmarks.speed._collectives import KINDS
 from benchmarks.speed._scaling_model import MACHINES
+from equikit.plans.targets import KINDS
 
 
 def compiled(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.speed._collectives import Collective
 from benchmarks.speed._scaling_model import MACHINES, collective_seconds
+from equikit.plans.targets import Collective
 
 EXCHANGES = 8
 """All-to-alls of a training step of `"p p -> p p"`: sums over rows and over columns go to the owners, values for

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed._collectives import collectives
 from benchmarks.speed._virtual_devices import in_its_process, print_layouts
+from equikit.plans.targets import collectives
 
 LAYOUTS = ("spread", "automatic")
 

@@ -10,11 +10,11 @@ import equikit as ek
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.bounds import Bound
 from benchmarks.core.measurement import Measurement
-from benchmarks.speed._collectives import KINDS, Collective
 from benchmarks.speed._scaling_model import MACHINES, step_seconds
 from benchmarks.speed._scaling_program import LAYOUTS, in_a_process
 from benchmarks.speed._scaling_report import SCALING
 from equikit.plans import weight_shapes
+from equikit.plans.targets import KINDS, Collective
 
 RIVALS: dict[str, str] = {
     "batch": "samples spread over all devices, weights on each",

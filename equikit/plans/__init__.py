@@ -51,6 +51,7 @@ from equikit.plans.readers._parts import (
     planned_part as planned_part,
 )
 from equikit.plans.readers._to_torch import to_torch
+from equikit.plans.targets import TARGETS, Collective, CompiledCost, Device, compiled_table
 
 if TYPE_CHECKING:
     from equikit.plans._apply import (
@@ -80,10 +81,15 @@ if TYPE_CHECKING:
     )
     from equikit.plans.sparse._rows import spread_rows as spread_rows, sum_rows as sum_rows, taken as taken
     from equikit.plans.sparse._walk import is_own as is_own
+    from equikit.plans.targets._compiled import compiled_cost
 
 __all__ = [
     "PASSES",
+    "TARGETS",
+    "Collective",
+    "CompiledCost",
     "Contraction",
+    "Device",
     "Layout",
     "Line",
     "MultilinearPlan",
@@ -95,6 +101,8 @@ __all__ = [
     "apply",
     "apply_multilinear",
     "batch_products",
+    "compiled_cost",
+    "compiled_table",
     "lay_out",
     "multilinear_plan",
     "multilinear_weight_shape",
@@ -143,6 +151,7 @@ _IN_JAX = {
     "weights_of": "_apply",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",
+    "compiled_cost": "targets._compiled",
     "lay_out": "_apply",
     "multilinear_weight_shape": "_multilinear",
     "retain_memory": "execution._memory",

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks.speed import scaling
-from benchmarks.speed._collectives import Collective, collectives
 from benchmarks.speed._scaling_model import H100, H100_LATENCY, Machine, collective_seconds, step_seconds
 from benchmarks.speed._scaling_program import LAYOUTS, in_a_process
 from benchmarks.speed._scaling_report import SCALING
+from equikit.plans.targets import Collective, collectives
 
 HLO = """HloModule jit_step, num_partitions=8
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import sparse_scaling
-from benchmarks.speed._collectives import Collective
 from benchmarks.speed._sparse_scaling_model import EXCHANGES, LARGE, Load, predicted, random_load
 from benchmarks.speed._sparse_scaling_program import LAYOUTS, in_a_process, random_pairs
+from equikit.plans.targets import Collective
 
 SIZE = sparse_scaling.Limits(edges=40, nodes=8, channels=2)
 ALONE: dict[str, Any] = {"flops": 1e4, "bytes": 4e4, "held": 2e4, "rows": {"entries": 40, "copies": 0, "slots": 0}}

@@ -55,7 +55,7 @@ def sparse_table(plan: Plan, support: Support, batch: int, n: Sizes) -> str:
     cells = plan_rows(plan, batch, other_sizes(plan, support, n), rows_of(support))
     below = sparse_lines(plan, support, batch, n)
     cells += [(stage, text, "", "", "", _number(flops), _number(moved)) for stage, text, flops, moved in below]
-    text = _aligned([HEADER, *cells], 5)
+    text = aligned([HEADER, *cells], 5)
     rule, last = "-" * max(map(len, text)), -1 - len(below)
     title = f"{_title(plan, batch)}, on {support!r}"
     return "\n".join([title, rule, text[0], rule, *text[1:last], rule, *text[last:]])
@@ -68,7 +68,7 @@ def _title(plan: Stages, batch: int) -> str:
     return f'plan of "{text}" with {groups or "no labels"}: channels {channels}, batch {batch}, {options}'
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
     """Return rows as lines of text, with the first columns aligned to the left and all others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -82,7 +82,7 @@ def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
 
 def plan_table(plan: Stages, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
     """Return the table of a plan as text: steps in order, with shapes, FLOPs and bytes."""
-    text = _aligned([HEADER, *plan_rows(plan, batch, n)], 5)
+    text = aligned([HEADER, *plan_rows(plan, batch, n)], 5)
     rule = "-" * max(map(len, text))
     return "\n".join([_title(plan, batch), rule, text[0], rule, *text[1:-1], rule, text[-1]])
 
@@ -91,7 +91,7 @@ def stages_table(stages: Mapping[str, Plan], *, batch: int = 1, n: int | dict[st
     """Return the cost of a plan before all passes and after each: a row with the number of steps, FLOPs and bytes."""
     rows: list[tuple[str, ...]] = [("after pass", "steps", "FLOPs", "bytes")]
     rows += [(name, f"{plan.steps:,}", *map(_number, plan.cost(batch=batch, n=n))) for name, plan in stages.items()]
-    text = _aligned(rows, 1)
+    text = aligned(rows, 1)
     rule = "-" * max(map(len, text))
     last = [*stages.values()][-1]
     return "\n".join([_title(last, batch), rule, text[0], rule, *text[1:]])
@@ -99,10 +99,16 @@ def stages_table(stages: Mapping[str, Plan], *, batch: int = 1, n: int | dict[st
 
 def plan_html(plan: Stages) -> str:
     """Return the table of a plan as HTML."""
-    head, *body = ([html.escape(cell) for cell in row] for row in (HEADER, *plan_rows(plan, 1, None)))
+    return html_table(_title(plan, 1), [HEADER, *plan_rows(plan, 1, None)])
+
+
+def html_table(title: str, rows: Sequence[tuple[str, ...]], below: str = "") -> str:
+    """Return rows as an HTML table, the first as its header, with a title above and a text below."""
+    head, *body = ([html.escape(cell) for cell in row] for row in rows)
     lines = ["".join(f"<td style='text-align:left'>{cell}</td>" for cell in row) for row in body]
     return (
-        f"<table><caption style='text-align:left'>{html.escape(_title(plan, 1))}</caption>"
+        f"<table><caption style='text-align:left'>{html.escape(title)}</caption>"
         f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"
         f"{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+        + "".join(f"<p>{html.escape(line)}</p>" for line in below.splitlines())
     )

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from equikit._errors import OptionError
+from equikit.plans.targets._operations import SIZES
+
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-SIZES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16} | {
-    f"{sign}{bits}": bits // 8 for sign in "su" for bits in (8, 16, 32, 64)
-}
 _LINE = re.compile(rf"^\s*(?:ROOT )?%?\S+ = (.*?) ({'|'.join(KINDS)})(-start)?\((.*)$", re.MULTILINE)
 _SHAPE = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 
@@ -48,6 +48,15 @@ def _bytes(shapes: list[tuple[str, str]]) -> int:
     return sum(SIZES[dtype] * math.prod(int(size) for size in sizes.split(",") if size) for dtype, sizes in shapes)
 
 
+def _not_understood(groups: str) -> OptionError:
+    return OptionError(
+        "replica groups of a collective are not understood",
+        got=groups,
+        expected="{{0,1},{2,3}}, [2,2]<=[4] or mesh['a'=2,'b'=2] {'a'}",
+        step="compile with a version of JAX that equikit is tested with",
+    )
+
+
 def _group(rest: str, devices: int) -> tuple[int, ...]:
     """Return the first group of `replica_groups=`, which has three notations; all devices if it is empty or missing."""
     found = re.search(r"replica_groups=(\{\{[\d,]+\}|\{\}|\[[^ ]*|mesh\[[^\]]*\][^{]*\{[^}]*\})", rest)
@@ -59,7 +68,7 @@ def _group(rest: str, devices: int) -> tuple[int, ...]:
     if text.startswith("["):  # [groups, members]<=[sizes]T(order): the numbers in that order, cut into rows
         parts = re.fullmatch(r"\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?,?", text)
         if parts is None:
-            raise ValueError(f"replica groups that are not understood: {text}")
+            raise _not_understood(text)
         sizes = [int(size) for size in parts[3].split(",")]
         order = [int(axis) for axis in parts[4].split(",")] if parts[4] else range(len(sizes))
         rows = np.arange(math.prod(sizes)).reshape(sizes).transpose(order).reshape(int(parts[1]), int(parts[2]))
@@ -68,7 +77,7 @@ def _group(rest: str, devices: int) -> tuple[int, ...]:
     used = text[text.index("{") :]
     names = re.findall(r"'([^']+)'", used)
     if ":" in used or not sizes.keys() >= set(names):
-        raise ValueError(f"replica groups that are not understood: {text}")
+        raise _not_understood(text)
     grid = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
     return tuple(grid[tuple(slice(None) if name in names else 0 for name in sizes)].ravel().tolist())
 
@@ -77,13 +86,18 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
     """Return every collective of a compiled program for a number of devices, in the order of the text.
 
     Raises:
-        ValueError: for a notation of groups that is not known, or collectives inside a loop, which run more than once.
+        OptionError: for a notation of groups that is not known, or collectives inside a loop, which run more than once.
     """
     loops = set(re.findall(r"body=%?([\w.\-]+)", hlo))
     for block in re.split(r"\n(?=\S)", hlo):
         name = re.match(r"%?([\w.\-]+) \(", block)
         if name and name[1] in loops and _LINE.search(block):
-            raise ValueError(f"the loop {name[1]} has collectives, which run an unknown number of times")
+            raise OptionError(
+                f"the loop {name[1]} has collectives, which run an unknown number of times",
+                got="a loop, such as lax.scan, over arrays that are spread over devices",
+                expected="collectives outside loops",
+                step="unroll the loop, as jax.lax.scan(..., unroll=True)",
+            )
     found = []
     for result, kind, start, rest in _LINE.findall(hlo):
         shapes = _SHAPE.findall(result)
