@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import equikit as ek
+from equikit.plans.targets._compiled import compiled_cost
 from equikit.weightspace import Functional, trace
 
 Made = tuple[Callable[..., Any], Any]
@@ -111,14 +112,7 @@ FULL: dict[str, Callable[[], Made]] = {
 QUICK = tuple(FULL)[:1]
 
 
-def main(layer: str, target: str, direction: str) -> dict[str, float]:
-    """Return the counts of one layer."""
-    module, x = FULL[layer]()
-    return cost(module, x, target, direction == "gradient")
-
-
 if __name__ == "__main__":
-    from _target_compile import cost
-
-    for job in json.loads(sys.argv[1]):
-        print(json.dumps(main(*job)))
+    for layer, target, direction in json.loads(sys.argv[1]):
+        module, x = FULL[layer]()
+        print(json.dumps(compiled_cost(module, x, target=target, gradient=direction == "gradient").as_dict()))

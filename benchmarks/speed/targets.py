@@ -19,6 +19,8 @@ from benchmarks.speed._target_program import FULL, QUICK
 from benchmarks.speed._targets_report import STYLE, Fewer
 
 BEFORE = "40a4a393"
+NEWER = ("equikit/plans/targets", "equikit/plans/costs/_table.py")
+"""What counts, which the earlier version lacks."""
 RIVALS: dict[str, str] = {"now": "this version", "before": f"equikit at {BEFORE}"}
 DIRECTIONS = ("forward", "gradient")
 PROGRAM = Path(__file__).with_name("_target_program.py")
@@ -27,14 +29,9 @@ OWN = ROOT / ".venv" / "targets" / "bin" / "python"
 COMPILERS = {"h100": "jax_cuda12_plugin", "v5e": "libtpu"}
 TARGETS = tuple(Fewer(target, direction, 2.0) for target in COMPILERS for direction in DIRECTIONS)
 
+SCORES = ("kernels", "bytes", "on_chip_bytes", "io_bytes", "ratio", "loops", "bandwidth_seconds", "arithmetic_seconds")
 Job = tuple[str, str, str]
 """A layer, a target and a direction."""
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "XLA_FLAGS": "--xla_gpu_autotune_level=0",
-}
 
 
 @dataclass(frozen=True)
@@ -93,15 +90,14 @@ def measured(cell: Cell, limit: float) -> Measurement:
     """Compile one layer, and return its counts."""
     (rival,) = cell.rivals
     m = Measurement(dict(cell.case), cell.direction, rival)
-    path = ROOT if rival == "now" else checkout(BEFORE)
+    path = ROOT if rival == "now" else checkout(BEFORE, *NEWER)
     try:
         (found,) = compiled([(cell.case["layer"], cell.case["target"], cell.direction)], path, limit)
     except subprocess.TimeoutExpired:
         m.status, m.reason, m.longer_than = "given up", f"took longer than {limit:g} s to compile", limit
         return m
-    m.compile_seconds = found.pop("compile_seconds")
-    m.temporary_bytes, m.flops = int(found.pop("temporaries")), found.pop("flops")
-    m.scores = found
+    m.compile_seconds, m.temporary_bytes, m.flops = found["compile_seconds"], found["temporaries"], found["flops"]
+    m.scores = {name: float(found[name]) for name in SCORES}
     return m
 
 
