@@ -10,13 +10,11 @@ import numpy as np
 from scipy.optimize import nnls
 
 from benchmarks.core.lines import rounded
+from benchmarks.speed._target_seconds import LAUNCH
 from benchmarks.speed.methods import WORK, Case, layer
 from equikit.plans import TARGETS
 from equikit.plans.costs._method import Work
 from equikit.plans.costs._rates import Rates
-
-LAUNCH = {"h100": 3e-6, "v5e": 2e-6}
-"""Seconds of a kernel in addition to its bytes and FLOPs: an assumption. Datasheets do not state it."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,6 @@ def work_of(record: Mapping[str, Any]) -> Work:
     return WORK[record["rival"]](plan, case.batch, sizes)
 
 
-def counted_seconds(record: Mapping[str, Any]) -> float:
-    """Return kernels × launch + bytes / bandwidth + FLOPs / peak rate."""
-    scores = record["scores"]
-    launches = scores["kernels"] * LAUNCH[record["case"]["target"]]
-    return float(launches + scores["bandwidth_seconds"] + scores["arithmetic_seconds"])
-
-
 def _relative(columns: Sequence[Sequence[float]], wanted: Sequence[float]) -> list[float]:
     """Return the factors, at least zero, whose combination of the columns has the least relative error."""
     scaled = np.array(columns, float).T / np.array(wanted)[:, None]
@@ -73,7 +64,8 @@ def fitted_counts(records: Sequence[Mapping[str, Any]]) -> Counts:
 
 def rates(counts: Counts, target: str) -> Rates:
     """Return the price of each unit of work, with two digits."""
-    launch, device = LAUNCH[target], TARGETS[target]
+    device = TARGETS[target]
+    launch = LAUNCH[device.platform]
     assert device.bandwidth is not None
     prices = Rates(
         call=counts.call * launch,
