@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from equikit.plans.targets import Collective
+from equikit.plans.targets import TARGETS, Collective, Device
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Published figures of a device and its interconnect, per second and in one direction.
+    """Published figures of a device and its interconnect, per second and in one direction; sources are in `TARGETS`.
 
     Attributes:
         flops, memory: floating-point operations and bytes.
@@ -31,17 +31,21 @@ class Machine:
     far: float = 0.0
 
 
-H100 = Machine(67e12, 3.35e12, 450e9, 8, 50e9)
-"""FP32, memory, and NVLink 4 (900 GB/s in both directions together): "NVIDIA H100 Tensor Core GPU" datasheet, SXM.
-Eight in a node, each with one InfiniBand NDR port of 400 Gb/s: "NVIDIA DGX H100" datasheet."""
+def _machine(device: Device, precision: str, **latency: float) -> Machine:
+    """Return the figures of a device, for products at one precision."""
+    node = 1 << 20 if device.node is None else device.node
+    return Machine(device.rates[precision], device.bandwidth, device.link, node, device.network, **latency)
 
-H100_LATENCY = Machine(67e12, 3.35e12, 450e9, 8, 50e9, 6.8, 0.6, 5.0)
+
+H100 = _machine(TARGETS["h100"], "float32 highest")
+"""Products in float32, and not in TF32; eight in a node, each with its own port to other nodes."""
+
+H100_LATENCY = _machine(TARGETS["h100"], "float32 highest", start=6.8, hop=0.6, far=5.0)
 """The same, with the latencies by which NCCL chooses its algorithms, for a tree and the protocol LL: `baseLat` and
 `hwLat` in `src/graph/tuning.cc` of NVIDIA/nccl, in its versions for Hopper."""
 
-TPU = Machine(459e12, 2765e9, 600e9, 1 << 20, 600e9)
-"""BF16, in which JAX multiplies float32 by default there; memory; and ICI (1,200 GB/s in both directions together; in a
-slice it reaches every chip): "TPU v5p", Google Cloud documentation."""
+TPU = _machine(TARGETS["v5p"], "bfloat16")
+"""Products in bfloat16, in which JAX multiplies float32 by default there; links reach every chip of a slice."""
 
 MACHINES = {"H100": H100, "H100 with latency": H100_LATENCY, "TPU v5p": TPU}
 

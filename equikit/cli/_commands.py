@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ from typer.core import TyperGroup
 from equikit import __version__
 from equikit._checks import choice, count_text
 from equikit._errors import EquikitError, UnboundLabelError
+from equikit._progress import progress
 from equikit.cli._drawing import drawing, format_of, pictures, refuse_drawing
 from equikit.cli._read import (
     needed_sizes,
@@ -19,6 +22,8 @@ from equikit.cli._read import (
     parse_index,
     parse_sizes,
     parse_space,
+    parse_targets,
+    refuse_for_targets,
     refuse_linear_options,
 )
 from equikit.cli._values import (
@@ -27,11 +32,13 @@ from equikit.cli._values import (
     numbered,
     plan_value,
     print_json,
+    request_value,
     space_value,
     stages_value,
     write,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
+from equikit.plans import TARGETS
 
 
 class _Commands(TyperGroup):
@@ -111,7 +118,7 @@ def basis(
     from equikit.draw import sections, space_text
 
     space = parse_space(signature, parse_groups(group or (), imports or ()))
-    sizes = needed_sizes(n, space) if matrices or n is not None else {}
+    sizes = needed_sizes(n, space, "matrices") if matrices or n is not None else {}
 
     def rows(diagram: Diagram) -> list[list[int]]:
         result: list[list[int]] = diagram.matrix({label: sizes[label] for label in diagram.labels}).tolist()
@@ -153,14 +160,31 @@ def plan(
     bias: Annotated[bool, typer.Option("--bias", help="Add the invariant vectors of the output.")] = False,
     passes: Annotated[bool, typer.Option("--passes", help="Show what each pass of the optimizer saves.")] = False,
     code: Annotated[bool, typer.Option("--code", help="Show the program in NumPy's notation.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help=f"Compile for devices that need not be there: {', '.join(TARGETS)}."),
+    ] = None,
+    gradient: Annotated[bool, typer.Option("--gradient", help="With --target: the value and gradient.")] = False,
+    devices: Annotated[
+        int, typer.Option("--devices", min=1, help="With --target: spread the batch over so many devices.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
     """Show the steps that compute a layer, with their shapes, FLOPs and bytes.
 
     A signature with commas, sym or alt is one of multilinear maps, which have neither --bias nor --passes.
 
+    With --target, XLA compiles the layer in float32, and the table has a row for each device: kernels, bytes moved
+    ("× io" is over the bytes of inputs and outputs), temporary arrays, and the least time by the device's datasheet.
+
     Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
+
+    Example: equikit plan "p p -> p p" -g p=S --channels 32,32 --batch 32 --n 64 --target h100,v5e
     """
+    refuse_for_targets(target, passes=passes, code=code, gradient=gradient, devices=devices > 1)
+    if target is not None and "jax" not in sys.modules:  # JAX reads both when it is imported
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices))
     from equikit.plans import stages, stages_table
 
     space = hom(signature, groups=parse_groups(group or (), imports or ()))
@@ -178,6 +202,22 @@ def plan(
         return
     pair: Any = parse_channels(channels)  # the plan checks how many numbers there are
     result = space.plan(pair, **options)
+    if target is not None:
+        from equikit.plans import compiled_table, plan_compiled_cost
+
+        known, names = needed_sizes(n, space, "compiled programs"), parse_targets(target)
+        costs = []
+        with progress("compile", len(names)) as advance:
+            for name in names:
+                chosen: Any = {"target": name, "batch": batch, "gradient": gradient, "devices": devices}
+                costs.append(plan_compiled_cost(result, known, **chosen))
+                advance(name)
+        if as_json:
+            request = {**space_value(space), **request_value(result, batch, acted)}
+            print_json({**request, "targets": [cost.as_dict() for cost in costs]})
+        else:
+            typer.echo(compiled_table(costs))
+        return
     if as_json:
         program = {"code": result.code()} if code else {}
         print_json({**space_value(space), **plan_value(result, batch, acted), **program})

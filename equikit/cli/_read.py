@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from equikit import groups
+from equikit._checks import choice
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import HomSpace, MultilinearSpace, hom
 from equikit.groups import DirectSum, Fixed, Group, Lorentz
+from equikit.plans import TARGETS
 
 NUMBER = "[0-9]{1,9}"
 PART = rf"[A-Za-z_]\w*(?:\({NUMBER}(?:,{NUMBER})*\))?"
@@ -245,8 +247,8 @@ def _sizes(text: str, n: int | dict[str, int], space: HomSpace | MultilinearSpac
         raise ShapeError(error.problem, got=f"--n {text!r}", expected=error.expected, step=step) from None
 
 
-def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:
-    """Return the size of every label, for matrices.
+def needed_sizes(text: str | None, space: HomSpace | MultilinearSpace, what: str) -> dict[str, int]:
+    """Return the size of every label; `what` is a plural noun that needs them.
 
     Raises:
         OptionError: if a label is free and there is no text; otherwise as `parse_sizes`.
@@ -255,9 +257,36 @@ def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:
     sizes = parse_sizes(text, space)
     if sizes is None and free:
         raise OptionError(
-            "matrices need a size for every label",
+            f"{what} need a size for every label",
             got=f"{free[0]}={space.signature.groups[free[0]]}, which is free",
             expected="a size",
             step=f"add --n 4, or write --group '{free[0]}={space.signature.groups[free[0]]}(4)'",
         )
     return space.sizes() if sizes is None else sizes
+
+
+def parse_targets(text: str) -> tuple[str, ...]:
+    """Read the names of devices, `h100` or `h100,v5e,cpu`.
+
+    Raises:
+        OptionError: if there is no such device.
+
+    Example:
+        >>> parse_targets("h100, v5e")
+        ('h100', 'v5e')
+    """
+    known = [*TARGETS]
+    return tuple(choice("--target", word.strip(), known, code="{} {}") for word in text.split(","))
+
+
+def refuse_for_targets(target: str | None, **options: bool) -> None:
+    """Raise `OptionError` if an option does not belong to compiled programs, or is for them alone."""
+    for name in [name for name, given in options.items() if given]:
+        alone = name in ("gradient", "devices")
+        if alone == (target is None):
+            raise OptionError(
+                f"--{name} is for programs that are compiled" if alone else f"--{name} shows what is not compiled",
+                got=f"--{name} without --target" if alone else f"--{name} with --target {target}",
+                expected="--target" if alone else f"one of --{name} and --target",
+                step="add --target h100" if alone else f"leave --{name} out",
+            )

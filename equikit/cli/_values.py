@@ -53,7 +53,7 @@ def space_value(space: HomSpace | MultilinearSpace) -> dict[str, Any]:
     }
 
 
-def _request_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
+def request_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
     """Return the request of a plan."""
     from equikit.plans import MultilinearPlan
 
@@ -72,7 +72,7 @@ def plan_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | Non
 
     flops, moved = plan.cost(batch=batch, n=n)
     return {
-        **_request_value(plan, batch, n),
+        **request_value(plan, batch, n),
         "steps": [
             {
                 "stage": line.stage,
@@ -95,7 +95,7 @@ def stages_value(stages: Mapping[str, Plan], batch: int, n: dict[str, int] | Non
     costs = {name: plan.cost(batch=batch, n=n) for name, plan in stages.items()}
     last = [*stages.values()][-1]
     return {
-        **_request_value(last, batch, n),
+        **request_value(last, batch, n),
         "passes": [
             {"after pass": name, "steps": plan.steps, "flops": number(costs[name][0]), "bytes": number(costs[name][1])}
             for name, plan in stages.items()

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from equikit.plans.sparse._rows import spread_rows as spread_rows, sum_rows as sum_rows, taken as taken
     from equikit.plans.sparse._walk import is_own as is_own
     from equikit.plans.targets._compiled import compiled_cost
+    from equikit.plans.targets._of_plan import plan_compiled_cost as plan_compiled_cost
 
 __all__ = [
     "PASSES",
@@ -141,6 +142,7 @@ _IN_JAX = {
     "is_own": "sparse._walk",
     "laid_out": "execution._layout",
     "max_by_graph": "sparse._pooled",
+    "plan_compiled_cost": "targets._of_plan",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
     "spread_rows": "sparse._rows",

@@ -73,13 +73,13 @@ def _group(rest: str, devices: int) -> tuple[int, ...]:
         order = [int(axis) for axis in parts[4].split(",")] if parts[4] else range(len(sizes))
         rows = np.arange(math.prod(sizes)).reshape(sizes).transpose(order).reshape(int(parts[1]), int(parts[2]))
         return tuple(rows[0].tolist())
-    sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", text)}
+    mesh = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", text)}
     used = text[text.index("{") :]
     names = re.findall(r"'([^']+)'", used)
-    if ":" in used or not sizes.keys() >= set(names):
+    if ":" in used or not mesh.keys() >= set(names):
         raise _not_understood(text)
-    grid = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
-    return tuple(grid[tuple(slice(None) if name in names else 0 for name in sizes)].ravel().tolist())
+    grid = np.arange(math.prod(mesh.values())).reshape(tuple(mesh.values()))
+    return tuple(grid[tuple(slice(None) if name in names else 0 for name in mesh)].ravel().tolist())
 
 
 def collectives(hlo: str, devices: int) -> list[Collective]:
@@ -101,8 +101,9 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
     found = []
     for result, kind, start, rest in _LINE.findall(hlo):
         shapes = _SHAPE.findall(result)
-        if start and kind in ("all-gather", "collective-permute"):
-            shapes = shapes[1:2]  # the operand comes first, the result second
+        operands = len(re.split(r"\)(?:, |$)", rest, maxsplit=1)[0].split(","))
+        if start and len(shapes) > operands:  # the operands come first, then the results, then a context
+            shapes = shapes[operands : 2 * operands]
         if kind == "collective-permute":
             pairs = re.search(r"source_target_pairs=\{(\{[\d,]+\})", rest)
             group = tuple(int(number) for number in re.findall(r"\d+", pairs[1])) if pairs else (0,)

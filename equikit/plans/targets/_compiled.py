@@ -302,8 +302,6 @@ def _counted(
 ) -> CompiledCost:
     hlo = compiled.as_text()
     cost, found = cost_of(compiled), ran(hlo)
-    # XLA subtracts one byte and one operation for each custom call, which it knows nothing about.
-    unknown = sum(call != "tpu_custom_call" for call in found.custom_calls)
     shardings = jax.tree.leaves(compiled.output_shardings)
     return CompiledCost(
         target=target,
@@ -311,12 +309,12 @@ def _counted(
         gradient=gradient,
         dtype=_widest(arrays, hlo),
         kernels=found.kernels,
-        bytes=max(int(cost.get("bytes accessed", 0)), -unknown) + unknown + found.custom_bytes,
+        bytes=max(int(cost.get("bytes accessed", 0)), 0) + found.custom_bytes,  # -1 stands for unknown
         on_chip_bytes=found.on_chip,
         io_bytes=_io_bytes(arrays, [array.sharding for array in arrays])
         + _io_bytes(jax.tree.leaves(results), shardings),
         temporaries=int(compiled.memory_analysis().temp_size_in_bytes),
-        flops=max(int(cost.get("flops", 0)), -unknown) + unknown,
+        flops=max(int(cost.get("flops", 0)), 0),
         compile_seconds=seconds,
         loops=found.loops,
         uncounted=found.custom_calls,

@@ -7,7 +7,7 @@ from importlib import metadata
 from typing import Any
 
 import jax
-import jaxlib
+from jaxlib.version import __version__ as jaxlib_version
 
 from equikit import _checks
 from equikit._errors import MissingPackageError, OptionError
@@ -49,7 +49,7 @@ def _missing(target: str, platform: str, package: str) -> MissingPackageError:
 def _other_version(package: str, version: str, wanted: str, platform: str) -> OptionError:
     return OptionError(
         f"{package} is of another version than jax",
-        got=f"{package} {version}, with jax {jax.__version__} and jaxlib {jaxlib.__version__}",
+        got=f"{package} {version}, with jax {jax.__version__} and jaxlib {jaxlib_version}",
         expected=f"{package} {wanted}",
         step=_install(platform),
     )
@@ -61,10 +61,10 @@ def _cuda_plugin(target: str) -> str:
     if not found:
         raise _missing(target, "cuda", "jax-cuda12-plugin")
     for package, version in found.items():
-        if version == jaxlib.__version__:
+        if version == jaxlib_version:
             return CUDA[package]
     package, version = next(iter(found.items()))
-    raise _other_version(package, version, jaxlib.__version__, "cuda")
+    raise _other_version(package, version, jaxlib_version, "cuda")
 
 
 def _check_libtpu(target: str) -> None:
@@ -93,7 +93,7 @@ def devices_for(target: str, count: int) -> list[Any]:
             f'target="{target}" has no topology of {count} devices',
             got=f"devices={count}",
             expected=", ".join(map(str, device.topologies)),
-            step=f"write devices={near}",
+            step=f"choose {near} devices",
         )
     topology = device.topologies[count]
     if device.platform == "cuda":

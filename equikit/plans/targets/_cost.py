@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from equikit.plans.costs._table import aligned, html_table
@@ -66,7 +66,7 @@ class CompiledCost:
     compile_seconds: float
     loops: int = 0
     uncounted: tuple[str, ...] = ()
-    collectives: tuple[Collective, ...] = ()
+    collectives: tuple[Collective, ...] = field(default=(), repr=False)  # the numbers of all devices are in it
 
     @property
     def ratio(self) -> float:
@@ -112,8 +112,9 @@ def _seconds(value: float | None) -> str:
 def _cells(cost: CompiledCost, sent: bool) -> tuple[str, ...]:
     kinds = {each.kind: None for each in cost.collectives}
     counts = [f"{sum(each.kind == kind for each in cost.collectives)} {kind}" for kind in kinds]
+    spread = f" × {cost.devices}" if cost.devices > 1 else ""
     return (
-        cost.target,
+        f"{cost.target}{spread}{', gradient' if cost.gradient else ''}",
         f"{cost.kernels:,}",
         f"{cost.bytes:,}",
         f"{cost.on_chip_bytes:,}",
@@ -133,10 +134,7 @@ def _rows(costs: Sequence[CompiledCost]) -> list[tuple[str, ...]]:
 
 
 def _title(costs: Sequence[CompiledCost]) -> str:
-    what = {"value and gradient" if cost.gradient else "forward": None for cost in costs}
-    devices = {f"{cost.devices} devices" if cost.devices > 1 else "one device": None for cost in costs}
-    dtypes = {cost.dtype: None for cost in costs}
-    return f"compiled, not run: {' and '.join(what)}, {' and '.join(dtypes)}, {' and '.join(devices)}"
+    return f"compiled, not run: {' and '.join(dict.fromkeys(cost.dtype for cost in costs))}, numbers of one device"
 
 
 def _notes(costs: Sequence[CompiledCost]) -> str:
@@ -166,7 +164,7 @@ def compiled_table(costs: Sequence[CompiledCost]) -> str:
         >>> x = jax.ShapeDtypeStruct((128, 64), jnp.float32)
         >>> costs = [compiled_cost(jnp.negative, x, target="cpu", gradient=gradient) for gradient in (False, True)]
         >>> compiled_table(costs).splitlines()[0]
-        'compiled, not run: forward and value and gradient, float32, one device'
+        'compiled, not run: float32, numbers of one device'
     """
     text = aligned(_rows(costs), 1)
     rule = "-" * max(map(len, text))

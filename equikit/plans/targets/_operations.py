@@ -20,7 +20,7 @@ VALUES = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "aft
 }
 """Operations that name a value and run nothing."""
 
-NOTHING = {"AllocateBuffer"}
+NOTHING = {"AllocateBuffer", "ConcatBitcast"}
 """Custom calls that run nothing."""
 
 _SHAPE = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](\{[^}]*\})?")
@@ -130,9 +130,13 @@ def _called(operation: Operation, *names: str) -> Iterator[str]:
 
 
 def _moved(operation: Operation, inside: dict[str, tuple[Array, ...]]) -> Iterator[Array]:
-    """Yield what an operation reads and writes; workspace of a custom call, an array of bytes, is left out."""
-    copied = operation.opcode.endswith("-start")  # its results are the copy, the operand again, and a context
-    yield from operation.results[: 1 if copied else None]
+    """Yield what an operation reads and writes."""
+    results, operands = operation.results, len(operation.operands)
+    if operation.opcode == "copy-start":  # the copy, the operand again, and a context
+        results = results[:1]
+    elif operation.opcode.endswith("-start") and len(results) > operands:  # the operands again come first
+        results = results[operands:]
+    yield from results
     for name in operation.operands:
         yield from inside.get(name, ())
 
