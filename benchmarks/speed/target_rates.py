@@ -30,6 +30,8 @@ LAYERS = (
 FULL = tuple(Case(layer, batch, 16) for layer in LAYERS for batch in (32, 4096))
 QUICK = (Case("O(3) 2 → 2", 32, 4),)
 TARGETS = (1.2,)
+PLATFORMS = {"h100": "gpu", "v5e": "tpu"}
+"""The platform whose rates are those of a target."""
 
 
 def cells(quick: bool) -> list[Cell]:
