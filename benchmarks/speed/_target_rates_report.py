@@ -111,7 +111,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     records, found = [record for record in result["measurements"] if "scores" in record], result["summary"]
     figure = new_figure(1.2 + 3.6 * len(found), 3.8)
     panels = figure.subplots(1, max(len(found), 1), squeeze=False)[0]
-    for axes, target in zip(panels, found, strict=True):
+    for axes, target in zip(panels, found, strict=False):  # without counts one panel is empty
         limits = []
         for place, method in enumerate(METHODS):
             of = [r for r in records if (r["case"]["target"], r["rival"]) == (target, method)]

@@ -149,9 +149,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                 if (case["target"], direction) == kind and (found := both[place]) is not None
             ]
             color, marker = STYLES[place]
-            axes.plot(
-                *zip(*points, strict=True), marker, color=color, markersize=6 - place, label=rival, zorder=3 - place
-            )
+            x, y = zip(*points, strict=True) if points else ((), ())
+            axes.plot(x, y, marker, color=color, markersize=6 - place, label=rival, zorder=3 - place)
         axes.axvline(1, color="#888888", linewidth=1, linestyle=":")
         axes.set_yticks(range(len(layers)), layers, fontsize=7)
         log_axis(axes)

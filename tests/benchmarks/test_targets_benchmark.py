@@ -102,11 +102,18 @@ def stored() -> list[dict[str, Any]]:
     return joined(pages.stored("targets"))
 
 
-def test_without_compilers_a_run_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["targets", "target_rates"])
+def test_without_compilers_a_run_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    pytest.importorskip("matplotlib")
     monkeypatch.setattr(targets, "COMPILERS", {"h100": "no_such_package", "v5e": "jax"})
-    assert targets.missing() == "no_such_package not installed: make compilers"
-    assert command.main(["run", "targets", "--quick", "--output", str(tmp_path)]) == 1
-    assert not (tmp_path / "targets.jsonl").exists()
+    reason = "no_such_package not installed: make compilers"
+    assert targets.missing() == reason
+    assert command.main(["run", name, "--output", str(tmp_path)]) == 1
+    assert f"{name}: {reason}" in capsys.readouterr().out
+    assert command.main(["run", name, "--quick", "--output", str(tmp_path)]) == 0
+    assert {line["reason"] for line in lines.read(tmp_path / f"{name}.jsonl")} == {reason}
 
 
 @pytest.mark.slow
