@@ -2,7 +2,7 @@
 
 GUIDES = {
     "Data and training": ("own_data", "training", "masks", "time_and_memory"),
-    "Precision, devices, export": ("precision", "devices", "export", "out_of_jax"),
+    "Precision, devices, export": ("precision", "devices", "accelerators", "export", "out_of_jax"),
     "Models and physics": (
         *("signatures", "message_passing", "large_graphs", "attention"),
         *("jets", "forces", "dipole", "symmetrization"),

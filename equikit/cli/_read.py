@@ -288,5 +288,5 @@ def refuse_for_targets(target: str | None, **options: bool) -> None:
                 f"--{name} is for programs that are compiled" if alone else f"--{name} shows what is not compiled",
                 got=f"--{name} without --target" if alone else f"--{name} with --target {target}",
                 expected="--target" if alone else f"one of --{name} and --target",
-                step="add --target h100" if alone else f"leave --{name} out",
+                step="add --target cpu" if alone else f"leave --{name} out",
             )

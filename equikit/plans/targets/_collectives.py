@@ -96,7 +96,7 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
                 f"the loop {name[1]} has collectives, which run an unknown number of times",
                 got="a loop, such as lax.scan, over arrays that are spread over devices",
                 expected="collectives outside loops",
-                step="unroll the loop, as jax.lax.scan(..., unroll=True)",
+                step="unroll the loop: write unroll=True where it is made",
             )
     found = []
     for result, kind, start, rest in _LINE.findall(hlo):

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 from jax import numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P, SingleDeviceSharding
+from jax.sharding import Mesh
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError, ShapeError, TooLargeError
+from equikit._errors import DTypeError, TooLargeError
+from equikit.plans.targets._arguments import Arguments, Axis, arguments, axes_of, placed, refuse_double
 from equikit.plans.targets._collectives import collectives
 from equikit.plans.targets._compilers import device_of, devices_for
 from equikit.plans.targets._cost import CompiledCost
 from equikit.plans.targets._operations import ran
 from equikit.plans.targets._private import cost_of
-
-Axis = int | None
-Place = Callable[[Any, Axis], Any]
 
 
 def compiled_cost(
@@ -78,155 +74,33 @@ def compiled_cost(
     function = _checks.function("function", function, example="layer", arguments=len(inputs))
     gradient = _checks.flag("gradient", gradient)
     devices = _checks.count("devices", devices, least=1)
-    axes = _axes(axis, len(inputs))
+    axes = axes_of(axis, len(inputs))
     if isinstance(function, nnx.Module):
         function, inputs, axes = _call, (function, *inputs), (None, *axes)
+    given = arguments(inputs, axes)
+    refuse_double(target, device.platform, "an argument", given.arrays)
     found = devices_for(target, devices)
     mesh = Mesh(np.array(found), ("batch",)) if devices > 1 else None
-    given = _arguments(inputs, axes, _placed(mesh, found[0]))
-    _refuse_double(target, device.platform, "an argument", given.arrays)
+    arrays = [placed(array, axis, mesh, found[0]) for array, axis in zip(given.arrays, given.axes, strict=True)]
     program = _with_gradient(function, given) if gradient else _forward(function, given)
-    traced = jax.jit(program).trace(*given.split(given.arrays))
-    _refuse_double(target, device.platform, "a result", jax.tree.leaves(traced.out_info))
+    traced = jax.jit(program).trace(*given.split(arrays))
+    refuse_double(target, device.platform, "a result", jax.tree.leaves(traced.out_info))
     compiled, seconds = _compiled(traced, target, device.platform)
-    return _counted(compiled, seconds, given.arrays, traced.out_info, target, gradient, devices)
+    return _counted(compiled, seconds, arrays, traced.out_info, target, gradient, devices)
 
 
 def _call(module: Any, *inputs: Any) -> Any:
     return module(*inputs)
 
 
-def _axes(axis: object, count: int) -> tuple[Axis, ...]:
-    """Return an axis for each input."""
-    given = (axis,) * count if axis is None or _checks.integer(axis) is not None else axis
-    if not isinstance(given, tuple | list) or len(given) != count:
-        raise OptionError(
-            "axis= must be one axis, or one for each input",
-            got=_checks.shown(axis),
-            expected=f"a number, None, or a tuple of {count} of them",
-            step="write axis=0",
-        )
-    return tuple(None if one is None else _checks.count("axis", one) for one in given)
-
-
-def _placed(mesh: Mesh | None, device: Any) -> Place:
-    """Return a function that places an abstract array on one device, or spreads one of its axes over a mesh."""
-
-    def place(array: Any, axis: Axis) -> Any:
-        if mesh is None:
-            return array.update(sharding=SingleDeviceSharding(device))
-        if axis is not None and (axis >= array.ndim or array.shape[axis] % mesh.size):
-            raise ShapeError(
-                f"axis {axis} of an input cannot be divided over {mesh.size} devices",
-                got=f"shape {[*array.shape]}",
-                expected=f"a multiple of {mesh.size} there, or axis=None for inputs that all devices have",
-                step=f"pass inputs with a batch of {mesh.size} or a multiple of it",
-            )
-        return array.update(sharding=NamedSharding(mesh, P() if axis is None else P(*[None] * axis, "batch")))
-
-    return place
-
-
-@dataclass(frozen=True)
-class _Arguments:
-    """The arguments of a function as a flat list of abstract arrays.
-
-    Attributes:
-        arrays: all arrays.
-        moves: for each whether the gradient is taken with respect to it.
-        build: returns the arguments from such a list of arrays.
-    """
-
-    arrays: list[Any]
-    moves: list[bool]
-    build: Callable[[Sequence[Any]], list[Any]]
-
-    def split(self, arrays: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """Return the arrays with and without a gradient."""
-        chosen: tuple[list[Any], list[Any]] = ([], [])
-        for array, moves in zip(arrays, self.moves, strict=True):
-            chosen[not moves].append(array)
-        return chosen
-
-    def called(self, function: Callable[..., Any], moving: Sequence[Any], fixed: Sequence[Any]) -> Any:
-        """Call a function with the arguments, from both lists that `split` returns."""
-        first, second = iter(moving), iter(fixed)
-        return function(*self.build([next(first if moves else second) for moves in self.moves]))
-
-
-def _arguments(inputs: Sequence[Any], axes: Sequence[Axis], place: Place) -> _Arguments:
-    arrays: list[Any] = []
-    moves: list[bool] = []
-    builders: list[tuple[int, Callable[[Sequence[Any]], Any]]] = []
-    for value, axis in zip(inputs, axes, strict=True):
-        graph, parameters, tree = None, 0, value
-        if isinstance(value, nnx.Module):
-            graph, *tree = nnx.split(value, nnx.Param, ...)
-            parameters = len(jax.tree.leaves(tree[0]))
-        leaves, structure = jax.tree.flatten(tree)
-        found = [place(_abstract(leaf), axis) for leaf in leaves]
-        arrays += found
-        moves += [
-            (graph is None or i < parameters) and jnp.issubdtype(each.dtype, jnp.inexact)
-            for i, each in enumerate(found)
-        ]
-        builders.append((len(leaves), functools.partial(_built, graph, structure)))
-
-    def build(flat: Sequence[Any]) -> list[Any]:
-        rest = iter(flat)
-        return [builder([next(rest) for _ in range(count)]) for count, builder in builders]
-
-    return _Arguments(arrays, moves, build)
-
-
-def _built(graph: Any, structure: Any, leaves: Sequence[Any]) -> Any:
-    tree = jax.tree.unflatten(structure, leaves)
-    return tree if graph is None else nnx.merge(graph, *tree)
-
-
-def _abstract(leaf: Any) -> Any:
-    """Return the shape and dtype of an argument, or raise an error if it has none."""
-    try:
-        known = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
-        found = jax.ShapeDtypeStruct(known.shape, known.dtype, weak_type=known.weak_type)
-    except (TypeError, AttributeError):
-        raise OptionError(
-            "an input is not an array",
-            got=_checks.shown(leaf),
-            expected="arrays, jax.ShapeDtypeStruct, NNX modules, or pytrees of them",
-            step="bind other arguments first, as functools.partial(layer, name=value)",
-        ) from None
-    symbols = [size for size in found.shape if not isinstance(size, int)]
-    if symbols:
-        raise ShapeError(
-            "a program is compiled for sizes that are numbers",
-            got=f"the symbolic size {symbols[0]}",
-            expected="whole numbers",
-            step="pass jax.ShapeDtypeStruct(shape, dtype) with the sizes that you want to know about",
-        )
-    return found
-
-
-def _refuse_double(target: str, platform: str, what: str, arrays: Sequence[Any]) -> None:
-    """Raise `DTypeError` for double precision on a TPU: XLA computes it in software there."""
-    double = [array for array in arrays if array.dtype in (jnp.float64, jnp.complex128)]
-    if double and platform == "tpu":
-        raise DTypeError(
-            f'target="{target}" has no double precision',
-            got=f"{what} of dtype {double[0].dtype}",
-            expected="float32, bfloat16 or complex64",
-            step="pass arrays and parameters of dtype float32",
-        )
-
-
-def _forward(function: Callable[..., Any], given: _Arguments) -> Callable[..., Any]:
+def _forward(function: Callable[..., Any], given: Arguments) -> Callable[..., Any]:
     def forward(moving: Sequence[Any], fixed: Sequence[Any]) -> Any:
         return given.called(function, moving, fixed)
 
     return forward
 
 
-def _with_gradient(function: Callable[..., Any], given: _Arguments) -> Callable[..., Any]:
+def _with_gradient(function: Callable[..., Any], given: Arguments) -> Callable[..., Any]:
     """Return the value and gradient of the mean square of all floating-point results."""
     if not any(given.moves):
         raise DTypeError(

@@ -7,7 +7,6 @@ from importlib import metadata
 from typing import Any
 
 import jax
-from jaxlib.version import __version__ as jaxlib_version
 
 from equikit import _checks
 from equikit._errors import MissingPackageError, OptionError
@@ -49,7 +48,7 @@ def _missing(target: str, platform: str, package: str) -> MissingPackageError:
 def _other_version(package: str, version: str, wanted: str, platform: str) -> OptionError:
     return OptionError(
         f"{package} is of another version than jax",
-        got=f"{package} {version}, with jax {jax.__version__} and jaxlib {jaxlib_version}",
+        got=f"{package} {version}, with jax {jax.__version__} and jaxlib {metadata.version('jaxlib')}",
         expected=f"{package} {wanted}",
         step=_install(platform),
     )
@@ -61,10 +60,10 @@ def _cuda_plugin(target: str) -> str:
     if not found:
         raise _missing(target, "cuda", "jax-cuda12-plugin")
     for package, version in found.items():
-        if version == jaxlib_version:
+        if version == metadata.version("jaxlib"):
             return CUDA[package]
     package, version = next(iter(found.items()))
-    raise _other_version(package, version, jaxlib_version, "cuda")
+    raise _other_version(package, version, metadata.version("jaxlib"), "cuda")
 
 
 def _check_libtpu(target: str) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+from jax._src.lib import _jax  # type: ignore[attr-defined]
 from jax.experimental import topologies
 from jax.extend.backend import get_backend
-from jaxlib import _jax
 
 H100 = """
 gpu_device_info {

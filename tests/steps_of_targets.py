@@ -1,0 +1,68 @@
+"""Next steps of compiling for other devices that are code, in the form of `CALL` in `test_steps_as_code.py`."""
+
+import functools
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit.plans import compiled_cost
+from equikit.plans.targets import collectives
+
+X = np.ones((2, 3), np.float32)
+LOOP = "%body (p: f32[4]) -> f32[4] {\n  %a = f32[4]{0} all-reduce(%p), replica_groups={}, to_apply=%s\n}\n\n"
+
+
+def compiled(function: Any = jnp.negative, x: Any = X, *more: Any, target: str = "cpu", **options: Any) -> Any:
+    return compiled_cost(function, x, *more, target=target, **options)
+
+
+def read(unroll: bool = False) -> Any:
+    return collectives(LOOP + ("" if unroll else "ENTRY %m () -> () {\n  %w = () while(), body=%body\n}\n"), 8)
+
+
+def scaled(x: Any, factor: float) -> Any:
+    return x * factor
+
+
+def option_of_jax(text: str) -> None:
+    """Evaluate a call of `jax.config.update`, which JAX accepts only before its first computation."""
+    given: list[Any] = []
+    eval(text, {"jax": SimpleNamespace(config=SimpleNamespace(update=lambda *words: given.extend(words)))})
+    assert hasattr(jax.config, given[0])
+
+
+CALL: dict[str, tuple[Any, str, Any]] = {
+    "a-target-that-is-no-text": (lambda **o: compiled(**{"target": 3} | o), 'target="h100"', lambda text: None),
+    "more-devices-than-the-process-has": (
+        lambda: compiled(x=np.ones((64, 3), np.float32), devices=64),
+        'jax.config.update("jax_num_cpu_devices", 64)',
+        option_of_jax,
+    ),
+    "an-axis-for-each-of-too-many": (lambda axis=(0, 0): compiled(axis=axis), "axis=0", None),
+    "an-input-that-is-no-array": (
+        lambda: compiled(scaled, X, "twice"),
+        "functools.partial(layer, name=value)",
+        lambda text: compiled(
+            eval(text.replace("name", "factor"), {"functools": functools, "layer": scaled, "value": 2})
+        ),
+    ),
+    "a-symbolic-size-to-compile": (
+        lambda: compiled(x=jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 3"), jnp.float32)),
+        "jax.ShapeDtypeStruct(shape, dtype)",
+        {"shape": (2, 3), "dtype": jnp.float32},
+    ),
+    "a-gradient-of-integers": (
+        lambda gradient=True: compiled(x=np.arange(3), gradient=gradient),
+        "gradient=False",
+        None,
+    ),
+    "double-precision-to-compile": (
+        lambda: compiled(x=jax.ShapeDtypeStruct((2, 3), jnp.float64)),
+        'jax.config.update("jax_enable_x64", True)',
+        option_of_jax,
+    ),
+    "collectives-in-a-loop": (read, "unroll=True", None),
+}
