@@ -11,4 +11,4 @@ from equikit.plans import compiled_cost
 if __name__ == "__main__":
     for layer, batch, width, target, method in json.loads(sys.argv[1]):
         found = entry(Case(layer, batch, width), method, "forward", 0)
-        print(json.dumps(compiled_cost(found.function, *found.arguments, target=target).as_dict()))
+        print(json.dumps(compiled_cost(found.function, *found.arguments, target=target).as_dict()), flush=True)
