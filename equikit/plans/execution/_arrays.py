@@ -1,7 +1,7 @@
 """Array operations of plans: diagonals and their embedding, forms, the Levi-Civita tensor.
 
-There is no gather and no scatter: a diagonal is a strided slice, and its embedding is a strided pad that XLA fuses into
-the sum.
+There is no gather and no scatter. A diagonal is a strided slice, and its embedding is a strided pad that XLA fuses into
+the sum; or both are masks, which fold no axis (`_steps.py` chooses).
 """
 
 from __future__ import annotations
@@ -102,6 +102,33 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     cut = n - shift
     parts = lax.slice_in_dim(grown, cut, n, axis=second), lax.slice_in_dim(grown, 0, cut, axis=second)
     return jnp.concatenate(parts, second)
+
+
+def _indices(ndim: int, n: int, first: int, second: int) -> list[jax.Array]:
+    """Return the indices of two axes, with all other axes of size one, so that a mask is made once for all samples."""
+    return [
+        lax.broadcasted_iota(jnp.int32, [n if i == axis else 1 for i in range(ndim)], axis) for axis in (first, second)
+    ]
+
+
+def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
+    """Take the diagonal of two axes as a sum with a mask; it stays at the first axis.
+
+    With signs, as in a symplectic form, take the entries at which the form is nonzero, times the form.
+    """
+    n = x.shape[first]
+    row, column = _indices(x.ndim, n, first, second)
+    place = row == column if signs is None else jnp.abs(row - column) == n // 2
+    y = jnp.sum(jnp.where(place, x, jnp.zeros((), x.dtype)), second)
+    return y if signs is None else signed(y, first, signs)
+
+
+def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
+    """Insert an axis at `second`, zero unless its index is the index of axis `first` plus a shift, modulo n."""
+    n = x.shape[first]
+    row, column = _indices(x.ndim + 1, n, first, second)
+    place = row == ((column + (n - shift)) % n if shift else column)
+    return jnp.where(place, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
 
 
 def wide(dtype: Any) -> Any:

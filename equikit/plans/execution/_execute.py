@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -30,23 +30,25 @@ from equikit.plans.execution._arrays import (
     joined_channels,
     rewired,
     split_channels,
+    unstacked,
     wide,
 )
 from equikit.plans.execution._layout import Layout, Weights, cut, laid_out
-from equikit.plans.execution._matmul import matmul_rows
-from equikit.plans.execution._steps import Scales, apply_head, expand, inward, outward, reduce, scales_of
+from equikit.plans.execution._matmul import Parts, matmul_rows
+from equikit.plans.execution._steps import Platform, Scales, apply_head, expand, inward, outward, reduce, scales_of
 from equikit.plans.execution._whole import folded, unfolded
 from equikit.plans.sharding._spread import Spread, mix_spread
 from equikit.signatures import Term
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
-Stage = Callable[[Callable[[Any], list[jax.Array]], Any], list[jax.Array]]
-"""A way to call a linear function of arrays."""
+Linear = Callable[[Any], list[jax.Array]]
+Stage = Callable[[Callable[[Platform | None], Linear], Any], list[jax.Array]]
+"""A way to call a linear function of arrays, made for a platform or, with `None`, for every platform."""
 
 
-def inlined(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
+def inlined(made: Callable[[Platform | None], Linear], operands: Any) -> list[jax.Array]:
     """Call a stage as part of the program around it."""
-    return function(operands)
+    return made(None)(operands)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class Walk:
         scales: for each label the factor of sums.
         precision: of products with constant tensors.
         spread: whether tensor axes or channels are sharded over devices.
+        platform: what the expansions are traced for, `None` if it is unknown.
     """
 
     plan: Stages
@@ -68,6 +71,7 @@ class Walk:
     scales: Scales
     precision: lax.PrecisionLike = None
     spread: Spread | None = None
+    platform: Platform | None = None
 
     @property
     def _forms(self) -> dict[str, Form | None]:
@@ -97,11 +101,16 @@ class Walk:
         """Return a product and its matrix with the wires permuted where this walk can do it."""
         return product, rows
 
+    def parts(self, product: Product, inputs: tuple[int, ...], alike: int) -> Parts | None:
+        """Return what a TPU computes apart in a product with `alike` results; `None` if that makes no difference."""
+        axes, groups = len(product.core), len(product.wires_out)
+        return None if axes * len(inputs) * groups * alike < 2 else Parts(inputs, groups, alike)
+
     def grown(self, step: Step, y: jax.Array) -> jax.Array:
         """Return the larger tensor of an expansion from the smaller one."""
         if step.operation == "head":
             return self._headed(step, y, upwards=True)
-        return expand(step, y, len(self.shapes.batch), self.shapes.sizes, self._forms, self.spread)
+        return expand(step, y, len(self.shapes.batch), self.shapes.sizes, self._forms, self.spread, self.platform)
 
     def left(self, s: int, y: jax.Array | None, dtype: Any) -> jax.Array:
         """Return an output from the tensor at the top of the lattice; without one, the result of the zero map."""
@@ -157,16 +166,29 @@ class Walk:
         return results
 
 
-def _multiplied(walk: Walk, product: Product, rows: tuple[jax.Array, ...], tensors: Tensors) -> jax.Array | None:
+def _count_alike(product: Product, widths: Sequence[int]) -> int:
+    """Count the tensors in the result of a product; one if their numbers of features differ."""
+    found = [width for width, halves in zip(widths, product.outputs, strict=True) for _ in halves]
+    return len(found) if len(set(found)) == 1 else 1
+
+
+def _multiplied(
+    walk: Walk, product: Product, rows: tuple[jax.Array, ...], tensors: Tensors, widths: Sequence[int]
+) -> jax.Array | None:
     """Return the matrix product of one core, `None` if it has no input."""
     if not rows:
         return None
-    batch, sides = len(walk.shapes.batch), []
+    batch, sides, inputs = len(walk.shapes.batch), [], []
     for t, halves in enumerate(product.inputs):
         if halves:
-            x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
+            every = [folded(tensors[t, half], half, batch) for half in halves]
+            inputs.append(tuple(x.shape[-1] for x in every) * len(product.wires_in))
+            x = joined(every, -1)
             sides.append(joined_channels([walk.turned(x, wiring, product.core) for wiring in product.wires_in]))
-    return matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, walk.precision)
+    if len(rows) == 1:
+        sides, inputs = [joined(sides, -1)], [sum(inputs, ())]
+    alike = _count_alike(product, widths)
+    return matmul_rows(sides, rows, walk.precision, [walk.parts(product, some, alike) for some in inputs])
 
 
 def _parted(
@@ -174,20 +196,29 @@ def _parted(
 ) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
     """Yield the tensor of every output half, from the matrix product of a core and its bias."""
     shapes, batch = walk.shapes, len(walk.shapes.batch)
+    keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
+    entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
+    alike = _count_alike(product, widths) if walk.platform == "tpu" else 1
+    stacked = walk.platform == "tpu" and alike == len(keys)
+    if stacked and bias is not None:
+        bias = bias.reshape(alike, bias.shape[0] // alike)
     if y is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
         y = broadcast(bias.astype(wide(bias.dtype)), (*shapes.batch, *core, *bias.shape))
     else:
+        groups = len(product.wires_out)
+        if stacked:
+            y = y.reshape(*y.shape[:-1], groups, alike, y.shape[-1] // (groups * alike))
         if product.permutes_out:
-            copies = zip(split_channels(y, len(product.wires_out)), product.wires_out, strict=True)
-            wired = [walk.turned(part, wiring, product.core) for part, wiring in copies]
+            copies = unstacked(y, y.ndim - 3) if stacked else split_channels(y, groups)
+            wired = [walk.turned(part, wiring, product.core) for part, wiring in zip(copies, product.wires_out, strict=True)]
             y = sum(wired[1:], wired[0])
+        elif stacked:
+            y = lax.squeeze(y, (y.ndim - 3,))
         if bias is not None:
             y = y + broadcast(bias.astype(y.dtype), y.shape)
-    entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
-    keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
-    parts = lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
+    parts = unstacked(y, y.ndim - 2) if stacked else lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
     for key, part in zip(keys, parts, strict=True):
         yield key, unfolded(part, key[1], batch, shapes.sizes)
 
@@ -201,19 +232,24 @@ def walked(
     pairs = zip(plan.products, layout.products, strict=True)
     arranged = [(*walk.arranged(product, rows), bias) for product, (rows, bias) in pairs]
 
-    def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
-        parts = (
-            part
-            for (product, _, _), (y, bias) in zip(arranged, products, strict=True)
-            for part in _parted(walk, product, y, bias, plan.features[1])
-        )
-        return walk.expanded(parts, dtype)
+    def expanding(platform: Platform | None) -> Linear:
+        own = replace(walk, platform=platform)
+
+        def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
+            parts = (
+                part
+                for (product, _, _), (y, bias) in zip(arranged, products, strict=True)
+                for part in _parted(own, product, y, bias, plan.features[1])
+            )
+            return own.expanded(parts, dtype)
+
+        return expanded
 
     products = []
     for product, rows, bias in arranged:
         with jax.named_scope(product_name(plan, product).scope):
-            products.append((_multiplied(walk, product, rows, down), bias))
-    return stage(expanded, products)
+            products.append((_multiplied(walk, product, rows, down, plan.features[1]), bias))
+    return stage(expanding, products)
 
 
 def run(

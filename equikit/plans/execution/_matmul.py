@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +16,30 @@ from jax.custom_derivatives import SymbolicZero
 from equikit.plans.execution._arrays import alike, joined, widened
 
 
-def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How the features of a product are made of the features of tensors.
+
+    Attributes:
+        inputs: for each tensor that is concatenated its number of features.
+        groups: number of equally many columns, one for each permutation of the wires of the result.
+        outputs: number of tensors in a group, with equally many features.
+    """
+
+    inputs: tuple[int, ...]
+    groups: int
+    outputs: int
+
+
+def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike, parts: Parts | None = None) -> jax.Array:
     """Multiply the last axis by a matrix, with all other axes folded into one, also in the backward pass.
 
     The backward pass keeps x itself, and not a second array that is x with other axes. In half precision the result is
     float32: it is one of many terms of an output, and can be larger than their sum.
+
+    A TPU stores the last two axes of an array in tiles. Where it folds axes, or concatenates features, it copies the
+    array to another layout, and it cannot fuse a permutation of axes with some of the columns of a product. With
+    `parts` it multiplies without these.
     """
 
     def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -26,11 +47,44 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax
         y: jax.Array = jnp.matmul(flat, matrix, precision=precision, **widened(flat))
         return y.reshape(*x.shape[:-1], matrix.shape[1])
 
-    y: jax.Array = jax.checkpoint(product, prevent_cse=False)(x, matrix)
+    def chosen(x: jax.Array, matrix: jax.Array) -> jax.Array:
+        assert parts is not None
+        apart = functools.partial(matmul_apart, parts=parts, precision=precision)
+        found: jax.Array = lax.platform_dependent(x, matrix, tpu=apart, default=product)
+        return found
+
+    y: jax.Array = jax.checkpoint(product if parts is None else chosen, prevent_cse=False)(x, matrix)
     return y
 
 
-def matmul_rows(parts: Sequence[jax.Array], rows: Sequence[jax.Array], precision: lax.PrecisionLike) -> jax.Array:
+def matmul_apart(x: jax.Array, matrix: jax.Array, parts: Parts, precision: lax.PrecisionLike) -> jax.Array:
+    """Multiply the last axis by a matrix, in a product for each group of columns, without folding other axes."""
+    x, matrix = alike(x, matrix)
+    matrix = matrix.reshape(matrix.shape[0], parts.groups, parts.outputs, matrix.shape[1] // (parts.groups * parts.outputs))
+    stacks, start = [], 0
+    pieces = lax.split(x, parts.inputs, x.ndim - 1)
+    for width, some in itertools.groupby(pieces, lambda piece: piece.shape[-1]):
+        stack = jnp.stack([*some], -2)
+        rows = lax.slice_in_dim(matrix, start, start + stack.shape[-2] * width)
+        stacks.append((stack, rows.reshape(stack.shape[-2], width, *matrix.shape[1:])))
+        start += stack.shape[-2] * width
+    axes = ((x.ndim - 1, x.ndim), (0, 1)), ((), ())
+    found = []
+    for group in range(parts.groups):
+        terms = [
+            lax.dot_general(stack, lax.index_in_dim(rows, group, 2, keepdims=False), axes, precision, **widened(x))
+            for stack, rows in stacks
+        ]
+        found.append(sum(terms[1:], terms[0]))
+    return jnp.stack(found, -3).reshape(*x.shape[:-1], math.prod(matrix.shape[1:]))
+
+
+def matmul_rows(
+    xs: Sequence[jax.Array],
+    rows: Sequence[jax.Array],
+    precision: lax.PrecisionLike,
+    parts: Sequence[Parts | None],
+) -> jax.Array:
     r"""Multiply concatenated arrays by a matrix given as blocks of rows: \(\sum_t x_t M_t\), in one product.
 
     The gradient of each block is a separate product. Cut out of one big gradient, every block would have a different
@@ -38,31 +92,47 @@ def matmul_rows(parts: Sequence[jax.Array], rows: Sequence[jax.Array], precision
     hundreds of pairs of terms, that took longer than everything else. Equal products and cuts are compiled once. The
     backward pass keeps the arrays and not their concatenation.
     """
-    if len(parts) == 1:
-        return matmul(parts[0], rows[0], precision)
-    y: jax.Array = _matmul_rows(precision, tuple(parts), tuple(rows))
+    if len(xs) == 1:
+        return matmul(xs[0], rows[0], precision, parts[0])
+    y: jax.Array = _matmul_rows(precision, tuple(parts), tuple(xs), tuple(rows))
     return y
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _matmul_rows(precision: lax.PrecisionLike, parts: tuple[jax.Array, ...], rows: tuple[jax.Array, ...]) -> jax.Array:
-    return matmul(joined(parts, -1), joined(rows, 0), precision)
+def _joined(
+    xs: Sequence[jax.Array], rows: Sequence[jax.Array], precision: lax.PrecisionLike, parts: Sequence[Parts | None]
+) -> jax.Array:
+    known = [part for part in parts if part is not None]
+    whole = replace(known[0], inputs=sum((part.inputs for part in known), ())) if known else None
+    return matmul(joined(xs, -1), joined(rows, 0), precision, whole)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _matmul_rows(
+    precision: lax.PrecisionLike,
+    parts: tuple[Parts | None, ...],
+    xs: tuple[jax.Array, ...],
+    rows: tuple[jax.Array, ...],
+) -> jax.Array:
+    return _joined(xs, rows, precision, parts)
 
 
 @functools.partial(_matmul_rows.defjvp, symbolic_zeros=True)
 def _matmul_rows_jvp(
     precision: lax.PrecisionLike,
+    parts: tuple[Parts | None, ...],
     primals: tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]],
     tangents: tuple[tuple[jax.Array | SymbolicZero, ...], tuple[jax.Array | SymbolicZero, ...]],
 ) -> tuple[jax.Array, jax.Array]:
-    (parts, rows), (parts_dot, rows_dot) = primals, tangents
-    y = _matmul_rows(precision, parts, rows)
+    (xs, rows), (xs_dot, rows_dot) = primals, tangents
+    y = _matmul_rows(precision, parts, xs, rows)
     terms = [
-        matmul(x, block, precision)
-        for x, block in zip(parts, rows_dot, strict=True)
+        matmul(x, block, precision, part)
+        for x, block, part in zip(xs, rows_dot, parts, strict=True)
         if not isinstance(block, SymbolicZero)
     ]
-    moving = [(x, block) for x, block in zip(parts_dot, rows, strict=True) if not isinstance(x, SymbolicZero)]
+    every = zip(xs_dot, rows, parts, strict=True)
+    moving = [(x, block, part) for x, block, part in every if not isinstance(x, SymbolicZero)]
     if moving:
-        terms.append(matmul(joined([x for x, _ in moving], -1), joined([block for _, block in moving], 0), precision))
+        found, blocks, some = zip(*moving, strict=True)
+        terms.append(_joined(found, blocks, precision, some))
     return y, sum(terms[1:], terms[0])

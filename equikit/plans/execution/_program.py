@@ -17,9 +17,10 @@ from equikit.plans._options import Chosen, RunOptions
 from equikit.plans.costs._method import Choice, run_choice
 from equikit.plans.execution._chunks import Computed, chunked_inference, count_parts, in_chunks
 from equikit.plans.execution._dense import run_dense
-from equikit.plans.execution._execute import Stage, inlined, run
+from equikit.plans.execution._execute import Linear, Stage, inlined, run
 from equikit.plans.execution._layout import Layout, Weights
 from equikit.plans.execution._reference import run_reference
+from equikit.plans.execution._steps import Platform
 from equikit.plans.sharding._spread import Spread
 
 LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
@@ -27,21 +28,28 @@ LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
 Below both bounds a call costs more run time than it saves, and the fused sum compiles quickly."""
 
 
-def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
-    """Call a stage so that, lowered for a CPU, it writes its results to memory before they are used.
+def by_platform(made: Callable[[Platform | None], Linear], operands: Any) -> list[jax.Array]:
+    """Call a stage in the form for the platform for which the program is lowered."""
+    found: list[jax.Array] = lax.platform_dependent(operands, tpu=made("tpu"), default=made("other"))
+    return found
+
+
+def written_out(made: Callable[[Platform | None], Linear], operands: Any) -> list[jax.Array]:
+    """Call a stage like `by_platform` so that, lowered for a CPU, it writes its results to memory before they are used.
 
     XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
     computed five times, for the next product and each reduction, and the gradient of six labels compiles 64 copies of a
     sum of 64 tensors. A call that is not inlined prevents that. On other platforms such a call would prevent XLA from
     fusing anything across it.
     """
+    other = jax.jit(made("other"))  # traced once for both
 
     def called(operands: Any) -> list[jax.Array]:
         with set_xla_metadata(inlineable="false"):
-            found: list[jax.Array] = jax.jit(function)(operands)
+            found: list[jax.Array] = other(operands)
         return found
 
-    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, default=function)
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=made("tpu"), default=other)
     return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +21,21 @@ from equikit.plans.execution._arrays import (
     diagonal,
     embed,
     levi_civita,
+    masked_diagonal,
+    masked_embed,
     signed,
     symplectic_diagonal,
     symplectic_signs,
     wide,
 )
-from equikit.plans.sharding._spread import Spread, masked_diagonal, masked_embed
+from equikit.plans.sharding._spread import Spread
 from equikit.signatures import Signature, Term
 
 Scales = Mapping[str, jax.Array | float]
 """For each label the factor that makes a sum a mean: a number, or one for each batch entry."""
+
+Platform = Literal["tpu", "other"]
+"""The platforms that a part of a program is traced for: TPUs, or all others."""
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -104,6 +111,46 @@ def apply_head(
     return x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
 
 
+def _rematerialized(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Let the backward pass compute a mask again; otherwise JAX keeps it, as large as the array, on every platform."""
+    recomputed: Callable[[jax.Array], jax.Array] = jax.checkpoint(function, prevent_cse=False)
+    return recomputed
+
+
+@functools.lru_cache(maxsize=256)
+def _diagonal_on(first: int, second: int, cut: bool) -> Callable[[jax.Array], jax.Array]:
+    """Return `diagonal` for CPUs, and `masked_diagonal` for other platforms; cached, so that JAX traces it once.
+
+    On a CPU a strided slice reads the entries of the diagonal and nothing else. On a GPU a masked sum is computed in the
+    same pass over the array as the other sums. On a TPU the folded axes of a strided slice are a copy of the array.
+    """
+    strided = functools.partial(cut_diagonal if cut else diagonal, first=first, second=second)
+    masked = functools.partial(masked_diagonal, first=first, second=second)
+
+    def chosen(x: jax.Array) -> jax.Array:
+        found: jax.Array = lax.platform_dependent(x, cpu=strided, default=masked)
+        return found
+
+    return _rematerialized(chosen)
+
+
+@functools.lru_cache(maxsize=256)
+def _embed_on(first: int, second: int, half: bool, platform: Platform | None) -> Callable[[jax.Array], jax.Array]:
+    """Return `masked_embed` for TPUs, and `embed` for other platforms, with half of the size as shift or without."""
+
+    def strided(x: jax.Array) -> jax.Array:
+        return embed(x, first, second, x.shape[first] // 2 if half else 0)
+
+    def masked(x: jax.Array) -> jax.Array:
+        return masked_embed(x, first, second, x.shape[first] // 2 if half else 0)
+
+    def chosen(x: jax.Array) -> jax.Array:
+        found: jax.Array = lax.platform_dependent(x, tpu=masked, default=strided)
+        return found
+
+    return strided if platform == "other" else _rematerialized(masked if platform == "tpu" else chosen)
+
+
 def reduce(
     step: Step,
     x: jax.Array,
@@ -119,9 +166,10 @@ def reduce(
         if spread is not None:
             signs = form.matrix(x.shape[axis]).sum(axis=1) if form is not None and turned else None
             return masked_diagonal(x, axis, batch + step.axes[1], signs)
+        if turned:
+            return symplectic_diagonal(x, axis, batch + step.axes[1])
         # With three axes or fewer, at most one diagonal needs a padded copy, and is faster with it.
-        plain = cut_diagonal if len(step.large.core) > 3 else diagonal
-        return (symplectic_diagonal if turned else plain)(x, axis, batch + step.axes[1])
+        return _diagonal_on(axis, batch + step.axes[1], len(step.large.core) > 3)(x)
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
         x = signed(x, axis, form.signs())
@@ -144,14 +192,17 @@ def expand(
     sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
     spread: Spread | None,
+    platform: Platform | None = None,
 ) -> jax.Array:
+    """Return the larger tensor of an expansion; without `platform`, for the platform a program is lowered for."""
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
-        grow = embed if spread is None else masked_embed
-        if form is not None and form.kind == "symplectic":
-            return grow(symplectic_signs(x, axis), axis, batch + step.axes[1], n // 2)
-        return grow(x, axis, batch + step.axes[1])
+        turned = form is not None and form.kind == "symplectic"
+        x = symplectic_signs(x, axis) if turned else x
+        if spread is not None:
+            return masked_embed(x, axis, batch + step.axes[1], n // 2 if turned else 0)
+        return _embed_on(axis, batch + step.axes[1], turned, platform)(x)
     shape = (*x.shape[:axis], n, *x.shape[axis:])
     grown = broadcast(jnp.expand_dims(x, axis), shape)
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown

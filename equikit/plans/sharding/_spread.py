@@ -2,7 +2,7 @@
 
 The usual steps fold the axes of an array, take diagonals as strided slices of folded axes, and concatenate features of
 several tensors. That is fast on one device, and if only the batch is sharded; but every device has to gather a sharded
-axis before it is folded. The steps here fold no axis of a feature: a diagonal is a masked sum, and each device
+axis before it is folded. Here no axis of a feature is folded: a diagonal is a masked sum (`_arrays.py`), and each device
 computes its part, and tensors that enter a product are stacked along an axis of their own.
 """
 
@@ -13,44 +13,17 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from equikit._array_checks import Shapes
 from equikit.diagrams import HalfDiagram
 from equikit.plans._ir import Plan, Product
-from equikit.plans.execution._arrays import alike, joined, rewired, signed, unstacked, wide, widened
+from equikit.plans.execution._arrays import alike, joined, rewired, unstacked, wide, widened
 from equikit.plans.execution._layout import Pieces, pieces
 from equikit.plans.execution._whole import folded, invariant_tensors, unfolded
 
 Spread = Literal["axes", "channels"]
 """What is sharded over devices besides the batch: tensor axes, and perhaps channels; or only channels."""
-
-
-def _indices(ndim: int, n: int, first: int, second: int) -> list[jax.Array]:
-    """Return the indices of two axes, with all other axes of size one, so that a mask is made once for all samples."""
-    return [
-        lax.broadcasted_iota(jnp.int32, [n if i == axis else 1 for i in range(ndim)], axis) for axis in (first, second)
-    ]
-
-
-def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
-    """Take the diagonal of two axes as a sum with a mask; it stays at the first axis.
-
-    With signs, as in a symplectic form, take the entries at which the form is nonzero, times the form.
-    """
-    n = x.shape[first]
-    row, column = _indices(x.ndim, n, first, second)
-    place = row == column if signs is None else jnp.abs(row - column) == n // 2
-    y = jnp.sum(jnp.where(place, x, jnp.zeros((), x.dtype)), second)
-    return y if signs is None else signed(y, first, signs)
-
-
-def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
-    """Insert an axis at `second`, zero unless its index is the index of axis `first` plus a shift, modulo n."""
-    n = x.shape[first]
-    row, column = _indices(x.ndim + 1, n, first, second)
-    return jnp.where(row == (column + (n - shift)) % n, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
 
 
 def _laid_out(plan: Plan, product: Product, given: Mapping[int, jax.Array], source: int, target: int) -> jax.Array:
