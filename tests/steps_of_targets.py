@@ -1,12 +1,12 @@
 """Next steps of compiling for other devices that are code, in the form of `CALL` in `test_steps_as_code.py`."""
 
-import functools
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from equikit.plans import compiled_cost
 from equikit.plans.targets import collectives
@@ -23,8 +23,9 @@ def read(unroll: bool = False) -> Any:
     return collectives(LOOP + ("" if unroll else "ENTRY %m () -> () {\n  %w = () while(), body=%body\n}\n"), 8)
 
 
-def scaled(x: Any, factor: float) -> Any:
-    return x * factor
+class Summed(nnx.Module):
+    def __call__(self, x: Any, name: str = "mean") -> Any:
+        return getattr(jnp, name)(x)
 
 
 def option_of_jax(text: str) -> None:
@@ -43,11 +44,9 @@ CALL: dict[str, tuple[Any, str, Any]] = {
     ),
     "an-axis-for-each-of-too-many": (lambda axis=(0, 0): compiled(axis=axis), "axis=0", None),
     "an-input-that-is-no-array": (
-        lambda: compiled(scaled, X, "twice"),
-        "functools.partial(layer, name=value)",
-        lambda text: compiled(
-            eval(text.replace("name", "factor"), {"functools": functools, "layer": scaled, "value": 2})
-        ),
+        lambda: compiled(Summed(), X, "sum"),
+        "lambda layer, x: layer(x, name=value)",
+        lambda text: compiled(eval(text, {"value": "sum"}), Summed(), X),
     ),
     "a-symbolic-size-to-compile": (
         lambda: compiled(x=jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 3"), jnp.float32)),

@@ -261,6 +261,48 @@ def test_draw_refuses_what_it_cannot_do(options, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+# plan --target
+
+
+def compiled(*words):
+    """The costs that `plan --target cpu` reports."""
+    value = json.loads(said("plan", *words, "--target", "cpu", "--json"))
+    return value, value["targets"][0]
+
+
+def test_plan_is_compiled_for_a_target():
+    words = "plan", "p -> p", "-g", "p=S(4)", "--target", "cpu"
+    lines = said(*words).splitlines()
+    assert lines[0] == "compiled, not run: float32, numbers of one device"
+    assert lines[4].split()[0] == "cpu"
+    assert said(*words, "--gradient").splitlines()[4].startswith("cpu, gradient")
+
+
+def test_compiled_programs_as_json():
+    words = *GRAPH, "p=S", "-c", "2,3", "--n", "4", "--batch", "5", "--bias"
+    value, cost = compiled(*words)
+    arrays, weights = 5 * 16, 15 * 2 * 3 + 2 * 3
+    assert (value["signature"], value["batch"], value["sizes"]) == ("p p -> p p", 5, {"p": 4})
+    assert cost["io_bytes"] == 4 * (arrays * (2 + 3) + weights)
+    _, cost = compiled(*words, "--gradient")
+    assert cost["io_bytes"] == 4 * (2 * arrays * 2 + 2 * weights + 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["x, x -> x", "-g", "x=SO(3)", "-c", "2,5"], 3 * (2 + 2 + 5) + 2 * 2 * 5),
+        (["p + q f -> q", "-g", "p=S", "-g", "q=S", "-g", "f=Fixed(3)", "-c", "2+1,5", "--n", "p=4,q=6"],
+         4 * 2 + 6 * 3 + 6 * 5 + 2 * 5 + 2 * 3 * 5),
+        (["() -> p", "-g", "p=S", "--n", "7"], 1 + 7 + 1),
+        (["u u* -> u", "-g", "u=GL", "--n", "2"], 4 + 2),
+    ],
+    ids=["multilinear", "two-terms-and-a-plain-axis", "a-label-of-the-output", "duals"],
+)  # fmt: skip
+def test_all_plans_can_be_compiled(words, numbers):
+    assert compiled(*words)[1]["io_bytes"] == 4 * numbers
+
+
 # What all commands do.
 
 
@@ -275,6 +317,12 @@ def test_draw_refuses_what_it_cannot_do(options, tmp_path, monkeypatch):
         (["plan", "p -> p", "-g", "p=S", "--normalize", "median"], "unknown value for --normalize="),
         (["plan", "p -> p", "-g", "p=S(3)", "--n", "4"], "does not fit"),
         (["plan", "p -> p", "-g", "p=S", "-c", "1+2,3"], "channels"),
+        (["plan", "p -> p", "-g", "p=S(3)", "--target", "h200"], "write --target h100"),
+        (["plan", "p -> p", "-g", "p=S(3)", "--target", ""], "unknown value for --target="),
+        (["plan", "p -> p", "-g", "p=S", "--target", "cpu"], "compiled programs need a size for every label"),
+        (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--code"], "--code shows what is not compiled"),
+        (["plan", "p -> p", "-g", "p=S(3)", "--gradient"], "--gradient is for programs that are compiled"),
+        (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--devices", "99"], "fewer than 99 CPU devices"),
         (["draw", "p -> p", "-g", "p=S", "-o", "/dev/null/x.html"], "cannot be written"),
         (["draw", "p -> p", "-g", "p=S", "-o", "no_such_folder/x.html"], "make this folder first"),
         (["demo", "--output", "/dev/null/x"], "can be made"),

@@ -1,9 +1,12 @@
 """What depends on the platform follows the platform that a program is lowered for, not the one that lowers it."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import export
 
 import equikit as ek
@@ -51,6 +54,9 @@ def differing():
     raise AssertionError("the cost model chooses alike everywhere")
 
 
+STEPS = "dot_general|reduce|slice|transpose|concatenate|pad|select|add|multiply|gather|scatter"
+
+
 def products(text):
     return text.count("stablehlo.dot_general")
 
@@ -86,3 +92,16 @@ def test_the_same_choice_everywhere_needs_no_branch():
     x, w = operands(LARGE, 1, 4)
     assert Choice.everywhere("dense").single == "dense"
     assert "cond[" not in str(jax.make_jaxpr(lambda x, w: apply(LARGE, x, w, method="factored"))(x, w))
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_an_artifact_has_the_steps_of_a_program_lowered_for_the_device(platform):
+    layer = ek.nn.Linear("p p -> p p", 8, 8, p=ek.S, rngs=nnx.Rngs(0))
+    x = jax.ShapeDtypeStruct((8, 32, 32, 8), jnp.float32)
+    function = jax.jit(lambda x: layer(x))
+    texts = exported(function, [platform], x), function.trace(x).lower(lowering_platforms=(platform,)).as_text()
+    # The artifact is simplified: constants, broadcasts and reshapes are fewer.
+    artifact, lowered = ([*re.findall(rf"= stablehlo\.({STEPS})\b", text)] for text in texts)
+    assert artifact == lowered
+    assert {"dot_general", "reduce"} <= {*artifact}
+    assert ["inlineable" in text for text in texts] == [platform == "cpu"] * 2

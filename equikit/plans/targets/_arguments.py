@@ -92,7 +92,7 @@ def _abstract(leaf: Any) -> Any:
             "an input is not an array",
             got=_checks.shown(leaf),
             expected="arrays, jax.ShapeDtypeStruct, NNX modules, or pytrees of them",
-            step="bind other arguments first, as functools.partial(layer, name=value)",
+            step="pass lambda layer, x: layer(x, name=value) as the function, and the layer as the first input",
         ) from None
     if isinstance(found.dtype, np.dtype) and jax.dtypes.canonicalize_dtype(found.dtype) != found.dtype:
         raise DTypeError(

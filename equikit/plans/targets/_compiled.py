@@ -37,7 +37,8 @@ def compiled_cost(
     is run.
 
     Args:
-        function: a layer or another Flax NNX module, or any JAX function of arrays.
+        function: a layer or another Flax NNX module, or any JAX function of arrays. Arrays and modules that a function
+            closes over are constants of the program: pass them as inputs instead.
         *inputs: arguments: arrays, `jax.ShapeDtypeStruct`, pytrees of them, or NNX modules with parameters.
         target: `"cpu"`, `"h100"`, `"v4"`, `"v5e"`, `"v5p"`, `"v6e"` or `"tpu7x"`: an entry of `TARGETS`.
         gradient: compile the value and gradient of the mean square of all floating-point outputs, with respect to
@@ -184,7 +185,7 @@ def _counted(
         dtype=_widest(arrays, hlo),
         kernels=found.kernels,
         bytes=max(int(cost.get("bytes accessed", 0)), 0) + found.custom_bytes,  # -1 stands for unknown
-        on_chip_bytes=found.on_chip,
+        on_chip_bytes=found.on_chip if device_of(target).platform == "tpu" else 0,
         io_bytes=_io_bytes(arrays, [array.sharding for array in arrays])
         + _io_bytes(jax.tree.leaves(results), shardings),
         temporaries=int(compiled.memory_analysis().temp_size_in_bytes),

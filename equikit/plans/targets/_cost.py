@@ -34,8 +34,9 @@ class CompiledCost:
         bytes: what XLA's cost analysis counts: all operands and results of these operations, of which slices inside a
             fusion count only what is read. A custom call counts its operands and results. On TPUs arrays are padded
             to tiles.
-        on_chip_bytes: the part of `bytes` in operands and results that XLA keeps in the on-chip memory of a TPU, an
-            upper bound; 0 elsewhere.
+        on_chip_bytes: the part of `bytes` that is no traffic with the memory of a TPU, an upper bound: operands and
+            results that XLA keeps in on-chip memory, and what it counts more than once of asynchronous copies. 0 on
+            other devices.
         io_bytes: arguments, parameters included, and results, without padding.
         temporaries: bytes of temporary arrays, as XLA allocates them.
         flops: floating-point operations by XLA's cost analysis, without those of `uncounted`.

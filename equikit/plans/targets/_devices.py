@@ -23,7 +23,7 @@ class Device:
         link: bytes that a device sends to the devices of its node, in one direction.
         node: devices in a node; `None` where links reach all devices.
         network: bytes that a device sends to other nodes.
-        topologies: the name of the topology for each number of devices.
+        topologies: for each number of devices the name of a topology with as many or more.
     """
 
     platform: str
@@ -57,19 +57,10 @@ def _tpu(
     )
 
 
-SQUARES = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
-CUBES = {
-    1: "1x1x1",
-    4: "2x2x1",
-    8: "2x2x2",
-    16: "2x2x4",
-    32: "2x4x4",
-    64: "4x4x4",
-    128: "4x4x8",
-    256: "4x8x8",
-}
-PAIRS = {1: "1x1x1", 4: "1x1x2", 8: "2x2x1", 16: "2x2x2", 32: "2x2x4", 64: "2x4x4", 128: "4x4x4", 256: "4x4x8"}
-"""Two devices a chip: a program for one device is compiled for the first of two."""
+SQUARES = {1: "2x2", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
+CUBES = {8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8", 256: "4x8x8"} | dict.fromkeys((1, 4), "2x2x1")
+PAIRS = {16: "2x2x2", 32: "2x2x4", 64: "2x4x4", 128: "4x4x4", 256: "4x4x8"} | dict.fromkeys((1, 4, 8), "2x2x1")
+"""The chips of one host at least; in `PAIRS` a chip has two devices. The first devices of a topology are used."""
 
 TARGETS: Mapping[str, Device] = MappingProxyType(
     {

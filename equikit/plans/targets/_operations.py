@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SIZES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16} | {
@@ -22,6 +22,9 @@ VALUES = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "aft
 
 NOTHING = {"AllocateBuffer", "ConcatBitcast"}
 """Custom calls that run nothing."""
+
+ON_CHIP = ("S(1)", "S(3)")
+"""Marks of arrays in the on-chip memories of a TPU: VMEM, and CMEM of the v4. GPUs use them for other things."""
 
 _SHAPE = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\](\{[^}]*\})?")
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
@@ -66,7 +69,7 @@ class Ran:
 
     Attributes:
         kernels: operations that run on the device.
-        on_chip: bytes of their operands and results in on-chip memory.
+        on_chip: bytes of their operands and results in on-chip memory, and what is counted twice of copies to it.
         loops: loops, whose condition and body are counted once.
         custom_calls: targets of custom calls, in order, once for each call.
         custom_bytes: bytes of their operands and results.
@@ -96,7 +99,7 @@ def _array(dtype: str, sizes: str, layout: str) -> Array:
         tile = [int(size) for size in tiled[2].split(",")][::-1]
         axes += [1] * (len(tile) - len(axes))
         axes = [-(-size // tile[i]) * tile[i] if i < len(tile) else size for i, size in enumerate(axes)]
-    return Array(SIZES.get(dtype, 1) * math.prod(axes), "S(1)" in layout)
+    return Array(SIZES.get(dtype, 1) * math.prod(axes), any(space in layout for space in ON_CHIP))
 
 
 def arrays(text: str) -> tuple[Array, ...]:
@@ -129,16 +132,19 @@ def _called(operation: Operation, *names: str) -> Iterator[str]:
             yield from re.findall(r"%?([\w.\-]+)", group)
 
 
-def _moved(operation: Operation, inside: dict[str, tuple[Array, ...]]) -> Iterator[Array]:
-    """Yield what an operation reads and writes."""
-    results, operands = operation.results, len(operation.operands)
-    if operation.opcode == "copy-start":  # the copy, the operand again, and a context
-        results = results[:1]
-    elif operation.opcode.endswith("-start") and len(results) > operands:  # the operands again come first
-        results = results[operands:]
-    yield from results
-    for name in operation.operands:
-        yield from inside.get(name, ())
+COUNTED = 4
+"""How often XLA counts the bytes of an asynchronous copy: its start has source and copy as results, and the source as
+operand, its end has the copy. Other asynchronous operations are not counted at all."""
+
+
+def _on_chip(operation: Operation, moved: Sequence[Array]) -> int:
+    """Return the bytes of an operation that XLA counts, but that are no traffic with the memory of a device."""
+    if operation.opcode == "copy-start":
+        copy, source, *_ = operation.results
+        return copy.bytes * (COUNTED - (not copy.on_chip) - (not source.on_chip))
+    if operation.opcode.endswith("-start"):
+        return 0
+    return sum(array.bytes for array in moved if array.on_chip)
 
 
 def ran(hlo: str) -> Ran:
@@ -161,11 +167,12 @@ def ran(hlo: str) -> Ran:
                 names = _called(operation, "branch_computations", "true_computation", "false_computation")
                 total += max(map(of, names), key=lambda branch: branch.kernels, default=Ran())
             elif operation.runs:
-                moved = list(_moved(operation, inside))
+                read = (array for name in operation.operands for array in inside.get(name, ()))
+                moved = [*operation.results, *read]
                 custom = operation.custom_call
                 total += Ran(
                     1,
-                    sum(array.bytes for array in moved if array.on_chip),
+                    _on_chip(operation, moved),
                     0,
                     (custom,) if custom else (),
                     sum(array.bytes for array in moved) if custom else 0,

@@ -38,10 +38,11 @@ def exported(target):
 
 
 def measured(target):
-    matrix = array(SIDE, SIDE)
+    matrix, small = array(SIDE, SIDE), array(1024, 1024)
     found = {
         "copy": compiled_cost(jnp.negative, matrix, target=target),
         "product": compiled_cost(jnp.matmul, matrix, matrix, target=target),
+        "small product": compiled_cost(jnp.matmul, small, small, target=target),
         "bfloat16": compiled_cost(jnp.negative, jax.ShapeDtypeStruct((SIDE, SIDE), jnp.bfloat16), target=target),
         "layer": compiled_cost(LAYER, X, target=target),
         "exported": exported(target),

@@ -150,7 +150,9 @@ def test_an_axis_is_a_number_for_each_input(axis):
 def test_inputs_are_arrays():
     text = refused(ek.OptionError, lambda x, mode: x, X, "mean")
     assert text.startswith("an input is not an array | got:       'mean' | ")
-    assert text.endswith("next step: bind other arguments first, as functools.partial(layer, name=value)")
+    assert text.endswith(
+        "next step: pass lambda layer, x: layer(x, name=value) as the function, and the layer as the first input"
+    )
     assert "function= must be callable" in refused(ek.OptionError, 3, X)
 
 
