@@ -111,6 +111,11 @@ def _indices(ndim: int, n: int, first: int, second: int) -> list[jax.Array]:
     ]
 
 
+def _where(place: jax.Array, x: jax.Array) -> jax.Array:
+    """Set entries to zero except at a place, whose axes have the size of x or one."""
+    return lax.select(lax.broadcast_in_dim(place, x.shape, range(x.ndim)), x, lax.full_like(x, 0))
+
+
 def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
     """Take the diagonal of two axes as a sum with a mask; it stays at the first axis.
 
@@ -119,7 +124,7 @@ def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | N
     n = x.shape[first]
     row, column = _indices(x.ndim, n, first, second)
     place = row == column if signs is None else jnp.abs(row - column) == n // 2
-    y = jnp.sum(jnp.where(place, x, jnp.zeros((), x.dtype)), second)
+    y = jnp.sum(_where(place, x), second)
     return y if signs is None else signed(y, first, signs)
 
 
@@ -128,7 +133,8 @@ def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.A
     n = x.shape[first]
     row, column = _indices(x.ndim + 1, n, first, second)
     place = row == ((column + (n - shift)) % n if shift else column)
-    return jnp.where(place, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+    axes = [axis for axis in range(x.ndim + 1) if axis != second]
+    return _where(place, lax.broadcast_in_dim(x, (*x.shape[:second], n, *x.shape[second:]), axes))
 
 
 def wide(dtype: Any) -> Any:

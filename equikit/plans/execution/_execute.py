@@ -41,14 +41,18 @@ from equikit.plans.sharding._spread import Spread, mix_spread
 from equikit.signatures import Term
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
+LONG = 8
+"""An axis is long that has so many times the features of a result: the gradients of the weights of single samples are
+then small compared with the samples."""
+
 Linear = Callable[[Any], list[jax.Array]]
-Stage = Callable[[Callable[[Platform | None], Linear], Any], list[jax.Array]]
-"""A way to call a linear function of arrays, made for a platform or, with `None`, for every platform."""
+Stage = Callable[[Callable[[Platform], Linear], Any], list[jax.Array]]
+"""A way to call a linear function of arrays, which is made for a platform."""
 
 
-def inlined(made: Callable[[Platform | None], Linear], operands: Any) -> list[jax.Array]:
-    """Call a stage as part of the program around it."""
-    return made(None)(operands)
+def inlined(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
+    """Call a stage as part of the program around it, alike on all platforms."""
+    return made("cpu")(operands)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +66,8 @@ class Walk:
         scales: for each label the factor of sums.
         precision: of products with constant tensors.
         spread: whether tensor axes or channels are sharded over devices.
-        platform: what the expansions are traced for, `None` if it is unknown.
+        by_platform: whether reductions and products follow the platform for which the program is lowered.
+        platform: what the expansions are traced for.
     """
 
     plan: Stages
@@ -71,7 +76,8 @@ class Walk:
     scales: Scales
     precision: lax.PrecisionLike = None
     spread: Spread | None = None
-    platform: Platform | None = None
+    by_platform: bool = False
+    platform: Platform = "cpu"
 
     @property
     def _forms(self) -> dict[str, Form | None]:
@@ -91,7 +97,7 @@ class Walk:
         """Return the smaller tensor of a reduction from the larger one."""
         if step.operation == "head":
             return self._headed(step, x, upwards=False)
-        return reduce(step, x, len(self.shapes.batch), self.scales, self._forms, self.spread)
+        return reduce(step, x, len(self.shapes.batch), self.scales, self._forms, self.spread, self.by_platform)
 
     def turned(self, x: jax.Array, wiring: tuple[int, ...], core: tuple[str, ...]) -> jax.Array:
         """Permute the wires of a core: axis j moves to position `wiring[j]`."""
@@ -101,10 +107,19 @@ class Walk:
         """Return a product and its matrix with the wires permuted where this walk can do it."""
         return product, rows
 
-    def parts(self, product: Product, inputs: tuple[int, ...], alike: int) -> Parts | None:
-        """Return what a TPU computes apart in a product with `alike` results; `None` if that makes no difference."""
+    def parts(self, product: Product, inputs: Sequence[tuple[int, ...]], alike: int, width: int) -> list[Parts | None]:
+        """Return what a TPU computes apart in a product, for each array; `None` if that makes no difference.
+
+        Args:
+            product: the product.
+            inputs: for each array the numbers of features of its tensors.
+            alike: number of tensors in the result with equally many features.
+            width: number of features of the result.
+        """
         axes, groups = len(product.core), len(product.wires_out)
-        return None if axes * len(inputs) * groups * alike < 2 else Parts(inputs, groups, alike)
+        long = self.by_platform and axes == 1 and self.shapes.sizes[product.core[0]] >= LONG * width
+        apart = self.by_platform and axes * sum(map(len, inputs)) * groups * alike > 1
+        return [Parts(some, groups, alike, long) if apart or long else None for some in inputs]
 
     def grown(self, step: Step, y: jax.Array) -> jax.Array:
         """Return the larger tensor of an expansion from the smaller one."""
@@ -188,7 +203,7 @@ def _multiplied(
     if len(rows) == 1:
         sides, inputs = [joined(sides, -1)], [sum(inputs, ())]
     alike = _count_alike(product, widths)
-    return matmul_rows(sides, rows, walk.precision, [walk.parts(product, some, alike) for some in inputs])
+    return matmul_rows(sides, rows, walk.precision, walk.parts(product, inputs, alike, rows[0].shape[1]))
 
 
 def _parted(
@@ -212,7 +227,9 @@ def _parted(
             y = y.reshape(*y.shape[:-1], groups, alike, y.shape[-1] // (groups * alike))
         if product.permutes_out:
             copies = unstacked(y, y.ndim - 3) if stacked else split_channels(y, groups)
-            wired = [walk.turned(part, wiring, product.core) for part, wiring in zip(copies, product.wires_out, strict=True)]
+            wired = [
+                walk.turned(part, wiring, product.core) for part, wiring in zip(copies, product.wires_out, strict=True)
+            ]
             y = sum(wired[1:], wired[0])
         elif stacked:
             y = lax.squeeze(y, (y.ndim - 3,))
@@ -232,7 +249,7 @@ def walked(
     pairs = zip(plan.products, layout.products, strict=True)
     arranged = [(*walk.arranged(product, rows), bias) for product, (rows, bias) in pairs]
 
-    def expanding(platform: Platform | None) -> Linear:
+    def expanding(platform: Platform) -> Linear:
         own = replace(walk, platform=platform)
 
         def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
@@ -261,6 +278,7 @@ def run(
     precision: lax.PrecisionLike = None,
     spread: Spread | None = None,
     stage: Stage = inlined,
+    by_platform: bool = False,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public function.
 
@@ -268,7 +286,7 @@ def run(
     calls the expansions, a linear function of the products and biases.
     """
     dtype = jnp.result_type(*inputs)
-    walk = Walk(plan, shapes, masks, scales_of(plan, shapes, masks), precision, spread)
+    walk = Walk(plan, shapes, masks, scales_of(plan, shapes, masks), precision, spread, by_platform)
     if spread is None or isinstance(weights, Layout):
         return walked(walk, plan, inputs, weights, dtype, stage)
     down, given = walk.reduced(inputs), cut(plan, weights)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
@@ -24,11 +23,13 @@ class Parts:
         inputs: for each tensor that is concatenated its number of features.
         groups: number of equally many columns, one for each permutation of the wires of the result.
         outputs: number of tensors in a group, with equally many features.
+        long: whether the last axis but features is long, and the only one besides batch axes.
     """
 
     inputs: tuple[int, ...]
     groups: int
     outputs: int
+    long: bool = False
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike, parts: Parts | None = None) -> jax.Array:
@@ -39,18 +40,23 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike, parts:
 
     A TPU stores the last two axes of an array in tiles. Where it folds axes, or concatenates features, it copies the
     array to another layout, and it cannot fuse a permutation of axes with some of the columns of a product. With
-    `parts` it multiplies without these.
+    `parts` it multiplies without these. A GPU adds an array that is broadcast along the last axis but features in the
+    kernel of the product, if the axes before it are batch axes of the product.
     """
 
     def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
         flat, matrix = alike(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), matrix)
-        y: jax.Array = jnp.matmul(flat, matrix, precision=precision, **widened(flat))
+        y: jax.Array = lax.dot_general(flat, matrix, (((1,), (0,)), ((), ())), precision, **widened(flat))
         return y.reshape(*x.shape[:-1], matrix.shape[1])
 
     def chosen(x: jax.Array, matrix: jax.Array) -> jax.Array:
         assert parts is not None
-        apart = functools.partial(matmul_apart, parts=parts, precision=precision)
-        found: jax.Array = lax.platform_dependent(x, matrix, tpu=apart, default=product)
+        branches = {}
+        if len(parts.inputs) * parts.groups * parts.outputs > 1 or not parts.long:
+            branches["tpu"] = functools.partial(matmul_apart, parts=parts, precision=precision)
+        if parts.long and parts.groups * parts.outputs == 1:
+            branches["cuda"] = functools.partial(matmul_batched, precision=precision)
+        found: jax.Array = lax.platform_dependent(x, matrix, default=product, **branches)
         return found
 
     y: jax.Array = jax.checkpoint(product if parts is None else chosen, prevent_cse=False)(x, matrix)
@@ -60,11 +66,13 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike, parts:
 def matmul_apart(x: jax.Array, matrix: jax.Array, parts: Parts, precision: lax.PrecisionLike) -> jax.Array:
     """Multiply the last axis by a matrix, in a product for each group of columns, without folding other axes."""
     x, matrix = alike(x, matrix)
-    matrix = matrix.reshape(matrix.shape[0], parts.groups, parts.outputs, matrix.shape[1] // (parts.groups * parts.outputs))
+    matrix = matrix.reshape(
+        matrix.shape[0], parts.groups, parts.outputs, matrix.shape[1] // (parts.groups * parts.outputs)
+    )
     stacks, start = [], 0
     pieces = lax.split(x, parts.inputs, x.ndim - 1)
     for width, some in itertools.groupby(pieces, lambda piece: piece.shape[-1]):
-        stack = jnp.stack([*some], -2)
+        stack = _stacked([*some], x.ndim - 1)
         rows = lax.slice_in_dim(matrix, start, start + stack.shape[-2] * width)
         stacks.append((stack, rows.reshape(stack.shape[-2], width, *matrix.shape[1:])))
         start += stack.shape[-2] * width
@@ -76,7 +84,22 @@ def matmul_apart(x: jax.Array, matrix: jax.Array, parts: Parts, precision: lax.P
             for stack, rows in stacks
         ]
         found.append(sum(terms[1:], terms[0]))
-    return jnp.stack(found, -3).reshape(*x.shape[:-1], math.prod(matrix.shape[1:]))
+    return _stacked(found, x.ndim - 1).reshape(*x.shape[:-1], math.prod(matrix.shape[1:]))
+
+
+def matmul_batched(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
+    """Multiply the last axis by a matrix, in a product for each index of the axes before the last two."""
+    x, matrix = alike(x, matrix)
+    flat = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+    every = lax.broadcast(matrix, flat.shape[:1])
+    y: jax.Array = lax.dot_general(flat, every, (((2,), (1,)), ((0,), (0,))), precision, **widened(x))
+    return y.reshape(*x.shape[:-1], matrix.shape[1])
+
+
+def _stacked(xs: Sequence[jax.Array], axis: int) -> jax.Array:
+    """Stack arrays along a new axis."""
+    every = [lax.expand_dims(x, (axis,)) for x in xs]
+    return every[0] if len(every) == 1 else lax.concatenate(every, axis)
 
 
 def matmul_rows(

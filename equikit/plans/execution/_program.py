@@ -28,13 +28,13 @@ LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
 Below both bounds a call costs more run time than it saves, and the fused sum compiles quickly."""
 
 
-def by_platform(made: Callable[[Platform | None], Linear], operands: Any) -> list[jax.Array]:
+def by_platform(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
     """Call a stage in the form for the platform for which the program is lowered."""
-    found: list[jax.Array] = lax.platform_dependent(operands, tpu=made("tpu"), default=made("other"))
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=made("cpu"), tpu=made("tpu"), default=made("gpu"))
     return found
 
 
-def written_out(made: Callable[[Platform | None], Linear], operands: Any) -> list[jax.Array]:
+def written_out(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
     """Call a stage like `by_platform` so that, lowered for a CPU, it writes its results to memory before they are used.
 
     XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
@@ -42,20 +42,20 @@ def written_out(made: Callable[[Platform | None], Linear], operands: Any) -> lis
     sum of 64 tensors. A call that is not inlined prevents that. On other platforms such a call would prevent XLA from
     fusing anything across it.
     """
-    other = jax.jit(made("other"))  # traced once for both
 
     def called(operands: Any) -> list[jax.Array]:
         with set_xla_metadata(inlineable="false"):
-            found: list[jax.Array] = other(operands)
+            found: list[jax.Array] = jax.jit(made("cpu"))(operands)
         return found
 
-    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=made("tpu"), default=other)
+    elsewhere = jax.jit(made("tpu")), jax.jit(made("gpu"))
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=elsewhere[0], default=elsewhere[1])
     return found
 
 
 @functools.partial(
     jax.jit,
-    static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart"),
+    static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart", "large"),
     inline=False,
 )
 def _compiled(
@@ -71,6 +71,7 @@ def _compiled(
     options: RunOptions,
     spread: Spread | None,
     apart: bool,
+    large: bool,
 ) -> list[jax.Array]:
     # Weights come first: XLA on the CPU then computes their gradients first, and releases the operands of the products
     # before it computes the gradient of the inputs.
@@ -79,22 +80,24 @@ def _compiled(
 
         def computed(weights: Any, arrays: Any, masks: Any) -> list[jax.Array]:
             if isinstance(weights, Layout):
-                return run(plan, arrays, weights, shapes, masks, options.precision, stage=stage)
+                return run(plan, arrays, weights, shapes, masks, options.precision, None, stage, large)
             given: Weights = dict(zip(pairs, weights, strict=True))
             if method == "naive":
                 return run_reference(plan, arrays, given, shapes, masks)
             if method == "dense":
                 return run_dense(plan, arrays, given, shapes, masks, options.precision)
-            return run(plan, arrays, given, shapes, masks, options.precision, spread, stage)
+            return run(plan, arrays, given, shapes, masks, options.precision, spread, stage, large)
 
         return jax.checkpoint(computed) if options.remat else computed
 
-    def part(batch: tuple[int, ...], stage: Stage = inlined) -> Computed:
+    inside = by_platform if large else inlined
+
+    def part(batch: tuple[int, ...], stage: Stage = inside) -> Computed:
         return lambda *operands: run_choice(choice, lambda method: by(method, batch, stage), *operands)
 
     if options.chunk_size is not None and math.prod(batch) > options.chunk_size:
         return in_chunks(part, batch, options.chunk_size)(weights, arrays, masks)
-    whole = part(batch, written_out if apart else inlined)
+    whole = part(batch, written_out if apart else inside)
     own = options.chunk_size is None and choice.cpu == "factored" and not _divided((arrays, weights))
     parts = count_parts(plan, batch, sizes, arrays[0].dtype.itemsize) if own else 1
     if parts > 1:
@@ -113,16 +116,23 @@ def _divided(operands: Any) -> bool:
     return any(size > 1 and axis not in mesh.manual_axes for mesh in meshes for axis, size in mesh.shape.items())
 
 
+def _is_large(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes, *, results: bool = True) -> bool:
+    """Whether the inputs or the results take so many bytes that steps are chosen; not if a size is a symbol."""
+    signature = plan.signature
+    terms = signature.outputs if results else signature.inputs
+    entries = math.prod(shapes.batch) * sum(
+        width * math.prod(shapes.sizes[label] for label in term.labels)
+        for term, width in zip(terms, plan.channels[results], strict=True)
+    )
+    return isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
+
+
 def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes: Shapes) -> bool:
     """Whether a CPU should write the results to memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
-    entries = math.prod(shapes.batch) * sum(
-        width * math.prod(shapes.sizes[label] for label in term.labels)
-        for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
-    )
-    large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
-    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _divided((arrays, weights))
+    large = _is_large(plan, arrays, shapes) or len(plan.expansions) >= LEAST_EXPANSIONS
+    return large and not _divided((arrays, weights))
 
 
 def execute(
@@ -149,5 +159,6 @@ def execute(
         options=options,
         spread=spread,
         apart=_wants_memory(plan, arrays, given, shapes),
+        large=any(_is_large(plan, arrays, shapes, results=results) for results in (False, True)),
     )
     return found

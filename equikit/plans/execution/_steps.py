@@ -34,8 +34,8 @@ from equikit.signatures import Signature, Term
 Scales = Mapping[str, jax.Array | float]
 """For each label the factor that makes a sum a mean: a number, or one for each batch entry."""
 
-Platform = Literal["tpu", "other"]
-"""The platforms that a part of a program is traced for: TPUs, or all others."""
+Platform = Literal["cpu", "gpu", "tpu"]
+"""What a part of a program is traced for; other platforms than CPUs and TPUs use the form for GPUs."""
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -118,13 +118,13 @@ def _rematerialized(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax
 
 
 @functools.lru_cache(maxsize=256)
-def _diagonal_on(first: int, second: int, cut: bool) -> Callable[[jax.Array], jax.Array]:
-    """Return `diagonal` for CPUs, and `masked_diagonal` for other platforms; cached, so that JAX traces it once.
+def _diagonal_on(first: int, second: int, plain: Callable[..., jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """Return `plain` for CPUs, and `masked_diagonal` for other platforms; cached, so that JAX traces it once.
 
-    On a CPU a strided slice reads the entries of the diagonal and nothing else. On a GPU a masked sum is computed in the
-    same pass over the array as the other sums. On a TPU the folded axes of a strided slice are a copy of the array.
+    On a CPU a strided slice reads the entries of the diagonal and nothing else. On a GPU a masked sum is computed in
+    one pass over the array with other sums. On a TPU the folded axes of a strided slice are a copy of the array.
     """
-    strided = functools.partial(cut_diagonal if cut else diagonal, first=first, second=second)
+    strided = functools.partial(plain, first=first, second=second)
     masked = functools.partial(masked_diagonal, first=first, second=second)
 
     def chosen(x: jax.Array) -> jax.Array:
@@ -135,20 +135,9 @@ def _diagonal_on(first: int, second: int, cut: bool) -> Callable[[jax.Array], ja
 
 
 @functools.lru_cache(maxsize=256)
-def _embed_on(first: int, second: int, half: bool, platform: Platform | None) -> Callable[[jax.Array], jax.Array]:
-    """Return `masked_embed` for TPUs, and `embed` for other platforms, with half of the size as shift or without."""
-
-    def strided(x: jax.Array) -> jax.Array:
-        return embed(x, first, second, x.shape[first] // 2 if half else 0)
-
-    def masked(x: jax.Array) -> jax.Array:
-        return masked_embed(x, first, second, x.shape[first] // 2 if half else 0)
-
-    def chosen(x: jax.Array) -> jax.Array:
-        found: jax.Array = lax.platform_dependent(x, tpu=masked, default=strided)
-        return found
-
-    return strided if platform == "other" else _rematerialized(masked if platform == "tpu" else chosen)
+def _masked_embed(first: int, second: int, half: bool) -> Callable[[jax.Array], jax.Array]:
+    """Return `masked_embed` with half of the size as shift, or without; cached, so that JAX traces it once."""
+    return _rematerialized(lambda x: masked_embed(x, first, second, x.shape[first] // 2 if half else 0))
 
 
 def reduce(
@@ -158,6 +147,7 @@ def reduce(
     scales: Mapping[str, jax.Array | float],
     forms: Mapping[str, Form | None],
     spread: Spread | None,
+    by_platform: bool = False,
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form = forms[label]
@@ -166,10 +156,11 @@ def reduce(
         if spread is not None:
             signs = form.matrix(x.shape[axis]).sum(axis=1) if form is not None and turned else None
             return masked_diagonal(x, axis, batch + step.axes[1], signs)
-        if turned:
-            return symplectic_diagonal(x, axis, batch + step.axes[1])
         # With three axes or fewer, at most one diagonal needs a padded copy, and is faster with it.
-        return _diagonal_on(axis, batch + step.axes[1], len(step.large.core) > 3)(x)
+        plain = cut_diagonal if len(step.large.core) > 3 else diagonal
+        if by_platform and not turned:
+            return _diagonal_on(axis, batch + step.axes[1], plain)(x)
+        return (symplectic_diagonal if turned else plain)(x, axis, batch + step.axes[1])
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
         x = signed(x, axis, form.signs())
@@ -192,17 +183,18 @@ def expand(
     sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
     spread: Spread | None,
-    platform: Platform | None = None,
+    platform: Platform = "cpu",
 ) -> jax.Array:
-    """Return the larger tensor of an expansion; without `platform`, for the platform a program is lowered for."""
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
         turned = form is not None and form.kind == "symplectic"
         x = symplectic_signs(x, axis) if turned else x
-        if spread is not None:
-            return masked_embed(x, axis, batch + step.axes[1], n // 2 if turned else 0)
-        return _embed_on(axis, batch + step.axes[1], turned, platform)(x)
+        if platform == "tpu":
+            return _masked_embed(axis, batch + step.axes[1], turned)(x)
+        return (embed if spread is None else masked_embed)(x, axis, batch + step.axes[1], n // 2 if turned else 0)
+    if platform == "gpu" and len(step.large.core) == 1:
+        x = lax.optimization_barrier(x)  # XLA adds a broadcast of an array in memory in the kernel of the product
     shape = (*x.shape[:axis], n, *x.shape[axis:])
     grown = broadcast(jnp.expand_dims(x, axis), shape)
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown

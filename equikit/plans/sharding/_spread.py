@@ -2,8 +2,8 @@
 
 The usual steps fold the axes of an array, take diagonals as strided slices of folded axes, and concatenate features of
 several tensors. That is fast on one device, and if only the batch is sharded; but every device has to gather a sharded
-axis before it is folded. Here no axis of a feature is folded: a diagonal is a masked sum (`_arrays.py`), and each device
-computes its part, and tensors that enter a product are stacked along an axis of their own.
+axis before it is folded. Here no axis of a feature is folded: a diagonal is a masked sum (`_arrays.py`), and each
+device computes its part, and tensors that enter a product are stacked along an axis of their own.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from equikit.plans.compilation._lattice import acted_labels, chain, root
 from equikit.plans.compilation._products import with_wires_after
 from equikit.plans.execution._execute import Linear, Stage, Tensors, Walk, inlined, walked
 from equikit.plans.execution._layout import Layout, Weights
-from equikit.plans.execution._matmul import Parts
 from equikit.plans.execution._steps import Platform, scales_of
 from equikit.plans.sparse._halves import permutation_of, restricted
 from equikit.plans.sparse._rows import flat, spread_rows, sum_rows, taken, turn_rows
@@ -144,10 +143,6 @@ class SparseWalk(Walk):
             x = flat(lambda rows: turn_rows(rows, self.level_of(core), order), x)
         return super().turned(x, wiring, core)
 
-    def parts(self, product: Product, inputs: tuple[int, ...], alike: int) -> Parts | None:
-        """Compute products alike on all platforms: rows are one axis already."""
-        return None
-
     def grown(self, step: Step, y: jax.Array) -> jax.Array:
         """Return the larger tensor of an expansion from the smaller one."""
         places = self._places(step)
@@ -244,12 +239,12 @@ def run_sparse(
     """
     walk = walk_of(plan, support, sizes, masks, precision)
 
-    def staged(made: Callable[[Platform | None], Linear], operands: Any) -> list[jax.Array]:
+    def staged(made: Callable[[Platform], Linear], operands: Any) -> list[jax.Array]:
         """Pass arrays without axes of size one, which XLA would copy to another layout that is the same."""
         slim = jax.tree.map(lambda x: x.reshape([size for size in x.shape if size != 1]), operands)
 
-        def slimmed(_: Platform | None) -> Linear:
-            return lambda slim: made("other")(jax.tree.map(lambda x, o: x.reshape(o.shape), slim, operands))
+        def slimmed(platform: Platform) -> Linear:
+            return lambda slim: made("cpu")(jax.tree.map(lambda x, o: x.reshape(o.shape), slim, operands))
 
         return stage(slimmed, slim)
 
