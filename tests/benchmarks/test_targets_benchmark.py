@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents import said
 from rich.console import Console
 
 from benchmarks.core import command, lines, machine, pages
@@ -96,6 +97,24 @@ def test_every_layer_is_stored_now_and_before() -> None:
     names = {(*cell.case.values(), cell.direction, *cell.rivals) for cell in targets.cells(False)}
     assert len(FULL) == 12
     assert found == names
+
+
+def test_the_documents_state_the_stored_counts() -> None:
+    found = {
+        (r["case"]["target"], r["direction"], r["rival"]): r["scores"]["ratio"]
+        for r in stored()
+        if r["case"]["layer"] == "S 2 → 2, n 256, batch 32"
+    }
+    gpu, tpu = (
+        [f"{found[target, way, rival]:.1f}" for way in targets.DIRECTIONS for rival in ("now", "before")]
+        for target in targets.COMPILERS
+    )
+    text = (
+        f"moves {gpu[0]} times the bytes of its arguments and results on an H100 and {tpu[0]} times on a TPU v5e, with "
+        f"its gradient {gpu[2]} and {tpu[2]} times. Before its steps followed the platform it moved "
+        f"{gpu[1]} and {tpu[1]} times, with its gradient {gpu[3]} and {tpu[3]} times."
+    )
+    assert text in said()
 
 
 def stored() -> list[dict[str, Any]]:
