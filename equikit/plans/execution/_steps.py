@@ -37,6 +37,10 @@ Scales = Mapping[str, jax.Array | float]
 Platform = Literal["cpu", "gpu", "tpu"]
 """What a part of a program is traced for; other platforms than CPUs and TPUs use the form for GPUs."""
 
+LEAST_MASKED = 16
+"""Diagonals of shorter axes are strided slices on every platform: masked sums over axes of size three take more bytes
+in the gradient compiled for a GPU."""
+
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
     return sorted(acted, key=lambda i: (term.labels[i], i)) if by_label else list(acted)
@@ -125,13 +129,13 @@ def _diagonal_on(first: int, second: int, plain: Callable[..., jax.Array]) -> Ca
     one pass over the array with other sums. On a TPU the folded axes of a strided slice are a copy of the array.
     """
     strided = functools.partial(plain, first=first, second=second)
-    masked = functools.partial(masked_diagonal, first=first, second=second)
+    masked = _rematerialized(functools.partial(masked_diagonal, first=first, second=second))
 
     def chosen(x: jax.Array) -> jax.Array:
         found: jax.Array = lax.platform_dependent(x, cpu=strided, default=masked)
         return found
 
-    return _rematerialized(chosen)
+    return chosen
 
 
 @functools.lru_cache(maxsize=256)
@@ -158,7 +162,7 @@ def reduce(
             return masked_diagonal(x, axis, batch + step.axes[1], signs)
         # With three axes or fewer, at most one diagonal needs a padded copy, and is faster with it.
         plain = cut_diagonal if len(step.large.core) > 3 else diagonal
-        if by_platform and not turned:
+        if by_platform and not turned and x.shape[axis] >= LEAST_MASKED:
             return _diagonal_on(axis, batch + step.axes[1], plain)(x)
         return (symplectic_diagonal if turned else plain)(x, axis, batch + step.axes[1])
     scale = scales.get(label)
