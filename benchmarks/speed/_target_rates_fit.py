@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from benchmarks.core.lines import rounded
-from benchmarks.speed._target_seconds import LAUNCH
+from benchmarks.speed._target_seconds import LAUNCH, expected_seconds
 from benchmarks.speed.methods import WORK, Case, layer
 from equikit.plans import TARGETS
 from equikit.plans.costs._method import Work
@@ -42,38 +42,52 @@ def work_of(record: Mapping[str, Any]) -> Work:
     return WORK[record["rival"]](plan, case.batch, sizes)
 
 
-def _relative(columns: Sequence[Sequence[float]], wanted: Sequence[float]) -> list[float]:
-    """Return the factors, at least zero, whose combination of the columns has the least relative error."""
-    scaled = np.array(columns, float).T / np.array(wanted)[:, None]
-    return [float(factor) for factor in nnls(scaled, np.ones(len(wanted)))[0]]
+def counted_seconds(record: Mapping[str, Any]) -> float:
+    """Return the time of a program by its counts.
+
+    Bytes in the on-chip memory of a TPU count as others: arrays of larger programs do not fit there.
+    """
+    scores, target = record["scores"], record["case"]["target"]
+    return expected_seconds(scores | {"bandwidth_seconds": scores["bytes"] / _bandwidth(target)}, target)
+
+
+def _bandwidth(target: str) -> float:
+    bandwidth = TARGETS[target].bandwidth
+    assert bandwidth is not None
+    return bandwidth
 
 
 def fitted_counts(records: Sequence[Mapping[str, Any]]) -> Counts:
-    """Fit kernels, bytes and FLOPs of the programs of one target to their work, each on its own."""
+    """Fit kernels, bytes and FLOPs of the programs of one target to their work, each on its own.
+
+    The factors are at least zero, and have the least squares of errors over the counted time of a program.
+    """
     work, scores = [work_of(record) for record in records], [record["scores"] for record in records]
-    kernels = _relative(
-        [[w.calls for w in work], [w.products for w in work], [w.steps for w in work]], [s["kernels"] for s in scores]
-    )
-    moved = _relative(
-        [[w.product_bytes for w in work], [w.step_bytes for w in work]],
-        [s["bytes"] - s["on_chip_bytes"] for s in scores],
-    )
-    flops = _relative([[w.product_flops for w in work]], [s["flops"] for s in scores])
+    seconds = [counted_seconds(record) for record in records]
+
+    def fitted(names: Sequence[str], wanted: Sequence[float]) -> list[float]:
+        columns = np.array([[getattr(each, name) for name in names] for each in work], float)
+        scale = np.array(seconds)[:, None] * max(wanted)
+        factors, _ = nnls(columns / scale, np.array(wanted) / scale[:, 0])
+        return [float(factor) for factor in factors]
+
+    kernels = fitted(("calls", "products", "steps"), [each["kernels"] for each in scores])
+    moved = fitted(("product_bytes", "step_bytes"), [each["bytes"] for each in scores])
+    flops = fitted(("product_flops",), [each["flops"] for each in scores])
     return Counts(*kernels, *moved, *flops)
 
 
 def rates(counts: Counts, target: str) -> Rates:
     """Return the price of each unit of work, with two digits."""
-    device = TARGETS[target]
+    device, bandwidth = TARGETS[target], _bandwidth(target)
     launch = LAUNCH[device.platform]
-    assert device.bandwidth is not None
     prices = Rates(
         call=counts.call * launch,
         product=counts.product * launch,
         flop=counts.flop / device.rates["float32"],
-        product_byte=counts.product_byte / device.bandwidth,
+        product_byte=counts.product_byte / bandwidth,
         step=counts.step * launch,
-        step_byte=counts.step_byte / device.bandwidth,
+        step_byte=counts.step_byte / bandwidth,
     )
     return Rates(**{name: float(f"{value:.1e}") for name, value in asdict(prices).items()})
 

@@ -12,19 +12,13 @@ from benchmarks.core.plot import STYLES, log_axis, new_figure, save, tidy
 from benchmarks.core.report import grid, page
 from benchmarks.core.style import Style
 from benchmarks.core.targets import rows
-from benchmarks.speed._target_rates_fit import summary, work_of
-from benchmarks.speed._target_seconds import expected_seconds
+from benchmarks.speed._target_rates_fit import counted_seconds, summary, work_of
 from benchmarks.speed._targets_report import NAMES
 from equikit.plans.costs._rates import Rates
 
 Record = Mapping[str, Any]
 METHODS = ("factored", "dense")
 HEAD = ("layer", *(f"{method}, {what}" for method in METHODS for what in ("kernels", "µs counted", "µs by rates")))
-
-
-def counted_seconds(record: Record) -> float:
-    """Return the time of a program by its counts."""
-    return expected_seconds(record["scores"], record["case"]["target"])
 
 
 def predicted(record: Record, found: Mapping[str, Any]) -> float:

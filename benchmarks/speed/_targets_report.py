@@ -43,32 +43,37 @@ def pairs(records: Iterable[Record]) -> Iterator[tuple[dict[str, Any], str, Reco
 
 
 def check_targets(targets: Iterable[Fewer], records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return how many programs move fewer bytes than before, and which do not as claimed."""
+    """Return how many programs move fewer bytes than before, and which move as many or more."""
     found = []
     for target in targets:
-        large, wrong = 0, []
+        fewer, same, more = 0, [], []
         for case, direction, now, before in pairs(records):
             if (case["target"], direction) != (target.target, target.direction) or now is None or before is None:
                 continue
-            more = now["scores"]["bytes"] - before["scores"]["bytes"]
-            over = before["scores"]["ratio"] > target.above
-            large += over
-            if more > 0 or (over and more == 0):
-                wrong.append(case["layer"])
-        if large or wrong:
-            one = {"target": target.target, "direction": target.direction, "above": target.above, "programs": large}
-            found.append(one | {"wrong": wrong, "met": not wrong})
+            change = now["scores"]["bytes"] - before["scores"]["bytes"]
+            if change > 0:
+                more.append(case["layer"])
+            elif before["scores"]["ratio"] > target.above:
+                fewer, same = fewer + (change < 0), same + [case["layer"]] * (change == 0)
+        if fewer or same or more:
+            one = {"target": target.target, "direction": target.direction, "above": target.above, "fewer": fewer}
+            found.append(one | {"same": same, "more": more, "met": not same and not more})
     return found
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
     """Write one sentence for each claim."""
     return [
-        f"{NAMES[target['target']]}, {target['direction']}: fewer bytes than before for the {target['programs']} "
-        f"layers above {target['above']:g} × input plus output, and more for none: "
-        + ("met" if target["met"] else f"missed by {'; '.join(target['wrong'])}")
+        f"{NAMES[target['target']]}, {target['direction']}: of the layers above {target['above']:g} × input plus "
+        f"output, "
+        f"{target['fewer']} move fewer bytes than before; as many: {_listed(target['same'])}; any layer, more: "
+        f"{_listed(target['more'])}; {'met' if target['met'] else 'missed'}"
         for target in result["targets"]
     ]
+
+
+def _listed(layers: Sequence[str]) -> str:
+    return "; ".join(f"*{layer}*" for layer in layers) or "none"
 
 
 def megabytes(value: float) -> str:

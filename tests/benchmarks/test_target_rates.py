@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.core import pages
 from benchmarks.core.results import joined
-from benchmarks.speed._target_rates_fit import Counts, fitted_counts, rates, summary, work_of
-from benchmarks.speed._target_rates_report import STYLE, counted_seconds
+from benchmarks.speed._target_rates_fit import Counts, counted_seconds, fitted_counts, rates, summary, work_of
+from benchmarks.speed._target_rates_report import STYLE
 from benchmarks.speed.target_rates import BENCHMARK, PLATFORMS, TARGETS
 from equikit.plans.costs._rates import RATES, Rates
 
@@ -26,10 +26,10 @@ def record(layer: str, batch: int, rival: str, target: str = "h100") -> dict[str
     return found | {
         "scores": {
             "kernels": KNOWN.call + KNOWN.product * work.products + KNOWN.step * work.steps,
-            "bytes": moved + 100,
-            "on_chip_bytes": 100,
+            "bytes": moved,
+            "on_chip_bytes": moved / 2,
             "flops": KNOWN.flop * work.product_flops,
-            "bandwidth_seconds": moved / 3.35e12,
+            "bandwidth_seconds": moved / 2 / 3.35e12,
             "arithmetic_seconds": KNOWN.flop * work.product_flops / 494.7e12,
         }
     }

@@ -32,13 +32,14 @@ def record(rival: str, bytes_moved: float, layer: str = LAYER, kernels: float = 
 def test_layers_that_move_much_have_to_move_less() -> None:
     records = [record("now", 2e8), record("before", 3e8), record("now", 1e8, "b"), record("before", 1e8, "b")]
     (met,) = check_targets([CLAIM, Fewer("v5e", "forward", 2.0)], records)
-    assert (met["programs"], met["wrong"], met["met"]) == (1, [], True)
+    assert (met["fewer"], met["same"], met["more"], met["met"]) == (1, [], [], True)
     (same,) = check_targets([CLAIM], [record("now", 3e8), record("before", 3e8)])
     (more,) = check_targets([CLAIM], [record("now", 1.2e8), record("before", 1e8)])
-    assert (same["wrong"], more["wrong"]) == ([LAYER], [LAYER])
-    texts = target_lines({"targets": [met, same]})
-    assert texts[0].endswith("for the 1 layers above 2 × input plus output, and more for none: met")
-    assert texts[1].endswith(f"missed by {LAYER}")
+    assert (same["same"], same["met"], more["more"], more["met"]) == ([LAYER], False, [LAYER], False)
+    texts = target_lines({"targets": [met, same, more]})
+    assert texts[0].endswith("output, 1 move fewer bytes than before; as many: none; any layer, more: none; met")
+    assert texts[1].endswith(f"as many: *{LAYER}*; any layer, more: none; missed")
+    assert texts[2].endswith(f"as many: none; any layer, more: *{LAYER}*; missed")
 
 
 def test_tables_say_what_has_changed() -> None:
