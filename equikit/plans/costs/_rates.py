@@ -30,8 +30,8 @@ class Rates:
 RATES = {
     # Fitted to forward times of 21 layers at four batch sizes by `benchmarks/methods.py`: AMD EPYC, 2 cores.
     "cpu": Rates(4.2e-6, 5.9e-7, 6.0e-12, 6.6e-11, 1.3e-6, 1.4e-10),
-    # Fitted to kernels, bytes and FLOPs of layers compiled for an NVIDIA H100 and a TPU v5e, with figures of datasheets,
-    # by `benchmarks/speed/target_rates.py`. Nothing was timed. A float32 product rounds its factors, as by default.
+    # Fitted to kernels, bytes and FLOPs of layers compiled for an NVIDIA H100 and a TPU v5e, with the bandwidths and
+    # peak rates of their datasheets, by `benchmarks/speed/target_rates.py`. Nothing was timed.
     "gpu": Rates(5.1e-6, 1.8e-6, 2.0e-15, 3.3e-13, 8.2e-7, 1.6e-13),
     "tpu": Rates(0.0, 1.3e-6, 5.1e-15, 3.4e-12, 1.9e-6, 5.3e-14),
 }
