@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TARGETS := $(VENV)/targets
 CANDIDATES := python3.13 python3.12 python3.11 python3
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS)
@@ -12,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS)
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types docs docs-serve bench bench-check clean FORCE
+.PHONY: help setup compilers demo test test-slow lint types docs docs-serve bench bench-check clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -75,8 +76,19 @@ docs-serve: docs ## serve the documentation on http://localhost:8000
 bench: setup ## run all benchmarks on small cases, in ten minutes
 	@$(BIN)/python -m benchmarks run all --quick
 
-bench-check: setup ## compare the speed of three small cases with the stored ratios
+bench-check: setup ## compare ratios of times, and counts of compiled layers, with the stored ones
 	@$(BIN)/python -m benchmarks check
+
+# In an environment of their own, which sees the packages of .venv: where the CUDA plugin and libtpu are installed, every
+# process that uses JAX looks for their devices first.
+compilers: $(TARGETS)/.installed ## install the compilers for GPUs and TPUs, 320 MB
+
+$(TARGETS)/.installed: $(STAMP)
+	@$(BIN)/python -m venv --clear $(TARGETS)
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> "$$($(TARGETS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/setup.pth"
+	@$(TARGETS)/bin/python -m pip install --quiet --disable-pip-version-check 'equikit[targets]'
+	@touch $@
 
 clean: ## remove .venv, caches, builds and scratch outputs
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/scratch results/demo

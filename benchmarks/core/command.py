@@ -64,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     diff = commands.add_parser("diff", help="compare the last run with the stored one")
     diff.add_argument("which", metavar="NAME", nargs="?", default="all", help=which)
     diff.add_argument("--output", type=Path, metavar="DIR", default=SCRATCH, help="folder of the run")
-    check = commands.add_parser("check", help="compare the ratios of three small cases with the stored ones")
+    check = commands.add_parser(
+        "check", help="compare the ratios of three small cases, and three compiled layers, with the stored ones"
+    )
     check.add_argument("--store", action="store_true", help="store the ratios instead")
     return whole
 
@@ -79,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command in (None, "list"):
         return show_list(console)
     if options.command == "check":
-        from benchmarks.speed import _check
+        from benchmarks.speed import _check, _target_check
 
-        return _check.run(console, keep=options.store)
+        return _check.run(console, keep=options.store) | (0 if options.store else _target_check.run(console))
     try:
         names = catalog.named(options.which)
     except KeyError:
@@ -128,7 +130,9 @@ def show_list(console: Console) -> int:
         paper = "" if benchmark.paper is None else f" (paper:{benchmark.paper.arxiv})"
         text = escape(f"{paper}  {benchmark.summary}")
         console.print(f"[bold]{name}[/]{text}", highlight=False, soft_wrap=True)
-    console.print("[bold]check[/]  compare the ratios of three small cases with the stored ones")
+    console.print(
+        "[bold]check[/]  compare three ratios of times, and the counts of three compiled layers, with the stored ones"
+    )
     return 0
 
 

@@ -16,6 +16,8 @@ from benchmarks.core.folders import ROOT
 PACKAGES = (
     "jax",
     "jaxlib",
+    "jax-cuda12-plugin",
+    "libtpu",
     "flax",
     "numpy",
     "opt_einsum",

@@ -15,17 +15,24 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
-from benchmarks.core.harness import relative_error
+from benchmarks.core.harness import recorded, relative_error
 from benchmarks.core.measurement import Measurement, Skip
-from benchmarks.speed._accelerator_report import STYLE, Share
+from benchmarks.speed._accelerator_report import STYLE, Near, Share
 from benchmarks.speed._layers import DIRECTIONS, MIXED, LayerCase, account, function
+from benchmarks.speed._target_seconds import expected_seconds
+from equikit.plans import TARGETS as DEVICES, Method, compiled_cost
 
 RIVALS: dict[str, str] = {
     "float32": "the layer, `precision=None`",
     "bfloat16": "the layer with weights and input in bfloat16",
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-TARGETS = tuple(Share(rival, {"group": "S", "k": 2, "l": 2}, "forward", 0.6) for rival in RIVALS)
+PROGRAMS: dict[str, tuple[str, Method]] = {"float32": ("float32", "auto"), "bfloat16": ("bfloat16", "auto")}
+"""The dtype and the method of each rival."""
+TARGETS = (
+    *(Share(rival, {"group": "S", "k": 2, "l": 2}, "forward", 0.6) for rival in RIVALS),
+    *(Near(direction, 0.25) for direction in DIRECTIONS),
+)
 # Largest error over the largest entry, of the naive method in float32 at highest precision. With `precision=None` an
 # accelerator may round the factors of products in float32 to fewer bits: 11 with TF32.
 TOLERANCE = {"float32": 5e-3, "bfloat16": 5e-2}
@@ -36,6 +43,12 @@ FULL = (
     LayerCase("S", 3, 3, 64, 4, 32),
     LayerCase("O", 3, 3, 3, 65_536, 32),
     LayerCase(MIXED, 2, 2, 1024, 512, 32),
+    LayerCase("S", 1, 1, 4096, 256, 32),
+    LayerCase("S", 2, 2, 64, 512, 32),
+    LayerCase("S", 2, 2, 256, 8, 128),
+    LayerCase("S", 2, 1, 256, 32, 32),
+    LayerCase("S", 3, 2, 64, 4, 32),
+    LayerCase("O", 2, 2, 3, 262_144, 32),
 )
 QUICK = (
     LayerCase("S", 2, 2, 16, 2, 8),
@@ -73,7 +86,7 @@ def cells(quick: bool) -> list[Cell]:
         for case in (QUICK if quick else FULL)
         for direction in DIRECTIONS
     ]
-    return [*(Cell({"group": name}, "roof", tuple(RIVALS), roof) for name, roof in ROOFS.items()), *layers]
+    return [*(Cell({"group": name}, "roof", tuple(DTYPES), roof) for name, roof in ROOFS.items()), *layers]
 
 
 def small(case: LayerCase) -> LayerCase:
@@ -102,26 +115,31 @@ def flat(result: Any) -> dict[str, jax.Array]:
     return {str(i): leaf.astype(jnp.float32) for i, leaf in enumerate(jax.tree.leaves(result))}
 
 
-def check(case: LayerCase, direction: str) -> dict[str, float]:
+@functools.cache
+def reference(case: LayerCase, direction: str) -> Callable[..., Any]:
+    """Return the naive method at the highest precision, compiled once for all rivals."""
+    return jax.jit(function(case, direction, method="naive", precision="highest"))
+
+
+def check(case: LayerCase, direction: str, rival: str) -> dict[str, float]:
     """Errors of a small layer against the naive method, over the largest entry.
 
     Raises:
         AssertionError: if one is larger than rounding explains.
     """
-    case, errors = small(case), {}
-    wanted = jax.jit(function(case, direction, method="naive", precision="highest"))
-    for rival, dtype in DTYPES.items():
-        arrays = case.arrays(dtype)
-        exact = flat(wanted(*jax.tree.map(lambda a: a.astype(jnp.float32), arrays)))
-        errors[rival] = relative_error(flat(jax.jit(function(case, direction))(*arrays)), exact)
-        bounds = {rival: TOLERANCE[rival]}
-        if rival == "float32":
-            name, bounds["float32, highest"] = "float32, highest", HIGHEST
-            found = jax.jit(function(case, direction, precision="highest"))(*arrays)
-            errors[name] = relative_error(flat(found), exact)
-        for name, bound in bounds.items():
-            if not errors[name] <= bound:
-                raise AssertionError(f"{name} differs from the naive method by {errors[name]:.1e}: {case}, {direction}")
+    case = small(case)
+    dtype, method = PROGRAMS[rival]
+    wanted = reference(case, direction)
+    arrays = case.arrays(DTYPES[dtype])
+    exact = flat(wanted(*jax.tree.map(lambda a: a.astype(jnp.float32), arrays)))
+    bounds = {None: TOLERANCE[dtype], **({"highest": HIGHEST} if dtype == "float32" else {})}
+    errors = {}
+    for precision, bound in bounds.items():
+        name = rival if precision is None else f"{rival}, {precision}"
+        found = jax.jit(function(case, direction, method=method, precision=precision))(*arrays)
+        errors[name] = relative_error(flat(found), exact)
+        if not errors[name] <= bound:
+            raise AssertionError(f"{name} differs from the naive method by {errors[name]:.1e}: {case}, {direction}")
     return errors
 
 
@@ -186,12 +204,22 @@ def kernels(text: str) -> dict[str, float]:
     return {f"kernels: {name}": float(count) for name, count in names.items()}
 
 
-def measured(case: LayerCase, direction: str, rival: str, budget: Budget, roof: Mapping[str, float]) -> Measurement:
+def expected(program: Callable[..., Any], case: LayerCase, dtype: Any) -> dict[str, float]:
+    """Return the seconds that counts and datasheet let expect; none on devices that `compiled_cost` does not know."""
+    here = jax.devices()[0].device_kind
+    target = next((name for name, device in DEVICES.items() if device.kind == here), None)
+    if target is None:
+        return {}
+    counts = compiled_cost(program, *case.abstract(dtype), target=target).as_dict()
+    return {"expected_seconds": expected_seconds(counts, target)}
+
+
+def measured(m: Measurement, case: LayerCase, budget: Budget, roof: Mapping[str, float]) -> None:
     """Compile a layer, read its memory, and time it."""
-    dtype = DTYPES[rival]
-    m = Measurement({**asdict(case)}, direction, rival)
+    name, method = PROGRAMS[m.rival]
+    dtype, program = DTYPES[name], function(case, m.direction, method=method)
     start = time.perf_counter()
-    lowered = jax.jit(function(case, direction)).lower(*case.abstract(dtype))
+    lowered = jax.jit(program).lower(*case.abstract(dtype))
     m.trace_seconds = time.perf_counter() - start
     start = time.perf_counter()
     compiled = lowered.compile()
@@ -202,7 +230,7 @@ def measured(case: LayerCase, direction: str, rival: str, budget: Budget, roof: 
     m.times = timed(functools.partial(compiled, case.weights(dtype), x), budget)
     m.summarize()
     assert m.median is not None
-    moved, flops = least_bytes(case, direction, dtype), least_flops(case, direction)
+    moved, flops = least_bytes(case, m.direction, dtype), least_flops(case, m.direction)
     copied, multiplied = moved / roof["bytes_a_second"], flops / roof["flops_a_second"]
     m.flops = float(flops)
     m.scores = {
@@ -210,9 +238,9 @@ def measured(case: LayerCase, direction: str, rival: str, budget: Budget, roof: 
         "share_of_copy": copied / m.median,
         "share_of_roof": max(copied, multiplied) / m.median,
         "over_input_and_output": found.ratio,
+        **expected(program, case, dtype),
         **kernels(compiled.as_text()),
     }
-    return m
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
@@ -237,20 +265,21 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     def measure(cell: Cell) -> list[Measurement]:
         if cell.direction == "roof":
             return peak(cell.given)
-        known: dict[str, dict[str, float]] = {rival: {} for rival in cell.rivals}
+        known: dict[str, dict[str, float]] = {dtype: {} for dtype in DTYPES}
         for roof in ROOFS.values():
             for m in peak(roof):
                 known[m.rival] |= m.scores or {}
-        tell("check")
-        errors = check(cell.given, cell.direction)
         found = []
         for rival in cell.rivals:
-            tell(f"compile and time {rival}")
-            m = measured(cell.given, cell.direction, rival, budget, known[rival])
-            m.relative_error = errors[rival]
-            if rival == "float32" and m.scores is not None:
-                m.scores["error_at_highest"] = errors["float32, highest"]
+            m = Measurement({**asdict(cell.given)}, cell.direction, rival)
             found.append(m)
+            with recorded(m):
+                tell(f"check {rival}")
+                m.relative_error, *highest = check(cell.given, cell.direction, rival).values()
+                tell(f"compile and time {rival}")
+                measured(m, cell.given, budget, known[PROGRAMS[rival][0]])
+                if highest:
+                    m.scores = {**(m.scores or {}), "error_at_highest": highest[0]}
         return found
 
     return measure

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-import io
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.core.benchmark import Benchmark, Cell, Measure, Tell
 from benchmarks.core.folders import ROOT
-from benchmarks.core.measurement import Measurement, Skip
+from benchmarks.core.measurement import Measurement
+from benchmarks.speed._checkout import checkout
 from benchmarks.speed._values_report import AtMost, values
 
 BEFORE = "abedac0"
@@ -66,24 +61,11 @@ def cells(quick: bool) -> list[Cell]:
     ]
 
 
-@functools.cache
-def checkout() -> Path:
-    """Write the earlier version to a folder, or raise `Skip` where git does not have it."""
-    done = subprocess.run(["git", "archive", BEFORE, "equikit"], cwd=ROOT, capture_output=True, check=False)
-    if done.returncode:
-        raise Skip(f"git has no {BEFORE} here")
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder)
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-    return Path(folder)
-
-
 def measured(cell: Cell, limit: float) -> Measurement:
     """Compile one program in a separate process."""
     (rival,) = cell.rivals
     m = Measurement(dict(cell.case), cell.direction, rival)
-    path = ROOT if rival == "now" else checkout()
+    path = ROOT if rival == "now" else checkout(BEFORE)
     command = [sys.executable, str(PROGRAM), json.dumps([*cell.case.values(), cell.direction])]
     environment = os.environ | {"PYTHONPATH": str(path)}
     try:

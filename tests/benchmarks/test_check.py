@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmarks.core import command
 from benchmarks.core.harness import Contender, Entry
-from benchmarks.speed import _check
+from benchmarks.speed import _check, _target_check
 from benchmarks.speed._check import CHECKS, Check, complaints
 
 NAMES = [str(check) for check in CHECKS]
@@ -120,6 +120,7 @@ def test_a_rival_that_is_not_measured_stops_the_check(monkeypatch: pytest.Monkey
 
 def test_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_check, "run", lambda console, keep: 1 if keep is False else 0)
+    monkeypatch.setattr(_target_check, "run", lambda console: 0)
     assert command.main(["check"]) == 1
     assert command.main(["check", "--store"]) == 0
     with pytest.raises(SystemExit):

@@ -56,7 +56,7 @@ def test_an_unknown_program_stops_the_run() -> None:
 def test_the_command_compares_with_the_earlier_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
 
-    def checkout() -> Path:
+    def checkout(revision: str) -> Path:
         raise Skip("git has no such commit here")
 
     monkeypatch.setattr(compile_time, "checkout", checkout)

@@ -1,4 +1,4 @@
-"""Choose between factored and dense execution with a cost model calibrated on measured rates."""
+"""Choose between factored and dense execution with a cost model, whose rates are fitted to times or to counts."""
 
 from __future__ import annotations
 

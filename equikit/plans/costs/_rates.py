@@ -30,10 +30,10 @@ class Rates:
 RATES = {
     # Fitted to forward times of 21 layers at four batch sizes by `benchmarks/methods.py`: AMD EPYC, 2 cores.
     "cpu": Rates(4.2e-6, 5.9e-7, 6.0e-12, 6.6e-11, 1.3e-6, 1.4e-10),
-    # Not measured: half of the 67 TFLOP/s (float32) and 3.35 TB/s of NVIDIA's H100 data sheet, 3 µs a kernel.
-    "gpu": Rates(1e-5, 3e-6, 3e-14, 6e-13, 3e-6, 6e-13),
-    # Not measured: half of the 459 TFLOP/s (bfloat16) and 2.77 TB/s that Google states for TPU v5p, 2 µs a kernel.
-    "tpu": Rates(1e-5, 2e-6, 5e-15, 7e-13, 2e-6, 7e-13),
+    # Fitted to kernels, bytes and FLOPs of layers compiled for an NVIDIA H100 and a TPU v5e, with the bandwidths and
+    # peak rates of their datasheets, by `benchmarks/speed/target_rates.py`. Nothing was timed.
+    "gpu": Rates(5.1e-6, 1.8e-6, 2.0e-15, 3.3e-13, 8.2e-7, 1.6e-13),
+    "tpu": Rates(0.0, 1.3e-6, 5.1e-15, 3.4e-12, 1.9e-6, 5.3e-14),
 }
 
 
