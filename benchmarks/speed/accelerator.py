@@ -25,9 +25,14 @@ from equikit.plans import TARGETS as DEVICES, Method, compiled_cost
 RIVALS: dict[str, str] = {
     "float32": "the layer, `precision=None`",
     "bfloat16": "the layer with weights and input in bfloat16",
+    "float32, fused": "the layer in kernels made from its plan",
+    "bfloat16, fused": "the same in bfloat16",
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-PROGRAMS: dict[str, tuple[str, Method]] = {"float32": ("float32", "auto"), "bfloat16": ("bfloat16", "auto")}
+PROGRAMS: dict[str, tuple[str, Method]] = {
+    **{dtype: (dtype, "auto") for dtype in DTYPES},
+    **{f"{dtype}, fused": (dtype, "fused") for dtype in DTYPES},
+}
 """The dtype and the method of each rival."""
 TARGETS = (
     *(Share(rival, {"group": "S", "k": 2, "l": 2}, "forward", 0.6) for rival in RIVALS),
@@ -82,7 +87,7 @@ def limits(quick: bool) -> Budget:
 def cells(quick: bool) -> list[Cell]:
     """Return the device's peak, of a copy and of a product, then each layer in each direction."""
     layers = [
-        Cell(asdict(case), direction, tuple(RIVALS), case)
+        Cell(asdict(case), direction, tuple(DTYPES if quick else RIVALS), case)  # fused kernels need a GPU
         for case in (QUICK if quick else FULL)
         for direction in DIRECTIONS
     ]

@@ -73,9 +73,9 @@ def test_a_layer_is_measured_beside_the_peak_whether_or_not_that_came_before(mon
     case = LayerCase("S", 1, 1, 4, 2, 2)
     measure = accelerator.start(True, 0, lambda text: None)
     found = measure(replace(layers[0], given=case))
-    assert [m.rival for m in found] == list(accelerator.RIVALS)
+    assert [m.rival for m in found] == list(accelerator.DTYPES)
     assert [(m.case["group"], m.rival) for cell in (copied, product) for m in measure(cell)] == [
-        (name, rival) for name in ("a copy", "a product") for rival in accelerator.RIVALS
+        (name, rival) for name in ("a copy", "a product") for rival in accelerator.DTYPES
     ]
     for m, roof in zip(found, measure(copied), strict=True):
         share = accelerator.least_bytes(case, "forward", accelerator.DTYPES[m.rival]) / m.median
