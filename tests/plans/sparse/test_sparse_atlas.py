@@ -38,11 +38,19 @@ def program_of(signature: str, normalize: str):
     return plan(space, tuple(widths), normalize=normalize, bias=True)
 
 
-def assert_equal_on(number: int, signature: str, normalize: str) -> None:
+TOLERANCES = {"float64": 1e-12, "float32": 2e-6}
+"""Of differences, relative to the largest entry."""
+
+
+def assert_equal_on(number: int, signature: str, normalize: str, dtype: str = "float64") -> None:
     """Compare on a support that is padded so that one program serves all graphs, with NaN in the padding."""
     program, mask = program_of(signature, normalize), masks_of(number)
     sizes, masks = {"p": len(mask), "x": 2}, {2: mask}
-    inputs, weights = dense_inputs(program, sizes, number), random_weights(program)
+    narrow = [
+        {name: np.asarray(array).astype(dtype) for name, array in some.items()}
+        for some in (dense_inputs(program, sizes, number), random_weights(program))
+    ]
+    inputs, weights = ({name: array.astype(float) for name, array in some.items()} for some in narrow)
     support = ek.Support("p p", *np.nonzero(mask), n=len(mask)).pad(nodes=NODES, entries=ENTRIES)
     length = {0: None, 1: NODES, 2: ENTRIES}
 
@@ -51,9 +59,11 @@ def assert_equal_on(number: int, signature: str, normalize: str) -> None:
         return x if count is None else padded_to(x, count, fill)
 
     terms = program.signature
-    found = apply(program, {term.name: rows(term, inputs, np.nan) for term in terms.inputs}, weights, support=support)
+    found = apply(
+        program, {term.name: rows(term, narrow[0], np.nan) for term in terms.inputs}, narrow[1], support=support
+    )
     wanted = by_entries(program, inputs, weights, sizes, masks)
-    assert_close(found, {term.name: rows(term, wanted, 0.0) for term in terms.outputs}, 1e-12)
+    assert_close(found, {term.name: rows(term, wanted, 0.0) for term in terms.outputs}, TOLERANCES[dtype])
 
 
 @pytest.mark.parametrize("normalize", ["sum", "mean"])
@@ -71,14 +81,18 @@ def test_vectors_on_edges(number, normalize):
 @pytest.mark.slow
 @pytest.mark.parametrize("normalize", ["sum", "mean"])
 @pytest.mark.parametrize(
-    ("signature", "nodes"),
-    [(ALL, 7), *((s, 5) for s in (MIXED, "p p -> p p", "p p -> p", "p -> p p", "p p -> ()", "p p x -> p p x + x"))],
+    ("signature", "nodes", "dtype"),
+    [
+        (ALL, 7, "float32"),
+        (ALL, 7, "float64"),
+        *((s, 5, "float64") for s in (MIXED, "p p -> p p", "p p -> p", "p -> p p", "p p -> ()", "p p x -> p p x + x")),
+    ],
 )
-def test_every_graph_of_the_atlas(signature, nodes, normalize):
+def test_every_graph_of_the_atlas(signature, nodes, dtype, normalize):
     graphs = [number for number, graph in enumerate(nx.graph_atlas_g()) if len(graph) <= nodes]
     assert len(graphs) == (1253 if nodes == 7 else 53)
     for number in graphs:
-        assert_equal_on(number, signature, normalize)
+        assert_equal_on(number, signature, normalize, dtype)
 
 
 @pytest.mark.parametrize("signature", ["p p -> p p", "p p + p -> p + ()"])
