@@ -68,6 +68,21 @@ def test_collectives_in_a_loop_are_refused() -> None:
     assert len(collectives(hlo.replace("while", "call").replace("body=", "to="), 8)) == 1
 
 
+def test_collectives_in_a_branch_of_a_loop_or_in_its_condition_are_refused() -> None:
+    sent = "  ROOT %s = f32[4]{0} all-reduce(%a), replica_groups={{0,1}}, to_apply=%sum\n}\n\n"
+    branch = f"%branch.1 (a: f32[4]) -> f32[4] {{\n  %a = f32[4]{{0}} parameter(0)\n{sent}"
+    chosen = "  ROOT %c = f32[4]{0} conditional(%p, %a), branch_computations={%branch.1}\n}\n\n"
+    body = f"%body.1 (a: f32[4]) -> f32[4] {{\n{chosen}"
+    repeated = "  ROOT %w = f32[4]{0} while(%a), condition=%condition.1, body=%body.1\n}\n"
+    loop = f"ENTRY %main (a: f32[4]) -> f32[4] {{\n{repeated}"
+    with pytest.raises(ValueError, match=r"the loop body\.1 has collectives"):
+        collectives(branch + body + loop, 2)
+    condition = branch.replace("branch", "condition")
+    with pytest.raises(ValueError, match=r"the loop condition\.1 has collectives"):
+        collectives(condition + loop, 2)
+    assert len(collectives(branch + loop, 2)) == 1
+
+
 def test_bytes_of_the_ring_algorithms() -> None:
     group = (0, 1, 2, 3)
     assert Collective("all-reduce", 400, group).moved == 600  # 2 * 3/4

@@ -85,7 +85,8 @@ def _compiled(
             given: Weights = dict(zip(pairs, weights, strict=True))
             if method == "naive":
                 return run_reference(plan, arrays, given, shapes, masks)
-            if method == "fused":
+            # Arrays without entries need no kernel.
+            if method == "fused" and 0 not in (*batch, *shapes.sizes.values(), *plan.features[0], *plan.features[1]):
                 return run_fused(plan, arrays, given, shapes, masks, options.precision)
             if method == "dense":
                 return run_dense(plan, arrays, given, shapes, masks, options.precision)

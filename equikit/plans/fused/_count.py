@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from equikit import _checks
+from equikit._errors import ShapeError
 from equikit.plans._ir import Plan
 from equikit.plans._weights import checked_plan
 from equikit.plans.costs._cost import plan_sizes
 from equikit.plans.fused._run import stage_of
-from equikit.plans.fused._support import check_plan
+from equikit.plans.fused._support import check_amounts, check_dtype, check_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class FusedBytes:
     @property
     def ratio(self) -> float:
         """Bytes moved over the bytes of the tensors."""
-        return self.moved / self.tensors
+        return self.moved / self.tensors if self.tensors else 1.0
 
 
 def fused_bytes(
@@ -61,6 +63,7 @@ def fused_bytes(
 
     Raises:
         OptionError: if the kernels do not support the plan, or an argument is invalid.
+        DTypeError: for a dtype that they do not support.
         ShapeError: if a size is missing.
 
     Cost: proportional to the number of tiles of a sample.
@@ -74,7 +77,18 @@ def fused_bytes(
     check_plan(checked_plan(plan))
     batch, gradient = _checks.count("batch", batch), _checks.flag("gradient", gradient)
     sizes: Any = plan_sizes(plan, n)
-    itemsize = jnp.dtype(dtype).itemsize
+    missing = [label for label, size in sizes.items() if _checks.integer(size) is None]
+    if missing:
+        raise ShapeError(
+            f"the size of {missing[0]!r} is missing",
+            got="a free label",
+            expected="a number",
+            step="pass the size of each free label",
+        )
+    number = np.dtype(_checks.dtype("dtype", dtype))
+    check_dtype(number)
+    itemsize = number.itemsize
     stage = stage_of(plan, batch, sizes)
+    check_amounts(stage, itemsize)
     tensors = batch * itemsize * sum(each.tensor.entries for each in (*stage.inputs, *stage.outputs))
     return FusedBytes(stage.gradient_bytes(itemsize) if gradient else stage.bytes(itemsize), tensors)

@@ -57,13 +57,7 @@ def check_fused(
         DTypeError: for other dtypes than `DTYPES`.
         MissingPackageError: if Pallas cannot be imported.
     """
-    if str(dtype) not in DTYPES:
-        raise DTypeError(
-            "fused kernels compute in float32",
-            got=f"dtype {dtype}",
-            expected=", ".join(DTYPES),
-            step='write method="factored"',
-        )
+    check_dtype(dtype)
     symbols = [size for size in (*shapes.batch, *shapes.sizes.values()) if not isinstance(size, int)]
     if symbols:
         raise _refused(
@@ -81,7 +75,7 @@ def check_fused(
             step='write method="factored", or divide the batch by jax.shard_map with check_vma=False',
         )
     batch = math.prod(shapes.batch)
-    _check_amounts(stage_of(plan, min(batch, chunk_size or batch), shapes.sizes), dtype.itemsize)
+    check_amounts(stage_of(plan, min(batch, chunk_size or batch), shapes.sizes), dtype.itemsize)
     check_installed()
     if current_mode() is None:
         raise _refused(
@@ -89,6 +83,17 @@ def check_fused(
             f"JAX's default device is a {jax.default_backend()}",
             "a GPU, or a context that says how kernels run",
             step='write method="factored", or test them here inside of ek.plans.kernels("interpret")',
+        )
+
+
+def check_dtype(dtype: np.dtype[Any]) -> None:
+    """Raise `DTypeError` for other dtypes than `DTYPES`."""
+    if str(dtype) not in DTYPES:
+        raise DTypeError(
+            "fused kernels compute in float32",
+            got=f"dtype {dtype}",
+            expected=", ".join(DTYPES),
+            step='write method="factored"',
         )
 
 
@@ -127,7 +132,7 @@ def _unsupported(plan: Plan, step: Step) -> str | None:
     return None if form is None or form.kind != signs else f"the {signs} form of {label}={group}"
 
 
-def _check_amounts(stage: Stage, itemsize: int) -> None:
+def check_amounts(stage: Stage, itemsize: int) -> None:
     """Raise `OptionError` if an array has too many entries, or a product too many weights."""
     for each in (*stage.inputs, *stage.outputs):
         numbers = stage.batch * each.tensor.entries

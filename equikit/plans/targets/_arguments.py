@@ -42,10 +42,22 @@ class Arguments:
             chosen[not moves].append(array)
         return chosen
 
-    def called(self, function: Callable[..., Any], moving: Sequence[Any], fixed: Sequence[Any]) -> Any:
-        """Call a function with the arguments, from both lists that `split` returns."""
+    def called(
+        self, function: Callable[..., Any], moving: Sequence[Any], fixed: Sequence[Any]
+    ) -> tuple[Any, list[Any]]:
+        """Call a function with the arguments, from both lists that `split` returns.
+
+        Returns:
+            The result, and what the function has changed in modules: XLA would leave out a training step whose new
+            parameters are no results.
+        """
         first, second = iter(moving), iter(fixed)
-        return function(*self.build([next(first if moves else second) for moves in self.moves]))
+        flat = [next(first if moves else second) for moves in self.moves]
+        built = self.build(flat)
+        result = function(*built)
+        after = [leaf for value in built if isinstance(value, nnx.Pytree) for leaf in jax.tree.leaves(nnx.state(value))]
+        before = {id(leaf) for leaf in flat}
+        return result, [leaf for leaf in after if id(leaf) not in before]
 
 
 def arguments(inputs: Sequence[Any], axes: Sequence[Axis]) -> Arguments:
@@ -56,7 +68,7 @@ def arguments(inputs: Sequence[Any], axes: Sequence[Axis]) -> Arguments:
     builders: list[tuple[int, Callable[[Sequence[Any]], Any]]] = []
     for value, given in zip(inputs, axes, strict=True):
         graph, parameters, tree, axis = None, 0, value, given
-        if isinstance(value, nnx.Module):  # its arrays are parameters, which every device has
+        if isinstance(value, nnx.Pytree):  # its arrays are parameters, which every device has
             axis = None
             graph, *tree = nnx.split(value, nnx.Param, ...)
             parameters = len(jax.tree.leaves(tree[0]))

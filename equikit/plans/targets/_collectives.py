@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from equikit._errors import OptionError
-from equikit.plans.targets._operations import SIZES
+from equikit.plans.targets._operations import SIZES, computations
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _LINE = re.compile(rf"^\s*(?:ROOT )?%?\S+ = (.*?) ({'|'.join(KINDS)})(-start)?\((.*)$", re.MULTILINE)
@@ -82,22 +82,39 @@ def _group(rest: str, devices: int) -> tuple[int, ...]:
     return tuple(grid[tuple(slice(None) if name in names else 0 for name in mesh)].ravel().tolist())
 
 
+def _in_loops(hlo: str) -> list[str]:
+    """Return the conditions and bodies of loops that have collectives, also in what they call."""
+    _, known = computations(hlo)
+    sends = {
+        name: any(one.opcode.removesuffix("-start") in KINDS for one in operations)
+        for name, operations in known.items()
+    }
+    calls = {
+        name: {word for one in operations for word in re.findall(r"[\w.\-]+", one.rest) if word in known}
+        for name, operations in known.items()
+    }
+    starts = set(re.findall(r"(?:body|condition)=%?([\w.\-]+)", hlo))
+
+    def reached(name: str, seen: set[str]) -> bool:
+        seen.add(name)
+        return name in sends or any(reached(one, seen) for one in calls.get(name, set()) - seen)
+
+    return sorted(name for name in starts if reached(name, set()))
+
+
 def collectives(hlo: str, devices: int) -> list[Collective]:
     """Return every collective of a compiled program for a number of devices, in the order of the text.
 
     Raises:
         OptionError: for a notation of groups that is not known, or collectives inside a loop, which run more than once.
     """
-    loops = set(re.findall(r"body=%?([\w.\-]+)", hlo))
-    for block in re.split(r"\n(?=\S)", hlo):
-        name = re.match(r"%?([\w.\-]+) \(", block)
-        if name and name[1] in loops and _LINE.search(block):
-            raise OptionError(
-                f"the loop {name[1]} has collectives, which run an unknown number of times",
-                got="a loop, such as lax.scan, over arrays that are spread over devices",
-                expected="collectives outside loops",
-                step="unroll the loop: write unroll=True where it is made",
-            )
+    for name in _in_loops(hlo):
+        raise OptionError(
+            f"the loop {name} has collectives, which run an unknown number of times",
+            got="a loop, such as lax.scan, over arrays that are spread over devices",
+            expected="collectives outside loops",
+            step="unroll the loop: write unroll=True where it is made",
+        )
     found = []
     for result, kind, start, rest in _LINE.findall(hlo):
         shapes = _SHAPE.findall(result)

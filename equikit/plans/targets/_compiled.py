@@ -113,8 +113,9 @@ def _with_gradient(function: Callable[..., Any], given: Arguments) -> Callable[.
             step="write gradient=False",
         )
 
-    def loss(moving: Sequence[Any], fixed: Sequence[Any]) -> jax.Array:
-        results = jax.tree.leaves(given.called(function, moving, fixed))
+    def loss(moving: Sequence[Any], fixed: Sequence[Any]) -> tuple[jax.Array, list[Any]]:
+        found, changed = given.called(function, moving, fixed)
+        results = jax.tree.leaves(found)
         squares = [jnp.mean(jnp.abs(y) ** 2) for y in results if jnp.issubdtype(y.dtype, jnp.inexact)]
         if not squares:
             raise DTypeError(
@@ -123,9 +124,9 @@ def _with_gradient(function: Callable[..., Any], given: Arguments) -> Callable[.
                 expected="a floating-point result",
                 step="write gradient=False",
             )
-        return sum(squares[1:], squares[0])
+        return sum(squares[1:], squares[0]), changed
 
-    return jax.value_and_grad(loss)
+    return jax.value_and_grad(loss, has_aux=True)
 
 
 def _compiled(traced: Any, target: str, device: Device) -> tuple[Any, float]:

@@ -20,7 +20,8 @@ class CompiledCost:
     """What a program costs on one device of a target, counted in the program that XLA compiled.
 
     Nothing is run, and no time is measured except the compiler's. `bytes` is a property of the program. The two times
-    are lower bounds: the figures of a datasheet are reached by no program.
+    are rough lower bounds: no program reaches the figures of a datasheet, but an operand counts in full where only some
+    of its rows are read, and all FLOPs at the rate of the widest dtype.
 
     Attributes:
         target: the target, as in `TARGETS`.

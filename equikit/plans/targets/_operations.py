@@ -23,6 +23,9 @@ VALUES = {"parameter", "constant", "bitcast", "tuple", "get-tuple-element", "aft
 NOTHING = {"AllocateBuffer", "ConcatBitcast"}
 """Custom calls that run nothing."""
 
+LIBRARIES = ("__cublas$", "__cudnn$")
+"""Custom calls whose last result is memory that the library works with."""
+
 ON_CHIP = ("S(1)", "S(3)")
 """Marks of arrays in the on-chip memories of a TPU: VMEM, and CMEM of the v4. GPUs use them for other things."""
 
@@ -170,6 +173,8 @@ def ran(hlo: str) -> Ran:
                 read = (array for name in operation.operands for array in inside.get(name, ()))
                 moved = [*operation.results, *read]
                 custom = operation.custom_call
+                if custom and custom.startswith(LIBRARIES) and len(operation.results) > 1:
+                    moved.remove(operation.results[-1])
                 total += Ran(
                     1,
                     _on_chip(operation, moved),

@@ -174,3 +174,17 @@ def test_permutations_compose_as_indices_do():
         assert moved == tuple(index[j] for j in composed(g, h))
         assert composed(g, inverse(g)) == (0, 1, 2)
         assert np.transpose(x, inverse(g)).shape == tuple(x.shape[j] for j in inverse(g))
+
+
+def test_bytes_are_counted_of_what_kernels_support():
+    plan = ek.hom("p q -> p", p=ek.S, q=ek.S).plan((2, 2))
+    with pytest.raises(ek.ShapeError, match="the size of 'p' is missing"):
+        fused_bytes(plan)
+    with pytest.raises(ek.DTypeError, match="float32"):
+        fused_bytes(plan, n=4, dtype="float64")
+    with pytest.raises(ek.OptionError, match="32 bits"):
+        fused_bytes(plan, n=4096, batch=10**6)
+    wide = ek.hom("p p -> p p", p=ek.S).plan((256, 256))
+    with pytest.raises(ek.OptionError, match="matrices"):
+        fused_bytes(wide, n=8)
+    assert fused_bytes(plan, n=0, batch=0).ratio == 1

@@ -106,6 +106,12 @@ def test_sizes_that_no_tile_divides(sizes, batch):
     assert_fused(function, x, w, 1e-5)
 
 
+@pytest.mark.parametrize(("sizes", "channels"), [({"p": 2, "q": 0}, (1, 2)), ({"p": 3, "q": 2}, (0, 2))], ids=str)
+def test_arrays_without_entries_need_no_kernel(sizes, channels):
+    function, x, w = prepare("p q -> p", {}, sizes=sizes, batch=(2,), channels=channels, masked=True)
+    assert_fused(function, x, w, 1e-5)
+
+
 @pytest.mark.slow
 def test_programs_that_take_several_samples():
     function, x, w = prepare("p p -> p p", {}, sizes={"p": 2}, batch=(4103,), masked=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -74,8 +75,27 @@ def test_the_gradient_is_of_parameters_and_inputs():
 
 def test_state_of_a_module_other_than_parameters_has_no_gradient():
     cost = on_cpu(Network(), FLOATS, gradient=True)
-    seeds = 8 + 4  # a key and a counter
+    seeds = 8 + 2 * 4  # a key, and a counter before and after
     assert cost.io_bytes == 4 * (2 * (64 * 3 + 3) + 2 * 128 * 64 + 1) + seeds
+
+
+def test_what_a_training_step_changes_is_a_result():
+    """Otherwise XLA would leave out the gradient and the optimizer."""
+    layer = nnx.Linear(8, 8, rngs=nnx.Rngs(0))
+    optimizer, x = nnx.Optimizer(layer, optax.sgd(0.1), wrt=nnx.Param), jax.ShapeDtypeStruct((16, 8), jnp.float32)
+
+    def loss(layer, x):
+        return jnp.mean(layer(x) ** 2)
+
+    def step(layer, optimizer, x):
+        value, gradient = nnx.value_and_grad(loss)(layer, x)
+        optimizer.update(layer, gradient)
+        return value
+
+    forward, trained = on_cpu(loss, layer, x), on_cpu(step, layer, optimizer, x)
+    assert trained.flops > 1.5 * forward.flops  # the product, and the gradient of the kernel
+    count = 4  # of steps
+    assert trained.io_bytes == forward.io_bytes + count + 4 * (64 + 8) + count
 
 
 @pytest.mark.parametrize("gradient", [False, True])

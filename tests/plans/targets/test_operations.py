@@ -88,3 +88,9 @@ def test_an_asynchronous_slice_is_one_operation_that_xla_does_not_count():
 
 def test_a_program_that_runs_nothing():
     assert ran("ENTRY %main (x: f32[8]) -> f32[8] {\n  ROOT %x = f32[8]{0} parameter(0)\n}\n") == Ran()
+
+
+def test_memory_that_a_library_works_with_is_no_traffic():
+    call = '  %y = (f32[8]{0}, s8[4096]{0}) custom-call(%x), custom_call_target="__cublas$gemm"\n'
+    text = "ENTRY %main (x: f32[8]) -> f32[8] {\n  %x = f32[8]{0} parameter(0)\n" + call + "}\n"
+    assert ran(text) == Ran(kernels=1, custom_calls=("__cublas$gemm",), custom_bytes=2 * 32)
