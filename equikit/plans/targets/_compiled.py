@@ -116,7 +116,7 @@ def _with_gradient(function: Callable[..., Any], given: Arguments) -> Callable[.
     def loss(moving: Sequence[Any], fixed: Sequence[Any]) -> tuple[jax.Array, list[Any]]:
         found, changed = given.called(function, moving, fixed)
         results = jax.tree.leaves(found)
-        squares = [jnp.mean(jnp.abs(y) ** 2) for y in results if jnp.issubdtype(y.dtype, jnp.inexact)]
+        squares = [jnp.mean(_square(y)) for y in results if jnp.issubdtype(y.dtype, jnp.inexact)]
         if not squares:
             raise DTypeError(
                 "there is nothing to differentiate",
@@ -127,6 +127,11 @@ def _with_gradient(function: Callable[..., Any], given: Arguments) -> Callable[.
         return sum(squares[1:], squares[0]), changed
 
     return jax.value_and_grad(loss, has_aux=True)
+
+
+def _square(y: jax.Array) -> jax.Array:
+    """Return the squares of real numbers, as users write them: the absolute value would keep another array."""
+    return jnp.abs(y) ** 2 if jnp.issubdtype(y.dtype, jnp.complexfloating) else y**2
 
 
 def _compiled(traced: Any, target: str, device: Device) -> tuple[Any, float]:
