@@ -19,7 +19,7 @@ from benchmarks.speed._target_program import FULL, QUICK
 from benchmarks.speed._targets_report import STYLE, Fewer
 
 BEFORE = "40a4a393"
-NEWER = ("equikit/plans/targets", "equikit/plans/costs/_table.py")
+NEWER = ("equikit/plans/targets", "equikit/plans/costs/_rows_as_text.py")
 """What counts, which the earlier version lacks."""
 RIVALS: dict[str, str] = {"now": "this version", "before": f"equikit at {BEFORE}"}
 DIRECTIONS = ("forward", "gradient")

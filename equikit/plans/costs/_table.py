@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from equikit._checks import count_text
 from equikit.plans._ir import Plan, Stages
 from equikit.plans.costs._cost import plan_cost, total
 from equikit.plans.costs._rows import Rows
+from equikit.plans.costs._rows_as_text import aligned, html_table
 from equikit.plans.costs._sparse import (
     Sizes,
     checked_support,
@@ -69,18 +69,6 @@ def _title(plan: Stages, batch: int) -> str:
     return f'plan of "{text}" with {groups or "no labels"}: channels {channels}, batch {batch}, {options}'
 
 
-def aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
-    """Return rows as lines of text, with the first columns aligned to the left and all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def plan_table(plan: Stages, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
     """Return the table of a plan as text: steps in order, with shapes, FLOPs and bytes."""
     text = aligned([HEADER, *plan_rows(plan, batch, n)], 5)
@@ -101,15 +89,3 @@ def stages_table(stages: Mapping[str, Plan], *, batch: int = 1, n: int | dict[st
 def plan_html(plan: Stages) -> str:
     """Return the table of a plan as HTML."""
     return html_table(_title(plan, 1), [HEADER, *plan_rows(plan, 1, None)])
-
-
-def html_table(title: str, rows: Sequence[tuple[str, ...]], below: str = "") -> str:
-    """Return rows as an HTML table, the first as its header, with a title above and a text below."""
-    head, *body = ([html.escape(cell) for cell in row] for row in rows)
-    lines = ["".join(f"<td style='text-align:left'>{cell}</td>" for cell in row) for row in body]
-    return (
-        f"<table><caption style='text-align:left'>{html.escape(title)}</caption>"
-        f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"
-        f"{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
-        + "".join(f"<p>{html.escape(line)}</p>" for line in below.splitlines())
-    )

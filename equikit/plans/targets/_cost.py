@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from equikit.plans.costs._table import aligned, html_table
+from equikit.plans.costs._rows_as_text import aligned, html_table
 from equikit.plans.targets._collectives import Collective
 from equikit.plans.targets._devices import TARGETS
 
