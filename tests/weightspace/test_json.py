@@ -51,7 +51,7 @@ def test_few_models_have_every_kind_of_value() -> None:
     ],
 )
 def test_texts_that_are_something_else(text: str) -> None:
-    with pytest.raises(OptionError, match="no specification and no element"):
+    with pytest.raises(OptionError, match="neither a specification nor an element"):
         from_json(text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -51,11 +51,6 @@ class Arrangement:
             number, count, axis = self.part
             text = f"np.split({text}, {count}, {axis})[{number}]"
         return text if self.axes == tuple(sorted(self.axes)) else f"{text}.transpose{self.axes}"
-
-
-def part_of(arrangement: Arrangement, part: tuple[int, int, int] | None, source: str) -> Arrangement:
-    """Return the arrangement of a part of an array, from the arrangement of the part alone."""
-    return replace(arrangement, part=part, source=source)
 
 
 Order = Literal["outputs first", "inputs first", "as it is"]

@@ -15,13 +15,14 @@ from equikit._errors import EquikitError, OptionError
 from equikit.weightspace.specifications._leaves import key_name
 
 Arrays = dict[str, np.ndarray]
-"""Arrays by name, in the order of the checkpoint."""
+"""Arrays by name."""
 
 STATES = ("state_dict", "model_state_dict")
 """Keys under which training scripts keep the arrays of a model, and nothing else."""
 NESTED = ("model", "module", "params")
 """Keys under which they may keep these arrays; models have parts of these names too."""
 INDEX = "*.safetensors.index.json"
+"""The file that names the shard of each array."""
 
 
 def read(checkpoint: Any) -> Arrays:
@@ -101,7 +102,7 @@ def _named(found: Any, where: str) -> Arrays:
         found = inner
     leaves, _ = jax.tree_util.tree_flatten_with_path(found, is_leaf=_is_array)
     arrays: Arrays = {}
-    for path, leaf in _in_order(found, leaves):
+    for path, leaf in leaves:
         name = ".".join(map(key_name, path))
         if name in arrays:
             raise OptionError(
@@ -114,14 +115,6 @@ def _named(found: Any, where: str) -> Arrays:
             arrays[name] = _of_any(leaf)
     _checks.some("arrays in the checkpoint", arrays, got=where, step="pass the state dict of the model")
     return arrays
-
-
-def _in_order(found: Any, leaves: list[Any]) -> list[Any]:
-    """Return leaves in the order of a flat dictionary: JAX sorts keys, and PyTorch keeps the order of definition."""
-    if not isinstance(found, Mapping) or not all(_is_array(value) for value in found.values()):
-        return leaves
-    order = {str(key): place for place, key in enumerate(found)}
-    return sorted(leaves, key=lambda pair: order[key_name(pair[0][0])])
 
 
 def _is_array(value: Any) -> bool:

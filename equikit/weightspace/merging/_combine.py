@@ -80,10 +80,9 @@ def combined(
 
 
 def _mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
-    equal = all(one == coefficients[0] for one in coefficients)
-    # Equal arrays keep their values exactly: a sum of rounded coefficients would not.
-    total: jax.Array = sum(leaves if equal else [c * one for c, one in zip(coefficients, leaves, strict=True)])  # type: ignore[assignment]
-    return total / len(leaves) if equal else total
+    if len(set(coefficients)) == 1:  # the sum of equal arrays times rounded coefficients would differ from them
+        return jnp.asarray(sum(leaves) / len(leaves))
+    return jnp.asarray(sum(c * one for c, one in zip(coefficients, leaves, strict=True)))
 
 
 def _sphere(one: jax.Array, two: jax.Array, coefficients: Sequence[float]) -> jax.Array:

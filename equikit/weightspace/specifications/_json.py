@@ -56,7 +56,7 @@ def to_json(value: Specification | Mapping[str, Any]) -> str:
     for label, places in arrays.items():
         if not np.issubdtype(places.dtype, np.integer):
             raise OptionError(
-                f"the permutation of {label!r} is no array of integers",
+                f"the permutation of {label!r} is not an array of integers",
                 got=places.dtype,
                 expected="integers",
                 step="pass an element of the group, as spec.random_element draws it",
@@ -83,7 +83,7 @@ def from_json(text: str) -> Any:
         return {label: _permutation(places) for label, places in found["element"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, EquikitError) as error:
         raise OptionError(
-            "the text is no specification and no element",
+            "the text is neither a specification nor an element",
             got=_checks.shown(text),
             expected=f"what to_json writes, of format {FORMAT}",
             step="read the text that to_json has written",
