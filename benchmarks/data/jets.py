@@ -32,7 +32,7 @@ class Jets:
     """Jets, float64.
 
     Attributes:
-        momenta: `[N, 12, 4]`, massless, (E, p_x, p_y, p_z) with the beam along z; zero where there is no constituent.
+        momenta: `[N, 12, 4]`, massless, (E, p_x, p_y, p_z) with the beam along z; zero for absent constituents.
         mask: `[N, 12]`, which constituents are present.
         labels: `[N]`, 1 for signal.
     """

@@ -70,7 +70,7 @@ def complaints(stored: Mapping[str, float], measured: Mapping[str, float], facto
     for name, ratio in measured.items():
         if name not in stored:
             found[name] = f"no ratio is stored; store one: {STORE}"
-        elif not ratio <= factor * stored[name]:  # a not-a-number is no pass
+        elif not ratio <= factor * stored[name]:  # NaN must fail
             found[name] = (
                 f"REGRESSION: {ratio:.2f}x, stored {stored[name]:.2f}x: more than {factor:g} times as slow as it was. "
                 f"Run it once more on an idle machine; if the loss is meant, store it: {STORE}"

@@ -161,7 +161,7 @@ def fifteen_by_hand(graph: Graph) -> SparseLayer:
 
 
 def dense(graph: Graph) -> SparseLayer:
-    """The dense layer on the matrix, which is zero where there is no edge."""
+    """The dense layer on the matrix of edge features."""
     module = _linear({"p p": CHANNELS}, {"p p": CHANNELS}, graph)
     plan = module.plan
     matrix = jnp.zeros((graph.n, graph.n, CHANNELS)).at[graph.arrays].set(graph.features["edges"])

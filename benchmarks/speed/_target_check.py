@@ -48,7 +48,7 @@ def verdict(found: Counts, known: Counts | None) -> tuple[bool, str]:
         return False, f"no counts are stored; store them: {STORE}"
     here, there = (f"{megabytes(of['bytes'])} MB and {of['kernels']:.0f} kernels" for of in (found, known))
     text = f"{here}, stored {there}"
-    if not all(found[name] <= (1 + TOLERANCE) * known[name] for name in COUNTS):  # a not-a-number is no pass
+    if not all(found[name] <= (1 + TOLERANCE) * known[name] for name in COUNTS):  # NaN must fail
         return False, f"REGRESSION: {text}. If the loss is meant, store it: {STORE}"
     fewer = any(found[name] < (1 - TOLERANCE) * known[name] for name in COUNTS)
     return True, f"{text}, fewer: store them: {STORE}" if fewer else f"{text}, fine"

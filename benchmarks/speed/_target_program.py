@@ -28,7 +28,7 @@ def array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
 
 
 def permutations(order: int, n: int, batch: int, channels: int = 32, dtype: Any = jnp.float32) -> Made:
-    """The layer from `order` axes of S to as many."""
+    """The layer of S from `order` axes to `order` axes."""
     side = " ".join("p" * order)
     layer = ek.nn.Linear(
         f"{side} -> {side}", channels, channels, p=ek.S, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0)

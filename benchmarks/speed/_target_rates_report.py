@@ -27,7 +27,7 @@ def predicted(record: Record, found: Mapping[str, Any]) -> float:
 
 
 def both(records: Sequence[Record]) -> list[tuple[Record, Mapping[str, Record]]]:
-    """Return the cases of which both methods were compiled, and their records."""
+    """Return the cases that were compiled with both methods, and their records."""
     measured = [record for record in records if "scores" in record]
     return [(case, by_rival) for case, _, by_rival in rows(measured) if by_rival.keys() >= set(METHODS)]
 

@@ -43,7 +43,7 @@ def pairs(records: Iterable[Record]) -> Iterator[tuple[dict[str, Any], str, Reco
 
 
 def check_targets(targets: Iterable[Fewer], records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return how many programs move fewer bytes than before, and which move as many or more."""
+    """Return how many programs move fewer bytes than before, and name those that move as many or more."""
     found = []
     for target in targets:
         fewer, same, more = 0, [], []
@@ -66,7 +66,7 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
     return [
         f"{NAMES[target['target']]}, {target['direction']}: of the layers above {target['above']:g} × input plus "
         f"output, "
-        f"{target['fewer']} move fewer bytes than before; as many: {_listed(target['same'])}; any layer, more: "
+        f"{target['fewer']} move fewer bytes than before; unchanged: {_listed(target['same'])}; more bytes: "
         f"{_listed(target['more'])}; {'met' if target['met'] else 'missed'}"
         for target in result["targets"]
     ]

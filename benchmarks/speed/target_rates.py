@@ -34,7 +34,7 @@ QUICK = (Case("O(3) 2 → 2", 32, 4),)
 SCORES = ("kernels", "bytes", "on_chip_bytes", "flops", "bandwidth_seconds", "arithmetic_seconds")
 TARGETS = (1.2,)
 PLATFORMS = {"h100": "gpu", "v5e": "tpu"}
-"""The platform whose rates are those of a target."""
+"""The platform of each target, whose rates are fitted."""
 
 
 def cells(quick: bool) -> list[Cell]:
