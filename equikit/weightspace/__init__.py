@@ -26,6 +26,7 @@ from equikit.weightspace.graphs import Features, MessagePassing, ParameterGraph,
 from equikit.weightspace.graphs._values import of_one as of_one
 from equikit.weightspace.merging._interpolation import Line, barrier, interpolate, plot_lines
 from equikit.weightspace.merging._merge import mean, merge
+from equikit.weightspace.merging._partial import PartialMerge, partial_merge
 from equikit.weightspace.merging._repair import repair
 from equikit.weightspace.merging._transfer import Transfer, transfer
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
@@ -62,6 +63,7 @@ __all__ = [
     "MixtureOfExperts",
     "NameMap",
     "ParameterGraph",
+    "PartialMerge",
     "Probes",
     "Problem",
     "Product",
@@ -89,6 +91,7 @@ __all__ = [
     "mean",
     "merge",
     "name_map",
+    "partial_merge",
     "plot_lines",
     "repair",
     "singular_alignment",

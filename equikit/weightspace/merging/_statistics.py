@@ -188,17 +188,23 @@ def places_of(apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]) -
     return found
 
 
+def arrays_at(
+    apply: Callable[..., Any], places: Sequence[Place], params: Any, inputs: tuple[Any, ...]
+) -> list[tuple[Any, tuple[int, ...]]]:
+    """Return the array at each place, with its axes of data: all that are not axes of the place."""
+    reading = _read(apply, params, inputs)
+    return [pair for place, pair in zip(reading.places, reading.arrays, strict=True) if place in places]
+
+
 def moments_at(apply: Callable[..., Any], places: Sequence[Place]) -> Callable[[Any, Iterable[Any]], list[Moments]]:
     """Return a function that computes means and variances at all places over batches; it is compiled once a shape."""
 
     @jax.jit
     def of_batch(params: Any, inputs: Any) -> list[tuple[jax.Array, jax.Array]]:
-        reading = _read(apply, params, inputs)
         found = []
-        for place, (array, axes) in zip(reading.places, reading.arrays, strict=True):
-            if place in places:
-                wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
-                found.append((jnp.mean(wide, axes), jnp.var(wide, axes)))
+        for array, axes in arrays_at(apply, places, params, inputs):
+            wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+            found.append((jnp.mean(wide, axes), jnp.var(wide, axes)))
         return found
 
     def computed(params: Any, batches: Iterable[Any]) -> list[Moments]:

@@ -27,6 +27,8 @@ PLAIN = frozenset(
 )
 """Primitives whose result has the axes of their operand."""
 
+SLICES = ("dynamic_slice", "slice")
+"""Primitives whose result is a part of their operand along each axis; what uses the part uses the axes."""
 
 _Known = tuple[Traced | None, bool]
 """The parameter that an array is, if it is one, and whether it depends on the inputs of the model."""
@@ -73,15 +75,27 @@ def _results(equation: Any, operands: list[_Known], found: list[list[set[Role]]]
         return _walk(opened(program)[0], operands, found)
     data = any(depends for _, depends in operands)
     if name == "scan":
-        _, fixed = carried(equation)
+        start, fixed = carried(equation)
         steps: list[_Known] = [(one and _without(one, 0), depends) for one, depends in operands[fixed:]]
-        _walk(opened(given["jaxpr"])[0], [*operands[:fixed], *steps], found)
+        state: list[_Known] = [(None, data)] * (fixed - start)
+        _walk(opened(given["jaxpr"])[0], [*operands[:start], *state, *steps], found)
+        return [(None, data)] * len(equation.outvars)
+    if name == "while":
+        start, end = carried(equation)
+        body = operands[given["cond_nconsts"] : start]
+        _walk(opened(given["body_jaxpr"])[0], [*body, *[(None, data)] * (end - start)], found)
+        return [(None, data)] * len(equation.outvars)
+    if name == "cond":
+        for branch in given["branches"]:
+            _walk(opened(branch)[0], operands[1:], found)
         return [(None, data)] * len(equation.outvars)
     for place, (seen, _) in enumerate(operands):
         if seen is not None and (name == "gather" or any(depends for _, depends in operands)):
             _note(seen, _used(name, given, place), found)
     first = operands[0][0] if operands else None
     moved = None if first is None else rearranged(name, given, equation, first)
+    if name in SLICES:
+        moved = first
     return [(moved, data), *[(None, data)] * (len(equation.outvars) - 1)] if equation.outvars else []
 
 

@@ -1,0 +1,126 @@
+"""Fit the layers of a merged network to what the networks compute that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._progress import progress
+from equikit.weightspace.merging._combine import combined
+from equikit.weightspace.merging._statistics import Place, arrays_at, places_of
+from equikit.weightspace.merging._widen import Wide, widened
+from equikit.weightspace.specifications._specification import Specification
+from equikit.weightspace.specifications._terms import Indexed, Leaf, Symbol
+
+STEPS = 100
+"""The largest number of steps of conjugate gradients for one layer."""
+
+
+def fitted(
+    spec: Specification,
+    apply: Callable[..., Any],
+    params: Any,
+    trees: Sequence[Any],
+    batches: Sequence[tuple[Any, ...]],
+    wide: Wide,
+    shares: Sequence[float],
+    ridge: float,
+) -> Any:
+    """Fit kernel and bias of each layer by least squares, with the inputs that the layer has in the merged network."""
+    places = [
+        place
+        for place in places_of(apply, trees[0], batches[0])
+        if place.kind == "layer" and not any(isinstance(axis, Indexed) for axis in spec.leaves[place.first].axes)
+    ]
+    goals = _goals(spec, apply, places, trees, batches, wide, shares)
+    leaves, structure = jax.tree.flatten(params)
+    with progress("least squares", len(places)) as advance:
+        for number, place in enumerate(places):
+            pair, error = _solved(apply, place, structure, leaves, batches, [goal[number] for goal in goals], ridge)
+            leaves[place.first], leaves[place.second] = pair
+            advance(f"mean squared difference {float(error):.2g}")
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _goals(
+    spec: Specification,
+    apply: Callable[..., Any],
+    places: Sequence[Place],
+    trees: Sequence[Any],
+    batches: Sequence[tuple[Any, ...]],
+    wide: Wide,
+    shares: Sequence[float],
+) -> list[list[np.ndarray]]:
+    """Return, by batch and place, the mean of what the networks have there, with wide labels."""
+
+    @jax.jit
+    def read(params: Any, inputs: Any) -> list[jax.Array]:
+        return [jnp.moveaxis(a, data, range(len(data))) for a, data in arrays_at(apply, places, params, inputs)]
+
+    return [
+        [
+            _goal(spec, place, arrays, wide, shares)
+            for place, *arrays in zip(places, *(read(tree, inputs) for tree in trees), strict=True)
+        ]
+        for inputs in batches
+    ]
+
+
+def _goal(
+    spec: Specification, place: Place, arrays: Sequence[Any], wide: Wide, shares: Sequence[float]
+) -> np.ndarray:
+    own = tuple(spec.leaves[place.first].axes[axis] for axis in place.axes)
+    data = np.shape(arrays[0])[: np.ndim(arrays[0]) - len(own)]
+    axes = (*(Symbol(f"data {number}", size) for number, size in enumerate(data)), *own)
+    goal = widened(Leaf("goal", axes), arrays, (None,) * len(axes), wide, shares)
+    return np.asarray(combined(arrays, "mean", shares)) if goal is None else goal
+
+
+def _solved(
+    apply: Callable[..., Any],
+    place: Place,
+    structure: Any,
+    leaves: Sequence[Any],
+    batches: Sequence[tuple[Any, ...]],
+    goals: Sequence[np.ndarray],
+    ridge: float,
+) -> tuple[tuple[Any, Any], jax.Array]:
+    """Return the kernel and the bias of one layer, and the mean squared difference that is left."""
+
+    @jax.jit
+    def solve(leaves: Any, batches: Any, goals: Any) -> Any:
+        def at(inputs: Any) -> Callable[[tuple[Any, Any]], Any]:
+            def value(pair: tuple[Any, Any]) -> Any:
+                mine = [*leaves]
+                mine[place.first], mine[place.second] = pair
+                ((array, data),) = arrays_at(apply, [place], jax.tree.unflatten(structure, mine), inputs)
+                return jnp.moveaxis(array, data, range(len(data)))
+
+            return value
+
+        pair = leaves[place.first], leaves[place.second]
+        # The value is affine in kernel and bias: its derivative is the matrix of the least squares.
+        parts = [jax.linearize(at(inputs), pair) for inputs in batches]
+        back = [jax.linear_transpose(along, pair) for _, along in parts]
+        rows = sum(np.prod(goal.shape[: goal.ndim - len(place.axes)]) for goal in goals)
+
+        def total(trees: Sequence[Any]) -> Any:
+            return jax.tree.map(lambda *each: sum(each[1:], each[0]) / rows, *trees)
+
+        def normal(change: Any) -> Any:
+            squares = total([to(along(change))[0] for (_, along), to in zip(parts, back, strict=True)])
+            return jax.tree.map(lambda one, own: one + ridge * own, squares, change)
+
+        left = [goal.astype(value.dtype) - value for goal, (value, _) in zip(goals, parts, strict=True)]
+        slope = total([to(rest)[0] for to, rest in zip(back, left, strict=True)])
+        change, _ = jax.scipy.sparse.linalg.cg(normal, slope, maxiter=STEPS, tol=1e-5)
+        rest = [one - along(change) for one, (_, along) in zip(left, parts, strict=True)]
+        error = sum(jnp.sum(one**2) for one in rest) / sum(one.size for one in rest)
+        return jax.tree.map(jnp.add, pair, change), error
+
+    found: tuple[tuple[Any, Any], jax.Array] = solve(list(leaves), batches, goals)
+    return found

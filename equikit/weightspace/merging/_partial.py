@@ -1,0 +1,312 @@
+"""Merge networks where their features match, and keep the other features of each: the result is wider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.weightspace.merging._combine import checked_coefficients, combined
+from equikit.weightspace.merging._least_squares import fitted
+from equikit.weightspace.merging._selection import Scores, groups_of, parameters, scores, within_budget, worst
+from equikit.weightspace.merging._widen import Wide, Widened, widened
+from equikit.weightspace.specifications._blame import relative_difference
+from equikit.weightspace.specifications._leaves import named_leaves, refuse_not_real
+from equikit.weightspace.specifications._specification import Specification, checked_specification
+from equikit.weightspace.specifications._tensors import checked_tensors
+from equikit.weightspace.tracing._precision import rounding
+from equikit.weightspace.tracing._roles import Roles, roles_of
+from equikit.weightspace.tracing.programs._program import program_of
+
+
+@dataclass(frozen=True)
+class PartialMerge:
+    """Which features a partial merge kept apart.
+
+    Attributes:
+        kept: for each label, the indices that are kept apart. In the merged network the first n indices of a label
+            are its own: merged, or of the first network if they are kept; those of the other networks follow.
+        scores: for each label, the mean correlation of the activations at each index between the networks.
+        refused: for each label that cannot be widened, the reason.
+        size: the number of parameters over the number of one network.
+        error: the relative difference of outputs, for the first network merged with itself in this way: only rounding,
+            unless the program takes means over a label that is widened, as layer normalization does.
+    """
+
+    kept: dict[str, tuple[int, ...]]
+    scores: Scores
+    refused: dict[str, str]
+    size: float
+    error: float
+
+
+@overload
+def partial_merge(
+    spec: Specification,
+    apply: Callable[..., Any],
+    networks: Sequence[Any],
+    batches: Iterable[Any],
+    *,
+    keep: float | Mapping[str, float] | None = None,
+    size: float | None = None,
+    coefficients: Sequence[float] | None = None,
+    ridge: float | None = None,
+    with_info: Literal[False] = False,
+) -> Any: ...
+
+
+@overload
+def partial_merge(
+    spec: Specification,
+    apply: Callable[..., Any],
+    networks: Sequence[Any],
+    batches: Iterable[Any],
+    *,
+    keep: float | Mapping[str, float] | None = None,
+    size: float | None = None,
+    coefficients: Sequence[float] | None = None,
+    ridge: float | None = None,
+    with_info: Literal[True],
+) -> tuple[Any, PartialMerge]: ...
+
+
+def partial_merge(
+    spec: Specification,
+    apply: Callable[..., Any],
+    networks: Sequence[Any],
+    batches: Iterable[Any],
+    *,
+    keep: float | Mapping[str, float] | None = None,
+    size: float | None = None,
+    coefficients: Sequence[float] | None = None,
+    ridge: float | None = None,
+    with_info: bool = False,
+) -> Any:
+    r"""Average the features of aligned networks that match, and keep the others of each network.
+
+    Indices of a label whose activations correlate least are kept apart, so that the label is wider in the result. A
+    feature that is kept reads what its own network gives it; a feature that is merged reads the mean. If nothing is
+    kept, the result is the `mean`. If everything is kept and the last layer is linear, the outputs are the mean of the
+    networks' outputs.
+
+    The program must read its sizes from the parameters. A label is tried by merging the first network with itself: if
+    the program fails or its outputs change, the label is not widened. Features within heads are kept with their head.
+    With `ridge=`, each layer with a bias is then fitted, in the order of the program, to give the means of what the
+    networks have there: the kernel and the bias W, which start at \(W_0\), minimize the mean squared difference plus
+    \(r |W - W_0|^2\).
+
+    Args:
+        spec: the symmetry of all networks, from `trace`.
+        apply: the model, `apply(params, x)`.
+        networks: a list of networks after alignment, such as `[one, align(spec, one, two)]`.
+        batches: inputs, a list of arrays with the batch first; a batch is a tuple if the model has several inputs.
+        keep: the share of the indices of each label that is kept, from 0 to 1, or a share by label; other labels keep
+            nothing. The default, where `size=` is not given, is 0.25.
+        size: in place of `keep`, the largest number of parameters over the number of one network: the worst indices of
+            all labels are kept.
+        coefficients: a number for each network, as for `merge`.
+        ridge: r, such as 1e-3, for least squares; by default layers are not fitted.
+        with_info: return `(params, info)`.
+
+    Returns:
+        A tree like the networks, with wider arrays. `trace(apply, params, x)` gives its specification.
+
+    Raises:
+        OptionError: if a label that `keep` names cannot be widened, or no label can, or options do not go together.
+        ShapeError: if parameters do not match the specification.
+
+    Cost: a pass over the data for each pair of networks; the program is compiled for the wide parameters. With `ridge`,
+    a pass and at most 100 products with the data of one layer for each layer; all data are in memory.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from equikit.weightspace import align, partial_merge, trace
+        >>> def apply(params, x):
+        ...     return jnp.tanh(x @ params["first"]) @ params["second"]
+        >>> shapes = {"first": (3, 8), "second": (8, 2)}
+        >>> one, two = ({name: np.random.default_rng(seed).normal(size=shape) for name, shape in shapes.items()}
+        ...             for seed in (0, 1))
+        >>> x = np.random.default_rng(2).normal(size=(64, 3))
+        >>> spec = trace(apply, one, x)
+        >>> aligned = align(spec, one, two, how="activations", apply=apply, x=x)
+        >>> wide, info = partial_merge(spec, apply, [one, aligned], [x], keep=0.5, with_info=True)
+        >>> wide["first"].shape, len(info.kept["h0"]), info.size
+        ((3, 12), 4, 1.5)
+        >>> both = partial_merge(spec, apply, [one, aligned], [x], keep=1)
+        >>> bool(jnp.allclose(apply(both, x), (apply(one, x) + apply(two, x)) / 2, atol=1e-5))
+        True
+
+    Source:
+        Nasery, Hayase, Koh and Oh, PLeaS: merging models with permutations and least squares, arXiv:2407.02447; the
+        idea to merge a part of the features is of Stoica et al., ZipIt!, arXiv:2305.03053.
+    """
+    checked_specification(spec)
+    _checks.function("apply", apply, arguments=2, example="apply, the model that was traced")
+    _checks.at_most_one(keep=keep, size=size)
+    trees = [*networks]
+    _checks.count("the number of networks", len(trees), least=2, step="pass [one, align(spec, one, two)]")
+    for number, tree in enumerate(trees):
+        checked_tensors(spec.leaves, tree, f"networks[{number}]")
+    shares = checked_coefficients(coefficients, len(trees))
+    data = [one if isinstance(one, tuple) else (one,) for one in batches]
+    _checks.some("batches", data, got="no batches", step="pass a list of inputs")
+    wanted = _checked_shares(spec, 0.25 if keep is None and size is None else keep)
+    if size is not None:
+        _checks.number("size", size, least=1, most=len(trees) ** 2, example=1.5)
+    merge = _Merge(spec, apply, trees[0], data[0])
+    found = scores(spec, apply, trees, data)
+    named = {} if wanted is None or not isinstance(keep, Mapping) else {label: s for label, s in wanted.items() if s}
+    labels, refused = merge.widenable(found)
+    _refuse(named, refused, bool(labels) or (wanted is not None and not any(wanted.values())))
+    groups = groups_of(spec, labels)
+    if wanted is None:
+        counts = within_budget(spec, found, groups, len(trees), float(size or 1) * parameters(spec, {}))
+    else:
+        counts = {label: round(wanted.get(label, 0) * spec.sizes[label]) for label in labels}
+        _refuse_other_counts(groups, counts)
+    kept = {label: worst(found[label], count) for label, count in counts.items() if count}
+    wide = {label: Widened(spec.sizes[label], indices, len(trees)) for label, indices in kept.items()}
+    params = merge.merged(trees, wide, shares)
+    if ridge is not None:
+        _checks.number("ridge", ridge, least=0, example=1e-3)
+        refuse_not_real("ridge=", trees[0], integers=True)
+        params = fitted(spec, apply, params, trees, data, wide, shares, float(ridge))
+    if not with_info:
+        return params
+    info = PartialMerge(kept, found, refused, parameters(spec, wide) / parameters(spec, {}), merge.error(wide))
+    return params, info
+
+
+def _checked_shares(spec: Specification, keep: Any) -> dict[str, float] | None:
+    if keep is None:
+        return None
+    if isinstance(keep, Mapping):
+        for label in keep:
+            _checks.choice("label", label, list(spec.groups), step="look at spec.groups", code='keep={{"{1}": 0.25}}')
+        return {
+            label: float(_checks.number(f"keep[{label!r}]", share, least=0, most=1)) for label, share in keep.items()
+        }
+    share = float(_checks.number("keep", keep, least=0, most=1, example=0.25))
+    return dict.fromkeys(spec.groups, share)
+
+
+def _refuse(named: Mapping[str, float], refused: Mapping[str, str], enough: bool) -> None:
+    """Raise an error if a label that was named cannot be widened, or none can."""
+    wrong = [label for label in named if label in refused] or ([] if enough else [*refused])
+    if wrong or not enough:
+        raise OptionError(
+            f"{wrong[0]!r} cannot be widened" if wrong else "there is nothing to keep",
+            got=refused[wrong[0]] if wrong else "a specification without permuted labels",
+            expected="a program that reads its sizes from its parameters, and multiplies a label with a parameter "
+            "where it sums over it",
+            step="in apply, build the model and reshape arrays with sizes that are read from the parameters; "
+            "or leave the label out of keep=",
+        )
+
+
+def _refuse_other_counts(groups: Sequence[tuple[str, ...]], counts: Mapping[str, int]) -> None:
+    for some in groups:
+        if len({counts[label] for label in some}) > 1:
+            raise OptionError(
+                "labels of stacked arrays need the same width",
+                got=", ".join(f"{counts[label]} indices of {label!r}" for label in some),
+                expected="one share for all of them",
+                step="write keep={" + ", ".join(f'"{label}": 0.25' for label in some) + "}",
+            )
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """A program whose parameters are widened, and an input to try it on."""
+
+    spec: Specification
+    apply: Callable[..., Any]
+    params: Any
+    inputs: tuple[Any, ...]
+
+    @cached_property
+    def roles(self) -> list[Roles]:
+        """What the program does with each axis of each parameter."""
+        program = program_of(self.apply, self.params, self.inputs)
+        return roles_of(program, [leaf.shape for leaf in self.spec.leaves])
+
+    def merged(self, trees: Sequence[Any], wide: Wide, shares: Sequence[float]) -> Any:
+        """Return the networks as one."""
+        plain = combined(trees, "mean", shares)
+        leaves = [list(named_leaves(tree).values()) for tree in (*trees, plain)]
+        found = [
+            widened(leaf, arrays[:-1], roles, wide, shares)
+            for leaf, roles, *arrays in zip(self.spec.leaves, self.roles, *leaves, strict=True)
+        ]
+        arrays = [one if new is None else jnp.asarray(new) for new, one in zip(found, leaves[-1], strict=True)]
+        return jax.tree.unflatten(jax.tree.structure(plain), arrays)
+
+    def twice(self, wide: Wide) -> Any:
+        """Return the network merged with itself."""
+        trees = [self.params] * 2
+        return self.merged(trees, {label: Widened(each.size, each.kept, 2) for label, each in wide.items()}, (0.5, 0.5))
+
+    def error(self, wide: Wide) -> float:
+        """Return the relative difference of outputs between the network and its merge with itself."""
+        before, after = (jax.jit(self.apply)(tree, *self.inputs) for tree in (self.params, self.twice(wide)))
+        return relative_difference(before, after)
+
+    def widenable(self, found: Scores) -> tuple[list[str], dict[str, str]]:
+        """Return the labels that may be widened, and for all others the reason."""
+        within = dict(self.spec.nested)
+        nested = {label: f"kept together with each index of {within[label]!r}" for label in within}
+        missing = {label: "no activation has it" for label in self.spec.groups if label not in {*found, *nested}}
+        labels = [label for label in self.spec.groups if label not in {*nested, *missing}]
+        refused, groups = dict[str, str](), groups_of(self.spec, labels)
+        doubtful = self._doubtful(labels)
+        if doubtful or (labels and self._reason(labels)):
+            for some in groups:
+                reason = self._reason(some) or doubtful.get(some[0], "")
+                refused |= dict.fromkeys(some, reason) if reason else {}
+        rest = [label for label in labels if label not in refused]
+        reason = self._reason(rest) if refused and rest else ""
+        refused |= dict.fromkeys(rest, reason) if reason else {}
+        return [label for label in rest if label not in refused], refused | missing | nested
+
+    def _doubtful(self, labels: Sequence[str]) -> dict[str, str]:
+        """Return labels that an array has twice, where the program's use of its axes was not understood.
+
+        A wrong role shows where an array is widened along one axis; `_reason` tries labels one by one for this.
+        """
+        found = {}
+        for leaf, roles in zip(self.spec.leaves, self.roles, strict=True):
+            several = [
+                (label, role)
+                for axis, role in zip(leaf.axes, roles, strict=True)
+                for label in axis.labels
+                if label in labels
+            ]
+            if len(several) > 1 and any(role is None for _, role in several):
+                names = [label for label, _ in several]
+                twice = "" if len(set(names)) == len(names) else f"the use of both axes of {leaf.name!r} is not clear"
+                found |= dict.fromkeys(names, twice)
+        return found
+
+    def _reason(self, labels: Sequence[str]) -> str:
+        """Return why labels cannot be widened, or an empty text."""
+        sizes = {label: self.spec.sizes[label] for label in labels}
+        wide = {label: Widened(size, tuple(range(size)), 2) for label, size in sizes.items()}
+        twice = self.twice(wide)
+        try:
+            shapes = jax.eval_shape(self.apply, twice, *self.inputs)
+        except Exception as error:  # any library may refuse other shapes, with any error
+            return f"the program fails for other sizes: {type(error).__name__}: {str(error).splitlines()[0]:.100}"
+        before = jax.eval_shape(self.apply, self.params, *self.inputs)
+        if [leaf.shape for leaf in jax.tree.leaves(shapes)] != [leaf.shape for leaf in jax.tree.leaves(before)]:
+            return "the outputs have other shapes"
+        allowed = rounding(program_of(self.apply, self.params, self.inputs)) ** 0.5
+        if self.error(wide) <= allowed:
+            return ""
+        return "features are counted by number, or summed over without a parameter"
