@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,25 +17,21 @@ from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, split
 
-Numbers = tuple[jax.Array, ...]
-"""For each scaling its numbers, `[*batch, n]`, or `[*batch, m, n]` if its label is nested in a label of size m."""
-
 
 class CanonicalForm(NamedTuple):
     """Parameters in canonical form. Made by `canonical_form`.
 
     Attributes:
         params: the canonical parameters.
-        scalings: the scalings that were brought to canonical form.
-        numbers: their numbers, `[*batch, n]` for each scaling: `spec.rescale` with them gives the original parameters.
-            Zero for neurons whose weights are all zero.
+        numbers: the numbers of each scaling by its text, `[*batch, n]`, or `[*batch, m, n]` if its label is nested in
+            a label of size m: `spec.rescale` with them gives the original parameters. Zero for neurons whose weights
+            are all zero.
         margin: the relative margin of the closest decision between two signs, `[*batch]`, from 0 to 1; one without
             signs. Where it is as small as rounding errors, rounding decides.
     """
 
     params: Any
-    scalings: tuple[Scaling, ...]
-    numbers: Numbers
+    numbers: dict[str, jax.Array]
     margin: jax.Array
 
 
@@ -81,26 +78,49 @@ def canonical_form(spec: Specification, params: Any, scalings: Sequence[Scaling]
         features canonical in each layer; the canonical form of all parameters together is ours.
     """
     checked_specification(spec)
-    plan = schedule(spec, None if scalings is None else tuple(scalings))
-    arrays = {name: _wide(array) for name, array in with_channels(spec.leaves, params, 1).items()}
-    tensors = split(spec.leaves, arrays)
-    run = _Run(plan, spec.groups, tensors)
+    chosen = None if scalings is None else tuple(scalings)
+    plan = schedule(spec, chosen)
+    found, numbers, margin = _canonical(spec, chosen, with_channels(spec.leaves, params, 1))
+    named = {str(scaling): array for scaling, array in zip(plan.scalings, numbers, strict=True)}
+    results = [found[leaf.name] for leaf in spec.leaves]
+    return CanonicalForm(jax.tree.unflatten(jax.tree.structure(params), results), named, margin)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _canonical(
+    spec: Specification, chosen: tuple[Scaling, ...] | None, arrays: dict[str, jax.Array]
+) -> tuple[dict[str, jax.Array], list[jax.Array], jax.Array]:
+    """Return canonical arrays `[*batch, *shape]` by name, all numbers, and the margin."""
+    plan = schedule(spec, chosen)
+    wide = {name: array.astype(jnp.promote_types(array.dtype, jnp.float32)) for name, array in arrays.items()}
+    run = _Run(plan, spec.groups, split(spec.leaves, wide))
     for step in plan.steps:
         run.compute(step)
     numbers, margin = run.finished()
-    found = rescaled_by(spec, plan, numbers, arrays, inverse=True)
-    leaves, structure = jax.tree.flatten(params)
-    results = [array[..., 0].astype(leaf.dtype) for array, leaf in zip(found.values(), leaves, strict=True)]
-    return CanonicalForm(jax.tree.unflatten(structure, results), plan.scalings, numbers, margin)
+    found = _scaled(spec, plan, numbers, wide, inverse=True)
+    return {name: array[..., 0].astype(arrays[name].dtype) for name, array in found.items()}, numbers, margin
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def rescaled_by(
-    spec: Specification, plan: Schedule, numbers: Numbers, arrays: Mapping[str, jax.Array], *, inverse: bool = False
+    spec: Specification,
+    chosen: tuple[Scaling, ...] | None,
+    numbers: Sequence[jax.Array],
+    arrays: dict[str, jax.Array],
 ) -> dict[str, jax.Array]:
-    """Multiply arrays `[*batch, *shape, channels]`, by name, by powers of numbers, or of their inverses.
+    """Multiply arrays `[*batch, *shape, channels]`, by name, by powers of the numbers of a canonical form."""
+    found = _scaled(spec, schedule(spec, chosen), numbers, arrays, inverse=False)
+    return {name: array.astype(arrays[name].dtype) for name, array in found.items()}
 
-    Powers of zero are zero, also negative powers.
-    """
+
+def _scaled(
+    spec: Specification,
+    plan: Schedule,
+    numbers: Sequence[jax.Array],
+    arrays: Mapping[str, jax.Array],
+    *,
+    inverse: bool,
+) -> dict[str, jax.Array]:
     tensors = split(spec.leaves, arrays)
     found = {}
     for piece in plan.pieces:
@@ -114,7 +134,7 @@ def rescaled_by(
 def factor(piece: Piece, slot: Slot, numbers: jax.Array, *, inverse: bool) -> jax.Array:
     """Return the factor of a tensor `[*batch, *axes, channels]` at one of its slots, broadcastable."""
     power = -slot.power if inverse else slot.power
-    value = _powered(numbers, int(power) if power == int(power) else power)
+    value = _powered(numbers, int(power) if power.denominator == 1 else float(power))
     start = numbers.ndim - len(slot.axes)
     order = np.argsort(slot.axes)
     axes = [size if place in slot.axes else 1 for place, size in enumerate(_sizes(piece))]
@@ -128,10 +148,6 @@ def _powered(numbers: jax.Array, power: float) -> jax.Array:
 
 def _sizes(piece: Piece) -> tuple[int, ...]:
     return tuple(axis.size for axis in piece.tensor.axes)
-
-
-def _wide(array: jax.Array) -> jax.Array:
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 class _Run:
@@ -158,7 +174,7 @@ class _Run:
         old = self.numbers.get(number)
         self.numbers[number] = found if old is None else jnp.where(old != 0, old, found)
 
-    def finished(self) -> tuple[Numbers, jax.Array]:
+    def finished(self) -> tuple[list[jax.Array], jax.Array]:
         """Return all numbers, and the smallest margin; the sign of a tie is positive."""
         some = next(iter(self.numbers.values()))
         batch = some.shape[: some.ndim - len(self._axes(0))]
@@ -167,7 +183,7 @@ class _Run:
             signs = self.numbers[number]
             self.numbers[number] = jnp.where((signs == 0) & (margins == 0), 1, signs)
             margin = jnp.minimum(margin, jnp.min(margins, axis=tuple(range(len(batch), margins.ndim)), initial=1))
-        return tuple(self.numbers[number] for number in range(len(self.plan.scalings))), margin
+        return [self.numbers[number] for number in range(len(self.plan.scalings))], margin
 
     def _axes(self, number: int) -> tuple[int, ...]:
         return next(slot.axes for piece in self.plan.pieces for slot in piece.slots if slot.number == number)
@@ -197,7 +213,7 @@ class _Run:
             start = array.ndim - 1 - len(axes)
             others = tuple(start + axis for axis in range(len(axes) + 1) if axis not in slot.axes)
             norms = self._held(slot, norm(array, others), start)
-            parts.append(norms if abs(slot.power) == 1 else _powered(norms, 1 / abs(slot.power)))
+            parts.append(norms if abs(slot.power) == 1 else _powered(norms, float(1 / abs(slot.power))))
         total = parts[0] if len(parts) == 1 else norm(jnp.stack(parts, axis=-1), (-1,))
         return _powered(total, -1) if step.inverse else total
 

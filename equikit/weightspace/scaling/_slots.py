@@ -6,9 +6,10 @@ import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from equikit._errors import OptionError
-from equikit.weightspace.specifications._scaling import Scaling
+from equikit.weightspace.specifications._scaling import Scaling, null_space
 from equikit.weightspace.specifications._specification import Specification
 from equikit.weightspace.specifications._tensors import Tensor, tensors_of
 from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Simple, Sum, Symbol
@@ -26,7 +27,7 @@ class Slot:
 
     number: int
     axes: tuple[int, ...]
-    power: float
+    power: Fraction
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,14 @@ def _pieces(spec: Specification, scalings: Sequence[Scaling]) -> tuple[Piece, ..
     return tuple(found)
 
 
-def _by_symbol(leaf: Leaf, scalings: Sequence[Scaling]) -> dict[str, list[tuple[int, float]]]:
+def _by_symbol(leaf: Leaf, scalings: Sequence[Scaling]) -> dict[str, list[tuple[int, Fraction]]]:
     """Return the numbers and powers of the scalings of each symbol, by the names of `_numbered`."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    found: dict[str, list[tuple[int, Fraction]]] = {}
     for number, scaling in enumerate(scalings):
         for name, place, powers in scaling.powers:
             for symbol, power in enumerate(powers):
                 if name == leaf.name and power:
-                    found.setdefault(f"{place} {symbol}", []).append((number, float(power)))
+                    found.setdefault(f"{place} {symbol}", []).append((number, power))
     return found
 
 
@@ -164,22 +165,19 @@ def _axes(tensor: Tensor, axis: int, within: Mapping[str, str]) -> tuple[int, ..
 
 
 def _is_redundant(spec: Specification, scalings: Sequence[Scaling], pieces: Sequence[Piece], place: int) -> bool:
-    """Whether a scaling of a label is one of a label within it, whose numbers may depend on the outer index."""
+    """Whether a scaling is a product of scalings of labels within its label, which have numbers for each pair."""
     inner = {one for one, outer in spec.nested if outer == scalings[place].label}
-    modulus = 2 if scalings[place].kind == "sign" else None
-
-    def powers(number: int) -> list[float]:
-        sums = [sum(slot.power for slot in piece.slots if slot.number == number) for piece in pieces]
-        return sums if modulus is None else [one % modulus for one in sums]
-
-    mine = powers(place)
-    for number, scaling in enumerate(scalings):
-        if scaling.label in inner and scaling.kind == scalings[place].kind:
-            theirs = powers(number)
-            ratios = {one / other if other else None for one, other in zip(mine, theirs, strict=True) if one or other}
-            if len(ratios) == 1 and ratios != {None}:
-                return True
-    return False
+    kind = scalings[place].kind
+    numbers = [number for number, one in enumerate(scalings) if one.label in inner and one.kind == kind]
+    rows = []
+    for piece in pieces:
+        row = dict.fromkeys((*numbers, place), Fraction(0))
+        for slot in piece.slots:
+            if slot.number in row:
+                row[slot.number] += slot.power
+        rows.append(row)
+    relations = null_space(rows, [*numbers, place], modulo_two=kind == "sign")
+    return any(relation[-1] for relation in relations)
 
 
 def _steps(scalings: Sequence[Scaling], pieces: Sequence[Piece]) -> Iterator[Step]:

@@ -125,14 +125,14 @@ class CanonicalScaling(nnx.Module):
 
     def _back(self, numbers: Any, result: Any, like: Any) -> Any:
         """Scale a tree like the parameters, with or without a last axis of channels, by the numbers."""
-        given, names = named_leaves(result), list(named_leaves(like))
+        given = named_leaves(result)
         batch = batch_of(self.spec.leaves, named_leaves(like))
         leaf = self.spec.leaves[0]
         single = given[leaf.name].ndim == len(batch) + len(leaf.axes)
         arrays = {name: array[..., None] if single else array for name, array in given.items()}
-        found = rescaled_by(self.spec, schedule(self.spec, self.chosen), numbers, arrays)
-        back = [found[name].astype(given[name].dtype) for name in names]
-        return jax.tree.unflatten(jax.tree.structure(result), [a[..., 0] if single else a for a in back])
+        found = rescaled_by(self.spec, self.chosen, list(numbers.values()), arrays)
+        back = [found[name][..., 0] if single else found[name] for name in given]
+        return jax.tree.unflatten(jax.tree.structure(result), back)
 
 
 def _refused(leaf: jax.Array, tied: jax.Array) -> jax.Array:

@@ -69,15 +69,15 @@ def rescaled(
         for factor in scaling.factors(leaf, values):
             refuse_integers(f"the scaling of {scaling.label!r}", leaf.name, array)
             with np.errstate(over="ignore"):  # what overflows is refused below
-                narrow = jnp.asarray(factor, array.dtype)
-            if not traced and not np.all(np.isfinite(np.asarray(narrow.real, np.float64)) & (np.asarray(narrow) != 0)):
+                narrow = factor.astype(array.dtype)
+            if not traced and not np.all(np.isfinite(narrow.real.astype(np.float64)) & (narrow != 0)):
                 raise OptionError(
                     f"the numbers are too large or too small for {leaf.name!r}",
                     got=f"powers from {np.min(factor):.1e} to {np.max(factor):.1e}",
                     expected=f"numbers of {array.dtype}, none of them zero",
                     step="pass numbers nearer to one",
                 )
-            array = array * narrow
+            array = array * jnp.asarray(narrow)
         found[leaf.name] = array
     return found
 
