@@ -30,6 +30,8 @@ from equikit.weightspace.merging._partial import PartialMerge, partial_merge
 from equikit.weightspace.merging._repair import repair
 from equikit.weightspace.merging._transfer import Transfer, transfer
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
+from equikit.weightspace.scaling._canonical import CanonicalForm, canonical_form
+from equikit.weightspace.scaling._wrapper import CanonicalScaling
 from equikit.weightspace.specifications._json import from_json, to_json
 from equikit.weightspace.specifications._linear_action import LinearAction
 from equikit.weightspace.specifications._scaling import Scaling
@@ -44,6 +46,8 @@ __all__ = [
     "AsymmetricLinear",
     "AsymmetricMLP",
     "BatchAction",
+    "CanonicalForm",
+    "CanonicalScaling",
     "DWSNet",
     "Ensemble",
     "Features",
@@ -81,6 +85,7 @@ __all__ = [
     "align",
     "barrier",
     "batch_action",
+    "canonical_form",
     "evolve",
     "fixed_weights",
     "from_json",

@@ -65,13 +65,31 @@ def test_what_is_scaled_by_which_power() -> None:
     params, x = plain({"a": (3, 6), "b": (6,), "c": (6, 2)}), jnp.ones((4, 3))
     spec = trace(apply, params, x)
     (scaling,) = spec.scalings
-    assert str(scaling) == "h0 positive: a[1] -1/2; b[0] -1/2; c[0] 1"
+    assert str(scaling) == "h0 positive: a[1] 1; b[0] 1; c[0] -2"
     numbers = np.arange(1.0, 7.0)
     moved = spec.rescale(scaling, numbers, params)
-    np.testing.assert_allclose(moved["a"], params["a"] / np.sqrt(numbers), rtol=1e-6)
-    np.testing.assert_allclose(moved["c"], params["c"] * numbers[:, None], rtol=1e-6)
+    np.testing.assert_allclose(moved["a"], params["a"] * numbers, rtol=1e-6)
+    np.testing.assert_allclose(moved["c"], params["c"] / numbers[:, None] ** 2, rtol=1e-6)
     text = ("the numbers do not scale 'h0'", "shape [6], the least -1", "6 real numbers, all above zero", "jnp.exp")
     assert_error(ek.OptionError, lambda: spec.rescale(scaling, -numbers / numbers, params), *text)
+
+
+def test_scalings_come_in_the_order_of_the_program_with_power_one_for_what_is_used_first() -> None:
+    def apply(p, x):
+        p = jax.tree.map(lambda leaf: leaf * 1.0, p)  # a cast of all parameters is no use
+        hidden = jax.nn.relu(jax.nn.relu(x @ p["z"]) @ p["y"].T)
+        return (jax.nn.relu(hidden @ p["c"]) * (hidden @ p["b"])) @ p["a"]
+
+    spec = trace(apply, plain({"z": (3, 6), "y": (5, 6), "c": (5, 4), "b": (5, 4), "a": (4, 2)}), jnp.ones((4, 3)))
+    found = [str(scaling) for scaling in spec.scalings if scaling.kind == "positive"]
+    gated = spec.leaves[0].labels[0]
+    first, second = (spec.leaves[place].labels[1 if place == 4 else 0] for place in (4, 3))
+    assert found == [
+        f"{first} positive: y[1] -1; z[1] 1",
+        f"{second} positive: b[0] -1; c[0] -1; y[0] 1",
+        f"{gated} positive: a[0] -1; c[1] 1",
+        f"{gated} positive: a[0] -1; b[1] 1",
+    ]
 
 
 def test_what_is_cut_off_has_no_scale() -> None:

@@ -21,6 +21,7 @@ from equikit.weightspace.tracing.axes._axes import Axis, atoms
 from equikit.weightspace.tracing.axes._places import Place, filled
 from equikit.weightspace.tracing.axes._relation import Places
 from equikit.weightspace.tracing.programs._program import Call
+from equikit.weightspace.tracing.programs._uses import first_uses
 
 Scales = Literal["positive", "sign"]
 """Positive numbers, or signs ±1."""
@@ -67,15 +68,16 @@ def rescaled(
         array = arrays[leaf.name]
         for factor in scaling.factors(leaf, values):
             refuse_integers(f"the scaling of {scaling.label!r}", leaf.name, array)
-            narrow = jnp.asarray(factor, array.dtype)
-            if not traced and not np.all(np.isfinite(np.asarray(narrow.real, np.float64)) & (np.asarray(narrow) != 0)):
+            with np.errstate(over="ignore"):  # what overflows is refused below
+                narrow = factor.astype(array.dtype)
+            if not traced and not np.all(np.isfinite(narrow.real.astype(np.float64)) & (narrow != 0)):
                 raise OptionError(
                     f"the numbers are too large or too small for {leaf.name!r}",
                     got=f"powers from {np.min(factor):.1e} to {np.max(factor):.1e}",
                     expected=f"numbers of {array.dtype}, none of them zero",
                     step="pass numbers nearer to one",
                 )
-            array = array * narrow
+            array = array * jnp.asarray(narrow)
         found[leaf.name] = array
     return found
 
@@ -176,7 +178,10 @@ def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Coll
 def scalings(
     calls: Sequence[Call], leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]
 ) -> list[Scaling]:
-    """Return a basis of the scalings for each label and kind.
+    """Return a basis of the scalings for each label and kind, in the order in which the program uses the parameters.
+
+    Each scaling has power one at the parameter that it scales and the program uses first, such as the weights that
+    enter a neuron. No other scaling of the same label and kind scales this parameter.
 
     Args:
         calls: the programs that were read; their first inputs are the parameters.
@@ -185,18 +190,24 @@ def scalings(
         permuted: the permuted labels.
     """
     its = unknowns(leaves, of_params, permuted)
+    uses = first_uses(calls[0], len(leaves))
+    used = [(uses[parameter], symbol, place) for parameter, place, symbol in its.owners]
     found: list[Scaling] = []
     kinds: tuple[Scales, ...] = ("positive", "sign")
     for kind in kinds:
         powers = powers_of(kind, calls, its)
+        some = list[tuple[tuple[int, int, int], Scaling]]()
         for label in dict.fromkeys(its.labels):
             mine = [number for number, other in enumerate(its.labels) if other == label]
-            # Loop carries come first, so that elimination expresses them in terms of the parameters.
+            # Elimination expresses powers in terms of later ones: loop carries, and what is used late, come first.
+            mine.sort(key=lambda number: used[number], reverse=True)
             carried = [number for number, atom in powers.carried.items() if atom.root is its.roots[label]]
             for vector in null_space(powers.rows, [*carried, *mine], modulo_two=kind == "sign"):
                 rest = dict(zip(mine, vector[len(carried) :], strict=True))
                 if any(rest.values()):
-                    found.append(Scaling(label, kind, tuple(by_axis(leaves, its, rest))))
+                    first = min(used[number] for number, value in rest.items() if value)
+                    some.append((first, Scaling(label, kind, tuple(by_axis(leaves, its, rest)))))
+        found += [scaling for _, scaling in sorted(some, key=lambda one: one[0])]
     return found
 
 

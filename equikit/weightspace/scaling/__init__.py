@@ -1,0 +1,1 @@
+"""Networks on parameters that respect scales and signs of neurons, besides permutations."""
