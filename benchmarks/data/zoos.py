@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def train_many(
     seed: int,
     tell: Tell,
     chunk: int = 64,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Train networks by Adam, many at once.
 
@@ -60,6 +61,7 @@ def train_many(
         seed: of starts and batches.
         tell: receives the number of trained networks.
         chunk: networks that are trained at once, with one compiled program for all chunks.
+        options: of the compiler.
     """
     adam = optax.scale_by_adam()
 
@@ -79,7 +81,7 @@ def train_many(
         (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), every)
         return params
 
-    run = jax.jit(jax.vmap(one))
+    run = jax.jit(jax.vmap(one), compiler_options=options)
     keys = jax.random.split(jax.random.key(seed), count)
     found = []
     for first in range(0, count, chunk):
@@ -208,9 +210,10 @@ def accuracies(
     x: jax.Array,
     labels: np.ndarray,
     chunk: int = 64,
+    options: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
     """Return the share of right answers of every network."""
-    run = jax.jit(jax.vmap(lambda p: jnp.mean(jnp.argmax(apply(p, x), -1) == labels)))
+    run = jax.jit(jax.vmap(lambda p: jnp.mean(jnp.argmax(apply(p, x), -1) == labels)), compiler_options=options)
     count = len(next(iter(params.values())))
     parts = [run({key: a[i : i + chunk] for key, a in params.items()}) for i in range(0, count, chunk)]
     return np.concatenate(parts).astype(np.float32)

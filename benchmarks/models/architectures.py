@@ -53,6 +53,12 @@ class Architecture:
         """Return images `[N, 8, 8]` as the model takes them."""
         return images.reshape(len(images), *self.model.example.shape[1:])
 
+    def parameters(self) -> list[str]:
+        """Return the names of the parameters in the order in which the model makes and uses them."""
+        found: list[str] = []
+        jax.eval_shape(lambda key: found.extend(self.model.init(key, 1.0)), jax.random.key(0))
+        return found
+
 
 def normalized(channels: Sequence[int], activation: Activation) -> tuple[Model, Settle, Callable[..., jax.Array]]:
     """Convolutions with batch normalization: the model, its statistics, and its test."""
