@@ -21,7 +21,7 @@ from benchmarks.models.zoo import Params
 SETTLED = 256
 """Training images that determine the statistics of batch normalization."""
 OPTIONS = {"xla_backend_optimization_level": 1}
-"""Programs run as fast as with all optimizations, and are compiled four times as fast; every architecture needs three."""
+"""Programs run as fast as with all optimizations, and compile four times as fast; each architecture needs three."""
 SHARES = (0.7, 0.1)
 """Of the networks of each architecture, for training and for validation."""
 
