@@ -11,12 +11,17 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
+from equikit._errors import OptionError
 from equikit.nn import Activation, checked_dtypes, silu
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
+from equikit.weightspace.graphs._joining import JoinedGraphs
 from equikit.weightspace.graphs._probes import Probes
+from equikit.weightspace.graphs._traits import EDGES, NODES
 from equikit.weightspace.graphs._values import Features
+from equikit.weightspace.graphs.layers._any import AnyArchitecture, AnyEncoder, AnyParameterHead
 from equikit.weightspace.graphs.layers._dense import Options, State
 from equikit.weightspace.graphs.layers._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
+from equikit.weightspace.graphs.layers._topology import Topology
 
 
 class Metanetwork(nnx.Module):
@@ -24,7 +29,7 @@ class Metanetwork(nnx.Module):
 
     def __init__(
         self,
-        graph: ParameterGraph,
+        graph: ParameterGraph | AnyArchitecture,
         channels: Sequence[int],
         out: str | None = None,
         *,
@@ -42,18 +47,25 @@ class Metanetwork(nnx.Module):
         options = Options(_checks.rngs(rngs), activation, computed, stored, _checks.flag("use_global", use_global))
         self.graph, self.channels, self.out = graph, widths, out
         hidden = widths[1:-1]
-        self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)
+        self.encoder: Encoder | AnyEncoder
+        if isinstance(graph, AnyArchitecture):
+            self.encoder, pools = AnyEncoder(widths[0], hidden[0], options), (len(NODES), len(EDGES))
+        else:
+            self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)
+            pools = len(graph.node_layers), len(graph.edge_kinds)
         self.prepare(hidden[0], options)
         self.layers = nnx.List([self.make_layer(width, options) for width in hidden])
         # Layers of equal width are connected by the identity.
         self.resized = nnx.List([Resize(*pair, options) for pair in itertools.pairwise(hidden)])
         self.node_norm, self.edge_norm = options.norm(hidden[-1]), options.norm(hidden[-1])
         self.whole_norm = options.norm(hidden[-1]) if use_global else None
-        self.head: InvariantHead | NodeHead | ParameterHead
-        if out is None:
+        self.head: InvariantHead | NodeHead | ParameterHead | AnyParameterHead
+        if out == "":
+            self.head = InvariantHead(*pools, hidden[-1], widths[-1], options)
+        elif isinstance(graph, AnyArchitecture):
+            self.head = AnyParameterHead(hidden[-1], widths[-1], options)
+        elif out is None:
             self.head = ParameterHead(graph, hidden[-1], widths[-1], options)
-        elif out == "":
-            self.head = InvariantHead(graph, hidden[-1], widths[-1], options)
         else:
             self.head = NodeHead(graph, out, hidden[-1], widths[-1], options)
 
@@ -64,12 +76,12 @@ class Metanetwork(nnx.Module):
         """Return a layer."""
         raise NotImplementedError
 
-    def begin(self, state: State) -> State:
-        """Convert the state before the first layer."""
-        return state
+    def begin(self, state: State, topology: Topology) -> tuple[State, Topology]:
+        """Convert the state and the topology before the first layer."""
+        return state, topology
 
-    def end(self, state: State) -> State:
-        """Convert the state after the last layer."""
+    def end(self, state: State, topology: Topology) -> State:
+        """Convert the state after the last layer, to a topology."""
         return state
 
     def __call__(self, params: Any) -> Any:
@@ -86,15 +98,19 @@ class Metanetwork(nnx.Module):
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters do not match the graph.
         """
-        state = self.begin(self.encoder(params))
+        _check_input(self.graph, params)
+        state, topology = self.encoder(params)
+        state, used = self.begin(state, topology)
         for number, layer in enumerate(self.layers):
-            state = layer(state if number == 0 else self.resized[number - 1](state))
-        nodes, edges, whole = self.end(state)
+            state = layer(state if number == 0 else self.resized[number - 1](state), used)
+        nodes, edges, whole = self.end(state, topology)
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
         state = State(self.node_norm(nodes), self.edge_norm(edges), whole)
-        result = self.head(state)
-        return self.graph.parameters(result, params) if isinstance(result, Features) else result
+        result = self.head(state, topology)
+        if not isinstance(result, Features):
+            return result
+        return params.parameters(result) if isinstance(params, JoinedGraphs) else self.graph.parameters(result, params)
 
 
 class Resize(nnx.Module):
@@ -115,6 +131,16 @@ class Resize(nnx.Module):
 
 
 def _check(graph: Any, out: Any, probes: Any) -> None:
+    if isinstance(graph, AnyArchitecture):
+        _checks.choice("out", out, ("", None))
+        if probes is not None:
+            raise OptionError(
+                "probes= does not apply to AnyArchitecture(): each architecture has inputs of its own",
+                got=_checks.shown(probes, 60),
+                expected="no probes",
+                step="leave probes out",
+            )
+        return
     checked_graph(graph)
     _checks.choice("out", out, ("", *graph.node_layers, None))
     if probes is not None:
@@ -124,4 +150,17 @@ def _check(graph: Any, out: Any, probes: Any) -> None:
             _checks.instance("probes", probes, Probes, made).graph,
             graph,
             step=f"write probes={made}",
+        )
+
+
+def _check_input(graph: ParameterGraph | AnyArchitecture, given: Any) -> None:
+    """Raise `OptionError` if a network on any architecture gets parameters, or a network on one graph gets a batch."""
+    if isinstance(graph, AnyArchitecture):
+        _checks.instance("batch", given, JoinedGraphs, "join_graphs([(graph, params)])")
+    elif isinstance(given, JoinedGraphs):
+        raise OptionError(
+            "a network on one graph takes parameters, not joined graphs",
+            got=_checks.shown(given, 60),
+            expected="parameters, or a network on AnyArchitecture()",
+            step='write MessagePassing(AnyArchitecture(), [1, 16, 16, 1], out="", rngs=nnx.Rngs(0))',
         )
