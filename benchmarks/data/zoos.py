@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def train_many(
     seed: int,
     tell: Tell,
     chunk: int = 64,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Train networks by Adam, many at once.
 
@@ -53,12 +54,14 @@ def train_many(
         name: for `tell`.
         model: the architecture.
         loss: parameters, what belongs to one network, and a key, to a number.
-        own: arrays with one row for each network; `rate`, `scale` of the start and `decay` set up the training.
+        own: arrays with one row for each network; `rate`, `scale` of the start, `decay`, and `steps` after which a
+            network does not change set up the training.
         count: of networks.
         steps: of training.
         seed: of starts and batches.
         tell: receives the number of trained networks.
         chunk: networks that are trained at once, with one compiled program for all chunks.
+        options: of the compiler.
     """
     adam = optax.scale_by_adam()
 
@@ -66,17 +69,19 @@ def train_many(
         start, draws = jax.random.split(key)
         params = model.init(start, own.get("scale", 1.0))
 
-        def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
-            params, memory = carry
+        def step(carry: Any, of: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+            (params, memory), (number, key) = carry, of
             updates, memory = adam.update(jax.grad(loss)(params, own, key), memory)
             decay = own.get("decay", 0.0)
-            params = jax.tree.map(lambda p, u: p - own["rate"] * (u + decay * p), params, updates)
+            rate = own["rate"] * (number < own.get("steps", steps))
+            params = jax.tree.map(lambda p, u: p - rate * (u + decay * p), params, updates)
             return (params, memory), None
 
-        (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), jax.random.split(draws, steps))
+        every = jnp.arange(steps), jax.random.split(draws, steps)
+        (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), every)
         return params
 
-    run = jax.jit(jax.vmap(one))
+    run = jax.jit(jax.vmap(one), compiler_options=options)
     keys = jax.random.split(jax.random.key(seed), count)
     found = []
     for first in range(0, count, chunk):
@@ -87,7 +92,8 @@ def train_many(
     return {key: np.concatenate([part[key] for part in found])[:count] for key in found[0]}
 
 
-def _log_uniform(generator: np.random.Generator, low: float, high: float, count: int) -> np.ndarray:
+def log_uniform(generator: np.random.Generator, low: float, high: float, count: int) -> np.ndarray:
+    """Draw numbers whose logarithms are uniform."""
     return np.exp(generator.uniform(np.log(low), np.log(high), count)).astype(np.float32)
 
 
@@ -146,30 +152,43 @@ def classifiers(
     split = round(SHARE_OF_TESTS * len(data))
     test, train = data.take(slice(0, split)), data.take(slice(split, len(data)))
     generator = np.random.default_rng([seed, 2])
-    own = {
-        "rate": _log_uniform(generator, *rates, count),
-        "scale": _log_uniform(generator, 0.3, 1.5, count),
-        "decay": _log_uniform(generator, 1e-4, 0.1, count),
-        "noise": generator.choice([0.0, 0.3], count).astype(np.float32),
-    }
-    x, y = _flat(name, train), jnp.asarray(train.labels)
-
-    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
-        draw, wrong, label = jax.random.split(key, 3)
-        rows = jax.random.randint(draw, (batch,), 0, len(train))
-        labels = jnp.where(
-            jax.random.bernoulli(wrong, own["noise"], (batch,)), jax.random.randint(label, (batch,), 0, 10), y[rows]
-        )
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(model.train(params, x[rows]), labels))
+    own = recipes(generator, rates, count)
+    loss = classification(model, _flat(name, train), jnp.asarray(train.labels), batch)
 
     def make() -> dict[str, np.ndarray]:
         params = train_many(name, model, loss, own, count, steps, seed, tell)
-        return {**params, "accuracy": _accuracies(model, params, _flat(name, test), test.labels)}
+        return {**params, "accuracy": accuracies(model.train, params, _flat(name, test), test.labels)}
 
     settings = {"count": count, "seed": seed, "steps": steps, "batch": batch, "rates": rates}
     found = dict(cached(folder, name.replace(" ", "-"), settings, make))
     accuracy = found.pop("accuracy")
     return Zoo(model, found, accuracy)
+
+
+def recipes(generator: np.random.Generator, rates: tuple[float, float], count: int) -> dict[str, np.ndarray]:
+    """Draw a rate of learning, a scale of the start, a decay, and the fraction of wrong labels for each network."""
+    return {
+        "rate": log_uniform(generator, *rates, count),
+        "scale": log_uniform(generator, 0.3, 1.5, count),
+        "decay": log_uniform(generator, 1e-4, 0.1, count),
+        "noise": generator.choice([0.0, 0.3], count).astype(np.float32),
+    }
+
+
+def classification(
+    model: Model, x: jax.Array, y: jax.Array, batch: int
+) -> Callable[[Params, Any, jax.Array], jax.Array]:
+    """Return the cross entropy on a random batch, some of whose labels are wrong."""
+
+    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
+        draw, wrong, label = jax.random.split(key, 3)
+        rows = jax.random.randint(draw, (batch,), 0, len(y))
+        labels = jnp.where(
+            jax.random.bernoulli(wrong, own["noise"], (batch,)), jax.random.randint(label, (batch,), 0, 10), y[rows]
+        )
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(model.train(params, x[rows]), labels))
+
+    return loss
 
 
 CLASSIFIERS: dict[str, Callable[[], tuple[Model, tuple[float, float]]]] = {
@@ -185,8 +204,16 @@ def _flat(name: str, data: Digits) -> jax.Array:
     return images.reshape(len(images), -1) if name == "perceptrons" else images
 
 
-def _accuracies(model: Model, params: Params, x: jax.Array, labels: np.ndarray, chunk: int = 64) -> np.ndarray:
-    run = jax.jit(jax.vmap(lambda p: jnp.mean(jnp.argmax(model.train(p, x), -1) == labels)))
+def accuracies(
+    apply: Callable[[Params, jax.Array], jax.Array],
+    params: dict[str, np.ndarray],
+    x: jax.Array,
+    labels: np.ndarray,
+    chunk: int = 64,
+    options: Mapping[str, Any] | None = None,
+) -> np.ndarray:
+    """Return the share of right answers of every network."""
+    run = jax.jit(jax.vmap(lambda p: jnp.mean(jnp.argmax(apply(p, x), -1) == labels)), compiler_options=options)
     count = len(next(iter(params.values())))
     parts = [run({key: a[i : i + chunk] for key, a in params.items()}) for i in range(0, count, chunk)]
     return np.concatenate(parts).astype(np.float32)

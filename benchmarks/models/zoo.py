@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 Params = dict[str, jax.Array]
+Activation = Callable[[jax.Array], jax.Array]
 PIXELS, CLASSES = 8, 10
 
 
@@ -53,35 +54,35 @@ def siren(sizes: Sequence[int], first: float = 10.0, hidden: float = 10.0) -> Mo
     return Model(init, apply, apply, jnp.zeros((5, sizes[0])))
 
 
-def perceptron(sizes: Sequence[int]) -> Model:
-    """Dense layers with ReLU between."""
+def perceptron(sizes: Sequence[int], activation: Activation = jax.nn.relu) -> Model:
+    """Dense layers with a nonlinearity between."""
 
     def init(key: jax.Array, scale: jax.Array | float) -> Params:
         params: Params = {}
         for number, (a, b) in enumerate(pairwise(sizes)):
-            params[f"w{number}"] = scale * _normal(jax.random.fold_in(key, number), (a, b), a)
+            params[f"w{number}"] = scale * normal(jax.random.fold_in(key, number), (a, b), a)
             params[f"b{number}"] = jnp.zeros(b)
         return params
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
         for number in range(len(sizes) - 1):
             x = x @ params[f"w{number}"] + params[f"b{number}"]
-            x = jax.nn.relu(x) if number < len(sizes) - 2 else x
+            x = activation(x) if number < len(sizes) - 2 else x
         return x
 
     return Model(init, apply, apply, jnp.zeros((5, sizes[0])))
 
 
-def convolutional(channels: Sequence[int]) -> Model:
+def convolutional(channels: Sequence[int], activation: Activation = jax.nn.relu) -> Model:
     """3 × 3 convolutions on images of 8 × 8 pixels, all but the first with stride 2; a mean, and a dense layer."""
     layers = list(pairwise((1, *channels)))
 
     def init(key: jax.Array, scale: jax.Array | float) -> Params:
         params: Params = {}
         for number, (a, b) in enumerate(layers):
-            params[f"k{number}"] = scale * _normal(jax.random.fold_in(key, number), (3, 3, a, b), 9 * a)
+            params[f"k{number}"] = scale * normal(jax.random.fold_in(key, number), (3, 3, a, b), 9 * a)
             params[f"b{number}"] = jnp.zeros(b)
-        params["w"] = scale * _normal(jax.random.fold_in(key, len(layers)), (channels[-1], CLASSES), channels[-1])
+        params["w"] = scale * normal(jax.random.fold_in(key, len(layers)), (channels[-1], CLASSES), channels[-1])
         params["b"] = jnp.zeros(CLASSES)
         return params
 
@@ -90,20 +91,21 @@ def convolutional(channels: Sequence[int]) -> Model:
             x = x[..., None]
             for number in range(len(layers)):
                 stride = 1 if number == 0 else 2
-                x = jax.nn.relu(convolve(x, params[f"k{number}"], stride) + params[f"b{number}"])
+                x = activation(convolve(x, params[f"k{number}"], stride) + params[f"b{number}"])
             return jnp.mean(x, axis=(1, 2)) @ params["w"] + params["b"]
 
         return apply
 
-    return Model(init, run(_convolution), run(_patches), jnp.zeros((5, PIXELS, PIXELS)))
+    return Model(init, run(convolution), run(patches), jnp.zeros((5, PIXELS, PIXELS)))
 
 
-def _convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def convolution(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """A convolution that keeps the size of images, but for the stride."""
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), [(1, 1)] * 2, dimension_numbers=numbers)
 
 
-def _patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+def patches(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Compute the convolution as a matrix product; XLA makes a single one for many kernels at once."""
     size = x.shape[1]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -117,10 +119,10 @@ def gru(hidden: int) -> Model:
     def init(key: jax.Array, scale: jax.Array | float) -> Params:
         one, two, three = jax.random.split(key, 3)
         return {
-            "input": scale * _normal(one, (PIXELS, 3 * hidden), PIXELS),
-            "recurrent": scale * _normal(two, (hidden, 3 * hidden), hidden),
+            "input": scale * normal(one, (PIXELS, 3 * hidden), PIXELS),
+            "recurrent": scale * normal(two, (hidden, 3 * hidden), hidden),
             "bias": jnp.zeros(3 * hidden),
-            "w": scale * _normal(three, (hidden, CLASSES), hidden),
+            "w": scale * normal(three, (hidden, CLASSES), hidden),
             "b": jnp.zeros(CLASSES),
         }
 
@@ -139,5 +141,6 @@ def gru(hidden: int) -> Model:
     return Model(init, apply, apply, jnp.zeros((5, PIXELS, PIXELS)))
 
 
-def _normal(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> Any:
+def normal(key: jax.Array, shape: tuple[int, ...], fan_in: int) -> Any:
+    """Weights of He et al., arXiv:1502.01852."""
     return jax.random.normal(key, shape) * (2 / fan_in) ** 0.5
