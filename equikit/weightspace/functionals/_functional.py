@@ -20,12 +20,14 @@ from equikit.weightspace.functionals._fixed import FixedAxes, coded_labels
 from equikit.weightspace.functionals._perceptron import Perceptron
 from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.functionals._wreath import WreathLinear, checked_result
+from equikit.weightspace.graphs import Probes
 from equikit.weightspace.specifications._leaves import batch_of, with_channels
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, split, tensors_of
 
 RESULT = "result"
 CODES = "positions of "
+ACTIVATIONS = "activations of "
 
 
 class Functional(nnx.Module):
@@ -58,6 +60,7 @@ class Functional(nnx.Module):
         members: number of heads on the same features. With `out=` the result is their mean, and `head=` is needed.
             Otherwise each head returns parameters of its own, whose networks together are larger than the network that
             is edited: average the outputs of these networks.
+        probes: activations of every neuron as additional features, see `Probes`.
         statistics: parameters of many networks, stacked, whose statistics standardize inputs; see `Standardize`.
         rngs: random keys for the parameters.
         **options: options of `Linear`, such as `normalize="sum"`, `dtype=` or `remat=True`.
@@ -101,6 +104,7 @@ class Functional(nnx.Module):
         residual: bool = False,
         head: Sequence[int] = (),
         members: int = 1,
+        probes: Probes | None = None,
         statistics: Any = None,
         rngs: nnx.Rngs,
         **options: Any,
@@ -129,6 +133,8 @@ class Functional(nnx.Module):
         def features(width: int) -> dict[str, tuple[str, int]]:
             return {tensor.name: (" ".join(tensor.labels), width) for tensor in tensors}
 
+        self.probes = probes
+        seen = _terms(spec, self.probes)
         perceptron = _checks.widths("head", head, example="[16, 10]")
         self.members = _checked_members(members, out, perceptron)
         sides = [features(width) for width in widths]
@@ -138,7 +144,7 @@ class Functional(nnx.Module):
             sides[-1] = {RESULT: (checked_result(out, spec.nested), widths[-1])}
         layers, norms = list[WreathLinear](), list[RMSNorm | None]()
         for number, (before, after) in enumerate(itertools.pairwise(sides)):
-            more = {CODES + label: (label, codes) for label in coded} if number == 0 else {}
+            more = {CODES + label: (label, codes) for label in coded} | seen if number == 0 else {}
             bound = _used(groups, before | more | after)
             layers.append(WreathLinear(before | more, after, groups=bound, nested=spec.nested, rngs=rngs, **options))
             norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
@@ -175,6 +181,9 @@ class Functional(nnx.Module):
         for label in self.coded:
             code = self.codes[label][...]
             x[CODES + label] = jnp.broadcast_to(code, (*batch, *code.shape))
+        if self.probes is not None:
+            first = jax.tree.map(lambda leaf: leaf[..., 0], params) if self.channels[0] > 1 else params
+            x |= {ACTIVATIONS + name: array for name, array in self.probes.by_layer(first).items()}
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             y = layer(x)
             if number + 1 < len(self.layers):
@@ -224,6 +233,16 @@ def _checked_members(members: Any, out: str | None, head: Sequence[int]) -> int:
             step=f"write head=[16, 10], members={count}",
         )
     return count
+
+
+def _terms(spec: Specification, probes: Any) -> dict[str, tuple[str, int]]:
+    """Return the labels and the number of channels of the activations of each layer."""
+    if probes is None:
+        return {}
+    step = "write probes=Probes(ParameterGraph(spec), apply, x)"
+    _checks.instance("probes", probes, Probes, step.removeprefix("write probes="))
+    _checks.same("specification of probes=", probes.graph.spec, spec, step=step)
+    return {ACTIVATIONS + name: (" ".join(labels), probes.count) for name, labels in probes.layers.items()}
 
 
 def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:
