@@ -11,18 +11,23 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks, _keywords
+from equikit._errors import OptionError
 from equikit.groups import Fixed, S
 from equikit.nn import Activation, Linear, RMSNorm, relu
-from equikit.nn.initializers import DENSE, unit_normal
+from equikit.nn.initializers import unit_normal
+from equikit.weightspace.asymmetric import Ensemble
 from equikit.weightspace.functionals._fixed import FixedAxes, coded_labels
+from equikit.weightspace.functionals._perceptron import Perceptron
 from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.functionals._wreath import WreathLinear, checked_result
+from equikit.weightspace.graphs import Probes
 from equikit.weightspace.specifications._leaves import batch_of, with_channels
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, split, tensors_of
 
 RESULT = "result"
 CODES = "positions of "
+ACTIVATIONS = "activations of "
 
 
 class Functional(nnx.Module):
@@ -52,6 +57,10 @@ class Functional(nnx.Module):
         residual: add the input of a hidden layer to its output if their numbers of channels agree.
         head: widths of a perceptron that is applied to the activated result; the last width is the number of output
             channels. With `out=""` the functional is then a general invariant network.
+        members: number of heads on the same features. With `out=` the result is their mean, and `head=` is needed.
+            Otherwise each head returns parameters of its own, whose networks together are larger than the network that
+            is edited: average the outputs of these networks.
+        probes: activations of every neuron as additional features, see `Probes`.
         statistics: parameters of many networks, stacked, whose statistics standardize inputs; see `Standardize`.
         rngs: random keys for the parameters.
         **options: options of `Linear`, such as `normalize="sum"`, `dtype=` or `remat=True`.
@@ -77,7 +86,8 @@ class Functional(nnx.Module):
     Source:
         Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232; Navon et al., Equivariant architectures
         for learning in deep weight spaces, arXiv:2301.12780; Zhou et al., Permutation equivariant neural functionals,
-        arXiv:2302.14040.
+        arXiv:2302.14040; for members Dayan, Eitan and Maron, On the expressive power of permutation-equivariant
+        weight-space networks, arXiv:2602.01083, section 8.
     """
 
     def __init__(
@@ -93,6 +103,8 @@ class Functional(nnx.Module):
         dropout: float = 0.0,
         residual: bool = False,
         head: Sequence[int] = (),
+        members: int = 1,
+        probes: Probes | None = None,
         statistics: Any = None,
         rngs: nnx.Rngs,
         **options: Any,
@@ -121,18 +133,27 @@ class Functional(nnx.Module):
         def features(width: int) -> dict[str, tuple[str, int]]:
             return {tensor.name: (" ".join(tensor.labels), width) for tensor in tensors}
 
+        self.probes = probes
+        seen = _terms(spec, self.probes)
+        perceptron = _checks.widths("head", head, example="[16, 10]")
+        self.members = _checked_members(members, out, perceptron)
         sides = [features(width) for width in widths]
+        if not perceptron:
+            sides[-1] = features(widths[-1] * self.members)
         if out is not None:
             sides[-1] = {RESULT: (checked_result(out, spec.nested), widths[-1])}
         layers, norms = list[WreathLinear](), list[RMSNorm | None]()
         for number, (before, after) in enumerate(itertools.pairwise(sides)):
-            more = {CODES + label: (label, codes) for label in coded} if number == 0 else {}
+            more = {CODES + label: (label, codes) for label in coded} | seen if number == 0 else {}
             bound = _used(groups, before | more | after)
             layers.append(WreathLinear(before | more, after, groups=bound, nested=spec.nested, rngs=rngs, **options))
             norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
         self.layers, self.norms = nnx.List(layers), nnx.List(norms)
-        perceptron = [widths[-1], *_checks.widths("head", head, example="[16, 10]")]
-        self.head = nnx.List([nnx.Linear(*pair, **DENSE, rngs=rngs) for pair in itertools.pairwise(perceptron)])
+
+        def made(rngs: nnx.Rngs) -> Perceptron:
+            return Perceptron((widths[-1], *perceptron), self.activation, rngs)
+
+        self.head = Ensemble(made, self.members, rngs=rngs) if perceptron and self.members > 1 else made(rngs)
 
     def __call__(self, params: Any, *, key: jax.Array | None = None) -> Any:
         """Apply the functional.
@@ -144,7 +165,7 @@ class Functional(nnx.Module):
 
         Returns:
             `[*batch, *axes, channels]` with the axes of `out`; or a tree like `params`, with a last axis of output
-            channels if there is more than one.
+            channels if there is more than one, and a first axis of members if there is more than one.
 
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters do not match the specification, or `key` is not a JAX
@@ -160,6 +181,9 @@ class Functional(nnx.Module):
         for label in self.coded:
             code = self.codes[label][...]
             x[CODES + label] = jnp.broadcast_to(code, (*batch, *code.shape))
+        if self.probes is not None:
+            first = jax.tree.map(lambda leaf: leaf[..., 0], params) if self.channels[0] > 1 else params
+            x |= {ACTIVATIONS + name: array for name, array in self.probes.by_layer(first).items()}
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             y = layer(x)
             if number + 1 < len(self.layers):
@@ -168,14 +192,24 @@ class Functional(nnx.Module):
                 if self.residual and self.channels[number] == self.channels[number + 1]:
                     y = {name: array + x[name] for name, array in y.items()}
             x = y
-        for dense in self.head:
-            x = {name: dense(self.activation(array)) for name, array in x.items()}
         if self.out is not None:
-            return x[RESULT]
+            return self.head(x[RESULT])
+        x = self._edits(x)
         results = list(join(self.spec.leaves, x).values())
         if results[0].shape[-1] == 1:
             results = [array[..., 0] for array in results]
         return jax.tree.unflatten(jax.tree.structure(params), results)
+
+    def _edits(self, x: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Return the output of the head, with a first axis of members if there is more than one."""
+        if isinstance(self.head, Ensemble):
+            edits: dict[str, jax.Array] = self.head.each(x)
+            return edits
+        x = self.head(x)
+        if self.members == 1:
+            return x
+        cut = {name: a.reshape(*a.shape[:-1], self.members, self.channels[-1]) for name, a in x.items()}
+        return {name: jnp.moveaxis(array, -2, 0) for name, array in cut.items()}
 
     def _dropped(self, x: dict[str, jax.Array], key: jax.Array | None, number: int) -> dict[str, jax.Array]:
         """Apply dropout: set random features to zero and scale up the others."""
@@ -186,6 +220,29 @@ class Functional(nnx.Module):
             name: jnp.where(jax.random.bernoulli(one, 1 - self.dropout, array.shape), array / (1 - self.dropout), 0)
             for one, (name, array) in zip(keys, x.items(), strict=True)
         }
+
+
+def _checked_members(members: Any, out: str | None, head: Sequence[int]) -> int:
+    """Return the number of heads, or raise `OptionError` if their mean would be one linear map."""
+    count = _checks.count("members", members, least=1, example=4)
+    if count > 1 and out is not None and not head:
+        raise OptionError(
+            "members= without head= would average linear maps, which is one linear map",
+            got=f"out={out!r}, members={count}",
+            expected="a perceptron for each member",
+            step=f"write head=[16, 10], members={count}",
+        )
+    return count
+
+
+def _terms(spec: Specification, probes: Any) -> dict[str, tuple[str, int]]:
+    """Return the labels and the number of channels of the activations of each layer."""
+    if probes is None:
+        return {}
+    step = "write probes=Probes(ParameterGraph(spec), apply, x)"
+    _checks.instance("probes", probes, Probes, step.removeprefix("write probes="))
+    _checks.same("specification of probes=", probes.graph.spec, spec, step=step)
+    return {ACTIVATIONS + name: (" ".join(labels), probes.count) for name, labels in probes.layers.items()}
 
 
 def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:

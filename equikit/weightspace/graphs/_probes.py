@@ -14,6 +14,7 @@ from flax import nnx
 from equikit import _checks
 from equikit.groups import S
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
+from equikit.weightspace.graphs._layout import Block
 from equikit.weightspace.specifications._evaluation import Seen, evaluated, is_number, labeled
 from equikit.weightspace.specifications._leaves import checked_leaves
 from equikit.weightspace.tracing.axes._axes import Axis
@@ -29,11 +30,15 @@ def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:
     return jnp.mean(seen.array.transpose([*places, *rest]), axis=tuple(range(len(places), seen.array.ndim))).ravel()
 
 
+def _neurons(graph: ParameterGraph) -> list[Block]:
+    """Return the layers of neurons."""
+    return [block for block in graph.layout.nodes if block.neurons]
+
+
 def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]) -> jax.Array:
     """Return for each node the last array of the program with its label, averaged over all other axes, `[nodes]`."""
     spec = graph.spec
-    wanted = [block for block in graph.layout.nodes if block.neurons]
-    groups = {axis.label: S(axis.size) for block in wanted for axis in block.axes}
+    groups = {axis.label: S(axis.size) for block in _neurons(graph) for axis in block.axes}
     program = labeled(spec.leaves, groups, apply, params, inputs)
     seen: list[Seen] = []
     results = evaluated(program, params, inputs, seen.append)
@@ -105,6 +110,22 @@ class Probes(nnx.Module):
         arrays = [jnp.asarray(leaf) for leaf in leaves]
         self.inputs = nnx.List([nnx.Param(a) if learned and is_number(a) else nnx.Variable(a) for a in arrays])
         self.count = int(arrays[0].shape[0])
+
+    @property
+    def layers(self) -> dict[str, tuple[str, ...]]:
+        """The labels of the neurons of each layer, by the name of the layer."""
+        return {block.name: tuple(axis.label for axis in block.axes) for block in _neurons(self.graph)}
+
+    def by_layer(self, params: Any) -> dict[str, jax.Array]:
+        """Return the activations of each layer, `[*batch, *sizes, probes]`, by the name of the layer."""
+        found, first = self(params), 0
+        result = {}
+        for block in self.graph.layout.nodes:
+            if block.neurons:
+                part = found[..., first : first + block.size, :]
+                result[block.name] = part.reshape(*found.shape[:-2], *block.shape, self.count)
+            first += block.size
+        return result
 
     def __call__(self, params: Any) -> jax.Array:
         """Return the activations, `[*batch, nodes, probes]`, for parameters `[*batch, *shape]`."""

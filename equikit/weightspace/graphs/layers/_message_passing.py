@@ -85,6 +85,8 @@ class MessagePassing(Metanetwork):
         use_global: whether there are features of the whole graph, which connect separate components of the graph.
         activation: the nonlinearity of the perceptrons.
         probes: activations of every neuron as additional features, see `Probes`.
+        members: number of heads on the same features. With `out=""` the result is their mean; without `out=` it is a
+            tree for each member, stacked along a first axis: average the outputs of the networks with these parameters.
         dtype: dtype of the computation; by default promoted from inputs and parameters.
         param_dtype: dtype of the parameters of this network.
         rngs: random keys for the parameters.

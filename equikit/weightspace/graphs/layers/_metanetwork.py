@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn import Activation, checked_dtypes, silu
+from equikit.weightspace.asymmetric import Ensemble
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 from equikit.weightspace.graphs._joining import JoinedGraphs
 from equikit.weightspace.graphs._probes import Probes
@@ -36,6 +37,7 @@ class Metanetwork(nnx.Module):
         use_global: bool = True,
         activation: Activation = silu,
         probes: Probes | None = None,
+        members: int = 1,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
@@ -59,15 +61,19 @@ class Metanetwork(nnx.Module):
         self.resized = nnx.List([Resize(*pair, options) for pair in itertools.pairwise(hidden)])
         self.node_norm, self.edge_norm = options.norm(hidden[-1]), options.norm(hidden[-1])
         self.whole_norm = options.norm(hidden[-1]) if use_global else None
-        self.head: InvariantHead | NodeHead | ParameterHead | AnyParameterHead
-        if out == "":
-            self.head = InvariantHead(*pools, hidden[-1], widths[-1], options)
-        elif isinstance(graph, AnyArchitecture):
-            self.head = AnyParameterHead(hidden[-1], widths[-1], options)
-        elif out is None:
-            self.head = ParameterHead(graph, hidden[-1], widths[-1], options)
-        else:
-            self.head = NodeHead(graph, out, hidden[-1], widths[-1], options)
+        self.members = _checked_members(members, out)
+
+        def made(rngs: nnx.Rngs) -> InvariantHead | NodeHead | ParameterHead | AnyParameterHead:
+            own = options._replace(rngs=rngs)
+            if out == "":
+                return InvariantHead(*pools, hidden[-1], widths[-1], own)
+            if isinstance(graph, AnyArchitecture):
+                return AnyParameterHead(hidden[-1], widths[-1], own)
+            if out is None:
+                return ParameterHead(graph, hidden[-1], widths[-1], own)
+            return NodeHead(graph, out, hidden[-1], widths[-1], own)
+
+        self.head = made(rngs) if self.members == 1 else Ensemble(made, self.members, rngs=rngs)
 
     def prepare(self, width: int, options: Options) -> None:
         """Create additional submodules of a subclass."""
@@ -93,7 +99,7 @@ class Metanetwork(nnx.Module):
 
         Returns:
             `[*batch, channels]` for `out=""`, `[*batch, n, channels]` for a node layer; otherwise a tree like `params`,
-            with a last axis of output channels if there is more than one.
+            with a last axis of output channels if there is more than one, and a first axis of members.
 
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters do not match the graph.
@@ -107,7 +113,8 @@ class Metanetwork(nnx.Module):
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
         state = State(self.node_norm(nodes), self.edge_norm(edges), whole)
-        result = self.head(state, topology)
+        head = self.head.each if isinstance(self.head, Ensemble) and self.out is None else self.head
+        result = head(state, topology)
         if not isinstance(result, Features):
             return result
         return params.parameters(result) if isinstance(params, JoinedGraphs) else self.graph.parameters(result, params)
@@ -128,6 +135,19 @@ class Resize(nnx.Module):
             return state
         whole = state.whole if state.whole is None or self.whole is None else self.whole(state.whole)
         return State(self.nodes(state.nodes), self.edges(state.edges), whole)
+
+
+def _checked_members(members: Any, out: str | None) -> int:
+    """Return the number of heads, or raise `OptionError` if their mean would be one linear map."""
+    count = _checks.count("members", members, least=1, example=4)
+    if count > 1 and out:
+        raise OptionError(
+            "members= would average linear maps of the nodes, which is one linear map",
+            got=f"out={out!r}, members={count}",
+            expected='members= for invariants or for parameters, out="" or without out=',
+            step="write members=1",
+        )
+    return count
 
 
 def _check(graph: Any, out: Any, probes: Any) -> None:
