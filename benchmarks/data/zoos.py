@@ -17,6 +17,7 @@ from benchmarks.core.cache import cached
 from benchmarks.data.digits import Digits, digits
 from benchmarks.data.mnist import mnist
 from benchmarks.models.zoo import PIXELS, Model, Params, convolutional, gru, perceptron, siren
+from equikit.weightspace import Specification, trace
 
 SIDE, PARTS = 28, 4
 """The pixels along the side of an image of MNIST, and how many parts of all pixels there are, one for each step."""
@@ -37,6 +38,11 @@ class Zoo:
     model: Model
     params: dict[str, np.ndarray]
     targets: np.ndarray
+
+    def specification(self) -> Specification:
+        """The symmetry of the parameters, read off the program."""
+        example = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), self.params)
+        return trace(self.model.apply, example, self.model.example)
 
 
 def train_many(
