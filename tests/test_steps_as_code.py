@@ -432,6 +432,11 @@ CALL = {
         "fixed=16",
         lambda text: weightspace.AsymmetricMLP([40, 30, 20], key=KEY, rngs=RNGS, fixed=16),
     ),
+    "scales-of-a-network": (
+        lambda scale=(1.0,): weightspace.AsymmetricMLP([4, 3, 2], fixed=1, scale=scale, key=KEY, rngs=RNGS),
+        "scale=1.0",
+        None,
+    ),
     "heads": (
         lambda: weightspace.RelationalTransformer(GRAPH, [1, 3, 1], heads=2, rngs=RNGS),
         "heads=4 and channels=[1, 16, 16, 1]",

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 from jax import lax
 
@@ -70,6 +71,7 @@ def fit(
     recipe: Recipe,
     seed: int,
     tell: Callable[[float], None] | None = None,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> Fitted:
     """Train a copy of a module with `ek.train.fit`.
 
@@ -80,6 +82,7 @@ def fit(
         recipe: see `Recipe`.
         seed: of the order of rows and of the keys.
         tell: called with the fraction that is done.
+        optimizer: in place of Adam with the rate of the recipe.
     """
     found = ek.train.fit(
         module,
@@ -87,7 +90,7 @@ def fit(
         rows,
         epochs=recipe.epochs,
         batch=recipe.batch,
-        optimizer=recipe.rate,
+        optimizer=recipe.rate if optimizer is None else optimizer,
         key=jax.random.key(seed),
         callback=None if tell is None else lambda epoch, *_: tell((epoch + 1) / recipe.epochs),
     )

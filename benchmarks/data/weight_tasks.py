@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks.core.benchmark import Tell
 from benchmarks.core.fitting import Rows
 from benchmarks.core.folders import SCRATCH
-from benchmarks.core.task import Sizes, Task, Test
+from benchmarks.core.task import Move, Sizes, Task, Test
 from benchmarks.data.zoos import Zoo, classifiers, images, sines
-from equikit.weightspace import Specification, trace
+from equikit.weightspace import Specification
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class WeightTask:
 
 MAKERS: dict[str, Callable[[Sizes, int, Tell], Zoo]] = {
     "sines": lambda sizes, seed, tell: sines(SCRATCH, sizes.total, seed, tell),
-    "images": lambda sizes, seed, tell: images(SCRATCH, sizes.train, sizes.test, seed, tell),
+    "images": lambda sizes, seed, tell: images(SCRATCH, sizes.train, sizes.validation + sizes.test, seed, tell)[0],
     **{
         name: lambda sizes, seed, tell, name=name: classifiers(name, SCRATCH, sizes.total, seed, tell)
         for name in ("perceptrons", "convolutional networks", "recurrent networks")
@@ -48,22 +48,31 @@ MAKERS: dict[str, Callable[[Sizes, int, Tell], Zoo]] = {
 def make(name: str, sizes: Sizes, seed: int, tell: Tell) -> WeightTask:
     """A task, with parameters moved by random elements as the second test."""
     zoo = MAKERS[name](sizes, seed, tell)
-    example = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), zoo.params)
-    spec = trace(zoo.model.apply, example, zoo.model.example)
+    spec = zoo.specification()
     classes = name == "images"
     targets = zoo.targets if classes else _standard(zoo.targets, sizes.train)
     rows = {key: array[: sizes.train] for key, array in zoo.params.items()}, targets[: sizes.train]
+    kind: Any = "classes" if classes else "numbers" if name == "sines" else "ranks"
+    every = tests(zoo, spec, targets, sizes, seed)
+    return WeightTask(Task(name, rows, every, sizes.recipe, moves(spec), kind), spec, zoo, 10 if classes else 1)
+
+
+def tests(zoo: Zoo, spec: Specification, targets: np.ndarray, sizes: Sizes, seed: int) -> dict[str, Test]:
+    """The last rows as they are, and moved by random elements."""
     last = slice(sizes.train + sizes.validation, sizes.total)
     inputs = jax.tree.map(lambda array: jnp.asarray(array[last]), zoo.params)
     moved = jax.jit(spec.augment)(inputs, key=jax.random.key(seed + 1))
-    tests = {"as drawn": Test((inputs, targets[last])), "moved": Test((moved, targets[last]), lambda y: y)}
+    return {"as drawn": Test((inputs, targets[last])), "moved": Test((moved, targets[last]), lambda y: y)}
+
+
+def moves(spec: Specification) -> Move:
+    """Return the function that moves every row by a random element of its own."""
 
     def move(key: jax.Array, rows: Rows) -> Rows:
         params, y = rows
         return spec.augment(params, key=key), y
 
-    kind: Any = "classes" if classes else "numbers" if name == "sines" else "ranks"
-    return WeightTask(Task(name, rows, tests, sizes.recipe, move, kind), spec, zoo, 10 if classes else 1)
+    return move
 
 
 def _standard(targets: np.ndarray, train: int) -> np.ndarray:

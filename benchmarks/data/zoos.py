@@ -15,8 +15,12 @@ import optax
 from benchmarks.core.benchmark import Tell
 from benchmarks.core.cache import cached
 from benchmarks.data.digits import Digits, digits
+from benchmarks.data.mnist import mnist
 from benchmarks.models.zoo import PIXELS, Model, Params, convolutional, gru, perceptron, siren
+from equikit.weightspace import Specification, trace
 
+SIDE, PARTS = 28, 4
+"""The pixels along the side of an image of MNIST, and how many parts of all pixels there are, one for each step."""
 SHARE_OF_TESTS = 0.2
 """The number of digits that measure how well the networks of a zoo generalize."""
 
@@ -35,6 +39,11 @@ class Zoo:
     params: dict[str, np.ndarray]
     targets: np.ndarray
 
+    def specification(self) -> Specification:
+        """The symmetry of the parameters, read off the program."""
+        example = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), self.params)
+        return trace(self.model.apply, example, self.model.example)
+
 
 def train_many(
     name: str,
@@ -46,6 +55,7 @@ def train_many(
     seed: int,
     tell: Tell,
     chunk: int = 64,
+    cosine: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Train networks by Adam, many at once.
@@ -61,23 +71,25 @@ def train_many(
         seed: of starts and batches.
         tell: receives the number of trained networks.
         chunk: networks that are trained at once, with one compiled program for all chunks.
+        cosine: whether the rate falls to zero as a cosine.
         options: of the compiler.
     """
     adam = optax.scale_by_adam()
+    factors = (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps)) / 2 if cosine else jnp.ones(steps)
 
     def one(key: jax.Array, own: Any) -> Params:
         start, draws = jax.random.split(key)
         params = model.init(start, own.get("scale", 1.0))
 
-        def step(carry: Any, of: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-            (params, memory), (number, key) = carry, of
+        def step(carry: Any, now: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, None]:
+            (params, memory), (number, key, factor) = carry, now
             updates, memory = adam.update(jax.grad(loss)(params, own, key), memory)
             decay = own.get("decay", 0.0)
-            rate = own["rate"] * (number < own.get("steps", steps))
+            rate = factor * own["rate"] * (number < own.get("steps", steps))
             params = jax.tree.map(lambda p, u: p - rate * (u + decay * p), params, updates)
             return (params, memory), None
 
-        every = jnp.arange(steps), jax.random.split(draws, steps)
+        every = jnp.arange(steps), jax.random.split(draws, steps), factors
         (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), every)
         return params
 
@@ -114,30 +126,43 @@ def sines(folder: Path, count: int, seed: int, tell: Tell, steps: int = 300, poi
     return Zoo(model, cached(folder, "sines", settings, make), frequencies)
 
 
-def images(folder: Path, train: int, test: int, seed: int, tell: Tell, steps: int = 200) -> Zoo:
-    """Networks from a position to the brightness of a digit there; the target is the digit.
+def images(
+    folder: Path, train: int, held: int, seed: int, tell: Tell, steps: int = 400, chunk: int = 64
+) -> tuple[Zoo, np.ndarray]:
+    """Networks from a position to the brightness of a digit of MNIST there; the target is the digit.
 
-    If there are more training rows than images, images repeat with other starts; the test rows, which come last, have
-    other images. Starts are small, sines slow, and weights decay: otherwise a network with more weights than pixels
-    stays close to its start, and its weights hardly depend on the image.
+    If there are more training rows than images, images repeat with other starts; the rows that are held out, which come
+    last, have other images. Every network has a start of its own. A step sees a quarter of the pixels. Starts are
+    small and weights decay: otherwise a network with more weights than pixels stays close to its start, and its weights
+    hardly depend on the image.
+
+    Returns:
+        The zoo, and the images `[rows, 784]`.
     """
-    model, data = siren((2, 32, 32, 1), 3.0, 3.0), digits(seed)
-    shown = len(data) - test
-    rows = np.concatenate([np.arange(train) % shown, np.arange(shown, shown + test)])
-    places = np.stack(np.meshgrid(*[np.linspace(-1, 1, PIXELS)] * 2, indexing="ij"), -1).reshape(-1, 2)
-    x = jnp.asarray(places, jnp.float32)
+    model, data = siren((2, 32, 32, 1), 6.0, 3.0), mnist(seed)
+    shown = len(data) - held
+    rows = np.concatenate([np.arange(train) % shown, np.arange(shown, len(data))])
+    order = np.random.default_rng(0).permutation(SIDE**2).reshape(PARTS, -1)
+    x = jnp.asarray(positions()[order])
 
     def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
-        return jnp.mean((model.train(params, x)[:, 0] - own["image"]) ** 2)
+        part = jax.random.randint(key, (), 0, PARTS)
+        return jnp.mean((model.train(params, x[part])[:, 0] - own["image"][part]) ** 2)
 
     def make() -> dict[str, np.ndarray]:
         numbers = {"rate": 1e-2, "scale": 0.5, "decay": 0.03}
         own = {name: np.full(len(rows), value, np.float32) for name, value in numbers.items()}
-        own["image"] = data.inputs[rows].reshape(len(rows), -1)
-        return train_many("images as networks", model, loss, own, len(rows), steps, seed, tell)
+        own["image"] = data.inputs[rows][:, order]
+        return train_many("images as networks", model, loss, own, len(rows), steps, seed, tell, chunk, cosine=True)
 
-    settings = {"train": train, "test": test, "seed": seed, "steps": steps}
-    return Zoo(model, cached(folder, "images", settings, make), data.labels[rows])
+    settings = {"train": train, "held": held, "seed": seed, "steps": steps}
+    return Zoo(model, cached(folder, "mnist-images", settings, make), data.labels[rows]), data.inputs[rows]
+
+
+def positions() -> np.ndarray:
+    """The centers of all pixels of an image of MNIST, `[784, 2]`, from -1 to 1, row by row."""
+    axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
 
 
 def classifiers(

@@ -21,6 +21,7 @@ class Perceptron(nnx.Module):
         rngs: of the weights.
         activation: after every layer but the last.
         init: of the matrices.
+        norm: whether there is a layer norm before every activation.
     """
 
     def __init__(
@@ -29,15 +30,18 @@ class Perceptron(nnx.Module):
         rngs: nnx.Rngs,
         activation: Activation = jax.nn.silu,
         init: nnx.Initializer = LECUN,
+        norm: bool = False,
     ) -> None:
         pairs = itertools.pairwise(widths)
         self.layers = nnx.List([nnx.Linear(a, b, kernel_init=init, rngs=rngs) for a, b in pairs])
+        self.norms = nnx.List([nnx.LayerNorm(width, rngs=rngs) for width in widths[1:-1]] if norm else [])
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map `[..., widths[0]]` to `[..., widths[-1]]`."""
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
+        for number, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            x = self.activation(self.norms[number](x) if self.norms else x)
         return self.layers[-1](x)
 
 

@@ -9,14 +9,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from benchmarks.core.fitting import rows_of
 from benchmarks.core.trained import Rival
 from benchmarks.data.weight_tasks import WeightTask
-from equikit.weightspace import NFN, UNF, DWSNet, MessagePassing, ParameterGraph, RelationalTransformer, Standardize
+from benchmarks.models.zoo import Model
+from equikit.weightspace import (
+    NFN,
+    UNF,
+    DWSNet,
+    MessagePassing,
+    ParameterGraph,
+    Probes,
+    RelationalTransformer,
+    Specification,
+    Standardize,
+)
 
 WIDTH, HIDDEN = 16, 128
+PROBES = 64
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -105,6 +118,12 @@ def functional(
         return Rival(module, _called(task.outputs))
 
     return build
+
+
+def probes_of(spec: Specification, model: Model, seed: int) -> Probes:
+    """Return probes at random inputs from -1 to 1, which are learned."""
+    x = np.random.default_rng(seed).uniform(-1, 1, (PROBES, 1, *model.example.shape[1:]))
+    return Probes(ParameterGraph(spec), model.apply, jnp.asarray(x, jnp.float32))
 
 
 class OnGraph(nnx.Module):

@@ -9,10 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Params = dict[str, jax.Array]
 Activation = Callable[[jax.Array], jax.Array]
 PIXELS, CLASSES = 8, 10
+SINE = (-2.3889859e-8, 2.7525562e-6, -1.9840874e-4, 8.3333310e-3, -0.16666667, 1.0)
+"""Coefficients of x, x³, x⁵, ..., the last first."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,31 @@ def siren(sizes: Sequence[int], first: float = 10.0, hidden: float = 10.0) -> Mo
             params[f"b{number}"] = jax.random.uniform(two, (b,), minval=-(a**-0.5), maxval=a**-0.5)
         return params
 
-    def apply(params: Params, x: jax.Array) -> jax.Array:
-        for number in range(len(sizes) - 1):
-            x = x @ params[f"w{number}"] + params[f"b{number}"]
-            if number < len(sizes) - 2:
-                x = jnp.sin((first if number == 0 else hidden) * x)
-        return x
+    def run(sine: Callable[[jax.Array], jax.Array]) -> Callable[[Params, jax.Array], jax.Array]:
+        def apply(params: Params, x: jax.Array) -> jax.Array:
+            for number in range(len(sizes) - 1):
+                x = x @ params[f"w{number}"] + params[f"b{number}"]
+                if number < len(sizes) - 2:
+                    x = sine((first if number == 0 else hidden) * x)
+            return x
 
-    return Model(init, apply, apply, jnp.zeros((5, sizes[0])))
+        return apply
+
+    return Model(init, run(jnp.sin), run(_sine), jnp.zeros((5, sizes[0])))
+
+
+def _sine(x: jax.Array) -> jax.Array:
+    """Return the sine to 2e-6 by a polynomial on [-π/2, π/2]; on CPUs XLA's takes ten times as long.
+
+    The derivative is the derivative of the polynomial, without a cosine.
+    """
+    turns = jax.lax.stop_gradient(jnp.round(x / np.pi))
+    sign = 1 - 2 * (turns - 2 * jnp.floor(turns / 2))
+    y = x - np.float32(np.pi) * turns
+    square, series = y * y, jnp.zeros_like(y)
+    for coefficient in SINE:
+        series = series * square + coefficient
+    return sign * y * series
 
 
 def perceptron(sizes: Sequence[int], activation: Activation = jax.nn.relu) -> Model:

@@ -87,8 +87,15 @@ class Pair:
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(self.apply(params, x), y))
 
 
-def trained(make: Callable[[int], nnx.Module], train: Digits, recipe: Recipe, seed: int, tell: Tell) -> Pair:
-    """Two networks, from two starts and with batches in two orders."""
+def trained(
+    make: Callable[[int], nnx.Module],
+    train: Digits,
+    recipe: Recipe,
+    seed: int,
+    tell: Tell,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Pair:
+    """Two networks, from two starts and with batches in two orders; by Adam unless there is another optimizer."""
 
     def loss(module: Any, rows: Any, key: jax.Array) -> jax.Array:
         x, y = rows
@@ -96,7 +103,8 @@ def trained(make: Callable[[int], nnx.Module], train: Digits, recipe: Recipe, se
 
     rows, found = (train.inputs, train.labels), []
     for which in range(2):
-        fitted = fit(make(2 * seed + which), loss, rows, recipe, 2 * seed + which, lambda share: tell(f"{share:.0%}"))
+        number = 2 * seed + which
+        fitted = fit(make(number), loss, rows, recipe, number, lambda share: tell(f"{share:.0%}"), optimizer)
         found.append((nnx.split(fitted.module, nnx.Param, ...), fitted.seconds))
     ((static, one, *rest), first), ((_, two, *_), second) = found
     return Pair(static, rest, (one, two), first + second)

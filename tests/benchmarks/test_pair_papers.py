@@ -74,7 +74,7 @@ def test_a_line_is_measured_above_its_ends() -> None:
 
 
 def test_broken_networks_of_a_pair_share_their_fixed_entries() -> None:
-    make = asymmetric.makers(replace(asymmetric.limits(True), width=8), 0)["W-Asym"]
+    make = asymmetric.makers(replace(asymmetric.limits(True), width=8, fixed=(4, 4, 4, 4)), 0)["W-Asym"]
     one, two = make(0), make(1)
     np.testing.assert_array_equal(one.layers[1].values[...], two.layers[1].values[...])
     assert np.any(one.layers[1].kernel[...] != two.layers[1].kernel[...])

@@ -53,6 +53,24 @@ def test_every_output_has_as_many_fixed_weights() -> None:
     assert AsymmetricLinear(3, 2, fixed=0, key=KEY, use_bias=False, rngs=nnx.Rngs(0)).bias is None
 
 
+@pytest.mark.parametrize("how", ["weights", "gates"])
+def test_hidden_features_are_normalized_before_the_nonlinearity(how: str) -> None:
+    net = network(how, normalization="layer", scale=[0.5, 2.0, 1.0])
+    x = features = np.asarray(normal(7, 3))
+    for number, layer in enumerate(net.layers):
+        kernel = layer.weights if how == "weights" else layer.kernel[...]
+        features = x @ np.asarray(kernel) + np.asarray(layer.bias[...])
+        wide = (features - features.mean(-1, keepdims=True)) / np.sqrt(features.var(-1, keepdims=True) + 1e-6)
+        if number < 2:
+            x = np.maximum(wide, 0) if how == "weights" else wide / (1 + np.exp(-wide @ net.gates[number].matrix[...]))
+    np.testing.assert_allclose(net(normal(7, 3)), features, rtol=1e-4, atol=1e-5)
+    fixed = net.layers[1].values[...] if how == "weights" else net.gates[1].matrix[...]
+    other = network(how, scale=[0.5, 1.0, 1.0])
+    np.testing.assert_allclose(
+        fixed, 2 * (other.layers[1].values[...] if how == "weights" else other.gates[1].matrix[...]), rtol=1e-6
+    )
+
+
 def test_gates() -> None:
     gate = FiGLU(64, scale=0.5, key=KEY)
     matrix, x = gate.matrix[...], normal(7, 64)
@@ -455,6 +473,10 @@ REFUSED = {
     "no number": (
         lambda: AsymmetricMLP([3, 4, 2], key=KEY, rngs=nnx.Rngs(0)),
         (ek.OptionError, "how many weights are fixed", "fixed=None", "2 of them", "fixed=16"),
+    ),
+    "other scales": (
+        lambda: network(scale=[1.0, 2.0]),
+        (ek.OptionError, "not one scale for each layer", "scale=[1.0, 2.0]", "3 of them", "scale=1.0"),
     ),
     "other numbers": (
         lambda: network(fixed=[1, 2]),

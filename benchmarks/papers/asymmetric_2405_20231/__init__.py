@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
+from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
+from benchmarks.models.networks import Perceptron
 from benchmarks.papers import _pairs as pairs
 from equikit.weightspace import AsymmetricMLP, align, trace
 
@@ -23,8 +26,11 @@ RIVALS = {
     "equikit": "one of them permuted by `weightspace.align` to match the weights of the other",
     "W-Asym": "networks some of whose weights are fixed, as they are",
     "σ-Asym": "networks with fixed gates in place of activations, as they are",
+    "σ-Asym, large gates": "the same with gates of the authors' size",
 }
 STANDARD = ("no alignment", "equikit")
+MEAN, DEVIATION = 0.1307, 0.3081
+"""Of the pixels of MNIST."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +40,31 @@ class Budget:
     Attributes:
         width: of the hidden layers.
         sizes: of images, and the recipe.
-        share, scale: of the weights of a neuron that are fixed in W-Asym, and the deviation of their values.
+        decay: of the weights.
+        fixed, scales: of W-Asym: how many weights of a neuron are fixed in each layer, and their deviation.
     """
 
     width: int
     sizes: pairs.Sizes
-    share: float = 0.5
-    scale: float = 0.15
+    decay: float = 0.03
+    fixed: tuple[int, ...] = (64, 64, 64, 256)
+    scales: tuple[float, ...] = (1.0, 1.0, 0.5, 0.25)
 
 
 def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
-    return Budget(32, pairs.QUICK) if quick else Budget(512, pairs.FULL)
+    if quick:
+        return Budget(32, pairs.QUICK, fixed=(64, 4, 4, 16))
+    return Budget(512, pairs.Sizes(4000, 1000, Recipe(25, 64, 1e-3)))
 
 
 def cells(quick: bool) -> list[Cell]:
     """One for each kind of network."""
     budget = limits(quick)
     case = {"task": pairs.task(budget.width), "train": budget.sizes.train}
-    return [Cell(case, "train", rivals) for rivals in (STANDARD, ("W-Asym",), ("σ-Asym",))]
+    return [
+        Cell(case, "train", rivals) for rivals in (STANDARD, *((rival,) for rival in RIVALS if rival not in STANDARD))
+    ]
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:
@@ -60,13 +72,17 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     budget = limits(quick)
 
     def measure(cell: Cell) -> list[Measurement]:
-        data = budget.sizes.data(seed)
+        data = {
+            name: replace(part, inputs=(part.inputs - MEAN) / DEVIATION)
+            for name, part in budget.sizes.data(seed).items()
+        }
         pair = pairs.trained(
             makers(budget, seed)[cell.rivals[0]],
             data["train"],
             budget.sizes.recipe,
             seed,
             lambda text: tell(f"{cell.case['task']}: {cell.rivals[0]}, {text}"),
+            optax.adamw(budget.sizes.recipe.rate, weight_decay=budget.decay),
         )
         found = []
         for rival in cell.rivals:
@@ -83,19 +99,19 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
 def makers(budget: Budget, seed: int) -> dict[str, Callable[[int], nnx.Module]]:
     """Return for each kind of network a function of the number of its start.
 
-    Both networks of a pair have the same fixed weights or gates. The matrix of the gates is scaled so that what goes
-    into them has the variance of the features.
+    All have layer norms. Both networks of a pair have the same fixed weights or gates. What goes into a gate has the
+    variance of the features, or is as many times as large as there are features.
     """
     widths, shared = pairs.widths_of(budget.width), jax.random.key(seed)
-    fixed = [round(budget.share * before) for before in widths[:-1]]
 
     def broken(one: int, **options: Any) -> nnx.Module:
-        return AsymmetricMLP(widths, key=shared, rngs=nnx.Rngs(one), **options)
+        return AsymmetricMLP(widths, key=shared, normalization="layer", rngs=nnx.Rngs(one), **options)
 
     return {
-        "no alignment": lambda one: pairs.network(budget.width, one),
-        "W-Asym": lambda one: broken(one, how="weights", fixed=fixed, scale=budget.scale),
+        "no alignment": lambda one: Perceptron(widths, nnx.Rngs(one), jax.nn.gelu, norm=True),
+        "W-Asym": lambda one: broken(one, fixed=budget.fixed, scale=budget.scales, activation=jax.nn.gelu),
         "σ-Asym": lambda one: broken(one, how="gates", scale=budget.width**-0.5),
+        "σ-Asym, large gates": lambda one: broken(one, how="gates"),
     }
 
 
