@@ -708,6 +708,16 @@ CALL = {
         "problem.loss(problem.init(key), key)",
         {"problem": weightspace.Problem(lambda key: PARAMS, broken)},
     ),
+    "a-truncation-that-leaves-a-rest": (
+        lambda truncation=2: weightspace.evolve(
+            LEARNED,
+            weightspace.Problem(lambda key: PARAMS, lambda params, key: jnp.sum(jnp.square(params["a"]))),
+            key=KEY,
+            **{"steps": 3, "truncation": truncation, "meta_steps": 1, "pairs": 1, "checks": 1},
+        ),
+        "truncation=1",
+        None,
+    ),
     "more-weights-than-inputs": (
         lambda fixed=9: weightspace.AsymmetricMLP([4, 20, 20, 2], key=KEY, rngs=RNGS, fixed=fixed),
         "fixed=[0, 16, 16]",

@@ -8,21 +8,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
 from equikit import _checks, _keywords
 from equikit.nn import Linear
-from equikit.nn.initializers import filled
-from equikit.weightspace.functionals._functional import Functional
+from equikit.nn.initializers import filled, placed, unit_normal
 from equikit.weightspace.functionals._models import UNF
 from equikit.weightspace.specifications._leaves import refuse_not_real, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-"""Time scales, in steps, of the input features that encode the number of steps so far."""
-
-
+"""Time scales, in steps, of the features of the number of steps so far."""
+CLOCKS = 2
+"""Number of projections of these features that the functional reads."""
+SQUARES = 0.999
+"""Decay of the running mean of squared gradients."""
 FLOOR, TINY = 1e-4, 1e-20
 """Constants added to each array's root mean square: FLOOR times the largest root mean square, and TINY."""
 
@@ -44,20 +46,32 @@ class LearnedState(NamedTuple):
 class LearnedOptimizer(nnx.Module):
     r"""A learned optimizer that is equivariant under the permutation symmetry of the trained network.
 
-    \(w \leftarrow w - \alpha\, (u + \beta\, d\, e^{\beta s})\), where u is the update of Adam with learning rate 1, and
-    the functional computes a direction d and a log-size s for every weight from weights, gradients, momenta and the
-    number of steps. With \(\beta = 0\) the optimizer is Adam. Every input array is divided by its root mean square,
-    which is invariant under permutations.
+    \(w \leftarrow w - \alpha_\ell(t)\, e^{\beta s}\, (u + \beta d)\) for a weight w of array \(\ell\) in step t. A
+    functional computes a direction d and a log-size s for every weight. The other two have few parameters, so that
+    they are learned in few meta-steps. The rate \(\alpha_\ell(t) = \exp(a_\ell + b_\ell \cdot \tau(t))\) follows a
+    schedule for each array, where \(\tau\) are the features of the number of steps. The direct term
+    \(u = \sum_k c_{\ell k}\, m_k / \sqrt{v}\) mixes momenta of several decays, each divided by the root of the mean
+    squared gradient v and corrected for its start, as in Adam. At first \(\alpha\) is `rate` everywhere and u is the
+    momentum whose decay is closest to 0.9: with \(\beta = 0\) the untrained optimizer is Adam.
+
+    The inputs of the functional are weights and gradients, divided by the root mean square of their array, the
+    normalized momenta, and two learned projections of \(\tau\). The root mean square is invariant under permutations.
 
     Args:
         spec: the symmetry of the trained parameters, from `trace`.
         channels: widths of the hidden layers of the functional.
-        kind: `UNF`, `NFN`, `DWSNet` or `Functional`.
+        kind: `UNF`, `NFN`, `DWSNet`, `Functional`, or a function `kind(spec, channels, rngs=...)` that returns a map
+            between trees like the parameters with channels.
         decays: decay rates of the momenta.
-        rate: the learning rate \(\alpha\), whose logarithm is a parameter.
-        strength: \(\beta\), which is not learned.
+        rate: the initial learning rate.
+        strength: \(\beta\), which is not learned; without it the functional is not evaluated.
         rngs: random keys for the parameters.
         **options: options of the functional.
+
+    Attributes:
+        log_rate: a parameter, the logarithm of the rate of each array, `[arrays]`.
+        schedule: a parameter, the coefficients of its schedule, `[arrays, times]`.
+        mixture: a parameter, the coefficients of the momenta, `[arrays, decays]`.
 
     Raises:
         OptionError: if a decay, the rate or the strength is invalid.
@@ -76,7 +90,8 @@ class LearnedOptimizer(nnx.Module):
 
     Source:
         Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232, with momentum in place of Adam; Metz et
-        al., Practical tradeoffs between memory, compute, and performance in learned optimizers, arXiv:2203.11860.
+        al., Practical tradeoffs between memory, compute, and performance in learned optimizers, arXiv:2203.11860. The
+        mixture and the schedule of each array are ours.
     """
 
     def __init__(
@@ -84,7 +99,7 @@ class LearnedOptimizer(nnx.Module):
         spec: Specification,
         channels: Sequence[int] = (16,),
         *,
-        kind: Callable[..., Functional] = UNF,
+        kind: Callable[..., Any] = UNF,
         decays: Sequence[float] = (0.5, 0.9, 0.99, 0.999),
         rate: float = 3e-3,
         strength: float = 0.3,
@@ -100,10 +115,15 @@ class LearnedOptimizer(nnx.Module):
         self.strength: float = _checks.number("strength", strength, least=0, example=0.3, traced=False)
         widths = _checks.widths("channels", channels, example="(16,)")
         rate = _checks.number("rate", rate, above=0, example=3e-3)
-        traced = isinstance(rate, jax.core.Tracer)
-        self.log_rate = nnx.Param(jnp.log(rate) if traced else filled(math.log(rate), (), jnp.float32))
-        inputs = 2 + len(self.decays) + len(TIMES)
-        self.functional = kind(spec, [inputs, *widths, 2], rngs=rngs, **options)
+        arrays, traced = len(spec.leaves), isinstance(rate, jax.core.Tracer)
+        first = jnp.full(arrays, jnp.log(rate)) if traced else filled(math.log(rate), (arrays,), jnp.float32)
+        self.log_rate = nnx.Param(first)
+        self.schedule = nnx.Param(filled(0.0, (arrays, len(TIMES)), jnp.float32))
+        nominal = min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
+        only = np.eye(len(self.decays), dtype=np.float32)[[nominal] * arrays]
+        self.mixture = nnx.Param(placed(only, self.schedule[...]))
+        self.clock = nnx.Param(unit_normal(_checks.rngs(rngs).params(), (len(TIMES), CLOCKS)))
+        self.functional = kind(spec, [2 + len(self.decays) + CLOCKS, *widths, 2], rngs=rngs, **options)
 
     def step(self, grads: Any, state: LearnedState, params: Any) -> tuple[Any, LearnedState]:
         """Return the update of the parameters, and the new state."""
@@ -112,32 +132,36 @@ class LearnedOptimizer(nnx.Module):
             jax.tree.map(lambda m, g, decay=decay: decay * m + (1 - decay) * g, momentum, grads)
             for decay, momentum in zip(self.decays, state.momenta, strict=True)
         )
-        square = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g**2, state.square, grads)
-        new = LearnedState(count, momenta, square)
+        square = jax.tree.map(lambda s, g: SQUARES * s + (1 - SQUARES) * g**2, state.square, grads)
         age = jnp.tanh(count / jnp.array(TIMES)) * 2 - 1
+        corrected = [
+            jax.tree.map(lambda m, decay=decay: m / (1 - decay**count), momentum)
+            for decay, momentum in zip(self.decays, momenta, strict=True)
+        ]
+        root = jax.tree.map(lambda s: jnp.sqrt(s / (1 - SQUARES**count)), square)
+        rates = jnp.exp(self.log_rate[...] + self.schedule[...] @ age)
+        found = self._functional_of(params, grads, corrected, root, age) if self.strength else grads
 
-        def features(*arrays: jax.Array) -> jax.Array:
-            own = jnp.stack(arrays, axis=-1)
-            return jnp.concatenate(
-                [own, jnp.broadcast_to(age, (*own.shape[:-1], len(TIMES))).astype(own.dtype)], axis=-1
-            )
+        def update(array: int, root: jax.Array, both: jax.Array, *momenta: jax.Array) -> jax.Array:
+            mixed = jnp.einsum("...k,k->...", jnp.stack(momenta, axis=-1), self.mixture[...][array])
+            step = mixed / (root + 1e-8)
+            if self.strength:
+                step = (step + self.strength * both[..., 0]) * jnp.exp(self.strength * both[..., 1])
+            return (-rates[array] * step).astype(root.dtype)
 
-        found = self.functional(jax.tree.map(features, *map(_normalized, (params, grads, *momenta))))
-        rate, fast = jnp.exp(self.log_rate[...]), momenta[self._nominal]
+        numbers = jax.tree.unflatten(jax.tree.structure(grads), range(len(rates)))
+        return jax.tree.map(update, numbers, root, found, *corrected), LearnedState(count, momenta, square)
 
-        def update(momentum: jax.Array, square: jax.Array, both: jax.Array) -> jax.Array:
-            corrected = momentum / (1 - self.decays[self._nominal] ** count)
-            adam = corrected / (jnp.sqrt(square / (1 - 0.999**count)) + 1e-8)
-            direction, size = both[..., 0], both[..., 1]
-            learned = self.strength * direction * jnp.exp(self.strength * size)
-            return (-rate * (adam + learned)).astype(momentum.dtype)
+    def _functional_of(self, params: Any, grads: Any, momenta: Sequence[Any], root: Any, age: jax.Array) -> Any:
+        """Return the direction and the log-size of every weight, in two channels."""
+        clock = age @ self.clock[...]
+        floor = FLOOR * jnp.max(jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(root)])) + TINY
 
-        return jax.tree.map(update, fast, square, found), new
+        def features(param: jax.Array, grad: jax.Array, root: jax.Array, *momenta: jax.Array) -> jax.Array:
+            own = jnp.stack([param, grad, *(momentum / (root + floor) for momentum in momenta)], axis=-1)
+            return jnp.concatenate([own, jnp.broadcast_to(clock, (*own.shape[:-1], CLOCKS)).astype(own.dtype)], axis=-1)
 
-    @property
-    def _nominal(self) -> int:
-        """The index of the momentum decay closest to 0.9, the default of Adam."""
-        return min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
+        return self.functional(jax.tree.map(features, _normalized(params), _normalized(grads), root, *momenta))
 
     def transformation(self) -> optax.GradientTransformation:
         """Return the optimizer as an optax transformation; `update` needs the parameters.

@@ -55,12 +55,24 @@ def train(
     _checks.key(key)
     _checks.instance("problem", problem, Problem, "Problem(init, loss)")
     refuse_no_optimizer(optimizer)
+    params, keys = start_of(problem, steps, key)
+    (params, _), losses = proceed(optimizer, problem, (params, optimizer.init(params)), keys)
+    return params, losses
+
+
+def start_of(problem: Problem, steps: int, key: jax.Array) -> tuple[Any, jax.Array]:
+    """Return initial parameters, and the keys of all batches."""
+    start, draws = jax.random.split(key)
+    return problem.init(start), jax.random.split(draws, steps)
+
+
+def proceed(
+    optimizer: optax.GradientTransformation, problem: Problem, state: tuple[Any, Any], keys: jax.Array
+) -> tuple[tuple[Any, Any], jax.Array]:
+    """Train for a step per key: from parameters and a state of the optimizer to both afterwards, and the losses."""
 
     def loss(params: Any, key: jax.Array) -> Any:
         return checked_loss(problem.loss(params, key), "loss(params, key)")
-
-    start, draws = jax.random.split(key)
-    params = problem.init(start)
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         params, state = carry
@@ -68,8 +80,7 @@ def train(
         updates, state = optimizer.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), value
 
-    (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(draws, steps))
-    return params, losses
+    return jax.lax.scan(step, state, keys)
 
 
 def refuse_no_optimizer(optimizer: Any) -> None:
