@@ -57,7 +57,11 @@ def test_kernels_are_compiled_for_a_gpu_only_also_under_jit(compiled):
         with kernels("compile"):
             compiled(fused)
 
-    texts = "are compiled for a GPU only", 'kernels("compile") and a program for another platform', "a program for a GPU"
+    texts = (
+        "are compiled for a GPU only",
+        'kernels("compile") and a program for another platform',
+        "a program for a GPU",
+    )
     assert_error(OptionError, call, *texts, 'write method="factored", or use kernels("interpret")')
 
 
