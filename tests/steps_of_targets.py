@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit.plans import compiled_cost
+import equikit as ek
+from equikit.plans import compiled_cost, compiled_table
 from equikit.plans.targets import collectives
 
 X = np.ones((2, 3), np.float32)
@@ -35,6 +36,26 @@ def option_of_jax(text: str) -> None:
     assert hasattr(jax.config, given[0])
 
 
+def in_chunks(chunk_size: Any = 2) -> Any:
+    """With eight devices the script `plans/targets/programs_on_devices.py` makes the same call."""
+    layer = ek.nn.Linear("p -> p", 2, 2, p=ek.S, chunk_size=chunk_size, rngs=nnx.Rngs(0))
+    cost = compiled(layer, np.ones((4, 4, 2), np.float32))
+    return read(unroll=not cost.loops)
+
+
+def with_a_mesh() -> Any:
+    mesh = jax.make_mesh((8,), ("batch",)) if mesh is None else mesh
+    function = jax.shard_map(
+        lambda x: x.sum(0, keepdims=True), mesh=mesh, in_specs=jax.P("batch"), out_specs=jax.P("batch")
+    )
+    return compiled(function, np.ones((8, 3), np.float32), devices=8)
+
+
+def table(text: str) -> None:
+    eval(text, {"compiled_table": compiled_table, "cost": compiled()})
+
+
+MESH = 'jax.sharding.AbstractMesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))'
 CALL: dict[str, tuple[Any, str, Any]] = {
     "a-target-that-is-no-text": (lambda **o: compiled(**{"target": 3} | o), 'target="h100"', lambda text: None),
     "more-devices-than-the-process-has": (
@@ -64,4 +85,7 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         option_of_jax,
     ),
     "collectives-in-a-loop": (read, "unroll=True", None),
+    "chunks-of-a-batch-that-is-spread": (in_chunks, "chunk_size=None", None),
+    "a-function-with-a-mesh": (with_a_mesh, MESH, {"jax": jax}),
+    "a-table-of-one-cost": (lambda: compiled_table(compiled()), "compiled_table([cost])", table),
 }

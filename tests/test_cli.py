@@ -296,11 +296,22 @@ def test_compiled_programs_as_json():
          4 * 2 + 6 * 3 + 6 * 5 + 2 * 5 + 2 * 3 * 5),
         (["() -> p", "-g", "p=S", "--n", "7"], 1 + 7 + 1),
         (["u u* -> u", "-g", "u=GL", "--n", "2"], 4 + 2),
+        (["u u* -> u u*", "-g", "u=U(2)"], 2 * (4 + 4 + 2)),
+        (["u, u* -> ()", "-g", "u=U", "--n", "3"], 2 * (3 + 3 + 1 + 1)),
     ],
-    ids=["multilinear", "two-terms-and-a-plain-axis", "a-label-of-the-output", "duals"],
+    ids=["multilinear", "two-terms-and-a-plain-axis", "a-label-of-the-output", "duals", "complex", "complex-pairs"],
 )  # fmt: skip
 def test_all_plans_can_be_compiled(words, numbers):
     assert compiled(*words)[1]["io_bytes"] == 4 * numbers
+
+
+def test_a_batch_has_a_sample_for_each_device():
+    """In a process of its own, because JAX reads the number of CPU devices when it is imported."""
+    words = ["-m", "equikit", "plan", "p -> p", "-g", "p=S(4)", "--target", "cpu", "--devices", "8", "--json"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+    value = json.loads(done.stdout)
+    assert (value["batch"], value["targets"][0]["devices"]) == (8, 8)
+    assert value["targets"][0]["io_bytes"] == 4 * (4 + 4 + 2)
 
 
 # What all commands do.
@@ -323,6 +334,7 @@ def test_all_plans_can_be_compiled(words, numbers):
         (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--code"], "--code shows what is not compiled"),
         (["plan", "p -> p", "-g", "p=S(3)", "--gradient"], "--gradient is for programs that are compiled"),
         (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--devices", "99"], "fewer than 99 CPU devices"),
+        (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--devices", "8", "--batch", "9"], "write --batch 16"),
         (["draw", "p -> p", "-g", "p=S", "-o", "/dev/null/x.html"], "cannot be written"),
         (["draw", "p -> p", "-g", "p=S", "-o", "no_such_folder/x.html"], "make this folder first"),
         (["demo", "--output", "/dev/null/x"], "can be made"),

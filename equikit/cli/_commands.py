@@ -16,6 +16,7 @@ from equikit._errors import EquikitError, UnboundLabelError
 from equikit._progress import progress
 from equikit.cli._drawing import drawing, format_of, pictures, refuse_drawing
 from equikit.cli._read import (
+    batch_for,
     needed_sizes,
     parse_channels,
     parse_groups,
@@ -154,7 +155,10 @@ def plan(
     group: Groups = None,
     imports: Imports = None,
     channels: Annotated[str, typer.Option("--channels", "-c", help="In, out: 16,32. Several terms: 16+8,32.")] = "1,1",
-    batch: Annotated[int, typer.Option("--batch", min=0, help="Entries of all batch axes together.")] = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=0, help="Entries of all batch axes together: 1, or one for each of --devices."),
+    ] = None,
     n: Annotated[str | None, typer.Option("--n", help="Size of free labels: 8, or a=8,b=4; else formulas.")] = None,
     normalize: Annotated[str, typer.Option("--normalize", help="Sums over input axes: sum or mean.")] = "sum",
     bias: Annotated[bool, typer.Option("--bias", help="Add the invariant vectors of the output.")] = False,
@@ -174,8 +178,9 @@ def plan(
 
     A signature with commas, sym or alt is one of multilinear maps, which have neither --bias nor --passes.
 
-    With --target, XLA compiles the layer in float32, and the table has a row for each device: kernels, bytes moved
-    ("× io" is over the bytes of inputs and outputs), temporary arrays, and the least time by the device's datasheet.
+    With --target, XLA compiles the layer in float32, or complex64 for U, and the table has a row for each device:
+    kernels, bytes moved ("× io" is over the bytes of inputs and outputs), temporary arrays, and the least time by the
+    device's datasheet.
 
     Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
 
@@ -187,6 +192,7 @@ def plan(
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices))
     from equikit.plans import stages, stages_table
 
+    samples = batch_for(batch, devices)
     space = hom(signature, groups=parse_groups(group or (), imports or ()))
     refuse_linear_options(space, bias=bias, passes=passes)
     sizes = parse_sizes(n, space)
@@ -196,9 +202,9 @@ def plan(
         assert isinstance(space, HomSpace), "passes were refused for others"
         found = stages(space, parse_channels(channels), **options)
         if as_json:
-            print_json({**space_value(space), **stages_value(found, batch, acted)})
+            print_json({**space_value(space), **stages_value(found, samples, acted)})
         else:
-            typer.echo(stages_table(found, batch=batch, n=acted))
+            typer.echo(stages_table(found, batch=samples, n=acted))
         return
     pair: Any = parse_channels(channels)  # the plan checks how many numbers there are
     result = space.plan(pair, **options)
@@ -209,20 +215,20 @@ def plan(
         costs = []
         with progress("compile", len(names)) as advance:
             for name in names:
-                chosen: Any = {"target": name, "batch": batch, "gradient": gradient, "devices": devices}
+                chosen: Any = {"target": name, "batch": samples, "gradient": gradient, "devices": devices}
                 costs.append(plan_compiled_cost(result, known, **chosen))
                 advance(name)
         if as_json:
-            request = {**space_value(space), **request_value(result, batch, acted)}
+            request = {**space_value(space), **request_value(result, samples, acted)}
             print_json({**request, "targets": [cost.as_dict() for cost in costs]})
         else:
             typer.echo(compiled_table(costs))
         return
     if as_json:
         program = {"code": result.code()} if code else {}
-        print_json({**space_value(space), **plan_value(result, batch, acted), **program})
+        print_json({**space_value(space), **plan_value(result, samples, acted), **program})
     else:
-        typer.echo(result.code() if code else result.table(batch=batch, n=acted))
+        typer.echo(result.code() if code else result.table(batch=samples, n=acted))
 
 
 @app.command()

@@ -279,6 +279,27 @@ def parse_targets(text: str) -> tuple[str, ...]:
     return tuple(choice("--target", word.strip(), known, code="{} {}") for word in text.split(","))
 
 
+def batch_for(batch: int | None, devices: int) -> int:
+    """Return the entries of the batch: without `--batch` one for each device.
+
+    Raises:
+        ShapeError: if they cannot be divided over the devices.
+
+    Example:
+        >>> batch_for(None, 8), batch_for(32, 8)
+        (8, 32)
+    """
+    found = devices if batch is None else batch
+    if found % devices:
+        raise ShapeError(
+            f"a batch of {found} cannot be divided over {devices} devices",
+            got=f"--batch {found} with --devices {devices}",
+            expected=f"a multiple of {devices}",
+            step=f"write --batch {-(-found // devices) * devices}",
+        )
+    return found
+
+
 def refuse_for_targets(target: str | None, **options: bool) -> None:
     """Raise `OptionError` if an option does not belong to compiled programs, or is for them alone."""
     for name in [name for name, given in options.items() if given]:

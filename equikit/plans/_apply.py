@@ -30,7 +30,8 @@ from equikit.plans._weights import checked_plan, weight_name, weight_places, wei
 from equikit.plans.costs._method import FACTORED, choose
 from equikit.plans.execution._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans.execution._program import execute, is_divided
-from equikit.plans.fused._support import check_fused, explained
+from equikit.plans.fused._explained import explained
+from equikit.plans.fused._support import check_fused
 from equikit.plans.sharding._out_sharding import OutSharding, Result
 from equikit.plans.sharding._sharding import placed, result
 from equikit.plans.sharding._spread import Spread

@@ -20,6 +20,7 @@ from jax import lax
 
 from equikit import _checks
 from equikit._errors import MissingPackageError
+from equikit.plans.fused._explained import explained
 
 Mode = Literal["compile", "interpret"]
 MODES: tuple[Mode, ...] = ("compile", "interpret")
@@ -39,7 +40,8 @@ def kernels(mode: Mode) -> Iterator[None]:
             `"compile"` compiles them for a GPU, also where none is present, for programs that are lowered for one.
 
     Raises:
-        OptionError: if the mode is unknown.
+        OptionError: if the mode is unknown; for kernels that are compiled for another platform, or differentiated in
+            forward mode, also where JAX finds it only when it compiles a function around them.
 
     Cost: functions that `jax.jit` has compiled in another mode are compiled again.
 
@@ -53,7 +55,7 @@ def kernels(mode: Mode) -> Iterator[None]:
         >>> y.tolist()
         [[31.0], [32.0]]
     """
-    with _mode(_checks.choice("mode", mode, MODES, code="{1}")):
+    with _mode(_checks.choice("mode", mode, MODES, code="{1}")), explained():
         yield
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
 from equikit._array_checks import Shapes
-from equikit._errors import DTypeError, OptionError
+from equikit._errors import DTypeError
 from equikit.plans._ir import Plan, Step
 from equikit.plans.compilation._lattice import acted_labels, root
+from equikit.plans.fused._explained import refused
 from equikit.plans.fused._pallas import check_installed, current_mode
 from equikit.plans.fused._run import stage_of
 from equikit.plans.fused._stage import Pair, Stage
@@ -27,10 +27,6 @@ MOST_MATRIX_BYTES = 2**17
 
 MOST_NUMBERS = 2**31
 """Kernels compute offsets in 32 bits."""
-
-
-def _refused(problem: str, got: str, expected: str, *, step: str) -> OptionError:
-    return OptionError(f"fused kernels {problem}", got=got, expected=expected, step=step)
 
 
 def check_fused(
@@ -60,7 +56,7 @@ def check_fused(
     check_dtype(dtype)
     symbols = [size for size in (*shapes.batch, *shapes.sizes.values()) if not isinstance(size, int)]
     if symbols:
-        raise _refused(
+        raise refused(
             "are made for one size",
             f"the symbolic size {symbols[-1]}",
             "whole numbers",
@@ -68,7 +64,7 @@ def check_fused(
         )
     check_plan(plan)
     if spread or any(_on_several_devices(array) for array in arrays):
-        raise _refused(
+        raise refused(
             "run on one device",
             "arrays or a mesh of several devices",
             "arrays on one device",
@@ -78,7 +74,7 @@ def check_fused(
     check_amounts(stage_of(plan, min(batch, chunk_size or batch), shapes.sizes), dtype.itemsize)
     check_installed()
     if current_mode() is None:
-        raise _refused(
+        raise refused(
             "run on a GPU",
             f"JAX's default device is a {jax.default_backend()}",
             "a GPU, or a context that says how kernels run",
@@ -113,7 +109,7 @@ def check_plan(plan: Plan) -> None:
             if step.large == root(acted_labels(signature, term)):
                 reason = _unsupported(plan, step)
                 if reason is not None:
-                    raise _refused(
+                    raise refused(
                         "have sums and diagonals only",
                         f"{what} {term.name!r} with {reason}",
                         "a term whose first steps are sums and diagonals",
@@ -137,7 +133,7 @@ def check_amounts(stage: Stage, itemsize: int) -> None:
     for each in (*stage.inputs, *stage.outputs):
         numbers = stage.batch * each.tensor.entries
         if numbers >= MOST_NUMBERS:
-            raise _refused(
+            raise refused(
                 "count entries in 32 bits",
                 f"an array of {numbers:,} numbers",
                 f"fewer than {MOST_NUMBERS:,}",
@@ -146,7 +142,7 @@ def check_amounts(stage: Stage, itemsize: int) -> None:
     for pair in stage.pairs:
         size = itemsize * _weights(stage, pair)
         if size > MOST_MATRIX_BYTES:
-            raise _refused(
+            raise refused(
                 "keep the matrices of a product on the processor",
                 f"matrices of {size:,} bytes",
                 f"at most {MOST_MATRIX_BYTES:,}",
@@ -158,40 +154,3 @@ def _weights(stage: Stage, pair: Pair) -> int:
     """Return the number of entries of the matrices of a product, padded."""
     ends = stage.inputs[pair.source].tensor, stage.outputs[pair.target].tensor
     return len(pair.wirings) * math.prod(padded(tensor.features) for tensor in ends)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Raise errors of JAX about fused kernels as errors that say what to do.
-
-    JAX finds forward mode, and kernels that are compiled for a CPU, only when it compiles. If that is not in the call
-    of the layer, but in a call of `jax.jit` around it, users see the errors of JAX.
-    """
-    try:
-        yield
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-        raise _refused(
-            "have gradients in reverse mode only",
-            "a derivative in forward mode, such as jax.jvp",
-            "reverse mode",
-            step='write method="factored", or use jax.vjp, jax.grad and jax.jacrev',
-        ) from error
-    except ValueError as error:
-        text = str(error)
-        if "nterpret mode" in text:
-            raise _refused(
-                "are compiled for a GPU only",
-                'kernels("compile") and a program for another platform',
-                "a program for a GPU",
-                step='write method="factored", or use kernels("interpret")',
-            ) from error
-        if "check_vma" in text:
-            raise _refused(
-                "do not say over which devices their results vary",
-                "jax.shard_map with check_vma=True",
-                "jax.shard_map without this check",
-                step="write check_vma=False in the call of jax.shard_map",
-            ) from error
-        raise

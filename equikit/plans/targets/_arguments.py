@@ -54,8 +54,9 @@ class Arguments:
         first, second = iter(moving), iter(fixed)
         flat = [next(first if moves else second) for moves in self.moves]
         built = self.build(flat)
-        result = function(*built)
-        after = [leaf for value in built if isinstance(value, nnx.Pytree) for leaf in jax.tree.leaves(nnx.state(value))]
+        result = jax.tree.map(_result, function(*built))
+        modules = [value for value in jax.tree.leaves(built, is_leaf=_is_module) if _is_module(value)]
+        after = [leaf for module in modules for leaf in jax.tree.leaves(nnx.state(module))]
         before = {id(leaf) for leaf in flat}
         return result, [leaf for leaf in after if id(leaf) not in before]
 
@@ -66,16 +67,16 @@ def arguments(inputs: Sequence[Any], axes: Sequence[Axis]) -> Arguments:
     spread: list[Axis] = []
     moves: list[bool] = []
     builders: list[tuple[int, Callable[[Sequence[Any]], Any]]] = []
-    for value, given in zip(inputs, axes, strict=True):
-        graph, parameters, tree, axis = None, 0, value, given
-        if isinstance(value, nnx.Pytree):  # its arrays are parameters, which every device has
-            axis = None
+    trees = [jax.tree.flatten(value, is_leaf=_is_module) for value in inputs]
+    for value, axis in [(leaf, axis) for (leaves, _), axis in zip(trees, axes, strict=True) for leaf in leaves]:
+        graph, parameters, tree = None, 0, value
+        if _is_module(value):  # its arrays are parameters, which every device has
             graph, *tree = nnx.split(value, nnx.Param, ...)
             parameters = len(jax.tree.leaves(tree[0]))
         leaves, structure = jax.tree.flatten(tree)
         found = [_abstract(leaf) for leaf in leaves]
         arrays += found
-        spread += [axis] * len(found)
+        spread += [axis if graph is None else None] * len(found)
         moves += [
             (graph is None or i < parameters) and jnp.issubdtype(each.dtype, jnp.inexact)
             for i, each in enumerate(found)
@@ -84,9 +85,14 @@ def arguments(inputs: Sequence[Any], axes: Sequence[Axis]) -> Arguments:
 
     def build(flat: Sequence[Any]) -> list[Any]:
         rest = iter(flat)
-        return [builder([next(rest) for _ in range(count)]) for count, builder in builders]
+        values = iter([builder([next(rest) for _ in range(count)]) for count, builder in builders])
+        return [jax.tree.unflatten(structure, [next(values) for _ in leaves]) for leaves, structure in trees]
 
     return Arguments(arrays, spread, moves, build)
+
+
+def _is_module(value: object) -> bool:
+    return isinstance(value, nnx.Pytree)
 
 
 def _built(graph: Any, structure: Any, leaves: Sequence[Any]) -> Any:
@@ -122,6 +128,20 @@ def _abstract(leaf: Any) -> Any:
             step="pass jax.ShapeDtypeStruct(shape, dtype) with the sizes that you want to know about",
         )
     return found
+
+
+def _result(leaf: Any) -> Any:
+    """Return a result as an array, also a number of Python, or raise an error if it is neither."""
+    try:
+        jax.typeof(leaf)
+    except TypeError:
+        raise OptionError(
+            "a result is not an array",
+            got=_checks.shown(leaf),
+            expected="arrays, numbers, or pytrees of them",
+            step="pass a function that returns arrays only",
+        ) from None
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
 
 
 def axes_of(axis: object, count: int) -> tuple[Axis, ...]:

@@ -113,7 +113,7 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
             f"the loop {name} has collectives, which run an unknown number of times",
             got="a loop, such as lax.scan, over arrays that are spread over devices",
             expected="collectives outside loops",
-            step="unroll the loop: write unroll=True where it is made",
+            step="unroll the loop: write unroll=True where it is made, or chunk_size=None in a layer of equikit",
         )
     found = []
     for result, kind, start, rest in _LINE.findall(hlo):

@@ -20,6 +20,7 @@ from equikit.plans.targets._collectives import collectives
 from equikit.plans.targets._compilers import device_of, devices_for
 from equikit.plans.targets._cost import CompiledCost
 from equikit.plans.targets._devices import TARGETS, Device
+from equikit.plans.targets._meshes import explained
 from equikit.plans.targets._operations import ran
 from equikit.plans.targets._private import cost_of
 
@@ -44,7 +45,8 @@ def compiled_cost(
         target: `"cpu"`, `"h100"`, `"v4"`, `"v5e"`, `"v5p"`, `"v6e"` or `"tpu7x"`: an entry of `TARGETS`.
         gradient: compile the value and gradient of the mean square of all floating-point outputs, with respect to
             parameters (`nnx.Param`) and floating-point inputs.
-        devices: how many devices the inputs are spread over, on a mesh of one axis; parameters are on each device.
+        devices: how many devices the inputs are spread over, on a mesh of one automatic axis, `"batch"`; parameters are
+            on each device. Where arrays lie already makes no difference.
         axis: the axis of every array of `inputs` that is spread, or one axis for each input; `None` for an input that
             is on each device, such as the parameters of a function.
 
@@ -52,7 +54,8 @@ def compiled_cost(
         The cost of one device.
 
     Raises:
-        OptionError: for a target or a number of devices that does not exist, or a compiler of another version than JAX.
+        OptionError: for a target or a number of devices that does not exist, or a compiler of another version than JAX;
+            for a function with another mesh; for collectives in a loop.
         MissingPackageError: if no compiler for the target is installed.
         ShapeError: if a size is symbolic, or an axis cannot be divided over the devices.
         TooLargeError: if the program does not fit in the memory of a device.
@@ -86,9 +89,10 @@ def compiled_cost(
     mesh = Mesh(np.array(found), ("batch",)) if devices > 1 else None
     arrays = [placed(array, axis, mesh, found[0]) for array, axis in zip(given.arrays, given.axes, strict=True)]
     program = _with_gradient(function, given) if gradient else _forward(function, given)
-    traced = jax.jit(program).trace(*given.split(arrays))
-    refuse_double(target, device.platform, "a result", jax.tree.leaves(traced.out_info))
-    compiled, seconds = _compiled(traced, target, device)
+    with explained(inputs, devices):
+        traced = jax.jit(program).trace(*given.split(arrays))
+        refuse_double(target, device.platform, "a result", jax.tree.leaves(traced.out_info))
+        compiled, seconds = _compiled(traced, target, device)
     return _counted(compiled, seconds, arrays, traced.out_info, target, gradient, devices)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from equikit import _checks
+from equikit._errors import OptionError
 from equikit.plans.costs._rows_as_text import aligned, html_table
 from equikit.plans.targets._collectives import Collective
 from equikit.plans.targets._devices import TARGETS
@@ -161,6 +163,9 @@ def compiled_table(costs: Sequence[CompiledCost]) -> str:
     Args:
         costs: results of `compiled_cost`.
 
+    Raises:
+        OptionError: if it is not a list of costs.
+
     Returns:
         Lines of text. "memory" and "arithmetic" are `bandwidth_seconds` and `arithmetic_seconds`, "× io" is `ratio`.
 
@@ -172,6 +177,13 @@ def compiled_table(costs: Sequence[CompiledCost]) -> str:
         >>> compiled_table(costs).splitlines()[0]
         'compiled, not run: float32, numbers of one device'
     """
+    if not isinstance(costs, Sequence) or not costs or not all(isinstance(cost, CompiledCost) for cost in costs):
+        raise OptionError(
+            "a table is made of a list of costs",
+            got="one cost" if isinstance(costs, CompiledCost) else _checks.shown(costs),
+            expected="a list of results of compiled_cost, at least one",
+            step="write compiled_table([cost])",
+        )
     text = aligned(_rows(costs), 1)
     rule = "-" * max(map(len, text))
     return "\n".join([_title(costs), rule, text[0], rule, *text[1:], *_notes(costs).splitlines()])

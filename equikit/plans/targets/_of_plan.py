@@ -26,7 +26,9 @@ def plan_compiled_cost(
     gradient: bool,
     devices: int,
 ) -> CompiledCost:
-    """Compile what `apply` or `apply_multilinear` runs for a plan in float32, and return its cost.
+    """Compile what `apply` or `apply_multilinear` runs for a plan, and return its cost.
+
+    Arrays are float32, or complex64 for complex groups.
 
     Args:
         plan: of linear or multilinear maps.
@@ -35,8 +37,10 @@ def plan_compiled_cost(
         target, gradient, devices: as in `compiled_cost`.
     """
 
+    dtype = jnp.complex64 if plan.signature.is_complex else jnp.float32
+
     def array(*shape: int) -> Any:
-        return jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jax.ShapeDtypeStruct(shape, dtype)
 
     terms = plan.signature.inputs
     inputs = [

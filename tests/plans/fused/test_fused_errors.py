@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_error
+from helpers import assert_error, message_of
 
 import equikit as ek
-from equikit._errors import DTypeError, MissingPackageError, OptionError
+from equikit._errors import DTypeError, MissingPackageError, OptionError, ShapeError
 from equikit.plans import apply, fused_bytes, kernels, lay_out, weight_shapes
 from equikit.plans.fused import _pallas
 
@@ -38,6 +38,75 @@ def test_a_cpu_is_refused_unless_kernels_are_interpreted():
     assert_error(OptionError, fused, "fused kernels run on a GPU", "cpu", "a GPU", step)
     with kernels("compile"):
         assert_error(OptionError, fused, "are compiled for a GPU only", "another platform", "a GPU", "factored")
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        lambda f: jax.jit(f)(x=X),
+        lambda f: jax.jit(jax.grad(lambda x: f(x=x).sum()))(X),
+        lambda f: jax.export.export(jax.jit(f), platforms=["tpu"])(x=X),
+        lambda f: ek.plans.compiled_cost(lambda x: f(x=x), X, target="cpu"),
+    ],
+    ids=["jit", "gradient", "export", "compiled_cost"],
+)
+def test_kernels_are_compiled_for_a_gpu_only_also_under_jit(compiled):
+    """JAX finds it after the call of the layer; the error is ours outside of `kernels`."""
+
+    def call():
+        with kernels("compile"):
+            compiled(fused)
+
+    texts = (
+        "are compiled for a GPU only",
+        'kernels("compile") and a program for another platform',
+        "a program for a GPU",
+    )
+    assert_error(OptionError, call, *texts, 'write method="factored", or use kernels("interpret")')
+
+
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda f: jax.jvp(jax.jit(f), (X,), (X,)),
+        lambda f: jax.jit(lambda x: jax.jvp(f, (x,), (x,)))(X),
+        lambda f: jax.grad(lambda x: jax.jvp(f, (x,), (x,))[1].sum())(X),
+        lambda f: jax.jit(jax.hessian(lambda x: f(x).sum()))(X),
+    ],
+    ids=["jvp of jit", "jit of jvp", "gradient of jvp", "hessian"],
+)
+def test_forward_mode_under_jit(derivative):
+    def call():
+        with kernels("interpret"):
+            derivative(lambda x: fused(x=x))
+
+    texts = "reverse mode only", "forward mode", "reverse mode", "jax.grad"
+    assert_error(OptionError, call, *texts)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "problem"),
+    [
+        (jnp.ones((2, 3, 2)), ShapeError, "has 2 channels, not 1"),
+        (jnp.ones(()), ShapeError, "axes"),
+        (jnp.ones((2, 3, 1), jnp.int32), DTypeError, "floating-point"),
+    ],
+    ids=["channels", "axes", "integers"],
+)
+def test_bad_input_under_jit(x, error, problem):
+    def call():
+        with kernels("interpret"):
+            jax.jit(lambda x: fused(x=x))(x)
+
+    assert problem in message_of(error, call)["problem"]
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 1), (2, 0, 1), (2, 1, 1)], ids=["no samples", "no points", "one point"])
+def test_zero_batches_and_sizes_smaller_than_a_tile(shape):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    with kernels("interpret"):
+        found = jax.jit(lambda x: fused(x=x))(x)
+    np.testing.assert_allclose(found, np.asarray(x) + np.asarray(x).sum(1, keepdims=True), rtol=1e-6)
 
 
 def test_the_mode_is_part_of_the_keys_of_caches(interpreted):

@@ -107,6 +107,32 @@ def test_a_module_may_be_the_function_or_an_input(gradient):
     assert (one.kernels, one.bytes, one.io_bytes) == (other.kernels, other.bytes, other.io_bytes)
 
 
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_module_may_be_inside_of_an_input(gradient):
+    """State such as running means has no gradient."""
+    layer, norm = nnx.Linear(64, 3, rngs=nnx.Rngs(0)), nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+
+    def inside(modules, x):
+        return modules["norm"](modules["layers"][0](x))
+
+    def outside(layer, norm, x):
+        return norm(layer(x))
+
+    one = on_cpu(inside, {"layers": [layer], "norm": norm}, FLOATS, gradient=gradient)
+    other = on_cpu(outside, layer, norm, FLOATS, gradient=gradient)
+    assert (one.kernels, one.bytes, one.io_bytes) == (other.kernels, other.bytes, other.io_bytes)
+    arrays = 64 * 3 + 3 + 2 * 3 + (0 if gradient else 128 * 3)
+    given = arrays + 128 * 64 + 2 * 3 * 2  # running means and variances, before and after
+    assert one.io_bytes == 4 * (given + gradient * (arrays + 128 * 64 + 1))
+
+
+@pytest.mark.parametrize(("result", "sizes"), [(2.0, 4), (3, 4), (True, 1), (np.float32(2), 4)], ids=repr)
+def test_results_may_be_numbers_of_python(result, sizes):
+    assert on_cpu(lambda x: (x, result), FLOATS).io_bytes == 2 * 4 * 128 * 64 + sizes
+    gradient = on_cpu(lambda x: (x, result), FLOATS, gradient=True)
+    assert gradient.io_bytes == 4 * (2 * 128 * 64 + 1)
+
+
 def test_inputs_may_be_pytrees_scalars_and_keys():
     def function(tree, scale, key):
         return tree["a"] * scale + jax.random.normal(key, (3,))

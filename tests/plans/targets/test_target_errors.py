@@ -10,11 +10,12 @@ import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit.plans import TARGETS, compiled_cost
+from equikit.plans import TARGETS, CompiledCost, compiled_cost, compiled_table
 from equikit.plans.targets import _compiled, _compilers, collectives
 
 X = jax.ShapeDtypeStruct((8, 3), jnp.float32)
 HERE = jax.__version__
+EXAMPLE = CompiledCost("cpu", 1, False, "float32", 1, 8, 0, 8, 0, 1, 0.1)
 
 
 def refused(error, *arguments, target="cpu", **options):
@@ -146,6 +147,22 @@ def test_an_axis_is_a_number_for_each_input(axis):
     text = refused(ek.OptionError, jnp.negative, X, axis=axis)
     assert text.startswith("axis= must be one axis, or one for each input | ")
     assert text.endswith("expected:  a number, None, or a tuple of 1 of them | next step: write axis=0")
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_results_are_arrays(gradient):
+    text = refused(ek.OptionError, lambda x: {"y": x, "name": "mean"}, X, gradient=gradient)
+    assert text == (
+        "a result is not an array | got:       'mean' | expected:  arrays, numbers, or pytrees of them | "
+        "next step: pass a function that returns arrays only"
+    )
+
+
+@pytest.mark.parametrize("costs", [EXAMPLE, [], None, "cpu", {"cpu": EXAMPLE}, [1]])
+def test_a_table_is_of_a_list_of_costs(costs):
+    with pytest.raises(ek.OptionError, match="a table is made of a list of costs") as caught:
+        compiled_table(costs)
+    assert caught.value.step == "write compiled_table([cost])"
 
 
 def test_inputs_are_arrays():
