@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -56,23 +58,14 @@ def _goals(
     shares: Sequence[float],
 ) -> list[list[np.ndarray]]:
     """Return, by batch and place, the mean of what the networks have there, with wide labels."""
-
-    @jax.jit
-    def read(params: Any, inputs: Any) -> list[jax.Array]:
-        return [jnp.moveaxis(a, data, range(len(data))) for a, data in arrays_at(apply, places, params, inputs)]
-
-    return [
-        [
-            _goal(spec, place, arrays, wide, shares)
-            for place, *arrays in zip(places, *(read(tree, inputs) for tree in trees), strict=True)
-        ]
-        for inputs in batches
-    ]
+    found = []
+    for inputs in batches:
+        seen = [_read(apply, tuple(places), tree, inputs) for tree in trees]
+        found.append([_goal(spec, place, its, wide, shares) for place, *its in zip(places, *seen, strict=True)])
+    return found
 
 
-def _goal(
-    spec: Specification, place: Place, arrays: Sequence[Any], wide: Wide, shares: Sequence[float]
-) -> np.ndarray:
+def _goal(spec: Specification, place: Place, arrays: Sequence[Any], wide: Wide, shares: Sequence[float]) -> np.ndarray:
     own = tuple(spec.leaves[place.first].axes[axis] for axis in place.axes)
     data = np.shape(arrays[0])[: np.ndim(arrays[0]) - len(own)]
     axes = (*(Symbol(f"data {number}", size) for number, size in enumerate(data)), *own)
@@ -80,47 +73,55 @@ def _goal(
     return np.asarray(combined(arrays, "mean", shares)) if goal is None else goal
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))  # networks of one shape share the program
 def _solved(
     apply: Callable[..., Any],
     place: Place,
     structure: Any,
     leaves: Sequence[Any],
     batches: Sequence[tuple[Any, ...]],
-    goals: Sequence[np.ndarray],
+    goals: Sequence[Any],
     ridge: float,
 ) -> tuple[tuple[Any, Any], jax.Array]:
     """Return the kernel and the bias of one layer, and the mean squared difference that is left."""
 
-    @jax.jit
-    def solve(leaves: Any, batches: Any, goals: Any) -> Any:
-        def at(inputs: Any) -> Callable[[tuple[Any, Any]], Any]:
-            def value(pair: tuple[Any, Any]) -> Any:
-                mine = [*leaves]
-                mine[place.first], mine[place.second] = pair
-                ((array, data),) = arrays_at(apply, [place], jax.tree.unflatten(structure, mine), inputs)
-                return jnp.moveaxis(array, data, range(len(data)))
+    def at(inputs: Any) -> Callable[[tuple[Any, Any]], Any]:
+        def value(pair: tuple[Any, Any]) -> Any:
+            mine = [*leaves]
+            mine[place.first], mine[place.second] = pair
+            return _values(apply, [place], jax.tree.unflatten(structure, mine), inputs)[0]
 
-            return value
+        return value
 
-        pair = leaves[place.first], leaves[place.second]
-        # The value is affine in kernel and bias: its derivative is the matrix of the least squares.
-        parts = [jax.linearize(at(inputs), pair) for inputs in batches]
-        back = [jax.linear_transpose(along, pair) for _, along in parts]
-        rows = sum(np.prod(goal.shape[: goal.ndim - len(place.axes)]) for goal in goals)
+    pair = leaves[place.first], leaves[place.second]
+    # The value is affine in kernel and bias: its derivative is the matrix of the least squares.
+    parts = [jax.linearize(at(inputs), pair) for inputs in batches]
+    back = [jax.linear_transpose(along, pair) for _, along in parts]
+    rows = sum(math.prod(goal.shape[: goal.ndim - len(place.axes)]) for goal in goals)
 
-        def total(trees: Sequence[Any]) -> Any:
-            return jax.tree.map(lambda *each: sum(each[1:], each[0]) / rows, *trees)
+    def total(trees: Sequence[Any]) -> Any:
+        return jax.tree.map(lambda *each: sum(each[1:], each[0]) / rows, *trees)
 
-        def normal(change: Any) -> Any:
-            squares = total([to(along(change))[0] for (_, along), to in zip(parts, back, strict=True)])
-            return jax.tree.map(lambda one, own: one + ridge * own, squares, change)
+    def normal(change: Any) -> Any:
+        squares = total([to(along(change))[0] for (_, along), to in zip(parts, back, strict=True)])
+        return jax.tree.map(lambda one, own: one + (ridge * own).astype(one.dtype), squares, change)
 
-        left = [goal.astype(value.dtype) - value for goal, (value, _) in zip(goals, parts, strict=True)]
-        slope = total([to(rest)[0] for to, rest in zip(back, left, strict=True)])
-        change, _ = jax.scipy.sparse.linalg.cg(normal, slope, maxiter=STEPS, tol=1e-5)
-        rest = [one - along(change) for one, (_, along) in zip(left, parts, strict=True)]
-        error = sum(jnp.sum(one**2) for one in rest) / sum(one.size for one in rest)
-        return jax.tree.map(jnp.add, pair, change), error
+    left = [goal.astype(value.dtype) - value for goal, (value, _) in zip(goals, parts, strict=True)]
+    slope = total([to(rest)[0] for to, rest in zip(back, left, strict=True)])
+    change, _ = jax.scipy.sparse.linalg.cg(normal, slope, maxiter=STEPS, tol=1e-5)
+    rest = [one - along(change) for one, (_, along) in zip(left, parts, strict=True)]
+    error = sum(jnp.sum(one**2) for one in rest) / sum(one.size for one in rest)
+    return jax.tree.map(jnp.add, pair, change), jnp.asarray(error)
 
-    found: tuple[tuple[Any, Any], jax.Array] = solve(list(leaves), batches, goals)
-    return found
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _read(apply: Callable[..., Any], places: tuple[Place, ...], params: Any, inputs: tuple[Any, ...]) -> list[Any]:
+    return _values(apply, places, params, inputs)
+
+
+def _values(
+    apply: Callable[..., Any], places: Sequence[Place], params: Any, inputs: tuple[Any, ...]
+) -> list[jax.Array]:
+    """Return the array at each place with its axes of data first, which a convolution may have elsewhere."""
+    found = arrays_at(apply, places, params, inputs)
+    return [jnp.moveaxis(array, data, range(len(data))) for array, data in found]

@@ -9,7 +9,6 @@ from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
@@ -280,7 +279,7 @@ class _Merge:
 
         A wrong role shows where an array is widened along one axis; `_reason` tries labels one by one for this.
         """
-        found = {}
+        found = dict[str, str]()
         for leaf, roles in zip(self.spec.leaves, self.roles, strict=True):
             several = [
                 (label, role)

@@ -39,7 +39,7 @@ def _of_label(seen: Activations, label: str) -> list[np.ndarray]:
             one, two = (np.moveaxis(np.asarray(side[name], np.float64), place, 0) for side in (seen.one, seen.two))
             products = np.sum((one * two).reshape(len(one), -1, one.shape[-1]), axis=-1)
             # An activation that is constant in both networks agrees; in one of them alone, it does not.
-            still = [np.sum(side.reshape(products.shape + (-1,)) ** 2, axis=-1) == 0 for side in (one, two)]
+            still = [np.sum(side.reshape((*products.shape, -1)) ** 2, axis=-1) == 0 for side in (one, two)]
             rows.append(np.mean(np.where(still[0] & still[1], 1.0, products), axis=-1))
     return rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -65,9 +65,7 @@ def origins(axes: Axes, own: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield from origins(inner, own[:place] + middle + own[place + 1 :])
 
 
-def widened(
-    leaf: Leaf, arrays: Sequence[Any], roles: Roles, wide: Wide, shares: Sequence[float]
-) -> np.ndarray | None:
+def widened(leaf: Leaf, arrays: Sequence[Any], roles: Roles, wide: Wide, shares: Sequence[float]) -> np.ndarray | None:
     r"""Return one parameter of several networks as one, or `None` if none of its labels has kept indices.
 
     Where network s has the share \(c_s\), and \(O_s, A_s\) say whether the indices along outputs, and along all axes,
@@ -84,14 +82,15 @@ def widened(
     if not wide.keys() & set(leaf.labels):
         return None
     dtype = np.asarray(arrays[0]).dtype
-    cut = [split((leaf,), {leaf.name: np.asarray(one)[..., None]}) for one in arrays]
-    found = {}
+    # Tensors stay on the host, where arrays of many shapes need no compilation.
+    cut: list[Any] = [split((leaf,), {leaf.name: cast(Any, np.asarray(one)[..., None])}) for one in arrays]
+    found: dict[str, Any] = {}
     every = origins(leaf.axes, tuple(range(len(leaf.axes))))
     for tensor, own in zip(tensors_of(leaf), every, strict=True):
         inputs = [roles[axis] == "in" for axis in own]
-        found[tensor.name] = _tensor(tensor, [np.asarray(one[tensor.name][..., 0]) for one in cut], inputs, wide, shares)
-    joined = join((leaf,), {name: array[..., None] for name, array in found.items()})  # type: ignore[arg-type]
-    return np.asarray(joined[leaf.name])[..., 0].astype(dtype)
+        its = [np.asarray(one[tensor.name][..., 0]) for one in cut]
+        found[tensor.name] = _tensor(tensor, its, inputs, wide, shares)[..., None]
+    return np.asarray(join((leaf,), found)[leaf.name])[..., 0].astype(dtype)
 
 
 def _tensor(
