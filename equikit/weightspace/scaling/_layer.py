@@ -17,6 +17,9 @@ from equikit.weightspace.scaling._canonical import norm
 from equikit.weightspace.scaling._objects import Character, Kind, Object, is_odd, is_scaled, pooled, spread
 from equikit.weightspace.scaling._slots import Schedule
 
+GATES = 0.1
+"""A factor of gates: the first features of a network are hardly changed by its layers."""
+
 
 class Scaled(NamedTuple):
     """The features that a layer updates.
@@ -38,6 +41,15 @@ class Scaled(NamedTuple):
         return self.kinds[kind] if kind[1] else self.neurons[kind[0]]
 
 
+def shortened(x: jax.Array, inverse: jax.Array) -> jax.Array:
+    """Divide features by a root of one plus the invariant product of their size and the size of inverse features.
+
+    Features of signs are their own inverse features. Products of several features then stay of the order of one.
+    """
+    sizes = [norm(one, (-1,))[..., None] / one.shape[-1] ** 0.5 for one in (x, inverse)]
+    return (x / jnp.sqrt(1 + sizes[0] * sizes[1])).astype(x.dtype)
+
+
 class Invariant(nnx.Module):
     """Invariants of a vector of features: its direction if it is scaled, products of entries if signs act on it."""
 
@@ -50,6 +62,8 @@ class Invariant(nnx.Module):
         if self.scaled:
             length = norm(x, (-1,))[..., None] / x.shape[-1] ** 0.5
             x = (x / jnp.where(length == 0, 1, length)).astype(x.dtype)
+        else:
+            x = shortened(x, x)
         if self.pairs is None:
             return x
         one, two = jnp.split(self.pairs(x), 2, axis=-1)
@@ -77,12 +91,15 @@ class ObjectUpdate(nnx.Module):
         self.gates = plain(width, 3 * width, options, use_bias=True)
 
     def __call__(self, state: Scaled, norms: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-        """Return new features, invariants of each entry, and a message to each end; `norms` are invariants."""
+        """Return new features, invariants of each entry, and a message to each end.
+
+        Features of neurons in `state` are shortened, and `norms` are their normalized invariants.
+        """
         ends, rank, part = self.object.ends, len(self.object.ends), self.hidden.part
         x = state.objects[self.object.name]
         near = [spread(f(state.of(end.kinds[1])), end, rank) for f, end in zip(self.near, ends, strict=True)]
         far = [spread(f(state.of(end.kinds[0])), end, rank) for f, end in zip(self.far, ends, strict=True)]
-        value, message = jnp.split(self.value(x), 2, axis=-1)
+        value, message = jnp.split(self.value(x if self.object.scaled else shortened(x, x)), 2, axis=-1)
         # The characters of the factors cancel.
         product = jnp.arcsinh(functools.reduce(operator.mul, near, value))
         total = part("product", product) + part("itself", self.itself(x))
@@ -91,7 +108,7 @@ class ObjectUpdate(nnx.Module):
         for place, end in enumerate(ends):
             total = total + spread(part(f"end {place}", norms[end.label]), end, rank)
         invariants = self.hidden(total)
-        keep, add, send = jnp.split(self.gates(invariants), 3, axis=-1)
+        keep, add, send = jnp.split(GATES * self.gates(invariants), 3, axis=-1)
         new = x * (1 + keep) + functools.reduce(operator.mul, far, add)
         message = message * (1 + send)
         others = [near[:place] + near[place + 1 :] for place in range(rank)]
@@ -126,10 +143,10 @@ class NeuronUpdate(nnx.Module):
         for place, (kind, inverse) in enumerate(self.kinds):
             x, other = state.kinds[self.label, kind], state.kinds[self.label, inverse]
             total = total + part(f"itself {place}", self.itself[place](x))
-            total = total + part(f"product {place}", jnp.arcsinh(self.value[place](x) * other))
+            total = total + part(f"product {place}", self.value[place](shortened(x, other)) * shortened(other, x))
         change = self.hidden(total)
         found: dict[Kind, jax.Array] = {}
-        gates = jnp.split(self.gates(change), 2 * len(self.kinds), axis=-1) if self.gates is not None else []
+        gates = jnp.split(GATES * self.gates(change), 2 * len(self.kinds), axis=-1) if self.gates is not None else []
         for place, (kind, _) in enumerate(self.kinds):
             x = state.kinds[self.label, kind] * (1 + gates[2 * place])
             if (self.label, kind) in sent:
@@ -159,12 +176,18 @@ class ScaleLayer(nnx.Module):
         """Apply the layer."""
         features = [*(state.neurons[label] for label in self.labels), state.whole]
         norms = {name: normed(x) for name, normed, x in zip((*self.labels, "whole"), self.norms, features, strict=True)}
+        short = {
+            (label, kind): shortened(state.kinds[label, kind], state.kinds[label, inverse])
+            for label, update in zip(self.labels, self.neurons, strict=True)
+            for kind, inverse in update.kinds
+        }
+        shown = Scaled(state.objects, short, {label: norms[label] for label in self.labels}, state.whole)
         objects: dict[str, jax.Array] = {}
         invariants: dict[str, jax.Array] = {}
         sent: dict[Kind, list[jax.Array]] = {}
         seen: dict[str, list[jax.Array]] = {}
         for name, update in zip(self.names, self.objects, strict=True):
-            objects[name], invariants[name], messages = update(state, norms)
+            objects[name], invariants[name], messages = update(shown, norms)
             for end, message in zip(update.object.ends, messages, strict=True):
                 rank = len(update.object.ends)
                 seen.setdefault(end.label, []).append(pooled(invariants[name], end, rank, 1))
