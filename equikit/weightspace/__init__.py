@@ -42,6 +42,7 @@ from equikit.weightspace.merging._repair import repair
 from equikit.weightspace.merging._transfer import Transfer, transfer
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
 from equikit.weightspace.scaling._canonical import CanonicalForm, canonical_form
+from equikit.weightspace.scaling._network import ScaleEquivariant
 from equikit.weightspace.scaling._wrapper import CanonicalScaling
 from equikit.weightspace.specifications._json import from_json, to_json
 from equikit.weightspace.specifications._linear_action import LinearAction
@@ -86,6 +87,7 @@ __all__ = [
     "Problem",
     "Product",
     "RelationalTransformer",
+    "ScaleEquivariant",
     "Scaling",
     "SingularAlignment",
     "SingularPair",

@@ -19,12 +19,13 @@ from equikit.weightspace import (
     MessagePassing,
     ParameterGraph,
     RelationalTransformer,
+    ScaleEquivariant,
     Specification,
     canonical_form,
     trace,
 )
 
-X = jnp.ones((4, 3))
+X = jnp.ones((4, 3), jnp.float32)
 SHAPES = {"w0": (3, 6), "b0": (6,), "w1": (6, 5), "b1": (5,), "w2": (5, 2), "b2": (2,)}
 
 
@@ -52,7 +53,7 @@ def convolutions():
         x = jax.nn.relu(convolved(x, p["k0"]) + p["b0"])
         return jnp.mean(jax.nn.relu(convolved(x, p["k1"])), (1, 2)) @ p["w"]
 
-    return apply, {"k0": (3, 3, 1, 4), "b0": (4,), "k1": (3, 3, 4, 5), "w": (5, 2)}, jnp.ones((2, 4, 4, 1))
+    return apply, {"k0": (3, 3, 1, 4), "b0": (4,), "k1": (3, 3, 4, 5), "w": (5, 2)}, jnp.ones((2, 4, 4, 1), jnp.float32)
 
 
 def experts():
@@ -170,15 +171,18 @@ def test_norms_are_one_and_the_largest_entry_decides_the_sign() -> None:
 
 
 CALLS = {
-    "functional": lambda spec, channels, out: Functional(spec, channels, out, **FLOAT64),
-    "messages": lambda spec, channels, out: MessagePassing(ParameterGraph(spec), channels, out, **FLOAT64),
-    "transformer": lambda spec, channels, out: RelationalTransformer(
-        ParameterGraph(spec), channels, out, heads=2, **FLOAT64
+    "functional": lambda spec, *options: CanonicalScaling(spec, Functional(spec, *options, **FLOAT64)),
+    "messages": lambda spec, *options: CanonicalScaling(
+        spec, MessagePassing(ParameterGraph(spec), *options, **FLOAT64)
     ),
+    "transformer": lambda spec, *options: CanonicalScaling(
+        spec, RelationalTransformer(ParameterGraph(spec), *options, heads=2, **FLOAT64)
+    ),
+    "layers": lambda spec, *options: ScaleEquivariant(spec, *options, **FLOAT64),
 }
 FLOAT64 = {"param_dtype": jnp.float64, "rngs": nnx.Rngs(0)}
 CASES = [(name, how) for name in NETWORKS for how in CALLS]
-FAST = [("relu", "functional"), ("sine", "messages")]
+FAST = [("relu", "functional"), ("tanh", "layers")]
 
 
 @pytest.mark.parametrize(
@@ -190,8 +194,8 @@ def test_networks_commute_with_scales_signs_and_permutations(name: str, how: str
         _, more = made(name, 1)
         batch = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), params, more)
         other = moved(spec, batch)
-        networks = [CALLS[how](spec, [1, 4, 3], ""), CALLS[how](spec, [1, 4, 2], None)]
-        static, state = nnx.split([CanonicalScaling(spec, network) for network in networks])
+        hidden = [4, 4, 4] if how == "layers" else [4]
+        static, state = nnx.split([CALLS[how](spec, [1, *hidden, 3], ""), CALLS[how](spec, [1, *hidden, 2], None)])
 
         @jax.jit
         def run(state, params):
