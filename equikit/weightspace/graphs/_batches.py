@@ -14,6 +14,7 @@ from equikit.weightspace.graphs._joining import (
     Pair,
     assembled,
     checked_pairs,
+    few,
     tables_of,
     values_of,
 )
@@ -98,7 +99,7 @@ class GraphBatches(Passes):
 
 def _sizes(counts: np.ndarray, batch: int, buckets: int) -> list[tuple[int, int]]:
     """Return numbers of nodes and edges that random batches fit into, ascending."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(0)  # the sizes do not depend on the order of training
     drawn = min(batch, len(counts))
     totals = np.array([counts[generator.permutation(len(counts))[:drawn]].sum(axis=0) for _ in range(TRIES)])
     found = []

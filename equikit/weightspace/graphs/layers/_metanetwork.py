@@ -163,7 +163,7 @@ def _check(graph: Any, out: Any, probes: Any) -> None:
 def _check_input(graph: ParameterGraph | AnyArchitecture, given: Any) -> None:
     """Raise `OptionError` if a network on any architecture gets parameters, or a network on one graph gets a batch."""
     if isinstance(graph, AnyArchitecture):
-        _checks.instance("batch", given, JoinedGraphs, "join_graphs([(graph, params)])")
+        _checks.instance("params", given, JoinedGraphs, "join_graphs([(graph, params)])")
     elif isinstance(given, JoinedGraphs):
         raise OptionError(
             "a network on one graph takes parameters, not joined graphs",
