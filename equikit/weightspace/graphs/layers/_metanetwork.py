@@ -38,6 +38,7 @@ class Metanetwork(nnx.Module):
         activation: Activation = silu,
         probes: Probes | None = None,
         members: int = 1,
+        remat: bool = False,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
@@ -47,7 +48,7 @@ class Metanetwork(nnx.Module):
         _checks.function("activation", activation, example="jnp.tanh")
         computed, stored = checked_dtypes(dtype, param_dtype)
         options = Options(_checks.rngs(rngs), activation, computed, stored, _checks.flag("use_global", use_global))
-        self.graph, self.channels, self.out = graph, widths, out
+        self.graph, self.channels, self.out, self.remat = graph, widths, out, _checks.flag("remat", remat)
         hidden = widths[1:-1]
         self.encoder: Encoder | AnyEncoder
         if isinstance(graph, AnyArchitecture):
@@ -107,8 +108,14 @@ class Metanetwork(nnx.Module):
         _check_input(self.graph, params)
         state, topology = self.encoder(params)
         state, used = self.begin(state, topology)
+
+        def apply(layer: Any, state: State) -> State:
+            found: State = layer(state, used)
+            return found
+
+        run = nnx.remat(apply) if self.remat else apply
         for number, layer in enumerate(self.layers):
-            state = layer(state if number == 0 else self.resized[number - 1](state), used)
+            state = run(layer, state if number == 0 else self.resized[number - 1](state))
         nodes, edges, whole = self.end(state, topology)
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
@@ -176,7 +183,7 @@ def _check(graph: Any, out: Any, probes: Any) -> None:
 def _check_input(graph: ParameterGraph | AnyArchitecture, given: Any) -> None:
     """Raise `OptionError` if a network on any architecture gets parameters, or a network on one graph gets a batch."""
     if isinstance(graph, AnyArchitecture):
-        _checks.instance("batch", given, JoinedGraphs, "join_graphs([(graph, params)])")
+        _checks.instance("params", given, JoinedGraphs, "join_graphs([(graph, params)])")
     elif isinstance(given, JoinedGraphs):
         raise OptionError(
             "a network on one graph takes parameters, not joined graphs",
