@@ -6,24 +6,11 @@ from pathlib import Path
 
 from benchmarks.core import paper
 from benchmarks.core.benchmark import reproduction
-from benchmarks.models.mixed_networks import Training
 from benchmarks.papers import _curves, _mixed_zoo_tasks as mixed
 from benchmarks.papers._mixed_zoo_figure import plot
 
 PAPER = paper.read(Path(__file__).with_name("paper.toml"))
-TASKS = mixed.Mixed(
-    dict.fromkeys(("statistics", "message passing", "transformer"), [mixed.WITHIN]),
-    mixed.Budget(
-        32,
-        False,
-        240,
-        {
-            "statistics": Training(400, 0.1),
-            "message passing": Training(24, 5e-3),
-            "transformer": Training(24, 3e-3),
-        },
-    ),
-)
+TASKS = mixed.Mixed(dict.fromkeys(("statistics", "message passing", "transformer"), (mixed.WITHIN,)))
 
 BENCHMARK = reproduction(
     title="Neural graphs",
