@@ -182,6 +182,12 @@ def test_it_runs_and_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(mixed, "SCRATCH", tmp_path)
     assert command.main(["run", PAPER, "--quick", "--output", str(tmp_path)]) == 0
     text = (tmp_path / f"{PAPER}.md").read_text(encoding="utf-8")
-    for words in ("*within the zoo*", "*without attention*", "| statistics |", "| Deep Sets |", "| message passing |"):
+    for words in (
+        "*within the zoo*",
+        "*without perceptrons*",
+        "| statistics |",
+        "| Deep Sets |",
+        "| message passing |",
+    ):
         assert words in text
     assert (tmp_path / f"{PAPER}.png").stat().st_size > 1000
