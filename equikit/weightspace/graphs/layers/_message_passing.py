@@ -85,6 +85,8 @@ class MessagePassing(Metanetwork):
         use_global: whether there are features of the whole graph, which connect separate components of the graph.
         activation: the nonlinearity of the perceptrons.
         probes: activations of every neuron as additional features, see `Probes`.
+        remat: whether to compute each layer again for its gradient, so that the memory of a training is that of one
+            layer.
         dtype: dtype of the computation; by default promoted from inputs and parameters.
         param_dtype: dtype of the parameters of this network.
         rngs: random keys for the parameters.

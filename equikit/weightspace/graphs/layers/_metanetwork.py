@@ -36,6 +36,7 @@ class Metanetwork(nnx.Module):
         use_global: bool = True,
         activation: Activation = silu,
         probes: Probes | None = None,
+        remat: bool = False,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
@@ -45,7 +46,7 @@ class Metanetwork(nnx.Module):
         _checks.function("activation", activation, example="jnp.tanh")
         computed, stored = checked_dtypes(dtype, param_dtype)
         options = Options(_checks.rngs(rngs), activation, computed, stored, _checks.flag("use_global", use_global))
-        self.graph, self.channels, self.out = graph, widths, out
+        self.graph, self.channels, self.out, self.remat = graph, widths, out, _checks.flag("remat", remat)
         hidden = widths[1:-1]
         self.encoder: Encoder | AnyEncoder
         if isinstance(graph, AnyArchitecture):
@@ -101,8 +102,14 @@ class Metanetwork(nnx.Module):
         _check_input(self.graph, params)
         state, topology = self.encoder(params)
         state, used = self.begin(state, topology)
+
+        def apply(layer: Any, state: State) -> State:
+            found: State = layer(state, used)
+            return found
+
+        run = nnx.remat(apply) if self.remat else apply
         for number, layer in enumerate(self.layers):
-            state = layer(state if number == 0 else self.resized[number - 1](state), used)
+            state = run(layer, state if number == 0 else self.resized[number - 1](state))
         nodes, edges, whole = self.end(state, topology)
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
