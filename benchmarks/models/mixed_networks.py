@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
 import equikit as ek
 from benchmarks.data.mixed_zoo import MixedTask, Population, accuracy_of
@@ -104,7 +105,8 @@ def trees(task: MixedTask, graphs: Graphs, training: Training, seed: int) -> Pre
                 early_stopping=False,
                 random_state=seed,
             )
-            staged = [*model.fit(*train).staged_predict(validation[0])]
+            with threadpool_limits(1):  # a thousand rows are too few to share
+                staged = [*model.fit(*train).staged_predict(validation[0])]
             errors = [np.mean((found - validation[1]) ** 2) for found in staged]
             number = int(np.argmin(errors))
             if errors[number] < least:
@@ -115,27 +117,32 @@ def trees(task: MixedTask, graphs: Graphs, training: Training, seed: int) -> Pre
     return Predicted(predicted, of_test, time.perf_counter() - start, 0, number + 1)
 
 
+def columns(name: str, array: np.ndarray) -> np.ndarray:
+    """Return a parameter as `[N, summands, neurons]`, matrices and kernels times the root of the number of summands."""
+    # Projections to the heads of an attention sum over one axis, and all others over all axes but the last.
+    axes = 2 if name in ("q", "k", "v") else array.ndim - 1
+    summands = math.prod(array.shape[1:axes])
+    return array.reshape(len(array), summands, -1) * (math.sqrt(summands) if array.ndim > 2 else 1.0)
+
+
 def scaled(one: Population) -> dict[str, np.ndarray]:
-    """Return the parameters with matrices and kernels times the root of the number of summands of a neuron."""
-    return {
-        name: array * math.sqrt(math.prod(array.shape[1:-1])) if array.ndim > 2 else array
-        for name, array in one.params.items()
-    }
+    """Return the parameters, matrices and kernels times the root of the number of summands of a neuron."""
+    return {name: columns(name, array).reshape(array.shape).astype(np.float32) for name, array in one.params.items()}
 
 
 def neurons(one: Population) -> np.ndarray:
-    """Return a feature vector for each index along the last axis of each parameter, `[N, neurons, features]`.
+    """Return a feature vector for each neuron and each parameter that it has, `[N, neurons, features]`.
 
-    The features are mean, deviation, extremes and median of its entries, the logarithm of their number, the number of
-    axes, and the position of the parameter among all parameters.
+    The features are mean, deviation, extremes and median of the entries, the logarithm of their number, the number of
+    axes of the parameter, and its position among all parameters.
     """
     found = []
-    for place, array in enumerate(scaled(one).values()):
-        columns = array.reshape(len(array), -1, array.shape[-1])
-        values = [columns.mean(1), columns.std(1), columns.min(1), np.median(columns, 1), columns.max(1)]
+    for place, (name, array) in enumerate(one.params.items()):
+        of = columns(name, array)
+        values = [of.mean(1), of.std(1), of.min(1), np.median(of, 1), of.max(1)]
         axes = [float(array.ndim == n) for n in (2, 3, 4, 5)]
-        same = [math.log(columns.shape[1]) / 4, *axes, (place + 0.5) / len(one.params)]
-        rest = np.broadcast_to(np.array(same), (*columns.shape[::2], len(same)))
+        same = [math.log(of.shape[1]) / 4, *axes, (place + 0.5) / len(one.params)]
+        rest = np.broadcast_to(np.array(same), (len(of), of.shape[2], len(same)))
         found.append(np.concatenate([np.arcsinh(np.stack(values, axis=-1)), rest], axis=-1))
     return np.concatenate(found, axis=1).astype(np.float32)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -41,6 +41,14 @@ class Budget:
     rivals: Mapping[str, Training]
 
 
+TREES = Training(800, 0.1)
+ON_GRAPHS = dict.fromkeys(("message passing", "message passing, bare"), Training(20, 5e-3))
+FULL = Budget(
+    32,
+    False,
+    240,
+    {"statistics": TREES, "Deep Sets": Training(60, 3e-3), **ON_GRAPHS, "transformer": Training(20, 3e-3)},
+)
 QUICK = Budget(10, True, 20, dict.fromkeys(RIVALS, Training(1, 3e-3)) | {"statistics": Training(20, 0.1)})
 
 
@@ -50,23 +58,22 @@ class Mixed:
 
     Attributes:
         rivals: names, with the tasks that each of them is measured on.
-        full: the budget of a complete run.
     """
 
     rivals: Mapping[str, Sequence[str]]
-    full: Budget
 
     def limits(self, quick: bool) -> Budget:
         """Return the budget."""
-        return QUICK if quick else self.full
+        every = QUICK if quick else FULL
+        return replace(every, rivals={rival: every.rivals[rival] for rival in self.rivals})
 
     def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell for each task and rival."""
+        """Return one cell for each task and rival; a quick run has two tasks."""
         limits = self.limits(quick)
-        tasks = dict.fromkeys(task for of in self.rivals.values() for task in of)
+        every = list(dict.fromkeys(task for of in self.rivals.values() for task in of))
         return [
             Cell({"task": task}, "train", (rival,), limits)
-            for task in tasks
+            for task in (every[:2] if quick else every)
             for rival, of in self.rivals.items()
             if task in of
         ]
@@ -106,9 +113,9 @@ class Mixed:
         return measure
 
 
-def everywhere() -> list[str]:
+def everywhere() -> tuple[str, ...]:
     """Return the names of all tasks."""
-    return [WITHIN, *(WITHOUT + family for family in architectures())]
+    return (WITHIN, *(WITHOUT + family for family in architectures()))
 
 
 def scores(task: MixedTask, found: Predicted) -> dict[str, float]:

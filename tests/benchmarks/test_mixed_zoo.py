@@ -17,7 +17,7 @@ from benchmarks.papers import _mixed_zoo_tasks as mixed
 from equikit.weightspace import trace
 
 EVERY = [one for of in architectures().values() for one in of]
-FIRST = [of[0] for of in architectures().values()]
+FIRST = EVERY[::6]
 PAPER = "graph_metanetworks_2312_04501"
 
 
@@ -39,13 +39,13 @@ def test_there_are_six_families_of_six_architectures() -> None:
     found = architectures()
     assert [len(of) for of in found.values()] == [6] * 6
     assert len({named(one) for one in EVERY}) == 36
-    for one in EVERY:
+    for one in FIRST:
         weights = sum(array[0].size for array in drawn(one, 1).params.values())
         assert 800 < weights < 4000
 
 
 @pytest.mark.parametrize(
-    "one", [pytest.param(a, marks=() if a in FIRST[3:] else pytest.mark.slow, id=named(a)) for a in EVERY]
+    "one", [pytest.param(a, marks=() if a in FIRST[4:] else pytest.mark.slow, id=named(a)) for a in EVERY]
 )
 def test_networks_have_the_symmetry_that_is_read(one: Architecture) -> None:
     params = {name: jnp.asarray(array[0]) for name, array in drawn(one, 1).params.items()}
@@ -124,21 +124,23 @@ def test_weights_are_scaled_by_the_number_of_summands() -> None:
 
 
 def test_values_and_targets_are_combined_anew_in_each_pass() -> None:
+    def filled(one: Population, numbers: np.ndarray) -> Population:
+        params = {name: np.ones_like(a) * numbers.reshape(-1, *[1] * (a.ndim - 1)) for name, a in one.params.items()}
+        return Population(one.architecture, params, numbers)
+
     some = [drawn(one, 4) for one in (FIRST[1], FIRST[5])]
-    for one in some:
-        for array in one.params.values():
-            array[:] = one.accuracy.reshape(-1, *[1] * (array.ndim - 1))
     graphs = graphs_of(some)
-    strata = Strata(some, graphs, 0)
+    ones = Strata([filled(one, np.ones(4, np.float32)) for one in some], graphs).first
+    strata = Strata([filled(one, one.accuracy) for one in some], graphs, 0)
     passes = [[*strata], [*strata]]
-    ends = np.cumsum(np.asarray(strata.first.counts)[:, 1])
     for batches in passes:
-        assert sorted(y[0] for _, y in batches) == [0, 1, 2, 3]
+        for number in (0, 1):
+            assert sorted(y[number] for _, y in batches) == [0, 1, 2, 3]
         for batch, y in batches:
-            first, second = np.split(batch.edges.values[: ends[1], 0, 0], ends[:1])
-            np.testing.assert_allclose(first[:8], y[0] * 3, rtol=1e-6)  # the root of 9 summands
-            assert np.unique(second / np.maximum(y[1], 1)).size <= 3
-            assert np.all((second == 0) == (y[1] == 0))
+            of_nodes = np.append(y, 0)[ones.graph_of]
+            np.testing.assert_allclose(batch.nodes.values, ones.nodes.values * of_nodes[:, None, None], rtol=1e-6)
+            of_edges = of_nodes[ones.senders]
+            np.testing.assert_allclose(batch.edges.values, ones.edges.values * of_edges[:, None, None], rtol=1e-6)
     pairs = [[tuple(y) for _, y in batches] for batches in passes]
     assert sorted(pairs[0]) != sorted(pairs[1])
     strata.set_epoch(0)
@@ -148,12 +150,12 @@ def test_values_and_targets_are_combined_anew_in_each_pass() -> None:
 def test_trees_find_what_a_statistic_tells() -> None:
     zoo = [drawn(one, 40, seed) for seed, one in enumerate(FIRST[:2])]
     for one in zoo:
-        one.accuracy[:] = one.params["w"].mean((1, 2))
-    found = trees(within(zoo, 0), {}, Training(60, 0.1), 0)
+        one.accuracy[:] = [*one.params.values()][-2].mean((1, 2))
+    found = trees(within(zoo, 0), {}, Training(20, 0.3), 0)
     scores = mixed.scores(within(zoo, 0), found)
     assert scores["tau"] > 0.6
     assert 0 < scores["R2"] < 1
-    assert 1 <= scores["best"] <= 60
+    assert 1 <= scores["best"] <= 20
 
 
 def test_tau_of_ranks() -> None:
@@ -180,6 +182,12 @@ def test_it_runs_and_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(mixed, "SCRATCH", tmp_path)
     assert command.main(["run", PAPER, "--quick", "--output", str(tmp_path)]) == 0
     text = (tmp_path / f"{PAPER}.md").read_text(encoding="utf-8")
-    for words in ("*within the zoo*", "*without attention*", "| statistics |", "| Deep Sets |", "| message passing |"):
+    for words in (
+        "*within the zoo*",
+        "*without perceptrons*",
+        "| statistics |",
+        "| Deep Sets |",
+        "| message passing |",
+    ):
         assert words in text
     assert (tmp_path / f"{PAPER}.png").stat().st_size > 1000
