@@ -21,6 +21,7 @@ from equikit.weightspace.asymmetric import (
 from equikit.weightspace.checkpoints._names import NameMap, load, name_map
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.functionals._models import NFN, UNF, DWSNet
+from equikit.weightspace.functionals._padding import pad
 from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.graphs import (
     AnyArchitecture,
@@ -113,6 +114,7 @@ __all__ = [
     "mean",
     "merge",
     "name_map",
+    "pad",
     "partial_merge",
     "plot_lines",
     "repair",
