@@ -88,13 +88,17 @@ def _called(outputs: int) -> Callable[[Any, Any, jax.Array], jax.Array]:
     return apply
 
 
+def _two(task: WeightTask) -> Any:
+    """The parameters of two networks."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), task.task.train[0])
+
+
 def perceptron(features: Callable[[Any], jax.Array], augmented: bool = False) -> Callable[[WeightTask, int], Rival]:
     """On features of the parameters."""
 
     def build(task: WeightTask, seed: int) -> Rival:
-        example = task.task.train[0]
-        width = features(jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), example)).shape[-1]
-        module = Perceptron(features, Standardize(task.spec, example), width, task.outputs, nnx.Rngs(seed))
+        standardize, width = Standardize(task.spec, task.task.train[0]), features(_two(task)).shape[-1]
+        module = Perceptron(features, standardize, width, task.outputs, nnx.Rngs(seed))
         return Rival(module, _called(task.outputs), augmented=augmented)
 
     return build
@@ -102,7 +106,9 @@ def perceptron(features: Callable[[Any], jax.Array], augmented: bool = False) ->
 
 def alone(task: WeightTask, seed: int) -> Rival:
     """A perceptron on what the networks compute for learned inputs."""
-    module = Perceptron(Shown(task.zoo.model, seed), None, PROBES, task.outputs, nnx.Rngs(seed))
+    features = Shown(task.zoo.model, seed)
+    width = features(_two(task)).shape[-1]
+    module = Perceptron(features, None, width, task.outputs, nnx.Rngs(seed))
     return Rival(module, _called(task.outputs), _noisy(task))
 
 
