@@ -206,6 +206,7 @@ MAKE: dict[str, Callable[[WeightTask, int], Rival]] = {
     "UNF": functional(UNF, CHANNELS),
     "probes": alone,
     "DWSNet, probes": functional(DWSNet, CHANNELS, probes=True),
+    "DWSNet, probes, members": functional(DWSNet, CHANNELS, probes=True, members=4),
     "message passing": on_graph(MessagePassing, (WIDTH, WIDTH), 480),
     "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH), 240),
 }
