@@ -29,7 +29,7 @@ from equikit.weightspace import (
 )
 
 WIDTH, HIDDEN = 16, 128
-PROBES = 64
+PROBES, NOISE = 64, 0.1
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -38,7 +38,7 @@ class Perceptron(nnx.Module):
 
     Args:
         features: standardized parameters to an array `[N, features]`.
-        standardize: of the parameters.
+        standardize: of the parameters; none for features that have their own units.
         width: how many features there are.
         outputs: numbers.
         rngs: random keys.
@@ -47,7 +47,7 @@ class Perceptron(nnx.Module):
     def __init__(
         self,
         features: Callable[[Any], jax.Array],
-        standardize: Standardize,
+        standardize: Standardize | None,
         width: int,
         outputs: int,
         rngs: nnx.Rngs,
@@ -59,7 +59,7 @@ class Perceptron(nnx.Module):
 
     def __call__(self, params: Any) -> jax.Array:
         """Parameters `[N, ...]` to numbers `[N, outputs]`."""
-        x = self.norm(self.features(self.standardize(params)))
+        x = self.norm(self.features(params if self.standardize is None else self.standardize(params)))
         for layer in self.layers[:-1]:
             x = jax.nn.relu(layer(x))
         return self.layers[-1](x)
@@ -88,24 +88,50 @@ def _called(outputs: int) -> Callable[[Any, Any, jax.Array], jax.Array]:
     return apply
 
 
+def _two(task: WeightTask) -> Any:
+    """The parameters of two networks."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), task.task.train[0])
+
+
 def perceptron(features: Callable[[Any], jax.Array], augmented: bool = False) -> Callable[[WeightTask, int], Rival]:
     """On features of the parameters."""
 
     def build(task: WeightTask, seed: int) -> Rival:
-        example = task.task.train[0]
-        width = features(jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), example)).shape[-1]
-        module = Perceptron(features, Standardize(task.spec, example), width, task.outputs, nnx.Rngs(seed))
+        standardize, width = Standardize(task.spec, task.task.train[0]), features(_two(task)).shape[-1]
+        module = Perceptron(features, standardize, width, task.outputs, nnx.Rngs(seed))
         return Rival(module, _called(task.outputs), augmented=augmented)
 
     return build
 
 
+def alone(task: WeightTask, seed: int) -> Rival:
+    """A perceptron on what the networks compute for learned inputs."""
+    features = Shown(task.zoo.model, seed)
+    width = features(_two(task)).shape[-1]
+    module = Perceptron(features, None, width, task.outputs, nnx.Rngs(seed))
+    return Rival(module, _called(task.outputs), _noisy(task))
+
+
+def _noisy(task: WeightTask) -> Callable[[Any, Any, jax.Array], tuple[jax.Array, float]]:
+    """Add noise to the weights in training, a share of the deviation of each array."""
+    sizes = {name: NOISE * float(np.std(array)) for name, array in task.task.train[0].items()}
+    apply = _called(task.outputs)
+
+    def train(module: Any, inputs: Any, key: jax.Array) -> tuple[jax.Array, float]:
+        keys = jax.random.split(key, len(sizes))
+        noise = {n: sizes[n] * jax.random.normal(k, inputs[n].shape) for n, k in zip(sizes, keys, strict=True)}
+        return apply(module, {name: inputs[name] + noise[name] for name in sizes}, key), 0.0
+
+    return train
+
+
 def functional(
-    kind: Callable[..., nnx.Module], channels: Sequence[int], **options: Any
+    kind: Callable[..., nnx.Module], channels: Sequence[int], *, probes: bool = False, **options: Any
 ) -> Callable[[WeightTask, int], Rival]:
-    """Equivariant layers, and a perceptron on their invariants."""
+    """Equivariant layers, and a perceptron on their invariants; with probes they are trained on noisy weights."""
 
     def build(task: WeightTask, seed: int) -> Rival:
+        more = {"probes": probes_of(task.spec, task.zoo.model, seed)} if probes else {}
         module = kind(
             task.spec,
             [1, *channels],
@@ -114,16 +140,34 @@ def functional(
             statistics=task.task.train[0],
             rngs=nnx.Rngs(seed),
             **options,
+            **more,
         )
-        return Rival(module, _called(task.outputs))
+        return Rival(module, _called(task.outputs), _noisy(task) if probes else None)
 
     return build
 
 
+class Shown(nnx.Module):
+    """What networks compute for a few learned inputs; it is the same for all networks that compute the same."""
+
+    def __init__(self, model: Model, seed: int) -> None:
+        self.apply, self.x = model.train, nnx.Param(_inputs(model, seed))
+
+    def __call__(self, params: Any) -> jax.Array:
+        """Parameters `[N, ...]` to numbers `[N, probes]`."""
+        found = jax.vmap(self.apply, (0, None))(params, self.x[...])
+        return found.reshape(len(found), -1)
+
+
+def _inputs(model: Model, seed: int) -> jax.Array:
+    """Random inputs from -1 to 1, `[probes, features]`."""
+    x = np.random.default_rng(seed).uniform(-1, 1, (PROBES, *model.example.shape[1:]))
+    return jnp.asarray(x, jnp.float32)
+
+
 def probes_of(spec: Specification, model: Model, seed: int) -> Probes:
     """Return probes at random inputs from -1 to 1, which are learned."""
-    x = np.random.default_rng(seed).uniform(-1, 1, (PROBES, 1, *model.example.shape[1:]))
-    return Probes(ParameterGraph(spec), model.apply, jnp.asarray(x, jnp.float32))
+    return Probes(ParameterGraph(spec), model.apply, _inputs(model, seed)[:, None])
 
 
 class OnGraph(nnx.Module):
@@ -160,6 +204,9 @@ MAKE: dict[str, Callable[[WeightTask, int], Rival]] = {
     "DWSNet": functional(DWSNet, CHANNELS),
     "NFN": functional(NFN, CHANNELS),
     "UNF": functional(UNF, CHANNELS),
+    "probes": alone,
+    "DWSNet, probes": functional(DWSNet, CHANNELS, probes=True),
+    "DWSNet, probes, members": functional(DWSNet, CHANNELS, probes=True, members=4),
     "message passing": on_graph(MessagePassing, (WIDTH, WIDTH), 480),
     "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH), 240),
 }

@@ -23,18 +23,26 @@ RIVALS: dict[str, str] = {
     "DWSNet": "all maps that commute with hidden neurons",
     "NFN": "ends permuted too, with codes of their positions; kernels as channels",
     "UNF": "the same, with positions of kernels permuted and coded",
+    "probes": "a perceptron on what the networks compute for 64 learned inputs",
+    "DWSNet, probes": "the maps of DWSNet, on weights and on the activations of all neurons for learned inputs",
+    "DWSNet, probes, members": "the same with the mean of four perceptrons at the output",
     "message passing": "a graph network on the graph of the parameters, fewer steps",
     "transformer": "a relational transformer on the same graph, fewer steps still",
 }
-SHORT = ("sines", "perceptrons")
-"""Tasks on which the transformer is run; its steps take a second."""
-EQUIVARIANT = ("DWSNet", "NFN", "UNF", "message passing", "transformer")
+PROBED = ("probes", "DWSNet, probes", "DWSNet, probes, members")
+ONLY = {
+    "UNF": ("sines", "perceptrons", "convolutional networks", "recurrent networks"),
+    "transformer": ("sines", "perceptrons"),
+    **dict.fromkeys(PROBED, ("images",)),
+}
+"""The tasks of rivals that are not run on all: without kernels UNF is NFN; a step of the transformer takes a second."""
+EQUIVARIANT = ("DWSNet", "NFN", "UNF", *PROBED, "message passing", "transformer")
 QUICK = Sizes(32, 0, 16, Recipe(2, 16, 1e-3))
 
 
 def rivals(task: str) -> list[str]:
     """Return the rivals of a task."""
-    return [rival for rival in MAKE if task in SHORT or rival != "transformer"]
+    return [rival for rival in MAKE if task in ONLY.get(rival, (task,))]
 
 
 def bounds(most: Mapping[str, float]) -> tuple[Bound, ...]:

@@ -15,7 +15,7 @@ PAPER = paper.read(Path(__file__).with_name("paper.toml"))
 ZOOS = zoos.Zoos(
     {
         "sines": Sizes(768, 0, 256, Recipe(60, 32, 1e-3)),
-        "images": Sizes(5600, 0, 397, Recipe(20, 32, 1e-3)),
+        "images": Sizes(4000, 500, 500, Recipe(30, 32, 1e-3)),
     }
 )
 
