@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -24,27 +25,27 @@ from benchmarks.models.zoo import perceptron
 from benchmarks.papers.unf_2402_05232._deep_sets import DeepSets
 from equikit.weightspace import NFN, UNF, LearnedOptimizer, Problem, evolve, trace, train
 
+DEFAULT, NFN_RIVAL = "Adam, rate only", "learned optimizer, NFN"
 PLAIN: dict[str, Callable[[Any, Any], Any]] = {
     "momentum": lambda rate, decay: optax.sgd(rate, momentum=decay),
     "Adam": lambda rate, decay: optax.adam(rate, b1=decay),
 }
 LEARNED: dict[str, Callable[..., Any]] = {
     "rates alone": UNF,
-    "learned optimizer, Deep Sets": DeepSets,
-    "learned optimizer, NFN": NFN,
     "learned optimizer": UNF,
+    "learned optimizer, Deep Sets": DeepSets,
+    NFN_RIVAL: NFN,
 }
-DEFAULT = "Adam, rate only"
 RIVALS = {
     "momentum": "stochastic gradients, at the best rate, decay and schedule of a grid",
     DEFAULT: "at the best rate of the grid, with the default decay and without a schedule",
     "Adam": "at the best rate, decay and schedule of the grid, which has more training steps than meta-training",
     "rates alone": "the direct term of the learned optimizers: a schedule and a mixture of momenta for every array",
     "learned optimizer, Deep Sets": "with it, a functional that treats the weights of every array as a set",
-    "learned optimizer, NFN": "with it, a functional with the symmetry of hidden neurons and positions of ends",
+    NFN_RIVAL: "with it, a functional with the symmetry of hidden neurons and positions of ends",
     "learned optimizer": "with it, a universal neural functional",
 }
-RATES = tuple(float(rate) for rate in np.geomspace(1e-3, 1.0, 10))
+RATES = tuple(float(rate) for rate in np.geomspace(3e-3, 1.0, 8))
 DECAYS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
 AT = (0.1, 0.3, 1.0)
 """Fractions of the steps after which the loss is reported."""
@@ -58,7 +59,7 @@ class Sizes:
         steps: of training.
         truncation, meta_steps, pairs: of persistent evolution.
         width: of the hidden layer of functionals.
-        tests: fresh problems to test on, and as many others to choose rates on.
+        tests, choices: fresh problems to test on, and others to choose settings of plain optimizers on.
         rates, decays: the grid of Adam and of momentum, each with a constant rate and with a cosine to zero.
     """
 
@@ -68,12 +69,13 @@ class Sizes:
     pairs: int
     width: int
     tests: int
+    choices: int
     rates: tuple[float, ...]
     decays: tuple[float, ...]
 
 
-QUICK = Sizes(10, 5, 2, 2, 2, 2, RATES[::5], DECAYS[4:5])
-FULL = Sizes(50, 10, 1000, 8, 4, 32, RATES, DECAYS)
+QUICK = Sizes(10, 5, 2, 2, 2, 2, 2, RATES[::4], DECAYS[4:5])
+FULL = Sizes(50, 10, 400, 8, 4, 32, 16, RATES, DECAYS)
 MOMENTA = (0.5, 0.8, 0.9, 0.99)
 """Decays of the momenta that learned optimizers mix."""
 VOCABULARY, LENGTH, WIDTH, HEADS, INNER = 8, 12, 8, 2, 16
@@ -159,45 +161,56 @@ TARGETS = tuple(
 )
 
 
-def rivals(task: str) -> tuple[str, ...]:
-    """Return the rivals of a task: for a perceptron, NFN and UNF are the same network."""
-    return tuple(rival for rival in RIVALS if rival != "learned optimizer, NFN" or task != "train a perceptron")
-
-
 def cells(sizes: Sizes) -> list[Cell]:
-    """One for all optimizers of a problem: the learned ones start from the best rate of Adam."""
-    return [Cell({"task": name, "train": sizes.meta_steps}, "train", rivals(name), sizes) for name in CASES]
+    """One for all plain optimizers of a problem, one for each learned one; NFN and UNF are equal on a perceptron."""
+    return [
+        Cell({"task": name, "train": sizes.meta_steps}, "train", rivals, sizes)
+        for name in CASES
+        for rivals in (("momentum", DEFAULT, "Adam"), *((rival,) for rival in LEARNED))
+        if (name, rivals) != ("train a perceptron", (NFN_RIVAL,))
+    ]
 
 
 def start(seed: int, tell: Tell) -> Measure:
-    """Return the function that trains with all optimizers, on problems that the learned ones have not seen."""
+    """Return the function that trains with the optimizers of a cell, on problems that none of them has seen."""
+    case_of = functools.cache(lambda name: CASES[name](seed))
+    plain_of = functools.cache(lambda name, sizes: plain(name, case_of(name).problem, sizes, seed, tell))
 
     def measure(cell: Cell) -> list[Measurement]:
-        name = cell.case["task"]
-        found = compared(cell, CASES[name](seed), cell.given, seed, tell)
-        return [Measurement(dict(cell.case), cell.direction, rival, scores=found[rival]) for rival in cell.rivals]
+        name, sizes, found = cell.case["task"], cell.given, []
+        known = plain_of(name, sizes)
+        for rival in cell.rivals:
+            if rival in known:
+                losses, more = known[rival]
+            else:
+                tell(f"{name}: {rival}, learn")
+                learned, more = meta_trained(rival, case_of(name), sizes, known[DEFAULT][1]["rate"], seed)
+                losses = curve(learned.transformation(), case_of(name).problem, sizes, seed + 2)
+            found_scores = scores(losses, known["Adam"][0], known[DEFAULT][0]) | more
+            found.append(Measurement(dict(cell.case), cell.direction, rival, scores=found_scores))
+        return found
 
     return measure
 
 
-def compared(cell: Cell, case: Case, sizes: Sizes, seed: int, tell: Tell) -> dict[str, dict[str, float]]:
-    """The scores of all optimizers."""
-    name, settings = cell.case["task"], dict[str, Setting]()
-    for rival in PLAIN:
-        tell(f"{name}: {rival}, rates")
-        settings[rival] = best_setting(PLAIN[rival], case.problem, sizes, grid(sizes), seed + 1)
-    only = [each for each in grid(sizes) if each[1:] == (0.9, False)]
-    settings[DEFAULT] = best_setting(PLAIN["Adam"], case.problem, sizes, only, seed + 1)
-    curves, more = {}, {}
-    for rival, setting in settings.items():
-        make = PLAIN["Adam" if rival == DEFAULT else rival]
-        curves[rival] = curve(scheduled(make, sizes.steps, *setting), case.problem, sizes, seed + 2)
-        more[rival] = {"rate": setting[0], "decay": setting[1], "cosine": float(setting[2])}
-    for rival in (rival for rival in cell.rivals if rival in LEARNED):
-        tell(f"{name}: {rival}, learn")
-        learned, more[rival] = meta_trained(rival, case, sizes, settings[DEFAULT][0], seed)
-        curves[rival] = curve(learned.transformation(), case.problem, sizes, seed + 2)
-    return {rival: scores(curves[rival], curves["Adam"], curves[DEFAULT]) | more[rival] for rival in cell.rivals}
+Result = tuple[np.ndarray, dict[str, float]]
+"""The mean losses before each step, and further scores."""
+
+
+def plain(name: str, problem: Problem, sizes: Sizes, seed: int, tell: Tell) -> dict[str, Result]:
+    """Return the results of plain optimizers, at the best settings for other problems."""
+    every, found = grid(sizes), dict[str, Result]()
+    only = [each for each in every if each[1:] == (0.9, False)]
+    for rival, optimizer, settings in (
+        ("momentum", "momentum", every),
+        (DEFAULT, "Adam", only),
+        ("Adam", "Adam", every),
+    ):
+        tell(f"{name}: {rival}, choose a setting")
+        setting = best_setting(PLAIN[optimizer], problem, sizes, settings, seed + 1)
+        losses = curve(scheduled(PLAIN[optimizer], sizes.steps, *setting), problem, sizes, seed + 2)
+        found[rival] = losses, {"rate": setting[0], "decay": setting[1], "cosine": float(setting[2])}
+    return found
 
 
 def meta_trained(
@@ -245,10 +258,9 @@ def scheduled(make: Callable[[Any, Any], Any], steps: int, rate: Any, decay: Any
     return make(lambda count: rate * jnp.where(cosine, (1 + jnp.cos(math.pi * count / steps)) / 2, 1.0), decay)
 
 
-def mean_losses(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> jax.Array:
-    """Return the mean loss before each step, over new problems; a diverged loss counts as the first."""
-    keys = jax.random.split(jax.random.key(seed), sizes.tests)
-    losses = jax.vmap(lambda key: train(optimizer, problem, sizes.steps, key=key)[1])(keys)
+def mean_losses(optimizer: Any, problem: Problem, steps: int, keys: jax.Array) -> jax.Array:
+    """Return the mean loss before each step, over problems of these keys; a diverged loss counts as the first."""
+    losses = jax.vmap(lambda key: train(optimizer, problem, steps, key=key)[1])(keys)
     return jnp.mean(jnp.where(losses < losses[:, :1], losses, losses[:, :1]), axis=0)
 
 
@@ -260,7 +272,8 @@ def best_setting(
     @jax.jit
     def run(columns: Any) -> jax.Array:
         def losses(setting: Any) -> jax.Array:
-            return mean_losses(scheduled(make, sizes.steps, *setting), problem, sizes, seed)
+            keys = jax.random.split(jax.random.key(seed), sizes.choices)
+            return mean_losses(scheduled(make, sizes.steps, *setting), problem, sizes.steps, keys)
 
         return jnp.mean(jax.lax.map(losses, columns), axis=-1)
 
@@ -270,7 +283,8 @@ def best_setting(
 
 def curve(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> np.ndarray:
     """The mean losses, computed."""
-    return np.asarray(jax.jit(lambda: mean_losses(optimizer, problem, sizes, seed))())
+    keys = jax.random.split(jax.random.key(seed), sizes.tests)
+    return np.asarray(jax.jit(lambda keys: mean_losses(optimizer, problem, sizes.steps, keys))(keys))
 
 
 def scores(losses: np.ndarray, adam: np.ndarray, default: np.ndarray) -> dict[str, float]:

@@ -147,7 +147,8 @@ class LearnedOptimizer(nnx.Module):
             step = stacked @ mixtures[array].astype(stacked.dtype) / (root + 1e-8)
             if self.strength:
                 step = (step + self.strength * both[..., 0]) * jnp.exp(self.strength * both[..., 1])
-            return (-rates[array] * step).astype(root.dtype)
+            found: jax.Array = (-rates[array] * step).astype(root.dtype)
+            return found
 
         numbers = jax.tree.unflatten(jax.tree.structure(grads), range(len(rates)))
         return jax.tree.map(update, numbers, root, found, *corrected), LearnedState(count, momenta, square)
