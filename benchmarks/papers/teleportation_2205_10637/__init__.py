@@ -13,7 +13,7 @@ from benchmarks.core import paper
 from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
 from benchmarks.papers._curves import style
-from benchmarks.papers.teleportation_2205_10637._descent import Moves, Way, chosen, measurement
+from benchmarks.papers.teleportation_2205_10637._descent import Moves, Scores, Way, chosen, measurements
 from benchmarks.papers.teleportation_2205_10637._figure import plot
 from benchmarks.papers.teleportation_2205_10637._tasks import TASKS
 
@@ -54,7 +54,7 @@ def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
     if quick:
         return Budget(20, 2, 10, ((5,),), (0.1,))
-    return Budget(300, 12, 10, ((5,), (0, 50, 100, 150, 200, 250)), (0.1, 0.3))
+    return Budget(300, 10, 10, ((5,), (0, 50, 100, 150, 200, 250)), (0.1, 0.3))
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -63,11 +63,10 @@ def cells(quick: bool) -> list[Cell]:
 
 
 @functools.cache
-def measurements(name: str, quick: bool) -> dict[str, Callable[[int], dict[str, float]]]:
+def measured(name: str, quick: bool) -> dict[str, Callable[[int], Scores]]:
     """Return how every rival is measured on a task; its way is chosen once for all seeds."""
-    task, budget = TASKS[name](), limits(quick)
-    found = ways(name, quick)
-    return {rival: measurement(task, way, budget.steps, budget.every) for rival, way in found.items()}
+    budget = limits(quick)
+    return measurements(TASKS[name](), ways(name, quick), budget.steps, budget.every)
 
 
 def ways(name: str, quick: bool) -> dict[str, Way]:
@@ -97,7 +96,7 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
     def measure(cell: Cell) -> list[Measurement]:
         name, found = cell.case["task"], []
         tell(f"{name}: choose rates and moves, unless an earlier seed has")
-        for rival, scores_of in measurements(name, quick).items():
+        for rival, scores_of in measured(name, quick).items():
             tell(f"{name}: {rival}")
             found.append(Measurement(dict(cell.case), cell.direction, rival, scores=scores_of(seed)))
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from equikit.weightspace.teleportation._objective import minus_sharpness, square
 MAKE: dict[str, Callable[[Any], Any]] = {"gradient descent": optax.sgd, "AdaGrad": optax.adagrad}
 OF_AN_ASCENT = {"gradient_norm": 3, "sharpness": 40}
 """Gradients of the loss that one gradient of the objective costs, from the page of `teleport`."""
+Scores = dict[str, float]
 ASCENT = 10
 """Steps of an ascent, as in the authors' code for classifiers."""
 
@@ -109,14 +110,12 @@ def chosen(task: Task, optimizer: str, moves: Sequence[Moves | None], rates: Seq
     return best[1]
 
 
-def measurement(task: Task, way: Way, steps: int, every: int) -> Callable[[int], dict[str, float]]:
-    """Return the function from a seed to the scores of a way; its program is compiled once."""
+def measurements(task: Task, ways: Mapping[str, Way], steps: int, every: int) -> dict[str, Callable[[int], Scores]]:
+    """Return the function from a seed to the scores of each way; programs are compiled once for all seeds."""
 
     @jax.jit
-    def run(key: jax.Array) -> Any:
-        path = descend(task, way.transformation(task, way.rate), key, steps)
+    def along(path: Params, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
         _, data = task.make(jax.random.split(key)[0])
-        few = jax.tree.map(lambda leaf: leaf[::every], path)
 
         def of(params: Params) -> tuple[jax.Array, jax.Array]:
             def loss(params: Params) -> jax.Array:
@@ -124,19 +123,24 @@ def measurement(task: Task, way: Way, steps: int, every: int) -> Callable[[int],
 
             return squared_gradient_norm(loss, params) ** 0.5, -minus_sharpness(loss, params)
 
+        norms, sharpness = jax.lax.map(of, jax.tree.map(lambda leaf: leaf[::every], path))
         test = None if task.test is None else task.test(jax.tree.map(lambda leaf: leaf[-1], path))
-        return losses(task, path, key), *jax.lax.map(of, few), test
+        return losses(task, path, key), norms, sharpness, test
 
-    def measure(seed: int) -> dict[str, float]:
-        loss, norms, sharpness, test = run(jax.random.key(seed))
-        return scores(way, np.asarray(loss), np.asarray(norms), np.asarray(sharpness), test, every)
+    def of_way(way: Way) -> Callable[[int], Scores]:
+        run = jax.jit(lambda key: descend(task, way.transformation(task, way.rate), key, steps))
 
-    return measure
+        def measure(seed: int) -> Scores:
+            key = jax.random.key(seed)
+            loss, norms, sharpness, test = along(run(key), key)
+            return scores(way, np.asarray(loss), np.asarray(norms), np.asarray(sharpness), test, every)
+
+        return measure
+
+    return {rival: of_way(way) for rival, way in ways.items()}
 
 
-def scores(
-    way: Way, loss: np.ndarray, norms: np.ndarray, sharpness: np.ndarray, test: Any, every: int
-) -> dict[str, float]:
+def scores(way: Way, loss: np.ndarray, norms: np.ndarray, sharpness: np.ndarray, test: Any, every: int) -> Scores:
     """Return final losses after as many steps and after as many gradients, and the curves.
 
     Args:

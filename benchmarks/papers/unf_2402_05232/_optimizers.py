@@ -76,7 +76,7 @@ class Sizes:
 
 QUICK = Sizes(10, 5, 2, 2, 2, 2, 2, RATES[::4], DECAYS[4:5])
 FULL = Sizes(50, 10, 400, 8, 4, 32, 16, RATES, DECAYS)
-MOMENTA = (0.5, 0.8, 0.9, 0.99)
+MOMENTA = (0.0, 0.5, 0.9, 0.99)
 """Decays of the momenta that learned optimizers mix."""
 VOCABULARY, LENGTH, WIDTH, HEADS, INNER = 8, 12, 8, 2, 16
 
