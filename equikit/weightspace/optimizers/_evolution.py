@@ -43,8 +43,8 @@ def evolve(
     meta_steps: int = 200,
     pairs: int = 8,
     truncation: int | None = None,
-    deviation: float = 0.03,
-    rate: float = 0.01,
+    deviation: float = 0.01,
+    rate: float = 0.003,
     checks: int = 10,
     key: jax.Array,
 ) -> MetaTraining:

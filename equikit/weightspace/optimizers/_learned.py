@@ -14,7 +14,7 @@ from flax import nnx
 
 from equikit import _checks, _keywords
 from equikit.nn import Linear
-from equikit.nn.initializers import filled, placed, unit_normal
+from equikit.nn.initializers import filled, unit_normal
 from equikit.weightspace.functionals._models import UNF
 from equikit.weightspace.specifications._leaves import refuse_not_real, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -25,6 +25,8 @@ CLOCKS = 2
 """Number of projections of these features that the functional reads."""
 SQUARES = 0.999
 """Decay of the running mean of squared gradients."""
+GAIN = 10.0
+"""Factor of the parameters of the direct term: see `LearnedOptimizer`."""
 FLOOR, TINY = 1e-4, 1e-20
 """Constants added to each array's root mean square: FLOOR times the largest root mean square, and TINY."""
 
@@ -46,13 +48,14 @@ class LearnedState(NamedTuple):
 class LearnedOptimizer(nnx.Module):
     r"""A learned optimizer that is equivariant under the permutation symmetry of the trained network.
 
-    \(w \leftarrow w - \alpha_\ell(t)\, e^{\beta s}\, (u + \beta d)\) for a weight w of array \(\ell\) in step t. A
-    functional computes a direction d and a log-size s for every weight. The other two have few parameters, so that
-    they are learned in few meta-steps. The rate \(\alpha_\ell(t) = \exp(a_\ell + b_\ell \cdot \tau(t))\) follows a
-    schedule for each array, where \(\tau\) are the features of the number of steps. The direct term
-    \(u = \sum_k c_{\ell k}\, m_k / \sqrt{v}\) mixes momenta of several decays, each divided by the root of the mean
-    squared gradient v and corrected for its start, as in Adam. At first \(\alpha\) is `rate` everywhere and u is the
-    momentum whose decay is closest to 0.9: with \(\beta = 0\) the untrained optimizer is Adam.
+    \(w \leftarrow w - \alpha_\ell(t)\, e^{\beta s}\, (u_\ell + \beta d)\) for a weight w of array \(\ell\) in step t. A
+    functional computes a direction d and a log-size s for every weight. The rest has few parameters, so that it is
+    learned in few meta-steps. The rate \(\alpha_\ell(t) = \alpha \exp(\gamma\, b_\ell \cdot \tau(t))\) follows a
+    schedule for each array, where \(\tau\) are one and the features of the number of steps. The direct term
+    \(u_\ell = \sum_k (e_k + \gamma\, c_{\ell k})\, m_k / \sqrt{v}\) mixes momenta of several decays, each divided by
+    the root of the mean squared gradient v and corrected for its start, as in Adam; e is one for the decay closest to
+    0.9, and zero for the others. At first b and c are zero: with \(\beta = 0\) the untrained optimizer is Adam. With
+    \(\gamma = 10\), perturbations that are small enough for the functional are large enough for b and c.
 
     The inputs of the functional are weights and gradients, divided by the root mean square of their array, the
     normalized momenta, and two learned projections of \(\tau\). The root mean square is invariant under permutations.
@@ -63,15 +66,15 @@ class LearnedOptimizer(nnx.Module):
         kind: `UNF`, `NFN`, `DWSNet`, `Functional`, or a function `kind(spec, channels, rngs=...)` that returns a map
             between trees like the parameters with channels.
         decays: decay rates of the momenta.
-        rate: the initial learning rate.
+        rate: the learning rate \(\alpha\), whose logarithm is a parameter.
         strength: \(\beta\), which is not learned; without it the functional is not evaluated.
         rngs: random keys for the parameters.
         **options: options of the functional.
 
     Attributes:
-        log_rate: a parameter, the logarithm of the rate of each array, `[arrays]`.
-        schedule: a parameter, the coefficients of its schedule, `[arrays, times]`.
-        mixture: a parameter, the coefficients of the momenta, `[arrays, decays]`.
+        log_rate: a parameter, the logarithm of \(\alpha\), `[]`.
+        schedule: a parameter, b, `[arrays, 1 + times]`.
+        mixture: a parameter, c, `[arrays, decays]`.
 
     Raises:
         OptionError: if a decay, the rate or the strength is invalid.
@@ -115,13 +118,10 @@ class LearnedOptimizer(nnx.Module):
         self.strength: float = _checks.number("strength", strength, least=0, example=0.3, traced=False)
         widths = _checks.widths("channels", channels, example="(16,)")
         rate = _checks.number("rate", rate, above=0, example=3e-3)
-        arrays, traced = len(spec.leaves), isinstance(rate, jax.core.Tracer)
-        first = jnp.full(arrays, jnp.log(rate)) if traced else filled(math.log(rate), (arrays,), jnp.float32)
-        self.log_rate = nnx.Param(first)
-        self.schedule = nnx.Param(filled(0.0, (arrays, len(TIMES)), jnp.float32))
-        nominal = min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
-        only = np.eye(len(self.decays), dtype=np.float32)[[nominal] * arrays]
-        self.mixture = nnx.Param(placed(only, self.schedule[...]))
+        traced = isinstance(rate, jax.core.Tracer)
+        self.log_rate = nnx.Param(jnp.log(rate) if traced else filled(math.log(rate), (), jnp.float32))
+        self.schedule = nnx.Param(filled(0.0, (len(spec.leaves), 1 + len(TIMES)), jnp.float32))
+        self.mixture = nnx.Param(filled(0.0, (len(spec.leaves), len(self.decays)), jnp.float32))
         self.clock = nnx.Param(unit_normal(_checks.rngs(rngs).params(), (len(TIMES), CLOCKS)))
         self.functional = kind(spec, [2 + len(self.decays) + CLOCKS, *widths, 2], rngs=rngs, **options)
 
@@ -133,28 +133,40 @@ class LearnedOptimizer(nnx.Module):
             for decay, momentum in zip(self.decays, state.momenta, strict=True)
         )
         square = jax.tree.map(lambda s, g: SQUARES * s + (1 - SQUARES) * g**2, state.square, grads)
-        age = jnp.tanh(count / jnp.array(TIMES)) * 2 - 1
         corrected = [
             jax.tree.map(lambda m, decay=decay: m / (1 - decay**count), momentum)
             for decay, momentum in zip(self.decays, momenta, strict=True)
         ]
         root = jax.tree.map(lambda s: jnp.sqrt(s / (1 - SQUARES**count)), square)
-        rates = jnp.exp(self.log_rate[...] + self.schedule[...] @ age)
-        found = self._functional_of(params, grads, corrected, root, age) if self.strength else grads
+        rates, first = self.rates(count), np.eye(len(self.decays), dtype=np.float32)[self._nominal]
+        mixtures = first + GAIN * self.mixture[...]
+        found = self._functional_of(params, grads, corrected, root, _ages(count)) if self.strength else grads
 
         def update(array: int, root: jax.Array, both: jax.Array, *momenta: jax.Array) -> jax.Array:
-            mixed = jnp.einsum("...k,k->...", jnp.stack(momenta, axis=-1), self.mixture[...][array])
-            step = mixed / (root + 1e-8)
+            stacked = jnp.stack(momenta, axis=-1)
+            step = stacked @ mixtures[array].astype(stacked.dtype) / (root + 1e-8)
             if self.strength:
                 step = (step + self.strength * both[..., 0]) * jnp.exp(self.strength * both[..., 1])
-            return (-rates[array] * step).astype(root.dtype)
+            found: jax.Array = (-rates[array] * step).astype(root.dtype)
+            return found
 
         numbers = jax.tree.unflatten(jax.tree.structure(grads), range(len(rates)))
         return jax.tree.map(update, numbers, root, found, *corrected), LearnedState(count, momenta, square)
 
-    def _functional_of(self, params: Any, grads: Any, momenta: Sequence[Any], root: Any, age: jax.Array) -> Any:
+    def rates(self, count: Any) -> jax.Array:
+        """Return the learning rate of every array, `[arrays]`, in the step with this number, which counts from one."""
+        ages = jnp.concatenate([jnp.ones(1, jnp.float32), _ages(count)])
+        found: jax.Array = jnp.exp(self.log_rate[...] + GAIN * self.schedule[...] @ ages)
+        return found
+
+    @property
+    def _nominal(self) -> int:
+        """The index of the momentum decay closest to 0.9, the default of Adam."""
+        return min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
+
+    def _functional_of(self, params: Any, grads: Any, momenta: Sequence[Any], root: Any, ages: jax.Array) -> Any:
         """Return the direction and the log-size of every weight, in two channels."""
-        clock = age @ self.clock[...]
+        clock = ages @ self.clock[...]
         floor = FLOOR * jnp.max(jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(root)])) + TINY
 
         def features(param: jax.Array, grad: jax.Array, root: jax.Array, *momenta: jax.Array) -> jax.Array:
@@ -180,6 +192,11 @@ class LearnedOptimizer(nnx.Module):
             return self.step(grads, state, params)
 
         return optax.GradientTransformation(init, update)
+
+
+def _ages(count: Any) -> jax.Array:
+    """Return the features of the number of steps, from -1 for a new training to 1."""
+    return jnp.tanh(count / jnp.array(TIMES, jnp.float32)) * 2 - 1
 
 
 def _normalized(tree: Any) -> Any:
