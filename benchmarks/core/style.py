@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from rich.markdown import Markdown
 
 from benchmarks.core import plot as _plot, report as _report, targets as _targets
 
@@ -31,3 +33,23 @@ class Style:
 
 
 TIMES = Style(_targets.check_targets, _report.markdown, _report.terminal_table, _report.target_lines, _plot.plot)
+
+
+def of_tables(
+    tables: Callable[[Sequence[Any]], list[str]], *, target_lines: Callable[..., list[str]], **rest: Any
+) -> Style:
+    """Return a style whose tables are Markdown, also in the terminal.
+
+    Args:
+        tables: maps records to lines of Markdown.
+        target_lines: as in `Style`.
+        **rest: the other attributes of `Style`.
+    """
+
+    def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+        return _report.page(result, tables(result["measurements"]), target_lines(result))
+
+    def terminal_table(title: str, records: Sequence[Any], rivals: Sequence[str]) -> Markdown:
+        return Markdown("\n".join([f"**{title}**", "", *tables(records)]))
+
+    return Style(markdown=markdown, terminal_table=terminal_table, target_lines=target_lines, **rest)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markdown import Markdown
-
 from benchmarks.core.plot import STYLES, new_figure, save
-from benchmarks.core.report import duration, grid, label, page
-from benchmarks.core.style import Style
+from benchmarks.core.report import duration, grid, label
+from benchmarks.core.style import of_tables
 
 Record = Mapping[str, Any]
 HEAD = ("layer", "direction", "program", "ms", "expected, ms", "GB/s", "of a copy", "of the roof", "compile, s", "MiB")
@@ -143,16 +141,6 @@ def _tables(records: Sequence[Record]) -> list[str]:
     return lines + grid(HEAD, [_row(record) for record in layers(records)], 3)
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """Write the results as Markdown."""
-    return page(result, _tables(result["measurements"]), target_lines(result))
-
-
-def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
-    """Return the tables for a terminal."""
-    return Markdown("\n".join([f"**{title}**", "", *_tables(records)]))
-
-
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot the fractions of the bandwidth of a copy, one panel for each direction, and save the plot."""
     records = layers(result["measurements"])
@@ -179,4 +167,4 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     save(figure, path, panels[0], len(rivals))
 
 
-STYLE = Style(check_targets, markdown, terminal_table, target_lines, plot)
+STYLE = of_tables(_tables, check_targets=check_targets, target_lines=target_lines, plot=plot)

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markdown import Markdown
-
 from benchmarks.core.plot import STYLES, new_figure, size_axis, spaced, tidy
-from benchmarks.core.report import grid, label, page
-from benchmarks.core.style import Style
+from benchmarks.core.report import grid, label
+from benchmarks.core.style import of_tables
 from benchmarks.speed._power_law import Exponent, exponent
 
 Record = Mapping[str, Any]
@@ -126,16 +124,6 @@ def _tables(records: Sequence[Record]) -> list[str]:
     return lines + grid(["layer", "forward", "training"], body, 1)
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """The results as Markdown."""
-    return page(result, _tables(result["measurements"]), target_lines(result))
-
-
-def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
-    """The tables for a terminal."""
-    return Markdown("\n".join([f"**{title}**", "", *_tables(records)]))
-
-
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot time and memory over n, a panel for each number of axes of the larger side, and save the plot."""
     lines = series(result["measurements"])
@@ -173,4 +161,4 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     figure.savefig(path)
 
 
-STYLE = Style(check_targets, markdown, terminal_table, target_lines, plot, summary)
+STYLE = of_tables(_tables, check_targets=check_targets, target_lines=target_lines, plot=plot, summary=summary)

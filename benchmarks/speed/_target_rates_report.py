@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.markdown import Markdown
-
 from benchmarks.core.plot import STYLES, log_axis, new_figure, save, tidy
-from benchmarks.core.report import grid, page
-from benchmarks.core.style import Style
+from benchmarks.core.report import grid
+from benchmarks.core.style import of_tables
 from benchmarks.core.targets import rows
 from benchmarks.speed._target_rates_fit import counted_seconds, summary, work_of
 from benchmarks.speed._targets_report import NAMES
@@ -90,16 +88,6 @@ def tables(records: Sequence[Record]) -> list[str]:
     return lines[:-1]
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """Write the results as Markdown."""
-    return page(result, tables(result["measurements"]), target_lines(result))
-
-
-def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
-    """Return the tables for a terminal."""
-    return Markdown("\n".join([f"**{title}**", "", *tables(records)]))
-
-
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot times by the rates over counted times, a panel for each target, and save the plot."""
     records, found = [record for record in result["measurements"] if "scores" in record], result["summary"]
@@ -122,4 +110,4 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     save(figure, path, panels[0], 2)
 
 
-STYLE = Style(check_targets, markdown, terminal_table, target_lines, plot, summary)
+STYLE = of_tables(tables, check_targets=check_targets, target_lines=target_lines, plot=plot, summary=summary)

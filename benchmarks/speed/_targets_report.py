@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markdown import Markdown
-
 from benchmarks.core.plot import STYLES, log_axis, new_figure, save, tidy
-from benchmarks.core.report import grid, page
-from benchmarks.core.style import Style
+from benchmarks.core.report import grid
+from benchmarks.core.style import of_tables
 from benchmarks.core.targets import rows
 
 Record = Mapping[str, Any]
@@ -129,16 +127,6 @@ def tables(records: Sequence[Record]) -> list[str]:
     return lines[:-1]
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """Write the results as Markdown."""
-    return page(result, tables(result["measurements"]), target_lines(result))
-
-
-def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
-    """Return the tables for a terminal."""
-    return Markdown("\n".join([f"**{title}**", "", *tables(records)]))
-
-
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Plot bytes over input plus output, a panel for each target and direction, and save the plot."""
     every = list(pairs(result["measurements"]))
@@ -165,4 +153,4 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     save(figure, path, panels[0], 2)
 
 
-STYLE = Style(check_targets, markdown, terminal_table, target_lines, plot)
+STYLE = of_tables(tables, check_targets=check_targets, target_lines=target_lines, plot=plot)

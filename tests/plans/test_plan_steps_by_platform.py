@@ -228,3 +228,30 @@ def test_the_backward_pass_keeps_no_masks(text: str, monkeypatch: pytest.MonkeyP
         shapes = jax.eval_shape(kept, x, weights)
         sizes.append(sum(a.size * a.dtype.itemsize for a in shapes))
     assert sizes[0] == sizes[1]
+
+
+def test_sums_of_a_diagonal_on_gpus_are_not_taken_from_the_tensor_again() -> None:
+    """XLA would merge both sums into one over the whole tensor; a barrier keeps the diagonal in memory."""
+    for platform, barriers in (("cpu", 0), ("tpu", 0), ("cuda", 1)):
+        assert lowered(platform, False).count("stablehlo.optimization_barrier") == barriers
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "count"),
+    [
+        ("p p -> p p", (32, 32), 4),  # two products along the axes, one for each permutation, and two of smaller cores
+        ("p p + p -> p p + p", ((32, 16), (32, 16)), 4),  # unlike features are not stacked: one product along p
+        ("p q -> p q", (32, 32), 4),  # one tensor has nothing to stack
+    ],
+)
+def test_what_a_tpu_multiplies_apart(text: str, channels: Any, count: int) -> None:
+    space = ek.hom(text, **bindings(text))
+    program = plan(space, channels)
+    sizes = dict.fromkeys("pq", 64)
+    axes = {term.name: [sizes[label] for label in term.labels] for term in space.signature.inputs}
+    widths = zip(space.signature.inputs, program.channels[0], strict=True)
+    x = {term.name: jax.ShapeDtypeStruct((2, *axes[term.name], width), jnp.float32) for term, width in widths}
+    weights = {pair: jax.ShapeDtypeStruct(shape, jnp.float32) for pair, shape in weight_shapes(program).items()}
+    run = jax.jit(lambda x, weights: apply(program, x, weights, method="factored"))
+    module = export.export(run, platforms=["tpu"])(x, weights).mlir_module()
+    assert module.count("stablehlo.dot_general") == count

@@ -45,6 +45,9 @@ LONG = 8
 """An axis is long that has so many times the features of a result: the gradients of the weights of single samples are
 then small compared with the samples."""
 
+LEAST_APART = 32
+"""The fewest features of tensors of one axis that a TPU stacks: fewer would fill a small part of its tiles."""
+
 Linear = Callable[[Any], list[jax.Array]]
 Stage = Callable[[Callable[[Platform], Linear], Any], list[jax.Array]]
 """A way to call a linear function of arrays, which is made for a platform."""
@@ -68,6 +71,7 @@ class Walk:
         spread: whether tensor axes or channels are sharded over devices.
         by_platform: whether reductions and products follow the platform for which the program is lowered.
         platform: what the expansions are traced for.
+        held: cores of products to which a GPU adds a broadcast, which has to be in memory.
     """
 
     plan: Stages
@@ -78,6 +82,7 @@ class Walk:
     spread: Spread | None = None
     by_platform: bool = False
     platform: Platform = "cpu"
+    held: frozenset[tuple[str, ...]] = frozenset()
 
     @property
     def _forms(self) -> dict[str, Form | None]:
@@ -108,7 +113,7 @@ class Walk:
         return product, rows
 
     def parts(self, product: Product, inputs: Sequence[tuple[int, ...]], alike: int, width: int) -> list[Parts | None]:
-        """Return what a TPU computes apart in a product, for each array; `None` if that makes no difference.
+        """Return what accelerators compute apart in a product, for each array; `None` if that makes no difference.
 
         Args:
             product: the product.
@@ -116,16 +121,25 @@ class Walk:
             alike: number of tensors in the result with equally many features.
             width: number of features of the result.
         """
-        axes, groups = len(product.core), len(product.wires_out)
-        long = self.by_platform and axes == 1 and self.shapes.sizes[product.core[0]] >= LONG * width
-        apart = self.by_platform and axes * sum(map(len, inputs)) * groups * alike > 1
-        return [Parts(some, groups, alike, long) if apart or long else None for some in inputs]
+        axes, groups, features = len(product.core), len(product.wires_out), sum(inputs, ())
+        several = len(features) * groups * alike > 1
+        # Along one axis, a TPU copies what is stacked unless all tensors have the same number of features, and many.
+        even = alike > 1 and len({*features}) == 1 and features[0] >= LEAST_APART
+        apart = self.by_platform and several and (axes > 1 or (axes == 1 and even))
+        long = self.is_long(product, alike, width)
+        return [Parts(some, groups, alike, apart, long) if apart or long else None for some in inputs]
+
+    def is_long(self, product: Product, alike: int, width: int) -> bool:
+        """Whether a product has one result, whose only axis is long; arguments as in `parts`."""
+        single = self.by_platform and len(product.core) == len(product.wires_out) == alike == 1
+        return single and self.shapes.sizes[product.core[0]] >= LONG * width
 
     def grown(self, step: Step, y: jax.Array) -> jax.Array:
         """Return the larger tensor of an expansion from the smaller one."""
         if step.operation == "head":
             return self._headed(step, y, upwards=True)
-        return expand(step, y, len(self.shapes.batch), self.shapes.sizes, self._forms, self.spread, self.platform)
+        held = step.large.core in self.held
+        return expand(step, y, len(self.shapes.batch), self.shapes.sizes, self._forms, self.spread, self.platform, held)
 
     def left(self, s: int, y: jax.Array | None, dtype: Any) -> jax.Array:
         """Return an output from the tensor at the top of the lattice; without one, the result of the zero map."""
@@ -213,8 +227,8 @@ def parted(
     shapes, batch = walk.shapes, len(walk.shapes.batch)
     keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
     entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
-    alike = _count_alike(product, widths) if walk.platform == "tpu" else 1
-    stacked = walk.platform == "tpu" and alike == len(keys)
+    alike, groups = _count_alike(product, widths) if walk.platform == "tpu" else 1, len(product.wires_out)
+    stacked = walk.platform == "tpu" and alike == len(keys) and groups * alike > 1
     if stacked and bias is not None:
         bias = bias.reshape(alike, bias.shape[0] // alike)
     if y is None:
@@ -222,7 +236,6 @@ def parted(
         core = tuple(shapes.sizes[label] for label in product.core)
         y = broadcast(bias.astype(wide(bias.dtype)), (*shapes.batch, *core, *bias.shape))
     else:
-        groups = len(product.wires_out)
         if stacked:
             y = y.reshape(*y.shape[:-1], groups, alike, y.shape[-1] // (groups * alike))
         if product.permutes_out:
@@ -249,8 +262,14 @@ def walked(
     pairs = zip(plan.products, layout.products, strict=True)
     arranged = [(*walk.arranged(product, rows), bias) for product, (rows, bias) in pairs]
 
+    held = frozenset(
+        product.core
+        for product, rows, _ in arranged
+        if rows and walk.is_long(product, _count_alike(product, plan.features[1]), rows[0].shape[1])
+    )
+
     def expanding(platform: Platform) -> Linear:
-        own = replace(walk, platform=platform)
+        own = replace(walk, platform=platform, held=held if platform == "gpu" else frozenset())
 
         def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
             parts = (

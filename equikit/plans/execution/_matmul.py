@@ -23,12 +23,14 @@ class Parts:
         inputs: for each tensor that is concatenated its number of features.
         groups: number of equally many columns, one for each permutation of the wires of the result.
         outputs: number of tensors in a group, with equally many features.
-        long: whether the last axis but features is long, and the only one besides batch axes.
+        apart: whether a TPU multiplies them apart.
+        long: whether the last axis but features is long, the only one besides batch axes, and there is one tensor.
     """
 
     inputs: tuple[int, ...]
     groups: int
     outputs: int
+    apart: bool = True
     long: bool = False
 
 
@@ -52,9 +54,9 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike, parts:
     def chosen(x: jax.Array, matrix: jax.Array) -> jax.Array:
         assert parts is not None
         branches = {}
-        if len(parts.inputs) * parts.groups * parts.outputs > 1 or not parts.long:
+        if parts.apart:
             branches["tpu"] = functools.partial(matmul_apart, parts=parts, precision=precision)
-        if parts.long and parts.groups * parts.outputs == 1:
+        if parts.long:
             branches["cuda"] = functools.partial(matmul_batched, precision=precision)
         found: jax.Array = lax.platform_dependent(x, matrix, default=product, **branches)
         return found

@@ -49,8 +49,7 @@ def written_out(made: Callable[[Platform], Linear], operands: Any) -> list[jax.A
             found: list[jax.Array] = jax.jit(made("cpu"))(operands)
         return found
 
-    elsewhere = jax.jit(made("tpu")), jax.jit(made("gpu"))
-    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=elsewhere[0], default=elsewhere[1])
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, tpu=made("tpu"), default=made("gpu"))
     return found
 
 

@@ -126,13 +126,18 @@ def _diagonal_on(first: int, second: int, plain: Callable[..., jax.Array]) -> Ca
     """Return `plain` for CPUs, and `masked_diagonal` for other platforms; cached, so that JAX traces it once.
 
     On a CPU a strided slice reads the entries of the diagonal and nothing else. On a GPU a masked sum is computed in
-    one pass over the array with other sums. On a TPU the folded axes of a strided slice are a copy of the array.
+    one pass over the array with other sums; XLA would compute sums of the diagonal from the array again. On a TPU the
+    folded axes of a strided slice are a copy of the array.
     """
     strided = functools.partial(plain, first=first, second=second)
     masked = _rematerialized(functools.partial(masked_diagonal, first=first, second=second))
 
+    def held(x: jax.Array) -> jax.Array:
+        found: jax.Array = lax.optimization_barrier(masked(x))
+        return found
+
     def chosen(x: jax.Array) -> jax.Array:
-        found: jax.Array = lax.platform_dependent(x, cpu=strided, default=masked)
+        found: jax.Array = lax.platform_dependent(x, cpu=strided, tpu=masked, default=held)
         return found
 
     return chosen
@@ -188,6 +193,7 @@ def expand(
     forms: Mapping[str, Form | None],
     spread: Spread | None,
     platform: Platform = "cpu",
+    held: bool = False,
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
@@ -197,7 +203,7 @@ def expand(
         if platform == "tpu":
             return _masked_embed(axis, batch + step.axes[1], turned)(x)
         return (embed if spread is None else masked_embed)(x, axis, batch + step.axes[1], n // 2 if turned else 0)
-    if platform == "gpu" and len(step.large.core) == 1:
+    if held:
         x = lax.optimization_barrier(x)  # XLA adds a broadcast of an array in memory in the kernel of the product
     shape = (*x.shape[:axis], n, *x.shape[axis:])
     grown = broadcast(jnp.expand_dims(x, axis), shape)
