@@ -125,7 +125,7 @@ def partial_merge(
     a pass and at most 100 products with the data of one layer for each layer; all data are in memory.
 
     Example:
-        >>> import jax.numpy as jnp
+        >>> import jax.numpy as jnp, numpy as np
         >>> from equikit.weightspace import align, partial_merge, trace
         >>> def apply(params, x):
         ...     return jnp.tanh(x @ params["first"]) @ params["second"]
