@@ -53,7 +53,7 @@ class Budget:
 
 def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
-    return Budget(32, 3, pairs.QUICK, 4) if quick else Budget(256, 5, pairs.FULL, 200)
+    return Budget(32, 3, pairs.QUICK, 4) if quick else Budget(128, 5, pairs.FULL, 100)
 
 
 def cells(quick: bool) -> list[Cell]:
