@@ -26,7 +26,9 @@ def merging() -> pleas.Merging:
     data = {name: every.take(slice(start, start + 20)) for start, name in ((0, "train"), (20, "test"))}
     pair = pairs.Pair(static, rest, (one, two), 0.0)
     spec = trace(pair.apply, one, jnp.asarray(data["train"].inputs[:2]))
-    return pleas.Merging(pair, data, spec, {"activations": two}, jnp.asarray(data["train"].inputs), 1e-2, pair.apply)
+    return pleas.Merging(
+        pair, data, spec, {"activations": two}, jnp.asarray(data["train"].inputs), 1e-2, pair.apply, pair.apply
+    )
 
 
 def test_the_ensemble_is_the_mean_of_the_outputs() -> None:

@@ -140,10 +140,9 @@ def scores_of(pair: Pair, later: Sequence[Any], data: Mapping[str, Digits]) -> d
     for part, some in data.items():
         losses, errors = zip(*(measured(pair, params, some) for params in later), strict=True)
         found |= {f"loss after transfer, {part}": losses[0], f"error after transfer, {part}": errors[0]}
-        found |= {f"loss after one epoch, {part}": losses[1], f"error after one epoch, {part}": errors[1]}
-        found |= {f"error at the end, {part}": errors[-1]}
+        found[f"error after one epoch, {part}"] = errors[1]
         found |= points(f"error, {part}", range(len(errors)), errors)
-    return found
+    return found | {"error at the end, test": errors[-1]}
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
