@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,8 @@ class Merging:
         matched: the second network after weights or activations are matched, by rival.
         images: what matching and least squares see.
         ridge: what was chosen.
-        logits: compiled scores of a network.
+        apply: the network, one function for all rivals, so that compiled programs are found again.
+        logits: the same, compiled.
     """
 
     pair: Pair
@@ -129,26 +130,28 @@ class Merging:
     matched: Mapping[str, Any]
     images: jax.Array
     ridge: float
+    apply: Callable[[Any, Any], jax.Array]
     logits: Callable[[Any, Any], jax.Array]
 
     @classmethod
     def of(cls, pair: Pair, data: Mapping[str, Digits], budget: Budget) -> Merging:
         """Match the networks, and choose the ridge by the loss of the merge on the validation images."""
         (one, two), images = pair.params, jnp.asarray(data["train"].inputs[: budget.seen])
-        spec = trace(pair.apply, one, images[:2])
+        apply = pair.apply
+        spec = trace(apply, one, images[:2])
         matched = {
             "average": two,
             "weights": align(spec, one, two),
-            "activations": align(spec, one, two, how="activations", apply=pair.apply, x=images),
+            "activations": align(spec, one, two, how="activations", apply=apply, x=images),
         }
-        found = cls(pair, data, spec, matched, images, budget.ridges[0], jax.jit(pair.apply))
+        found = cls(pair, data, spec, matched, images, budget.ridges[0], apply, jax.jit(apply))
         if len(budget.ridges) == 1:
             return found
         losses = {}
         for ridge in budget.ridges:
             params = found._partial(0.5, 0, ridge)
             losses[ridge] = found._loss(found.logits(params, data["validation"].inputs), "validation")
-        return cls(pair, data, spec, matched, images, min(losses, key=losses.__getitem__), found.logits)
+        return replace(found, ridge=min(losses, key=losses.__getitem__))
 
     def scores(self, rival: str) -> dict[str, float]:
         """Return barrier and midpoint above the line between both losses, the error half-way, and the size."""
@@ -201,13 +204,13 @@ class Merging:
         params = mean([one, two], weights)
         if kind == "REPAIR":
             networks, batches = [one, two], [self.images]
-            return repair(self.spec, self.pair.apply, params, batches, networks=networks, coefficients=weights)
+            return repair(self.spec, self.apply, params, batches, networks=networks, coefficients=weights)
         return params
 
     def _partial(self, share: float, keep: float, ridge: float | None) -> Any:
         networks, weights = [self.pair.params[0], self.matched["activations"]], [1 - share, share]
         return partial_merge(
-            self.spec, self.pair.apply, networks, [self.images], keep=keep, coefficients=weights, ridge=ridge
+            self.spec, self.apply, networks, [self.images], keep=keep, coefficients=weights, ridge=ridge
         )
 
     def _loss(self, outputs: jax.Array, part: str) -> float:

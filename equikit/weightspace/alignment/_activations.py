@@ -170,6 +170,41 @@ def streamed(
     )
 
 
+def correlations(
+    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, batches: Iterable[tuple[Any, ...]]
+) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """Return, for each array, its labels and the correlation of both networks over the data at each index of them.
+
+    Where an activation is constant in both networks, the correlation is 1; in one of them alone, 0.
+
+    Raises:
+        OptionError: as for `activations`.
+    """
+    sums: list[np.ndarray] = []
+    found: list[tuple[str, ...]] = []
+    for inputs in batches:
+        found, now = [], []
+        for labels, *arrays in _pairs(spec, apply, one, two, inputs):
+            data = tuple(place for place, label in enumerate(labels) if label == DATA)
+            first, second = (np.asarray(array, np.float64) for array in arrays)
+            parts = (np.ones_like(first), first, second, first**2, second**2, first * second)
+            now.append(np.stack([part.sum(axis=data) for part in parts]))
+            found.append(tuple(label for label in labels if label != DATA))
+            for side, total in (("params_a", now[-1][1]), ("params_b", now[-1][2])):
+                _refuse_not_finite(side, total, found[-1])
+        sums = [before + each for before, each in zip(sums, now, strict=True)] if sums else now
+    return [(labels, _correlation(*total)) for labels, total in zip(found, sums, strict=True)]
+
+
+def _correlation(count: Any, one: Any, two: Any, ones: Any, twos: Any, both: Any) -> np.ndarray:
+    squares = [wide - total**2 / count for wide, total in ((ones, one), (twos, two))]
+    # The computed variance of a constant activation is only rounding error.
+    still = [part <= 8 * count * np.finfo(float).eps * wide for part, wide in zip(squares, (ones, twos), strict=True)]
+    length = np.sqrt(np.where(still[0] | still[1], 1, squares[0] * squares[1]))
+    found: np.ndarray = np.where(still[0] | still[1], 1.0 * (still[0] & still[1]), (both - one * two / count) / length)
+    return found
+
+
 def _refuse_not_finite(side: str, array: Any, labels: tuple[str, ...]) -> None:
     step = "see whether the data are finite, or training diverged; or write how='weights'"
     _checks.finite(f"activations of {side} with axes {', '.join(labels)}", array, step=step)

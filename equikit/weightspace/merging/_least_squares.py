@@ -13,7 +13,8 @@ import numpy as np
 
 from equikit._progress import progress
 from equikit.weightspace.merging._combine import combined
-from equikit.weightspace.merging._statistics import Place, arrays_at, places_of
+from equikit.weightspace.merging._repair import corrected
+from equikit.weightspace.merging._statistics import Place, arrays_at, moments_at, places_of
 from equikit.weightspace.merging._widen import Wide, widened
 from equikit.weightspace.specifications._specification import Specification
 from equikit.weightspace.specifications._terms import Indexed, Leaf, Symbol
@@ -32,17 +33,27 @@ def fitted(
     shares: Sequence[float],
     ridge: float,
 ) -> Any:
-    """Fit kernel and bias of each layer by least squares, with the inputs that the layer has in the merged network."""
+    """Fit kernel and bias of each layer by least squares, with the inputs that the layer has in the merged network.
+
+    Running averages become those of the merged network, in the order of the program too.
+    """
     places = [
         place
         for place in places_of(apply, trees[0], batches[0])
-        if place.kind == "layer" and not any(isinstance(axis, Indexed) for axis in spec.leaves[place.first].axes)
+        if not any(isinstance(axis, Indexed) for axis in spec.leaves[place.first].axes)
     ]
-    goals = _goals(spec, apply, places, trees, batches, wide, shares)
+    layers = [place for place in places if place.kind == "layer"]
+    goals = _goals(spec, apply, layers, trees, batches, wide, shares)
     leaves, structure = jax.tree.flatten(params)
     with progress("least squares", len(places)) as advance:
-        for number, place in enumerate(places):
-            pair, error = _solved(apply, place, structure, leaves, batches, [goal[number] for goal in goals], ridge)
+        for place in places:
+            if place.kind == "norm":
+                (now,) = moments_at(apply, [place])(jax.tree.unflatten(structure, leaves), batches)
+                leaves[place.first], leaves[place.second] = corrected(place, leaves, now, (), ())
+                advance("running averages")
+                continue
+            its = [goal[layers.index(place)] for goal in goals]
+            pair, error = _solved(apply, place, structure, leaves, batches, its, ridge)
             leaves[place.first], leaves[place.second] = pair
             advance(f"mean squared difference {float(error):.2g}")
     return jax.tree.unflatten(structure, leaves)

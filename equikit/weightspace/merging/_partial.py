@@ -99,7 +99,8 @@ def partial_merge(
     the program fails or its outputs change, the label is not widened. Features within heads are kept with their head.
     With `ridge=`, each layer with a bias is then fitted, in the order of the program, to give the means of what the
     networks have there: the kernel and the bias W, which start at \(W_0\), minimize the mean squared difference plus
-    \(r |W - W_0|^2\).
+    \(r |W - W_0|^2\). Running averages of batch normalization become those of the data; without `ridge=`, call
+    `repair` with the specification of the result.
 
     Args:
         spec: the symmetry of all networks, from `trace`.
@@ -125,7 +126,7 @@ def partial_merge(
     a pass and at most 100 products with the data of one layer for each layer; all data are in memory.
 
     Example:
-        >>> import jax.numpy as jnp
+        >>> import jax.numpy as jnp, numpy as np
         >>> from equikit.weightspace import align, partial_merge, trace
         >>> def apply(params, x):
         ...     return jnp.tanh(x @ params["first"]) @ params["second"]

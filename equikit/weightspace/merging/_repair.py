@@ -98,11 +98,11 @@ def repair(
         now = moments(jax.tree.unflatten(structure, leaves), data)[number]
         _checks.finite(f"statistics of {[*named_leaves(params)][place.first]!r}", *now, step="look at the data")
         wanted = [goal[number] for goal in goals]
-        leaves[place.first], leaves[place.second] = _corrected(place, leaves, now, wanted, shares)
+        leaves[place.first], leaves[place.second] = corrected(place, leaves, now, wanted, shares)
     return jax.tree.unflatten(structure, leaves)
 
 
-def _corrected(
+def corrected(
     place: Place, leaves: Sequence[Any], now: Moments, wanted: Sequence[Moments], shares: Sequence[float]
 ) -> tuple[jax.Array, jax.Array]:
     """Return both parameters of a place so that the network has the statistics that are wanted there."""

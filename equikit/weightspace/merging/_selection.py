@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit.weightspace.alignment._activations import Activations, streamed
+from equikit.weightspace.alignment._activations import correlations
 from equikit.weightspace.merging._widen import Widened
 from equikit.weightspace.specifications._specification import Specification
 from equikit.weightspace.specifications._tensors import tensors_of
@@ -25,23 +25,13 @@ def scores(
     """Return the mean correlation of activations by label and index: over all arrays of the program, and all pairs."""
     found: dict[str, list[np.ndarray]] = {}
     for one, two in combinations(trees, 2):
-        seen = streamed(spec, apply, one, two, batches)
-        for label in spec.groups:
-            found.setdefault(label, []).extend(_of_label(seen, label))
-    return {label: np.mean(rows, axis=0) for label, rows in found.items() if rows}
-
-
-def _of_label(seen: Activations, label: str) -> list[np.ndarray]:
-    rows = []
-    for name, labels in seen.labels.items():
-        if labels.count(label) == 1:
-            place = labels.index(label)
-            one, two = (np.moveaxis(np.asarray(side[name], np.float64), place, 0) for side in (seen.one, seen.two))
-            products = np.sum((one * two).reshape(len(one), -1, one.shape[-1]), axis=-1)
-            # An activation that is constant in both networks agrees; in one of them alone, it does not.
-            still = [np.sum(side.reshape((*products.shape, -1)) ** 2, axis=-1) == 0 for side in (one, two)]
-            rows.append(np.mean(np.where(still[0] & still[1], 1.0, products), axis=-1))
-    return rows
+        for labels, each in correlations(spec, apply, one, two, batches):
+            for label in {*labels} & {*spec.groups}:
+                if labels.count(label) == 1:
+                    own = labels.index(label)
+                    mean = each.mean(axis=tuple(place for place in range(each.ndim) if place != own))
+                    found.setdefault(label, []).append(mean)
+    return {label: np.mean(found[label], axis=0) for label in spec.groups if label in found}
 
 
 def groups_of(spec: Specification, labels: Sequence[str]) -> list[tuple[str, ...]]:
