@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -314,3 +315,41 @@ def test_what_is_refused() -> None:
     assert_error(ek.OptionError, lambda: CanonicalScaling(spec, network, on_tie="guess"), *text)
     with pytest.raises(ek.ShapeError, match="b0"):
         canonical_form(spec, in_float64(SHAPES | {"b0": (7,)}))
+
+
+def test_layers_standardize_and_give_features_of_neurons() -> None:
+    spec, params = made("tanh")
+    zoo = jax.tree.map(lambda a: jnp.asarray(np.stack([a, 2 * a]), jnp.float32), params)
+    label = spec.terms["b1"]
+    networks = [
+        ScaleEquivariant(spec, [1, 4, 4, 3], label, statistics=zoo, rngs=nnx.Rngs(0)),
+        ScaleEquivariant(spec, [1, 4, 4, 3], label, rngs=nnx.Rngs(0)),
+    ]
+    sizes = {name: np.sqrt(np.mean(np.square(array))) for name, array in zoo.items()}
+    run = nnx.jit(lambda network, params: network(params))
+    found = run(networks[0], zoo)
+    assert found.shape == (2, 5, 3)
+    by_hand = run(networks[1], {name: array / sizes[name] for name, array in zoo.items()})
+    np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-6)
+    text = "out", "h7", label, "out="
+    assert_error(ek.OptionError, lambda: ScaleEquivariant(spec, [1, 4, 2], "h7", rngs=nnx.Rngs(0)), *text)
+    text = "widths of the hidden layers", "8", "4", "channels=[1, 16, 16, 1]"
+    assert_error(ek.OptionError, lambda: ScaleEquivariant(spec, [1, 4, 8, 2], rngs=nnx.Rngs(0)), *text)
+    other = made("relu")[0].scalings[0]
+    with pytest.raises(ek.OptionError, match="does not act"):
+        ScaleEquivariant(spec, [1, 4, 2], scalings=[other], rngs=nnx.Rngs(0))
+
+
+@pytest.mark.slow
+def test_layers_have_finite_gradients_at_neurons_without_weights() -> None:
+    spec, params = made("relu")
+    params["w0"][:, 1], params["b0"][1], params["w1"][1] = 0, 0, 0
+    params = jax.tree.map(jnp.float32, params)
+    static, state = nnx.split(ScaleEquivariant(spec, [1, 4, 4, 1], rngs=nnx.Rngs(0)))
+
+    @jax.jit
+    @functools.partial(jax.grad, argnums=(0, 1))
+    def gradients(state, params):
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(nnx.merge(static, state)(params)))
+
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradients(state, params)))

@@ -54,6 +54,17 @@ CALLS = {
     "MessagePassing-neurons": (ws.MessagePassing, (GRAPH, [1, 2, 1], "h0"), {"use_global": False, "rngs": RNGS}),
     "MessagePassing-invariant": (ws.MessagePassing, (GRAPH, [1, 2, 1], ""), {"rngs": RNGS}),
     "RelationalTransformer": (ws.RelationalTransformer, (GRAPH, [1, 4, 1]), {"heads": 2, "rngs": RNGS}),
+    "CanonicalScaling": (
+        ws.CanonicalScaling,
+        (SPEC, ws.Functional(SPEC, [1, 2, 1], rngs=RNGS)),
+        {"scalings": SPEC.scalings, "on_tie": "keep"},
+    ),
+    "ScaleEquivariant": (
+        ws.ScaleEquivariant,
+        (SPEC, [1, 2, 2, 1]),
+        {"scalings": SPEC.scalings, "statistics": ZOO, "rngs": RNGS},
+    ),
+    "canonical_form": (ws.canonical_form, (SPEC, PARAMS), {"scalings": SPEC.scalings}),
     "Probes": (ws.Probes, (GRAPH, apply, INPUT[None]), {}),
     "AsymmetricLinear": (ws.AsymmetricLinear, (4, 3), ARCHITECTURE),
     "AsymmetricMLP": (ws.AsymmetricMLP, ([4, 3, 2],), ARCHITECTURE),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.weightspace.scaling._slots import Piece, Schedule, Slot, Step, schedule
+from equikit.weightspace.scaling._slots import Piece, Schedule, Slot, Step, chosen_of, schedule
 from equikit.weightspace.specifications._leaves import with_channels
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -78,7 +78,7 @@ def canonical_form(spec: Specification, params: Any, scalings: Sequence[Scaling]
         features canonical in each layer; the canonical form of all parameters together is ours.
     """
     checked_specification(spec)
-    chosen = None if scalings is None else tuple(scalings)
+    chosen = chosen_of(scalings)
     plan = schedule(spec, chosen)
     found, numbers, margin = _canonical(spec, chosen, with_channels(spec.leaves, params, 1))
     named = {str(scaling): array for scaling, array in zip(plan.scalings, numbers, strict=True)}
@@ -176,8 +176,8 @@ class _Run:
 
     def finished(self) -> tuple[list[jax.Array], jax.Array]:
         """Return all numbers, and the smallest margin; the sign of a tie is positive."""
-        some = next(iter(self.numbers.values()))
-        batch = some.shape[: some.ndim - len(self._axes(0))]
+        first, some = next(iter(self.numbers.items()))
+        batch = some.shape[: some.ndim - len(self._axes(first))]
         margin = jnp.ones(batch, some.dtype)
         for number, margins in self.margins.items():
             signs = self.numbers[number]
@@ -232,12 +232,9 @@ class _Run:
             summed = tuple(start + axis for axis in free)
             count = math.prod(piece.tensor.axes[axis].size for axis in free)
             squares = jnp.sum(array * jnp.abs(array), summed, keepdims=True)
+            sums = jnp.sum(array, summed, keepdims=True) / max(count, 1) ** 0.5
             # Two statistics: centered weights, for example, have sums of zero.
-            sums = (
-                jnp.sum(array, summed, keepdims=True) / max(count, 1) ** 0.5,
-                jnp.sign(squares) * jnp.abs(squares) ** 0.5,
-            )
-            for one in sums:
+            for one in (sums, jnp.sign(squares) * jnp.abs(squares) ** 0.5):
                 odd.append(self._flat(slot, one, start))
             bounds.append(self._flat(slot, jnp.sum(array**2, summed, keepdims=True) ** 0.5, start))
         values, most = jnp.concatenate(odd, -1), jnp.max(jnp.concatenate(bounds, -1), -1, initial=0)

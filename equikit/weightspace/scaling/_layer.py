@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -14,31 +14,32 @@ from flax import nnx
 
 from equikit.weightspace.graphs.layers._dense import Joined, Options
 from equikit.weightspace.scaling._canonical import norm
-from equikit.weightspace.scaling._objects import Character, Kind, Object, is_odd, is_scaled, pooled, spread
-from equikit.weightspace.scaling._slots import Schedule
+from equikit.weightspace.scaling._objects import Kind, Object, pooled, spread
 
 GATES = 0.1
 """A factor of gates: the first features of a network are hardly changed by its layers."""
 
 
-class Scaled(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Scaled:
     """The features that a layer updates.
 
     Attributes:
         objects: of every entry of a tensor, `[*batch, *neurons, c]`, by name; they scale like the entry.
-        kinds: of neurons, `[*batch, n, c]`, by label and character, by which they scale.
+        kinds: of neurons, `[*batch, n, c]`, by the name of a `Kind`; they scale by its character.
         neurons: of neurons, `[*batch, n, c]`, by label; invariant.
         whole: of the whole network, `[*batch, c]`; invariant.
     """
 
     objects: dict[str, jax.Array]
-    kinds: dict[Kind, jax.Array]
+    kinds: dict[str, jax.Array]
     neurons: dict[str, jax.Array]
     whole: jax.Array
 
     def of(self, kind: Kind) -> jax.Array:
-        """Return the features of neurons with a character; invariant features for the trivial one."""
-        return self.kinds[kind] if kind[1] else self.neurons[kind[0]]
+        """Return features of neurons that scale by a character, which are the invariant ones for the trivial one."""
+        return self.kinds[kind.name] if kind.name in self.kinds else self.neurons[kind.name]
 
 
 def shortened(x: jax.Array, inverse: jax.Array) -> jax.Array:
@@ -90,23 +91,23 @@ class ObjectUpdate(nnx.Module):
         self.hidden = Joined({"product": width, "itself": width, "whole": width} | ends, width, options)
         self.gates = plain(width, 3 * width, options, use_bias=True)
 
-    def __call__(self, state: Scaled, norms: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
+    def __call__(self, state: Scaled) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
         """Return new features, invariants of each entry, and a message to each end.
 
-        Features of neurons in `state` are shortened, and `norms` are their normalized invariants.
+        Features of neurons that scale are shortened, and invariant features are normalized.
         """
         ends, rank, part = self.object.ends, len(self.object.ends), self.hidden.part
         x = state.objects[self.object.name]
-        near = [spread(f(state.of(end.kinds[1])), end, rank) for f, end in zip(self.near, ends, strict=True)]
-        far = [spread(f(state.of(end.kinds[0])), end, rank) for f, end in zip(self.far, ends, strict=True)]
+        near = [spread(f(state.of(end.against)), end, rank) for f, end in zip(self.near, ends, strict=True)]
+        far = [spread(f(state.of(end.along)), end, rank) for f, end in zip(self.far, ends, strict=True)]
         value, message = jnp.split(self.value(x if self.object.scaled else shortened(x, x)), 2, axis=-1)
         # The characters of the factors cancel.
         product = jnp.arcsinh(functools.reduce(operator.mul, near, value))
         total = part("product", product) + part("itself", self.itself(x))
-        whole = part("whole", norms["whole"])
+        whole = part("whole", state.whole)
         total = total + whole.reshape(*whole.shape[:-1], *[1] * rank, whole.shape[-1])
         for place, end in enumerate(ends):
-            total = total + spread(part(f"end {place}", norms[end.label]), end, rank)
+            total = total + spread(part(f"end {place}", state.neurons[end.label]), end, rank)
         invariants = self.hidden(total)
         keep, add, send = jnp.split(GATES * self.gates(invariants), 3, axis=-1)
         new = x * (1 + keep) + functools.reduce(operator.mul, far, add)
@@ -120,11 +121,9 @@ class ObjectUpdate(nnx.Module):
 class NeuronUpdate(nnx.Module):
     """The update of the features of one label's neurons."""
 
-    def __init__(
-        self, plan: Schedule, label: str, kinds: Mapping[Character, Character], width: int, options: Options
-    ) -> None:
-        self.label, self.kinds = label, tuple(kinds.items())
-        self.itself = nnx.List([Invariant(is_odd(plan, k), is_scaled(plan, k), width, options) for k in kinds])
+    def __init__(self, label: str, kinds: Sequence[Kind], width: int, options: Options) -> None:
+        self.label, self.kinds = label, tuple(kinds)
+        self.itself = nnx.List([Invariant(kind.odd, kind.scaled, width, options) for kind in kinds])
         self.value = nnx.List([plain(width, width, options) for _ in kinds])
         self.sent = nnx.List([plain(width, width, options) for _ in kinds])
         more = {f"{name} {place}": width for place in range(len(kinds)) for name in ("itself", "product")}
@@ -132,27 +131,27 @@ class NeuronUpdate(nnx.Module):
         self.gates = plain(width, 2 * width * len(kinds), options, use_bias=True) if kinds else None
 
     def __call__(
-        self, state: Scaled, norms: Mapping[str, jax.Array], seen: jax.Array, sent: Mapping[Kind, jax.Array]
-    ) -> tuple[jax.Array, dict[Kind, jax.Array]]:
-        """Return new invariant features, and new features of each character, from means of messages."""
+        self, kinds: dict[str, jax.Array], norms: dict[str, jax.Array], seen: jax.Array, sent: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Return the change of invariant features, and new features that scale, from means of messages."""
         part = self.hidden.part
         total = part("neuron", norms[self.label]) + part("seen", seen)
         whole = part("whole", norms["whole"])
         rank = total.ndim - whole.ndim
         total = total + whole.reshape(*whole.shape[:-1], *[1] * rank, whole.shape[-1])
-        for place, (kind, inverse) in enumerate(self.kinds):
-            x, other = state.kinds[self.label, kind], state.kinds[self.label, inverse]
+        for place, kind in enumerate(self.kinds):
+            x, other = kinds[kind.name], kinds[kind.inverse]
             total = total + part(f"itself {place}", self.itself[place](x))
             total = total + part(f"product {place}", self.value[place](shortened(x, other)) * shortened(other, x))
         change = self.hidden(total)
-        found: dict[Kind, jax.Array] = {}
+        found: dict[str, jax.Array] = {}
         gates = jnp.split(GATES * self.gates(change), 2 * len(self.kinds), axis=-1) if self.gates is not None else []
-        for place, (kind, _) in enumerate(self.kinds):
-            x = state.kinds[self.label, kind] * (1 + gates[2 * place])
-            if (self.label, kind) in sent:
-                x = x + self.sent[place](sent[self.label, kind]) * (1 + gates[2 * place + 1])
-            found[self.label, kind] = x
-        return state.neurons[self.label] + change, found
+        for place, kind in enumerate(self.kinds):
+            x = kinds[kind.name] * (1 + gates[2 * place])
+            if kind.name in sent:
+                x = x + self.sent[place](sent[kind.name]) * (1 + gates[2 * place + 1])
+            found[kind.name] = x
+        return change, found
 
 
 class ScaleLayer(nnx.Module):
@@ -160,15 +159,14 @@ class ScaleLayer(nnx.Module):
 
     def __init__(
         self,
-        plan: Schedule,
         objects: Sequence[Object],
-        neurons: Mapping[str, Mapping[Character, Character]],
+        neurons: Mapping[str, Sequence[Kind]],
         width: int,
         options: Options,
     ) -> None:
         self.names, self.labels = tuple(one.name for one in objects), tuple(neurons)
         self.objects = nnx.List([ObjectUpdate(one, width, options) for one in objects])
-        self.neurons = nnx.List([NeuronUpdate(plan, label, kinds, width, options) for label, kinds in neurons.items()])
+        self.neurons = nnx.List([NeuronUpdate(label, kinds, width, options) for label, kinds in neurons.items()])
         self.norms = nnx.List([options.norm(width) for _ in (*neurons, "whole")])
         self.whole = Joined({"whole": width, "neurons": width, "objects": width}, width, options)
 
@@ -177,28 +175,29 @@ class ScaleLayer(nnx.Module):
         features = [*(state.neurons[label] for label in self.labels), state.whole]
         norms = {name: normed(x) for name, normed, x in zip((*self.labels, "whole"), self.norms, features, strict=True)}
         short = {
-            (label, kind): shortened(state.kinds[label, kind], state.kinds[label, inverse])
-            for label, update in zip(self.labels, self.neurons, strict=True)
-            for kind, inverse in update.kinds
+            kind.name: shortened(state.kinds[kind.name], state.kinds[kind.inverse])
+            for update in self.neurons
+            for kind in update.kinds
         }
-        shown = Scaled(state.objects, short, {label: norms[label] for label in self.labels}, state.whole)
+        shown = Scaled(state.objects, short, {label: norms[label] for label in self.labels}, norms["whole"])
         objects: dict[str, jax.Array] = {}
         invariants: dict[str, jax.Array] = {}
-        sent: dict[Kind, list[jax.Array]] = {}
+        sent: dict[str, list[jax.Array]] = {}
         seen: dict[str, list[jax.Array]] = {}
         for name, update in zip(self.names, self.objects, strict=True):
-            objects[name], invariants[name], messages = update(shown, norms)
+            objects[name], invariants[name], messages = update(shown)
             for end, message in zip(update.object.ends, messages, strict=True):
                 rank = len(update.object.ends)
                 seen.setdefault(end.label, []).append(pooled(invariants[name], end, rank, 1))
-                if end.along:
-                    sent.setdefault(end.kinds[0], []).append(message)
+                if end.moves:
+                    sent.setdefault(end.along.name, []).append(message)
                 else:
                     seen[end.label].append(message)
         together = {kind: _mean(some) for kind, some in sent.items()}
-        neurons, kinds = dict[str, jax.Array](), dict[Kind, jax.Array]()
+        neurons, kinds = dict[str, jax.Array](), dict[str, jax.Array]()
         for label, change in zip(self.labels, self.neurons, strict=True):
-            neurons[label], found = change(state, norms, _mean(seen[label]), together)
+            more, found = change(state.kinds, norms, _mean(seen[label]), together)
+            neurons[label] = state.neurons[label] + more
             kinds |= found
         total = self.whole.part("whole", norms["whole"])
         for name, some in (("objects", invariants), ("neurons", neurons)):

@@ -18,7 +18,7 @@ from equikit.weightspace.graphs.layers._dense import Joined, Options
 from equikit.weightspace.scaling._canonical import norm
 from equikit.weightspace.scaling._layer import Scaled, ScaleLayer, mean_of_rows
 from equikit.weightspace.scaling._objects import neurons_of, objects_of
-from equikit.weightspace.scaling._slots import schedule
+from equikit.weightspace.scaling._slots import chosen_of, schedule
 from equikit.weightspace.specifications._leaves import batch_of, with_channels
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -90,7 +90,7 @@ class ScaleEquivariant(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         checked_specification(spec)
-        plan = schedule(spec, None if scalings is None else tuple(scalings))
+        plan = schedule(spec, chosen_of(scalings))
         widths = _checks.widths("channels", channels, fewest=3, example="[1, 16, 16, 1]")
         step = "write channels=[1, 16, 16, 1]"
         _checks.same("widths of the hidden layers", widths[2:-1], widths[1:2] * (len(widths) - 3), step=step)
@@ -99,7 +99,7 @@ class ScaleEquivariant(nnx.Module):
         options = Options(_checks.rngs(rngs), activation, computed, stored, True)
         self.objects = objects_of(spec, plan)
         neurons, width = neurons_of(self.objects), widths[1]
-        self.kinds = tuple((label, kind) for label, kinds in neurons.items() for kind in kinds)
+        self.kinds = tuple((label, kind.name) for label, kinds in neurons.items() for kind in kinds)
         _checks.choice("out", out, ("", *neurons, None))
         self.spec, self.channels, self.out, self.labels = spec, widths, out, tuple(neurons)
         self.scales = None if statistics is None else nnx.Dict(_scales(spec, statistics, widths[0]))
@@ -107,7 +107,7 @@ class ScaleEquivariant(nnx.Module):
             [options.linear(one.width * widths[0], width, use_bias=not one.moves) for one in self.objects]
         )
         self.codes = options.codes(len(neurons) + 1, width)
-        self.layers = nnx.List([ScaleLayer(plan, self.objects, neurons, width, options) for _ in widths[1:-1]])
+        self.layers = nnx.List([ScaleLayer(self.objects, neurons, width, options) for _ in widths[1:-1]])
         self.norms = nnx.List([options.norm(width) for _ in (*neurons, "whole")])
         self.hidden = Joined(dict.fromkeys((*neurons, "whole"), width), width, options) if out == "" else None
         self.heads = nnx.List(
@@ -168,7 +168,7 @@ class ScaleEquivariant(nnx.Module):
             label: jnp.broadcast_to(code, (*batch, *sizes[label], code.shape[-1]))
             for label, code in zip(self.labels, codes[:-1], strict=True)
         }
-        kinds = {kind: jnp.zeros_like(neurons[kind[0]]) for kind in self.kinds}
+        kinds = {kind: jnp.zeros_like(neurons[label]) for label, kind in self.kinds}
         return Scaled(objects, kinds, neurons, jnp.broadcast_to(codes[-1], (*batch, codes.shape[-1])))
 
     def _parameters(self, state: Scaled, like: Any) -> Any:

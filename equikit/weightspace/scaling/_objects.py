@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,10 +13,22 @@ import numpy as np
 from equikit.weightspace.scaling._slots import Piece, Schedule
 from equikit.weightspace.specifications._specification import Specification
 
-Character = tuple[tuple[int, Fraction], ...]
-"""The powers of numbers by which features scale: the number of a scaling and the power, without zeros."""
-Kind = tuple[str, Character]
-"""Neurons of a label, with the character of their features."""
+
+@dataclass(frozen=True)
+class Kind:
+    """Features of a label's neurons that scale by a character.
+
+    Attributes:
+        name: the label, and the character unless it is trivial.
+        inverse: the name of the features that scale inversely.
+        odd: whether signs act on them.
+        scaled: whether positive numbers act on them.
+    """
+
+    name: str
+    inverse: str
+    odd: bool
+    scaled: bool
 
 
 @dataclass(frozen=True)
@@ -27,18 +39,18 @@ class End:
         label: its label.
         axes: which axes of the object the neurons are along: the axis, after the axis of an outer label if it is
             nested.
-        along, against: the character of the tensor along this axis, and its inverse.
+        along, against: the features of neurons that scale like the tensor along this axis, and inversely.
     """
 
     label: str
     axes: tuple[int, ...]
-    along: Character
-    against: Character
+    along: Kind
+    against: Kind
 
     @property
-    def kinds(self) -> tuple[Kind, Kind]:
-        """The neurons whose features scale like the tensor along this axis, and inversely."""
-        return (self.label, self.along), (self.label, self.against)
+    def moves(self) -> bool:
+        """Whether the tensor scales along this axis."""
+        return self.along.odd or self.along.scaled
 
 
 @dataclass(frozen=True)
@@ -94,24 +106,14 @@ def objects_of(spec: Specification, plan: Schedule) -> tuple[Object, ...]:
     return tuple(_object(spec, plan, piece) for piece in plan.pieces)
 
 
-def neurons_of(objects: Sequence[Object]) -> dict[str, dict[Character, Character]]:
-    """Return the labels of neurons, each with the characters that its features need, and their inverses."""
-    found: dict[str, dict[Character, Character]] = {}
+def neurons_of(objects: Sequence[Object]) -> dict[str, tuple[Kind, ...]]:
+    """Return the labels of neurons, each with all features that scale."""
+    found: dict[str, dict[str, Kind]] = {}
     for one in objects:
         for end in one.ends:
-            kinds = {end.along: end.against, end.against: end.along} if end.along else {}
+            kinds = {kind.name: kind for kind in (end.along, end.against) if end.moves}
             found.setdefault(end.label, {}).update(kinds)
-    return found
-
-
-def is_odd(plan: Schedule, character: Character) -> bool:
-    """Whether signs act by a character."""
-    return any(plan.scalings[number].kind == "sign" for number, _ in character)
-
-
-def is_scaled(plan: Schedule, character: Character) -> bool:
-    """Whether positive numbers act by a character."""
-    return any(plan.scalings[number].kind == "positive" for number, _ in character)
+    return {label: tuple(kinds.values()) for label, kinds in found.items()}
 
 
 def _object(spec: Specification, plan: Schedule, piece: Piece) -> Object:
@@ -128,10 +130,10 @@ def _object(spec: Specification, plan: Schedule, piece: Piece) -> Object:
     for axis in permuted:
         powers = {slot.number: slot.power for slot in piece.slots if slot.axes[-1] == axis}
         signs = {number for number in powers if plan.scalings[number].kind == "sign"}
-        along = tuple(sorted(powers.items()))
-        against = tuple((number, power if number in signs else -power) for number, power in along)
+        inverse = {number: power if number in signs else -power for number, power in powers.items()}
+        names = _named(labels[axis], powers), _named(labels[axis], inverse)
+        along, against = (Kind(*pair, bool(signs), signs < powers.keys()) for pair in (names, names[::-1]))
         ends.append(End(labels[axis], held(axis), along, against))
-    total = [end.along for end in ends]
     sizes = [axis.size for axis in piece.tensor.axes]
     return Object(
         piece.tensor.name,
@@ -140,9 +142,13 @@ def _object(spec: Specification, plan: Schedule, piece: Piece) -> Object:
         tuple(permuted),
         tuple(windows),
         tuple(sizes[axis] for axis in windows),
-        any(is_odd(plan, one) for one in total),
-        any(is_scaled(plan, one) for one in total),
+        any(end.along.odd for end in ends),
+        any(end.along.scaled for end in ends),
     )
+
+
+def _named(label: str, powers: Mapping[int, Fraction]) -> str:
+    return " ".join([label, *(f"{number}^{power}" for number, power in sorted(powers.items()))])
 
 
 def spread(array: jax.Array, end: End, rank: int) -> jax.Array:

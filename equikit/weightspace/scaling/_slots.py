@@ -7,7 +7,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace.specifications._scaling import Scaling, null_space
 from equikit.weightspace.specifications._specification import Specification
@@ -70,6 +72,17 @@ class Schedule:
     scalings: tuple[Scaling, ...]
     pieces: tuple[Piece, ...]
     steps: tuple[Step, ...]
+
+
+def chosen_of(scalings: Any) -> tuple[Scaling, ...] | None:
+    """Return the scalings that a user chose, or None for all; raise `OptionError` unless they are scalings."""
+    if scalings is None:
+        return None
+    found = tuple(scalings) if isinstance(scalings, list | tuple) else (scalings,)
+    _checks.some("scalings", found, got="none", step="write scalings=spec.scalings[:1]")
+    for one in found:
+        _checks.instance("scalings", one, Scaling, "spec.scalings[:1]")
+    return found
 
 
 @functools.lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import FrameError, OptionError
 from equikit.weightspace.scaling._canonical import canonical_form, rescaled_by
-from equikit.weightspace.scaling._slots import schedule
+from equikit.weightspace.scaling._slots import chosen_of, schedule
 from equikit.weightspace.specifications._leaves import batch_of, named_leaves
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -69,7 +69,7 @@ class CanonicalScaling(nnx.Module):
     ) -> None:
         checked_specification(spec)
         _checks.function("network", network, example="Functional(spec, [1, 16, 1], rngs=nnx.Rngs(0))")
-        self.chosen = None if scalings is None else tuple(scalings)
+        self.chosen = chosen_of(scalings)
         schedule(spec, self.chosen)
         if not hasattr(network, "out"):
             raise OptionError(
