@@ -164,7 +164,7 @@ def join_graphs(pairs: Sequence[Pair], *, channels: int = 1, nodes: Sizes = None
 def checked_pairs(pairs: Any) -> list[Pair]:
     """Return pairs of a graph and parameters, or raise `OptionError`."""
     step = "write join_graphs([(graph, params)])"
-    _checks.some("graphs", pairs if isinstance(pairs, list | tuple) else [], got=_checks.shown(pairs), step=step)
+    _checks.some("graphs", pairs if isinstance(pairs, list | tuple) else [], got=type(pairs).__name__, step=step)
     for number, pair in enumerate(pairs):
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise OptionError(
