@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -22,7 +23,7 @@ from equikit.weightspace.graphs._values import Features
 from equikit.weightspace.graphs.layers._any import AnyArchitecture, AnyEncoder, AnyParameterHead
 from equikit.weightspace.graphs.layers._dense import Options, State
 from equikit.weightspace.graphs.layers._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
-from equikit.weightspace.graphs.layers._topology import Topology
+from equikit.weightspace.graphs.layers._topology import Topology, of_one, of_several
 
 
 class Metanetwork(nnx.Module):
@@ -96,18 +97,19 @@ class Metanetwork(nnx.Module):
 
         Args:
             params: a tree of arrays `[*batch, *shape]`, the parameters of one network or of stacked networks; with more
-                than one input channel `[*batch, *shape, channels]`.
+                than one input channel `[*batch, *shape, channels]`. Networks on `AnyArchitecture()` take joined graphs.
 
         Returns:
             `[*batch, channels]` for `out=""`, `[*batch, n, channels]` for a node layer; otherwise a tree like `params`,
-            with a last axis of output channels if there is more than one, and a first axis of members.
+            with a last axis of output channels if there is more than one, and a first axis of members. On joined
+            graphs, `[graphs, channels]`, or a list of trees.
 
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters do not match the graph.
         """
         _check_input(self.graph, params)
-        state, topology = self.encoder(params)
-        state, used = self.begin(state, topology)
+        topology = of_several(params) if isinstance(self.graph, AnyArchitecture) else of_one(self.graph)
+        state, used = self.begin(self.encoder(params), topology)
 
         def apply(layer: Any, state: State) -> State:
             found: State = layer(state, used)
@@ -120,11 +122,13 @@ class Metanetwork(nnx.Module):
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
         state = State(self.node_norm(nodes), self.edge_norm(edges), whole)
-        head = self.head.each if isinstance(self.head, Ensemble) and self.out is None else self.head
-        result = head(state, topology)
+        several = isinstance(self.head, Ensemble) and self.out is None
+        result = (self.head.each if isinstance(self.head, Ensemble) and several else self.head)(state, topology)
         if not isinstance(result, Features):
             return result
-        return params.parameters(result) if isinstance(params, JoinedGraphs) else self.graph.parameters(result, params)
+        if isinstance(self.graph, AnyArchitecture):
+            return jax.vmap(params.parameters)(result) if several else params.parameters(result)
+        return self.graph.parameters(result, params)
 
 
 class Resize(nnx.Module):
