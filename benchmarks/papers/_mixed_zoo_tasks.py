@@ -126,7 +126,7 @@ def scores(task: MixedTask, found: Predicted) -> dict[str, float]:
         "R2": 1 - float(np.mean((found.test - test) ** 2) / np.var(test)),
         "tau, validation": tau(found.validation, validation),
         "error, validation": float(np.mean((found.validation - validation) ** 2)),
-        "best": float(found.best),
+        "epochs or trees": float(found.best),
         "parameters": float(found.parameters),
         "seconds": found.seconds,
     }

@@ -160,7 +160,7 @@ def test_trees_find_what_a_statistic_tells() -> None:
     scores = mixed.scores(within(zoo, 0), found)
     assert scores["tau"] > 0.6
     assert 0 < scores["R2"] < 1
-    assert 1 <= scores["best"] <= 20
+    assert 1 <= scores["epochs or trees"] <= 20
 
 
 def test_tau_of_ranks() -> None:
