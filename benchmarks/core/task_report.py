@@ -17,6 +17,7 @@ from benchmarks.core.style import Style
 WHOLE = (
     *("parameters", "steps", "graphs", "pairs", "pairs not told apart", "copies told apart"),
     "neurons alive",
+    "epochs or trees",
     "evaluations, at most",
 )
 SECONDS = ("seconds", "compile_seconds")

@@ -31,6 +31,8 @@ from equikit.weightspace import (
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEAVES = (4, 12)
+GROUPS = 2
+"""Of architectures: small batches, and many steps."""
 Graphs = Mapping[str, ParameterGraph]
 """Name of an architecture to the graph of its parameters."""
 
@@ -125,9 +127,16 @@ def columns(name: str, array: np.ndarray) -> np.ndarray:
     return array.reshape(len(array), summands, -1) * (math.sqrt(summands) if array.ndim > 2 else 1.0)
 
 
-def scaled(one: Population) -> dict[str, np.ndarray]:
-    """Return the parameters, matrices and kernels times the root of the number of summands of a neuron."""
-    return {name: columns(name, array).reshape(array.shape).astype(np.float32) for name, array in one.params.items()}
+def channels(one: Population) -> dict[str, np.ndarray]:
+    """Return every weight as two channels, `[N, *shape, 2]`: scaled as in `columns`, and the logarithm of its size.
+
+    Its size tells more of a training than its sign, and no network has to learn first how to take it.
+    """
+    found = {}
+    for name, array in one.params.items():
+        values = columns(name, array).reshape(array.shape)
+        found[name] = np.stack([values, 1 + np.log(np.abs(values) + 0.01) / 2], axis=-1).astype(np.float32)
+    return found
 
 
 def neurons(one: Population) -> np.ndarray:
@@ -192,14 +201,16 @@ def key(one: Population) -> str:
 
 
 class Strata:
-    """Batches with one network of every architecture, in new random combinations in each pass.
+    """Batches with one network of each architecture of a group, in new random combinations in each pass.
 
-    All batches have the same structure, so a single program is compiled, and no edge is padding of another graph.
+    All batches of a group have the same structure, so there is one compiled program for each group, and no padding
+    beyond the rounding of sizes.
 
     Args:
         part: equally many networks of every architecture.
         graphs: of the architectures.
         seed: of the combinations; `None` for the order of the networks.
+        groups: into so many groups the architectures are dealt in turn.
         change: applied to every batch.
     """
 
@@ -208,46 +219,56 @@ class Strata:
         part: Sequence[Population],
         graphs: Graphs,
         seed: int | None = None,
+        groups: int = 1,
         change: Callable[[JoinedGraphs], JoinedGraphs] = lambda batch: batch,
     ) -> None:
-        own = [(graphs[key(one)], scaled(one)) for one in part]
-        each = [
-            change(join_graphs([(shape, {name: a[row] for name, a in params.items()}) for shape, params in own]))
-            for row in range(len(part[0].accuracy))
-        ]
-        self.first, self.seed, self.epoch = each[0], seed, 0
-        self.nodes, self.edges = (
-            np.stack([np.asarray(getattr(b, n).values) for b in each]) for n in ("nodes", "edges")
-        )
-        self.targets = np.stack([one.accuracy for one in part], axis=1)
-        self.ends = np.cumsum(np.concatenate([[[0, 0]], np.asarray(self.first.counts)]), axis=0)
+        self.groups = [_Group(part[first::groups], graphs, change) for first in range(groups)]
+        self.seed, self.epoch = seed, 0
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return sum(len(group.targets) for group in self.groups)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the combinations of the next pass."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[JoinedGraphs, np.ndarray]]:
+        generator = None if self.seed is None else np.random.default_rng([self.seed, self.epoch])
+        self.epoch += 1
+        found = [batch for group in self.groups for batch in group.batches(generator)]
+        return iter(found if generator is None else [found[i] for i in generator.permutation(len(found))])
+
+
+class _Group:
+    """The joined graphs of one network of every architecture, many times."""
+
+    def __init__(
+        self, part: Sequence[Population], graphs: Graphs, change: Callable[[JoinedGraphs], JoinedGraphs]
+    ) -> None:
+        own = [(graphs[key(one)], channels(one)) for one in part]
+        each = [
+            join_graphs([(shape, {name: a[row] for name, a in params.items()}) for shape, params in own], channels=2)
+            for row in range(len(part[0].accuracy))
+        ]
+        self.first = change(each[0])
+        self.nodes, self.edges = (np.stack([getattr(b, side).values for b in each]) for side in ("nodes", "edges"))
+        self.targets = np.stack([one.accuracy for one in part], axis=1)
+        self.ends = np.cumsum(np.concatenate([[[0, 0]], self.first.counts]), axis=0)
+
+    def batches(self, generator: np.random.Generator | None) -> Iterator[tuple[JoinedGraphs, np.ndarray]]:
+        """Return batches; the generator decides which networks come together."""
         nodes, edges, targets = self.nodes, self.edges, self.targets
-        if self.seed is not None:
-            generator = np.random.default_rng([self.seed, self.epoch])
+        if generator is not None:
             nodes, edges, targets = nodes.copy(), edges.copy(), targets.copy()
             for number in range(targets.shape[1]):
                 order = generator.permutation(len(targets))
                 targets[:, number] = targets[order, number]
                 for values, (a, b) in zip((nodes, edges), self.ends[number : number + 2].T, strict=True):
                     values[:, a:b] = values[order, a:b]
-            self.epoch += 1
-        for row in range(len(targets)):
-            yield self._batch(nodes[row], edges[row]), targets[row]
-
-    def _batch(self, nodes: np.ndarray, edges: np.ndarray) -> JoinedGraphs:
         first = self.first
-        return replace(
-            first, nodes=first.nodes._replace(values=nodes), edges=first.edges._replace(values=edges), pairs=None
-        )
+        for row in range(len(targets)):
+            rows = {"nodes": first.nodes._replace(values=nodes[row]), "edges": first.edges._replace(values=edges[row])}
+            yield replace(first, **rows, pairs=None), targets[row]
 
 
 def bare(batch: JoinedGraphs) -> JoinedGraphs:
@@ -268,11 +289,9 @@ def on_graphs(
     change: Callable[[JoinedGraphs], JoinedGraphs] = lambda batch: batch,
 ) -> Predicted:
     """A network on the joined graphs of parameters."""
-    module = make(AnyArchitecture(), [1, 16, 16, 1], out="", rngs=nnx.Rngs(seed))
-    train, validation, test = (
-        Strata(part, graphs, own, change)
-        for part, own in ((task.train, seed), (task.validation, None), (task.test, None))
-    )
+    module = make(AnyArchitecture(), [2, 16, 16, 1], out="", rngs=nnx.Rngs(seed))
+    train = Strata(task.train, graphs, seed, GROUPS, change)
+    validation, test = (Strata(part, graphs, change=change) for part in (task.validation, task.test))
 
     def apply(module: Any, batch: JoinedGraphs) -> jax.Array:
         return module(batch)[..., 0]

@@ -42,12 +42,12 @@ class Budget:
 
 
 TREES = Training(800, 0.1)
-ON_GRAPHS = dict.fromkeys(("message passing", "message passing, bare"), Training(20, 5e-3))
+ON_GRAPHS = dict.fromkeys(("message passing", "message passing, bare"), Training(12, 5e-3))
 FULL = Budget(
     32,
     False,
     240,
-    {"statistics": TREES, "Deep Sets": Training(60, 3e-3), **ON_GRAPHS, "transformer": Training(20, 3e-3)},
+    {"statistics": TREES, "Deep Sets": Training(40, 3e-3), **ON_GRAPHS, "transformer": Training(12, 3e-3)},
 )
 QUICK = Budget(10, True, 20, dict.fromkeys(RIVALS, Training(1, 3e-3)) | {"statistics": Training(20, 0.1)})
 
@@ -126,7 +126,7 @@ def scores(task: MixedTask, found: Predicted) -> dict[str, float]:
         "R2": 1 - float(np.mean((found.test - test) ** 2) / np.var(test)),
         "tau, validation": tau(found.validation, validation),
         "error, validation": float(np.mean((found.validation - validation) ** 2)),
-        "best": float(found.best),
+        "epochs or trees": float(found.best),
         "parameters": float(found.parameters),
         "seconds": found.seconds,
     }

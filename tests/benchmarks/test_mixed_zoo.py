@@ -12,7 +12,7 @@ import pytest
 from benchmarks.core import command
 from benchmarks.data.mixed_zoo import Population, accuracy_of, left_out, mixed_zoo, within
 from benchmarks.models.architectures import EPSILON, Architecture, architectures, normalized
-from benchmarks.models.mixed_networks import Strata, Training, graphs_of, neurons, scaled, statistics, trees
+from benchmarks.models.mixed_networks import Strata, Training, channels, graphs_of, neurons, statistics, trees
 from benchmarks.papers import _mixed_zoo_tasks as mixed
 from equikit.weightspace import trace
 
@@ -118,9 +118,11 @@ def test_features_do_not_depend_on_the_order_of_neurons() -> None:
 
 def test_weights_are_scaled_by_the_number_of_summands() -> None:
     one = drawn(EVERY[6], 2)
-    found = scaled(one)
-    np.testing.assert_allclose(found["k1"], one.params["k1"] * np.sqrt(9 * 8), rtol=1e-6)
-    np.testing.assert_array_equal(found["b1"], one.params["b1"])
+    found = channels(one)
+    expected = one.params["k1"] * np.sqrt(9 * 8)
+    np.testing.assert_allclose(found["k1"][..., 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(found["k1"][..., 1], 1 + np.log(expected + 0.01) / 2, rtol=1e-5)
+    np.testing.assert_array_equal(found["b1"][..., 0], one.params["b1"])
 
 
 def test_values_and_targets_are_combined_anew_in_each_pass() -> None:
@@ -128,23 +130,26 @@ def test_values_and_targets_are_combined_anew_in_each_pass() -> None:
         params = {name: np.ones_like(a) * numbers.reshape(-1, *[1] * (a.ndim - 1)) for name, a in one.params.items()}
         return Population(one.architecture, params, numbers)
 
-    some = [drawn(one, 4) for one in (FIRST[1], FIRST[5])]
+    some = [drawn(one, 4) for one in (FIRST[1], FIRST[2], FIRST[5])]
     graphs = graphs_of(some)
-    ones = Strata([filled(one, np.ones(4, np.float32)) for one in some], graphs).first
-    strata = Strata([filled(one, one.accuracy) for one in some], graphs, 0)
+    strata = Strata([filled(one, one.accuracy) for one in some], graphs, 0, groups=2)
+    ones = [*Strata([filled(one, np.ones(4, np.float32)) for one in some], graphs, groups=2)][::4]
     passes = [[*strata], [*strata]]
     for batches in passes:
-        for number in (0, 1):
-            assert sorted(y[number] for _, y in batches) == [0, 1, 2, 3]
-        for batch, y in batches:
-            of_nodes = np.append(y, 0)[ones.graph_of]
-            np.testing.assert_allclose(batch.nodes.values, ones.nodes.values * of_nodes[:, None, None], rtol=1e-6)
-            of_edges = of_nodes[ones.senders]
-            np.testing.assert_allclose(batch.edges.values, ones.edges.values * of_edges[:, None, None], rtol=1e-6)
-    pairs = [[tuple(y) for _, y in batches] for batches in passes]
-    assert sorted(pairs[0]) != sorted(pairs[1])
+        assert len(batches) == len(strata) == 8
+        for count, whole in ((2, ones[0][0]), (1, ones[1][0])):
+            own = [(batch, y) for batch, y in batches if len(y) == count]
+            for number in range(count):
+                assert sorted(y[number] for _, y in own) == [0, 1, 2, 3]
+            for batch, y in own:
+                of_nodes = np.append(y, 0)[whole.graph_of]
+                for side, owner in (("nodes", of_nodes), ("edges", of_nodes[whole.senders])):
+                    found, expected = (getattr(of, side).values[..., 0] for of in (batch, whole))
+                    np.testing.assert_allclose(found, expected * owner[:, None], rtol=1e-6)
+    orders = [[tuple(y) for _, y in batches] for batches in passes]
+    assert sorted(orders[0]) != sorted(orders[1])
     strata.set_epoch(0)
-    assert [tuple(y) for _, y in strata] == pairs[0]
+    assert [tuple(y) for _, y in strata] == orders[0]
 
 
 def test_trees_find_what_a_statistic_tells() -> None:
@@ -155,7 +160,7 @@ def test_trees_find_what_a_statistic_tells() -> None:
     scores = mixed.scores(within(zoo, 0), found)
     assert scores["tau"] > 0.6
     assert 0 < scores["R2"] < 1
-    assert 1 <= scores["best"] <= 20
+    assert 1 <= scores["epochs or trees"] <= 20
 
 
 def test_tau_of_ranks() -> None:
