@@ -2,7 +2,7 @@
 
 from equikit._keywords import answer_misspelled
 from equikit._neighbors import Neighbors
-from equikit.data._batches import Batch, Batches
+from equikit.data._batches import Batch, Batches, Passes as Passes
 from equikit.data._digest import digest as digest
 from equikit.data._graphs import from_jraph, from_networkx
 from equikit.data._joining import Joined, join

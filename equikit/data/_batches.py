@@ -37,7 +37,79 @@ class Batch(NamedTuple):
     targets: Any = None
 
 
-class Batches:
+class Passes:
+    """Iterate over batches of examples in groups; each pass has a new random order. Subclasses make the batches.
+
+    Args:
+        count: the number of examples.
+        targets: one row for each example, in a tree of arrays, or `None`.
+        batch, seed, drop_last: see `Batches`.
+        group_of: the number of the group of each example.
+    """
+
+    def __init__(
+        self, count: int, targets: Any, *, batch: int, seed: int | None, drop_last: bool, group_of: Sequence[int]
+    ) -> None:
+        self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
+        for rows in jax.tree.leaves(self._targets):
+            _checks.same(
+                "the number of targets",
+                len(np.atleast_1d(rows)),
+                count,
+                step="give one target for each example",
+            )
+        self._batch = _checks.count("batch", batch, least=1, example=32)
+        self._drop_last = _checks.flag("drop_last", drop_last)
+        self._seed = None if seed is None else _checks.count("seed", seed)
+        self._epoch = 0
+        self._groups: list[list[int]] = [[] for _ in range(1 + max(group_of))]
+        for place, group in enumerate(group_of):
+            self._groups[group].append(place)
+        smallest = min(map(len, self._groups))
+        if self._drop_last and smallest < self._batch:
+            raise OptionError(
+                "a bucket has fewer examples than a batch, so that drop_last=True would never show them",
+                got=f"{smallest} examples in a bucket, batch={batch}",
+                expected="buckets with a whole batch or more",
+                step="write drop_last=False, or give fewer buckets",
+            )
+
+    def __len__(self) -> int:
+        """Return the number of batches in a pass."""
+        rounded = math.floor if self._drop_last else math.ceil
+        return sum(rounded(len(group) / self._batch) for group in self._groups)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass. `ek.train.fit` does so, and a resumed training has the same orders."""
+        self._epoch = _checks.count("epoch", epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        generator = None if self._seed is None else np.random.default_rng([self._seed, self._epoch])
+        self._epoch += 1
+        return self._batches(generator)
+
+    def _batches(self, generator: np.random.Generator | None) -> Iterator[Any]:
+        places: list[tuple[int, list[int]]] = []
+        for number, group in enumerate(self._groups):
+            order = group if generator is None else generator.permutation(group).tolist()
+            for start in range(0, len(order), self._batch):
+                chosen = order[start : start + self._batch]
+                if len(chosen) == self._batch or not self._drop_last:
+                    places.append((number, chosen))
+        if generator is not None:
+            generator.shuffle(places)
+        for number, chosen in places:
+            yield self._made(number, chosen)
+
+    def _made(self, group: int, chosen: list[int]) -> Any:
+        """Return the batch of some examples of a group."""
+        raise NotImplementedError
+
+    def _targets_of(self, chosen: list[int]) -> Any:
+        return jax.tree.map(lambda rows: rows[chosen], self._targets)
+
+
+class Batches(Passes):
     r"""Iterate over padded batches of examples; each pass has a new random order.
 
     Examples are sorted by their number of entries and cut into buckets, and each bucket is padded to one size. The cuts
@@ -98,72 +170,30 @@ class Batches:
         each = [tuple(one[name] for name in names) for one in found]
         self._examples, self._terms = examples, terms
         self._masked = marked(masked, names)
-        self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
-        for rows in jax.tree.leaves(self._targets):
-            _checks.same(
-                "the number of targets",
-                len(np.atleast_1d(rows)),
-                len(examples),
-                step="give one target for each example",
-            )
-        self._batch = _checks.count("batch", batch, least=1, example=32)
-        self._drop_last = _checks.flag("drop_last", drop_last)
-        self._seed = None if seed is None else _checks.count("seed", seed)
-        self._epoch = 0
         entries = [tuple(names.index(label) for label in axes) for axes in labels.values()]
         chosen = _buckets(each, entries, _checks.count("buckets", buckets, least=1, example=4))
         bucket_of = {size: number for number, bucket in enumerate(chosen) for size in bucket}
-        self._groups: list[list[int]] = [[] for _ in chosen]
-        for place, size in enumerate(each):
-            self._groups[bucket_of[size]].append(place)
-        smallest = min(map(len, self._groups))
-        if self._drop_last and smallest < self._batch:
-            raise OptionError(
-                "a bucket has fewer examples than a batch, so that drop_last=True would never show them",
-                got=f"{smallest} examples in a bucket, batch={batch}",
-                expected="buckets with a whole batch or more",
-                step="write drop_last=False, or give fewer buckets",
-            )
+        super().__init__(
+            len(examples),
+            targets,
+            batch=batch,
+            seed=seed,
+            drop_last=drop_last,
+            group_of=[bucket_of[size] for size in each],
+        )
         self.sizes = tuple(dict(zip(names, _largest(bucket), strict=True)) for bucket in chosen)
         for group, wanted in zip(self._groups, self.sizes, strict=True):
             refuse_padded(self._masked, [found[place] for place in group], wanted)
-
-    def __len__(self) -> int:
-        """Return the number of batches in a pass."""
-        rounded = math.floor if self._drop_last else math.ceil
-        return sum(rounded(len(group) / self._batch) for group in self._groups)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass. `ek.train.fit` does so, and a resumed training has the same orders."""
-        self._epoch = _checks.count("epoch", epoch)
 
     def digest(self) -> str:
         """Return a digest of the examples, the targets and the options, which checkpoints of `ek.train.fit` compare."""
         options = (self.sizes, self._batch, self._drop_last, self._seed, self._terms, self._masked)
         return digest((self._examples, self._targets, np.array(repr(options))))
 
-    def __iter__(self) -> Iterator[Batch]:
-        generator = None if self._seed is None else np.random.default_rng([self._seed, self._epoch])
-        self._epoch += 1
-        return self._batches(generator)
-
-    def _batches(self, generator: np.random.Generator | None) -> Iterator[Batch]:
-        places: list[tuple[int, list[int]]] = []
-        for number, group in enumerate(self._groups):
-            order = group if generator is None else generator.permutation(group).tolist()
-            for start in range(0, len(order), self._batch):
-                chosen = order[start : start + self._batch]
-                if len(chosen) == self._batch or not self._drop_last:
-                    places.append((number, chosen))
-        if generator is not None:
-            generator.shuffle(places)
-        for number, chosen in places:
-            yield self._made(number, chosen)
-
-    def _made(self, bucket: int, chosen: list[int]) -> Batch:
+    def _made(self, group: int, chosen: list[int]) -> Batch:
         examples = [self._examples[i] for i in chosen]
-        features, masks = pad(examples, sizes=self.sizes[bucket], terms=self._terms, masked=self._masked)
-        return Batch(features, masks, jax.tree.map(lambda rows: rows[chosen], self._targets))
+        features, masks = pad(examples, sizes=self.sizes[group], terms=self._terms, masked=self._masked)
+        return Batch(features, masks, self._targets_of(chosen))
 
 
 def _largest(sizes: Sequence[Size]) -> Size:

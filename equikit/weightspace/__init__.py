@@ -23,7 +23,18 @@ from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.functionals._models import NFN, UNF, DWSNet
 from equikit.weightspace.functionals._padding import pad
 from equikit.weightspace.functionals._standardize import Standardize
-from equikit.weightspace.graphs import Features, MessagePassing, ParameterGraph, Probes, RelationalTransformer, graph
+from equikit.weightspace.graphs import (
+    AnyArchitecture,
+    Features,
+    GraphBatches,
+    JoinedGraphs,
+    MessagePassing,
+    ParameterGraph,
+    Probes,
+    RelationalTransformer,
+    graph,
+    join_graphs,
+)
 from equikit.weightspace.graphs._values import of_one as of_one
 from equikit.weightspace.merging._interpolation import Line, barrier, interpolate, plot_lines
 from equikit.weightspace.merging._merge import mean, merge
@@ -41,6 +52,7 @@ from equikit.weightspace.tracing._trace import trace
 __all__ = [
     "NFN",
     "UNF",
+    "AnyArchitecture",
     "AsymmetricLinear",
     "AsymmetricMLP",
     "BatchAction",
@@ -51,8 +63,10 @@ __all__ = [
     "FixedEntries",
     "FixedWeights",
     "Functional",
+    "GraphBatches",
     "Indexed",
     "InterpolatedExperts",
+    "JoinedGraphs",
     "Leaf",
     "LearnedOptimizer",
     "Line",
@@ -86,6 +100,7 @@ __all__ = [
     "graph",
     "impose",
     "interpolate",
+    "join_graphs",
     "load",
     "mean",
     "merge",

@@ -16,17 +16,16 @@ from equikit.groups import Fixed
 from equikit.weightspace.graphs._indices import ends, moved, positions, repeated
 from equikit.weightspace.graphs._layout import GraphKind, Layout, layout
 from equikit.weightspace.graphs._networkx import to_networkx
+from equikit.weightspace.graphs._traits import LOOKED_UP, Traits, traits_of
 from equikit.weightspace.graphs._values import Features, laid_out, picked
 from equikit.weightspace.specifications._leaves import with_channels
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, split
+from equikit.weightspace.tracing._usage import Usage
 from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     import networkx
-
-LOOKED_UP = "gather"
-"""The prefix of the reason why a label with looked-up indices, such as a vocabulary, is rigid."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class ParameterGraph:
         spec: the symmetry of the parameters, from `trace`.
         kind: `"neurons"` or `"parameters"`, see above.
         neurons: fixed labels whose indices are nodes; by default the labels named above.
+        usage: what the program does with parameters and neurons, from `graph`; `join_graphs` needs it.
 
     Attributes:
         node_layers, edge_kinds: names of node layers and edge kinds; ids index these tuples.
@@ -91,6 +91,7 @@ class ParameterGraph:
     spec: Specification
     kind: GraphKind = "neurons"
     neurons: Sequence[str] | None = None
+    usage: Usage | None = None
 
     def __post_init__(self) -> None:
         checked_specification(self.spec)
@@ -169,6 +170,12 @@ class ParameterGraph:
     def edge_position(self) -> np.ndarray:
         """An id for every index along axes of edges that are not permuted, -1 for other edges, `[edges]`."""
         return positions(self.layout.edges)
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What nodes, edges and their values are, without numbers of layers or parameters; it needs `usage`."""
+        assert self.usage is not None
+        return traits_of(self.spec, self.layout, self.usage)
 
     def features(self, params: Any, *, channels: int = 1) -> Features:
         """Return the parameters as features of nodes and edges.

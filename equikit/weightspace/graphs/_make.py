@@ -7,7 +7,8 @@ from typing import Any
 
 from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._layout import GraphKind
-from equikit.weightspace.tracing._trace import trace
+from equikit.weightspace.tracing._trace import traced
+from equikit.weightspace.tracing._usage import usage_of
 
 
 def graph(
@@ -29,7 +30,7 @@ def graph(
         neurons: fixed labels whose indices are nodes; by default the labels of inputs, outputs and looked-up rows.
 
     Returns:
-        The graph. To build it from a specification, write `ParameterGraph(spec, kind)`.
+        The graph. To build it from a specification, write `ParameterGraph(spec, kind)`: it has no `usage`.
 
     Raises:
         DTypeError, OptionError: if the model cannot be traced, or the kind or a label is unknown.
@@ -46,4 +47,5 @@ def graph(
     Source:
         see `ParameterGraph`.
     """
-    return ParameterGraph(trace(apply, params, x), kind, neurons)
+    spec, call, labels = traced(apply, params, x)
+    return ParameterGraph(spec, kind, neurons, usage_of(call, [leaf.shape for leaf in spec.leaves], labels))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from equikit import _checks
 from equikit.weightspace.graphs._layout import Block, Layout, Place
@@ -26,7 +27,11 @@ class Features(NamedTuple):
 
 
 def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -> jax.Array:
-    """Convert tensors `[*batch, *axes, c]` to zero-padded features of nodes or edges, `[*batch, count, width * c]`."""
+    """Convert tensors `[*batch, *axes, c]` to zero-padded features of nodes or edges, `[*batch, count, width * c]`.
+
+    Arrays of NumPy give an array of NumPy.
+    """
+    xp = np if all(isinstance(tensor, np.ndarray) for tensor in tensors.values()) else jnp
     some, first = next(iter(tensors.values())), blocks.places[0]
     batch, c = some.shape[: some.ndim - len(first.tensor.axes) - 1], some.shape[-1]
     dtype, width = jnp.result_type(*tensors.values()), blocks.width(on_edges)
@@ -42,8 +47,8 @@ def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -
         held = found.get(number, [])
         missing = width - sum(part.shape[-2] for part in held)
         # The tensors of a block come in the order of their channels.
-        parts.append(jnp.concatenate([*held, jnp.zeros((*batch, block.size, missing, c), dtype)], axis=-2))
-    whole = jnp.concatenate([*parts, jnp.zeros((*batch, 0, width, c), dtype)], axis=-3)
+        parts.append(xp.concatenate([*held, xp.zeros((*batch, block.size, missing, c), dtype)], axis=-2))
+    whole = xp.concatenate([*parts, xp.zeros((*batch, 0, width, c), dtype)], axis=-3)
     return whole.reshape(*batch, whole.shape[-3], width * c)
 
 

@@ -95,12 +95,12 @@ def _split(axes: Axes, array: jax.Array) -> Iterator[jax.Array]:
         return
     if isinstance(axis, Symbol):
         for index, one in enumerate(inner):
-            yield from _split(one, jax.lax.index_in_dim(array, index, axis=start, keepdims=False))
+            yield from _split(one, array[(slice(None),) * start + (index,)])
         return
     assert isinstance(axis, Sum)
     first = 0
     for part, one in zip(axis.parts, inner, strict=True):
-        yield from _split(one, jax.lax.slice_in_dim(array, first, first + part.size, axis=start))
+        yield from _split(one, array[(slice(None),) * start + (slice(first, first + part.size),)])
         first += part.size
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from equikit import _checks
@@ -69,6 +69,13 @@ def trace(
         ours; users write such specifications by hand in Ainsworth, Hayase and Srinivasa, Git Re-Basin,
         arXiv:2209.04836, and Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232.
     """
+    return traced(apply, params, x, examples=examples, unreached=unreached)[0]
+
+
+def traced(
+    apply: Callable[..., Any], params: Any, x: Any, *, examples: Sequence[Any] = (), unreached: bool = False
+) -> tuple[Specification, Call, Mapping[Axis, str]]:
+    """Return the result of `trace`, the program for the first inputs, and the label of each index set in it."""
     given, tuples = named_leaves(params), [one if isinstance(one, tuple) else (one,) for one in (x, *examples)]
     _checks.flag("unreached", unreached)
     programs = [program_of(apply, params, inputs) for inputs in tuples]
@@ -94,7 +101,7 @@ def trace(
         unread=reading.unread,
     )
     warn_of_unread(spec)
-    return spec
+    return spec, reading.calls[0], names.labels
 
 
 def _of_inputs(call: Call, params: int) -> Iterator[Axis]:

@@ -13,7 +13,7 @@ from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._probes import Probes
 from equikit.weightspace.graphs._values import Features
 from equikit.weightspace.graphs.layers._dense import Joined, Options, State
-from equikit.weightspace.graphs.layers._messages import means
+from equikit.weightspace.graphs.layers._topology import Topology, of_one
 
 
 class Encoder(nnx.Module):
@@ -33,8 +33,8 @@ class Encoder(nnx.Module):
         self.activations = None if probes is None else options.linear(probes.count, width)
         self.whole = options.codes(1, width) if options.use_global else None
 
-    def __call__(self, params: Any) -> State:
-        """Return features of nodes, edges and the whole graph."""
+    def __call__(self, params: Any) -> tuple[State, Topology]:
+        """Return features of nodes, edges and the whole graph, and the topology."""
         graph = self.graph
         values = graph.features(params, channels=self.channels)
         batch = values.nodes.shape[:-2]
@@ -50,7 +50,7 @@ class Encoder(nnx.Module):
         if self.whole is not None:
             code = self.whole[...][0].astype(nodes.dtype)
             whole = jnp.broadcast_to(code, (*batch, code.shape[0]))
-        return State(nodes, edges, whole)
+        return State(nodes, edges, whole), of_one(graph)
 
     def _added(
         self, values: jax.Array, linear: nnx.Linear | None, *codes: tuple[nnx.Param[jax.Array] | None, np.ndarray]
@@ -72,29 +72,25 @@ def _positions(position: np.ndarray) -> int:
 
 
 class InvariantHead(nnx.Module):
-    """A perceptron on the mean of each layer's nodes, the mean of each kind's edges, and the features of the graph."""
+    """A perceptron on the means of pools of nodes, the means of pools of edges, and the features of the graph."""
 
-    def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
-        self.graph = graph
-        widths = {"nodes": len(graph.node_layers) * width, "edges": len(graph.edge_kinds) * width, "whole": width}
+    def __init__(self, node_pools: int, edge_pools: int, width: int, out: int, options: Options) -> None:
+        widths = {"nodes": node_pools * width, "edges": edge_pools * width, "whole": width}
         used = {name: size for name, size in widths.items() if size and (name != "whole" or options.use_global)}
         self.hidden = Joined(used, width, options)
         self.last = options.linear(width, out)
 
-    def __call__(self, state: State) -> jax.Array:
-        """Return invariants `[*batch, out]`."""
-        graph, part = self.graph, self.hidden.part
-        batch = state.nodes.shape[:-2]
-        nodes = means(state.nodes, graph.node_layer, len(graph.node_layers))
-        total = part("nodes", nodes.reshape(*batch, nodes.shape[-2] * nodes.shape[-1]))
-        if graph.edge_kinds:
-            edges = means(state.edges, graph.edge_kind, len(graph.edge_kinds))
-            total = total + part("edges", edges.reshape(*batch, edges.shape[-2] * edges.shape[-1]))
+    def __call__(self, state: State, topology: Topology) -> jax.Array:
+        """Return invariants `[*batch, out]`, or `[graphs, out]` of several graphs."""
+        part = self.hidden.part
+        total = part("nodes", topology.pooled(state.nodes, topology.nodes))
+        if topology.edges.pools:
+            total = total + part("edges", topology.pooled(state.edges, topology.edges))
         if state.whole is not None:
             total = total + part("whole", state.whole)
         assert self.last is not None
         result: jax.Array = self.last(self.hidden(total))
-        return result
+        return result if topology.joined is None else result[: topology.joined.count]
 
 
 class NodeHead(nnx.Module):
@@ -105,7 +101,7 @@ class NodeHead(nnx.Module):
         self.first, self.count = int(rows.min(initial=graph.num_nodes)), len(rows)
         self.last = options.linear(width, out)
 
-    def __call__(self, state: State) -> jax.Array:
+    def __call__(self, state: State, topology: Topology) -> jax.Array:
         """Return features of the nodes, `[*batch, n, out]`."""
         assert self.last is not None
         result: jax.Array = self.last(state.nodes[..., self.first : self.first + self.count, :])
@@ -119,7 +115,7 @@ class ParameterHead(nnx.Module):
         self.of_nodes = options.linear(width, graph.node_width * out)
         self.of_edges = options.linear(width, graph.edge_width * out)
 
-    def __call__(self, state: State) -> Features:
+    def __call__(self, state: State, topology: Topology) -> Features:
         """Return the output parameters as features of the graph."""
 
         def read(linear: nnx.Linear | None, x: jax.Array) -> jax.Array:

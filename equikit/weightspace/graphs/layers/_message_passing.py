@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs.layers._dense import Joined, Options, State
-from equikit.weightspace.graphs.layers._messages import looked_up, mean_of_means, shares, sums
+from equikit.weightspace.graphs.layers._messages import looked_up, sums
 from equikit.weightspace.graphs.layers._metanetwork import Metanetwork
+from equikit.weightspace.graphs.layers._topology import Topology
 
 
 class MessageLayer(nnx.Module):
     """Update edges from their end nodes, nodes from means of edges, and the whole graph from means of both."""
 
-    def __init__(self, graph: ParameterGraph, width: int, options: Options) -> None:
-        self.graph = graph
+    def __init__(self, width: int, options: Options) -> None:
         self.node_norm, self.edge_norm = options.norm(width), options.norm(width)
         whole = {"whole": width} if options.use_global else {}
         self.edge = Joined({"edge": width, "sender": width, "receiver": width} | whole, width, options)
@@ -26,9 +23,9 @@ class MessageLayer(nnx.Module):
         self.whole_norm = options.norm(width) if options.use_global else None
         self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
 
-    def __call__(self, state: State) -> State:
+    def __call__(self, state: State, topology: Topology) -> State:
         """Apply the layer."""
-        senders, receivers = self.graph.edge_index
+        senders, receivers, count = topology.senders, topology.receivers, topology.count
         nodes, edges = self.node_norm(state.nodes), self.edge_norm(state.edges)
         total = (
             self.edge.part("edge", edges)
@@ -39,30 +36,28 @@ class MessageLayer(nnx.Module):
         if state.whole is not None:
             assert self.whole_norm is not None
             whole = self.whole_norm(state.whole)
-            total = total + self.edge.part("whole", whole)[..., None, :]
+            total = total + topology.spread(self.edge.part("whole", whole), topology.edges)
         message = self.edge(total)
         assert self.gates is not None
         along, against = jnp.split(1 + self.gates(nodes), 2, axis=-1)
-        incoming = self._gathered(message * looked_up(along, senders), receivers)
-        outgoing = self._gathered(message * looked_up(against, receivers), senders)
+        incoming = sums(message * looked_up(along, senders), receivers, count, topology.incoming).astype(message.dtype)
+        outgoing = sums(message * looked_up(against, receivers), senders, count, topology.outgoing).astype(
+            message.dtype
+        )
         total = (
             self.node.part("node", nodes) + self.node.part("incoming", incoming) + self.node.part("outgoing", outgoing)
         )
         if whole is not None:
-            total = total + self.node.part("whole", whole)[..., None, :]
+            total = total + topology.spread(self.node.part("whole", whole), topology.nodes)
         change = self.node(total)
         if whole is None or self.whole is None or state.whole is None:
             return State(state.nodes + change, state.edges + message, None)
         total = (
             self.whole.part("whole", whole)
-            + self.whole.part("nodes", mean_of_means(change, self.graph.node_layer))
-            + self.whole.part("edges", mean_of_means(message, self.graph.edge_kind))
+            + self.whole.part("nodes", topology.mean(change, topology.nodes))
+            + self.whole.part("edges", topology.mean(message, topology.edges))
         )
         return State(state.nodes + change, state.edges + message, state.whole + self.whole(total))
-
-    def _gathered(self, x: jax.Array, ends: np.ndarray) -> jax.Array:
-        share = shares(ends, self.graph.edge_kind, self.graph.num_nodes)
-        return sums(x, ends, self.graph.num_nodes, share).astype(x.dtype)
 
 
 class MessagePassing(Metanetwork):
@@ -92,6 +87,8 @@ class MessagePassing(Metanetwork):
         probes: activations of every neuron as additional features, see `Probes`.
         members: number of heads on the same features. With `out=""` the result is their mean; without `out=` it is a
             tree for each member, stacked along a first axis: average the outputs of the networks with these parameters.
+        remat: whether to compute each layer again for its gradient, so that the memory of a training is that of one
+            layer.
         dtype: dtype of the computation; by default promoted from inputs and parameters.
         param_dtype: dtype of the parameters of this network.
         rngs: random keys for the parameters.
@@ -123,4 +120,4 @@ class MessagePassing(Metanetwork):
 
     def make_layer(self, width: int, options: Options) -> MessageLayer:
         """Return a layer."""
-        return MessageLayer(self.graph, width, options)
+        return MessageLayer(width, options)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def looked_up(x: jax.Array, index: np.ndarray) -> jax.Array:
+def looked_up(x: jax.Array, index: Any) -> jax.Array:
     """Gather rows of `x`, `[*batch, rows, c]`, by index: `[*batch, entries, c]`."""
     return x.at[..., index, :].get(mode="promise_in_bounds")
 
 
-def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = None) -> jax.Array:
+def sums(x: jax.Array, index: Any, rows: int, share: Any = None) -> jax.Array:
     """Sum entries `[*batch, entries, c]` by row, `[*batch, rows, c]`, in float32 or wider.
 
     If `share`, `[entries]`, is given, entries are multiplied by it first.
@@ -22,12 +24,6 @@ def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = 
         wide = wide * jnp.asarray(share[:, None], wide.dtype)
     empty = jnp.zeros((*x.shape[:-2], rows, x.shape[-1]), wide.dtype)
     return empty.at[..., index, :].add(wide, mode="promise_in_bounds")
-
-
-def means(x: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
-    """Average entries `[*batch, entries, c]` by row, `[*batch, rows, c]`; rows without entries are zero."""
-    count = np.bincount(index, minlength=rows)
-    return sums(x, index, rows, 1.0 / count[index]).astype(x.dtype)
 
 
 def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
@@ -40,13 +36,7 @@ def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
     return found
 
 
-def mean_of_means(x: jax.Array, kind: np.ndarray) -> jax.Array:
-    """Average the rows of each kind, and return the mean over all kinds, `[*batch, c]`; zero without rows."""
-    index = np.zeros(len(kind), np.int32)
-    return sums(x, index, 1, shares(index, kind, 1))[..., 0, :].astype(x.dtype)
-
-
-def weighted(logits: jax.Array, values: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
+def weighted(logits: jax.Array, values: jax.Array, index: Any, rows: int) -> jax.Array:
     """Average entries by row, weighted by the softmax of their logits.
 
     Args:

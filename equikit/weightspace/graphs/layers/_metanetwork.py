@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -15,10 +16,14 @@ from equikit._errors import OptionError
 from equikit.nn import Activation, checked_dtypes, silu
 from equikit.weightspace.asymmetric import Ensemble
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
+from equikit.weightspace.graphs._joining import JoinedGraphs
 from equikit.weightspace.graphs._probes import Probes
+from equikit.weightspace.graphs._traits import EDGES, NODES
 from equikit.weightspace.graphs._values import Features
+from equikit.weightspace.graphs.layers._any import AnyArchitecture, AnyEncoder, AnyParameterHead
 from equikit.weightspace.graphs.layers._dense import Options, State
 from equikit.weightspace.graphs.layers._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
+from equikit.weightspace.graphs.layers._topology import Topology
 
 
 class Metanetwork(nnx.Module):
@@ -26,7 +31,7 @@ class Metanetwork(nnx.Module):
 
     def __init__(
         self,
-        graph: ParameterGraph,
+        graph: ParameterGraph | AnyArchitecture,
         channels: Sequence[int],
         out: str | None = None,
         *,
@@ -34,6 +39,7 @@ class Metanetwork(nnx.Module):
         activation: Activation = silu,
         probes: Probes | None = None,
         members: int = 1,
+        remat: bool = False,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
@@ -43,9 +49,14 @@ class Metanetwork(nnx.Module):
         _checks.function("activation", activation, example="jnp.tanh")
         computed, stored = checked_dtypes(dtype, param_dtype)
         options = Options(_checks.rngs(rngs), activation, computed, stored, _checks.flag("use_global", use_global))
-        self.graph, self.channels, self.out = graph, widths, out
+        self.graph, self.channels, self.out, self.remat = graph, widths, out, _checks.flag("remat", remat)
         hidden = widths[1:-1]
-        self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)
+        self.encoder: Encoder | AnyEncoder
+        if isinstance(graph, AnyArchitecture):
+            self.encoder, pools = AnyEncoder(widths[0], hidden[0], options), (len(NODES), len(EDGES))
+        else:
+            self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)
+            pools = len(graph.node_layers), len(graph.edge_kinds)
         self.prepare(hidden[0], options)
         self.layers = nnx.List([self.make_layer(width, options) for width in hidden])
         # Layers of equal width are connected by the identity.
@@ -54,12 +65,14 @@ class Metanetwork(nnx.Module):
         self.whole_norm = options.norm(hidden[-1]) if use_global else None
         self.members = _checked_members(members, out)
 
-        def made(rngs: nnx.Rngs) -> InvariantHead | NodeHead | ParameterHead:
+        def made(rngs: nnx.Rngs) -> InvariantHead | NodeHead | ParameterHead | AnyParameterHead:
             own = options._replace(rngs=rngs)
+            if out == "":
+                return InvariantHead(*pools, hidden[-1], widths[-1], own)
+            if isinstance(graph, AnyArchitecture):
+                return AnyParameterHead(hidden[-1], widths[-1], own)
             if out is None:
                 return ParameterHead(graph, hidden[-1], widths[-1], own)
-            if out == "":
-                return InvariantHead(graph, hidden[-1], widths[-1], own)
             return NodeHead(graph, out, hidden[-1], widths[-1], own)
 
         self.head = made(rngs) if self.members == 1 else Ensemble(made, self.members, rngs=rngs)
@@ -71,12 +84,12 @@ class Metanetwork(nnx.Module):
         """Return a layer."""
         raise NotImplementedError
 
-    def begin(self, state: State) -> State:
-        """Convert the state before the first layer."""
-        return state
+    def begin(self, state: State, topology: Topology) -> tuple[State, Topology]:
+        """Convert the state and the topology before the first layer."""
+        return state, topology
 
-    def end(self, state: State) -> State:
-        """Convert the state after the last layer."""
+    def end(self, state: State, topology: Topology) -> State:
+        """Convert the state after the last layer, to a topology."""
         return state
 
     def __call__(self, params: Any) -> Any:
@@ -93,16 +106,28 @@ class Metanetwork(nnx.Module):
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters do not match the graph.
         """
-        state = self.begin(self.encoder(params))
+        _check_input(self.graph, params)
+        state, topology = self.encoder(params)
+        state, used = self.begin(state, topology)
+
+        def apply(layer: Any, state: State) -> State:
+            found: State = layer(state, used)
+            return found
+
+        run = nnx.remat(apply) if self.remat else apply
         for number, layer in enumerate(self.layers):
-            state = layer(state if number == 0 else self.resized[number - 1](state))
-        nodes, edges, whole = self.end(state)
+            state = run(layer, state if number == 0 else self.resized[number - 1](state))
+        nodes, edges, whole = self.end(state, topology)
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
         state = State(self.node_norm(nodes), self.edge_norm(edges), whole)
-        head = self.head.each if isinstance(self.head, Ensemble) and self.out is None else self.head
-        result = head(state)
-        return self.graph.parameters(result, params) if isinstance(result, Features) else result
+        several = isinstance(self.head, Ensemble) and self.out is None
+        result = (self.head.each if isinstance(self.head, Ensemble) and several else self.head)(state, topology)
+        if not isinstance(result, Features):
+            return result
+        if isinstance(self.graph, AnyArchitecture):
+            return jax.vmap(params.parameters)(result) if several else params.parameters(result)
+        return self.graph.parameters(result, params)
 
 
 class Resize(nnx.Module):
@@ -136,6 +161,16 @@ def _checked_members(members: Any, out: str | None) -> int:
 
 
 def _check(graph: Any, out: Any, probes: Any) -> None:
+    if isinstance(graph, AnyArchitecture):
+        _checks.choice("out", out, ("", None))
+        if probes is not None:
+            raise OptionError(
+                "probes= does not apply to AnyArchitecture(): each architecture has inputs of its own",
+                got=_checks.shown(probes, 60),
+                expected="no probes",
+                step="leave probes out",
+            )
+        return
     checked_graph(graph)
     _checks.choice("out", out, ("", *graph.node_layers, None))
     if probes is not None:
@@ -145,4 +180,17 @@ def _check(graph: Any, out: Any, probes: Any) -> None:
             _checks.instance("probes", probes, Probes, made).graph,
             graph,
             step=f"write probes={made}",
+        )
+
+
+def _check_input(graph: ParameterGraph | AnyArchitecture, given: Any) -> None:
+    """Raise `OptionError` if a network on any architecture gets parameters, or a network on one graph gets a batch."""
+    if isinstance(graph, AnyArchitecture):
+        _checks.instance("params", given, JoinedGraphs, "join_graphs([(graph, params)])")
+    elif isinstance(given, JoinedGraphs):
+        raise OptionError(
+            "a network on one graph takes parameters, not joined graphs",
+            got=_checks.shown(given, 60),
+            expected="parameters, or a network on AnyArchitecture()",
+            step='write MessagePassing(AnyArchitecture(), [1, 16, 16, 1], out="", rngs=nnx.Rngs(0))',
         )

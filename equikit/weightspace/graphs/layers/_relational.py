@@ -13,16 +13,18 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace.graphs._graph import ParameterGraph
+from equikit.weightspace.graphs.layers._any import AnyArchitecture
 from equikit.weightspace.graphs.layers._dense import Joined, Options, State
-from equikit.weightspace.graphs.layers._messages import looked_up, mean_of_means, weighted
+from equikit.weightspace.graphs.layers._messages import looked_up, weighted
 from equikit.weightspace.graphs.layers._metanetwork import Metanetwork
+from equikit.weightspace.graphs.layers._topology import Topology
 
 
 class RelationalLayer(nnx.Module):
     """Attention of nodes to neighbors and themselves, then an update of edges from end nodes and reversed edges."""
 
-    def __init__(self, graph: ParameterGraph, width: int, heads: int, options: Options) -> None:
-        self.graph, self.heads = graph, heads
+    def __init__(self, width: int, heads: int, options: Options) -> None:
+        self.heads = heads
         self.node_norm, self.edge_norm = options.norm(width), options.norm(width)
         self.of_nodes = options.linear(width, 3 * width)
         self.of_edges = options.linear(width, 3 * width, use_bias=False)
@@ -35,9 +37,9 @@ class RelationalLayer(nnx.Module):
         self.whole_norm = options.norm(width) if whole else None
         self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
 
-    def __call__(self, state: State) -> State:
-        """Apply the layer; features of edges are `[*batch, arcs, c]`, see `arcs`."""
-        senders, receivers = arcs(self.graph)
+    def __call__(self, state: State, topology: Topology) -> State:
+        """Apply the layer; features of edges are `[*batch, arcs, c]`, see `Topology.arcs`."""
+        senders, receivers = topology.senders, topology.receivers
         x, e, whole = state
         nodes, edges = self.node_norm(x), self.edge_norm(e)
         assert self.of_nodes is not None
@@ -49,18 +51,18 @@ class RelationalLayer(nnx.Module):
         k = self._in_heads(looked_up(k, senders) + k_edge)
         v = self._in_heads(looked_up(v, senders) + v_edge)
         logits = jnp.sum(q * k, axis=-1) / jnp.sqrt(jnp.asarray(q.shape[-1], q.dtype))
-        x = x + self.attended(weighted(logits, v, receivers, self.graph.num_nodes))
+        x = x + self.attended(weighted(logits, v, receivers, topology.count))
         total = self.feed.part("node", self.feed_norm(x))
         wide = None
         if whole is not None:
             assert self.whole_norm is not None
             wide = self.whole_norm(whole)
-            total = total + self.feed.part("whole", wide)[..., None, :]
+            total = total + topology.spread(self.feed.part("whole", wide), topology.nodes)
         x = x + self.feed(total)
         ends = self.end_norm(x)
         total = (
             self.edge.part("edge", edges)
-            + looked_up(self.edge.part("reversed", edges), opposite(self.graph))
+            + looked_up(self.edge.part("reversed", edges), opposite(topology))
             + looked_up(self.edge.part("sender", ends), senders)
             + looked_up(self.edge.part("receiver", ends), receivers)
         )
@@ -68,8 +70,8 @@ class RelationalLayer(nnx.Module):
         e = e + self.edge_feed(self.edge_feed.part("edge", self.inner_norm(e)))
         if whole is not None and wide is not None and self.whole is not None:
             part = self.whole.part
-            seen = mean_of_means(ends, self.graph.node_layer)
-            beside = mean_of_means(edges, arc_kinds(self.graph))
+            seen = topology.mean(ends, topology.nodes)
+            beside = topology.mean(edges, topology.edges)
             whole = whole + self.whole(part("whole", wide) + part("nodes", seen) + part("edges", beside))
         return State(x, e, whole)
 
@@ -77,22 +79,10 @@ class RelationalLayer(nnx.Module):
         return x.reshape(*x.shape[:-1], self.heads, x.shape[-1] // self.heads)
 
 
-def arcs(graph: ParameterGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Return senders and receivers of all arcs: all edges, all reversed edges, and a self-loop at each node."""
-    (senders, receivers), itself = graph.edge_index, np.arange(graph.num_nodes, dtype=np.int32)
-    return np.concatenate([senders, receivers, itself]), np.concatenate([receivers, senders, itself])
-
-
-def arc_kinds(graph: ParameterGraph) -> np.ndarray:
-    """Return the kind of every arc: one for each edge kind and direction, and one for the self-loops of each layer."""
-    kinds = len(graph.edge_kinds)
-    return np.concatenate([graph.edge_kind, graph.edge_kind + kinds, graph.node_layer + 2 * kinds])
-
-
-def opposite(graph: ParameterGraph) -> np.ndarray:
+def opposite(arcs: Topology) -> np.ndarray:
     """Return for each arc the number of the reversed arc."""
-    count = graph.num_edges
-    return np.concatenate([np.arange(count) + count, np.arange(count), 2 * count + np.arange(graph.num_nodes)])
+    count = (len(arcs.senders) - arcs.count) // 2
+    return np.concatenate([np.arange(count) + count, np.arange(count), 2 * count + np.arange(arcs.count)])
 
 
 class RelationalTransformer(Metanetwork):
@@ -139,7 +129,7 @@ class RelationalTransformer(Metanetwork):
 
     def __init__(
         self,
-        graph: ParameterGraph,
+        graph: ParameterGraph | AnyArchitecture,
         channels: Sequence[int],
         out: str | None = None,
         *,
@@ -164,16 +154,16 @@ class RelationalTransformer(Metanetwork):
 
     def make_layer(self, width: int, options: Options) -> RelationalLayer:
         """Return a layer."""
-        return RelationalLayer(self.graph, width, self.heads, options)
+        return RelationalLayer(width, self.heads, options)
 
-    def begin(self, state: State) -> State:
+    def begin(self, state: State, topology: Topology) -> tuple[State, Topology]:
         """Convert edges to arcs, each with the embedding of its direction."""
         assert self.directions is not None
         codes = self.directions[...].astype(state.edges.dtype)
-        batch = state.nodes.shape[:-2]
-        itself = jnp.broadcast_to(codes[2], (*batch, self.graph.num_nodes, codes.shape[-1]))
-        return state._replace(edges=jnp.concatenate([state.edges + codes[0], state.edges + codes[1], itself], axis=-2))
+        itself = jnp.broadcast_to(codes[2], (*state.nodes.shape[:-1], codes.shape[-1]))
+        arcs = jnp.concatenate([state.edges + codes[0], state.edges + codes[1], itself], axis=-2)
+        return state._replace(edges=arcs), topology.arcs()
 
-    def end(self, state: State) -> State:
+    def end(self, state: State, topology: Topology) -> State:
         """Convert arcs back to the original edges."""
-        return state._replace(edges=state.edges[..., : self.graph.num_edges, :])
+        return state._replace(edges=state.edges[..., : len(topology.senders), :])
