@@ -158,7 +158,7 @@ def sufficient(name: str, given: int | Sequence[int] | None, found: int) -> int:
         return found
     numbers = given if isinstance(given, list | tuple) else (given,)
     _checks.some(f"numbers in {name}=", numbers, got=given, step=f"write {name}={found}")
-    allowed = sorted(_checks.count(name, number, example=found) for number in numbers)
+    allowed = sorted(_checks.count(name, number, most=2**31 - 1, example=found) for number in numbers)
     if allowed[-1] < found:
         raise OptionError(
             f"{name}= is smaller than the number of {name}",

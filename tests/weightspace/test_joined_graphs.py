@@ -234,7 +234,10 @@ def test_batches_agree_with_join_graphs() -> None:
 
 MADE, PARAMS = perceptron(3, 4, 2)
 REFUSED = {
-    "nothing": (lambda: join_graphs([]), (ek.OptionError, "there are no graphs", "[]", "one or more", "join_graphs(")),
+    "nothing": (
+        lambda: join_graphs([]),
+        (ek.OptionError, "there are no graphs", "list", "one or more", "join_graphs("),
+    ),
     "parameters alone": (
         lambda: join_graphs([PARAMS]),
         (ek.OptionError, "pairs[0] is not a graph with parameters", "[", "(graph, params)", "join_graphs("),

@@ -83,7 +83,7 @@ class GraphBatches(Passes):
             len(self._pairs), targets, batch=batch, seed=seed, drop_last=drop_last, group_of=[0] * len(self._pairs)
         )
         counts = np.array([(graph.num_nodes, graph.num_edges) for graph, _ in self._pairs])
-        self.sizes = _sizes(counts, self._batch, _checks.count("buckets", buckets, least=1, example=2))
+        self.sizes = _sizes(counts, self._batch, _checks.count("buckets", buckets, least=1, most=TRIES, example=2))
 
     def digest(self) -> str:
         """Return a digest of the networks, the targets and the options, which checkpoints of `ek.train.fit` compare."""
@@ -91,10 +91,11 @@ class GraphBatches(Passes):
         return digest((self._values, self._tables.nodes, self._tables.edges, self._targets, repr(options)))
 
     def _made(self, group: int, chosen: list[int]) -> tuple[JoinedGraphs, Any]:
-        pairs, values = ([some[i] for i in chosen] for some in (self._pairs, self._values))
-        needed = np.sum([(graph.num_nodes + 1, graph.num_edges) for graph, _ in pairs], axis=0)
-        fitting = [size for size in self.sizes if np.all(needed <= size)]
-        return assembled(pairs, values, self._tables, *(fitting or [(None, None)])[0]), self._targets_of(chosen)
+        pairs, values = [self._pairs[i] for i in chosen], [self._values[i] for i in chosen]
+        nodes, edges = (sum(counts) for counts in zip(*((g.num_nodes, g.num_edges) for g, _ in pairs), strict=True))
+        fitting = (size for size in self.sizes if nodes < size[0] and edges <= size[1])
+        batch = assembled(pairs, values, self._tables, *next(fitting, (None, None)))
+        return batch, self._targets_of(chosen)
 
 
 def _sizes(counts: np.ndarray, batch: int, buckets: int) -> list[tuple[int, int]]:

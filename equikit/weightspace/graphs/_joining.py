@@ -164,7 +164,7 @@ def join_graphs(pairs: Sequence[Pair], *, channels: int = 1, nodes: Sizes = None
 def checked_pairs(pairs: Any) -> list[Pair]:
     """Return pairs of a graph and parameters, or raise `OptionError`."""
     step = "write join_graphs([(graph, params)])"
-    _checks.some("graphs", pairs if isinstance(pairs, list | tuple) else [], got=_checks.shown(pairs), step=step)
+    _checks.some("graphs", pairs if isinstance(pairs, list | tuple) else [], got=type(pairs).__name__, step=step)
     for number, pair in enumerate(pairs):
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise OptionError(
@@ -312,34 +312,30 @@ def assembled(
         return xp.pad(joined, [(0, total - joined.shape[0]), (0, 0), (0, 0)])
 
     each = [*zip(graphs, starts, strict=True)]
+    along = [*zip(graphs, starts, positions, strict=True)]
+    senders, receivers = (
+        number([both[side] + first for both, first in zip(oriented, firsts, strict=False)], lines, rows - 1)
+        for side in (0, 1)
+    )
     return JoinedGraphs(
-        counts,
-        Rows(
+        counts=counts,
+        nodes=Rows(
             held([one.nodes for one in values], rows, tables.nodes.channels.shape[1]),
             number([graph.node_layer + start[0] for graph, start in each], rows, len(tables.nodes.pools) - 1),
             number([placed(graph.node_position, start[2]) for graph, start in each], rows, 0),
         ),
-        Rows(
+        edges=Rows(
             held([one.edges for one in values], lines, tables.edges.channels.shape[1]),
             number([graph.edge_kind + start[1] for graph, start in each], lines, len(tables.edges.pools) - 1),
-            number(
-                [
-                    placed(graph.edge_position, start[2] + more)
-                    for (graph, start), more in zip(each, positions, strict=True)
-                ],
-                lines,
-                0,
-            ),
+            number([placed(graph.edge_position, start[2] + more) for graph, start, more in along], lines, 0),
         ),
-        *(
-            number([ends[side] + first for ends, first in zip(oriented, firsts, strict=False)], lines, rows - 1)
-            for side in (0, 1)
-        ),
-        number([np.full(count, place) for place, (count, _) in enumerate(counts)], rows, len(graphs)),
-        tables.nodes,
-        tables.edges,
-        tables.positions,
-        tuple(pairs),
+        senders=senders,
+        receivers=receivers,
+        graph_of=number([np.full(count, place) for place, (count, _) in enumerate(counts)], rows, len(graphs)),
+        node_blocks=tables.nodes,
+        edge_blocks=tables.edges,
+        positions=tables.positions,
+        pairs=tuple(pairs),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from equikit.weightspace.graphs._layout import Block, Layout
 from equikit.weightspace.specifications._specification import Specification
 from equikit.weightspace.specifications._tensors import pieces, tensors_of
-from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Sum, Symbol
+from equikit.weightspace.specifications._terms import Leaf, Symbol
 from equikit.weightspace.tracing._roles import Role
 from equikit.weightspace.tracing._usage import ACTIVATIONS, USES, Usage, Use
 from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
@@ -157,15 +157,12 @@ def _of_tensors(leaves: tuple[Leaf, ...], usage: Usage) -> tuple[dict[str, Use],
     return uses, roles
 
 
-def _tagged(axis: Expression, place: int) -> Expression:
+def _tagged(axis: Any, place: int) -> Any:
     """Return an expression whose labels are the number of the axis."""
     if isinstance(axis, Symbol):
-        return Symbol(str(place), axis.size)
-    if isinstance(axis, Product):
-        return Product(tuple(_tagged(one, place) for one in axis.factors))  # type: ignore[arg-type]
-    if isinstance(axis, Sum):
-        return Sum(tuple(_tagged(one, place) for one in axis.parts))  # type: ignore[arg-type]
-    return Indexed(axis.over, axis.counts, tuple(_tagged(one, place) for one in axis.members))  # type: ignore[arg-type]
+        return replace(axis, label=str(place))
+    (name,) = (name for name in ("factors", "parts", "members") if hasattr(axis, name))
+    return replace(axis, **{name: tuple(_tagged(one, place) for one in getattr(axis, name))})
 
 
 def _ranked(layout: Layout, uses: dict[str, Use]) -> dict[str, np.ndarray]:

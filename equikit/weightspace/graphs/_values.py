@@ -49,7 +49,8 @@ def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -
         # The tensors of a block come in the order of their channels.
         parts.append(xp.concatenate([*held, xp.zeros((*batch, block.size, missing, c), dtype)], axis=-2))
     whole = xp.concatenate([*parts, xp.zeros((*batch, 0, width, c), dtype)], axis=-3)
-    return whole.reshape(*batch, whole.shape[-3], width * c)
+    rows: jax.Array = whole.reshape(*batch, whole.shape[-3], width * c)
+    return rows
 
 
 def picked(blocks: Layout, features: Features) -> dict[str, jax.Array]:

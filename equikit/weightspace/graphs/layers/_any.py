@@ -13,21 +13,50 @@ from equikit.weightspace.graphs._traits import POSITIONS, TRAITS, VALUES, Blocks
 from equikit.weightspace.graphs._values import Features
 from equikit.weightspace.graphs.layers._dense import Options, State
 from equikit.weightspace.graphs.layers._messages import looked_up
-from equikit.weightspace.graphs.layers._topology import Topology, of_several
+from equikit.weightspace.graphs.layers._topology import Topology
 
 
 @dataclass(frozen=True)
 class AnyArchitecture:
-    """In place of a graph: one set of weights for networks of every architecture, depth and width.
+    r"""In place of a graph: one set of weights for networks of every architecture, depth and width.
 
     `MessagePassing(AnyArchitecture(), ...)` and `RelationalTransformer(AnyArchitecture(), ...)` take batches from
-    `join_graphs`. Where networks on one graph learn a table for each layer and parameter, these have linear maps of
-    features that are read from the program: kinds of nodes, uses of parameters, nonlinearities, relative depth and
-    relative positions (`ek.weightspace.join_graphs`).
+    `join_graphs`. Networks on one graph learn an embedding of each layer, parameter and position. On any architecture,
+    embeddings are linear maps of features that `graph` reads from the program. A node or edge with values \(w_c\) in
+    block \(b\) starts as \(\sum_c w_c V t_{bc} + B s_b + P p\), with features \(t_{bc}\) of each value, \(s_b\) of
+    the block and \(p\) of the position. So kernels of any size and any number of biases fit. Features of a block are
+
+    | feature | values |
+    | --- | --- |
+    | kind of nodes | hidden neurons, inputs, outputs, looked-up rows, other fixed neurons, nodes of parameters |
+    | use of a parameter | product, convolution, added, subtracted, scaled, divided, looked up, other |
+    | nonlinearities | fourteen names, below |
+    | relative depth | first and last position in the program, from 0 to 1, counted in parameters that data have met |
+    | sizes | logarithms of the number of nodes, or of the edges at each receiver and sender |
+
+    The nonlinearities are max, tanh, logistic, erf, sine, exponential, logarithm, power, absolute value, product,
+    quotient, selection, pooling and other. A neuron has all that follow it, a parameter the next after its use.
+    Positions along inputs, outputs and windows of convolutions are relative, with sines and cosines, so that every size
+    has the same features. Parameters with equal features and labels, such as queries and keys, are told apart by their
+    order.
 
     Example:
-        >>> AnyArchitecture()
-        AnyArchitecture()
+        >>> from equikit.weightspace import AnyArchitecture, MessagePassing, graph, join_graphs
+        >>> def apply(params, x):
+        ...     for weight in params[:-1]:
+        ...         x = jnp.tanh(x @ weight)
+        ...     return x @ params[-1]
+        >>> pairs = []
+        >>> for widths in ([3, 8, 2], [3, 6, 5, 2]):
+        ...     params = [jnp.ones(shape) for shape in zip(widths, widths[1:])]
+        ...     pairs.append((graph(apply, params, jnp.ones((5, 3))), params))
+        >>> network = MessagePassing(AnyArchitecture(), [1, 4, 4, 1], out="", rngs=nnx.Rngs(0))
+        >>> network(join_graphs(pairs)).shape
+        (2, 1)
+
+    Source:
+        Lim et al., Graph metanetworks for processing diverse neural architectures, arXiv:2312.04501;
+        Kofinas et al., arXiv:2403.12143. Their features are given by hand for known layers.
     """
 
 
@@ -46,41 +75,32 @@ class AnyEncoder(nnx.Module):
         self.positions = options.linear(POSITIONS, width, use_bias=False)
         self.whole = options.codes(1, width) if options.use_global else None
 
-    def __call__(self, batch: JoinedGraphs) -> tuple[State, Topology]:
-        """Return features of nodes, edges and whole graphs, and the topology."""
+    def __call__(self, batch: JoinedGraphs) -> State:
+        """Return features of nodes, edges and whole graphs."""
         assert self.node_values is not None
         assert self.edge_values is not None
         assert self.node_blocks is not None
         assert self.edge_blocks is not None
         assert self.positions is not None
-        topology = of_several(batch)
         places = self.positions(batch.positions)
-        # Entries of padding may be anything, also not a number.
-        present = (side.graph < batch.count for side in (topology.nodes, topology.edges))
-        nodes, edges = (
-            self._side(rows, blocks, values, traits, places, here)
-            for rows, blocks, values, traits, here in zip(
-                (batch.nodes, batch.edges),
-                (batch.node_blocks, batch.edge_blocks),
-                (self.node_values, self.edge_values),
-                (self.node_blocks, self.edge_blocks),
-                present,
-                strict=True,
-            )
-        )
+        here = jnp.asarray(batch.graph_of) < batch.count
+        of_edges = here[jnp.asarray(batch.senders)]
+        nodes = self._side(batch.nodes, batch.node_blocks, self.node_values, self.node_blocks, places, here)
+        edges = self._side(batch.edges, batch.edge_blocks, self.edge_values, self.edge_blocks, places, of_edges)
         whole = None
         if self.whole is not None:
             code = self.whole[...][0].astype(nodes.dtype)
-            whole = jnp.broadcast_to(code, (topology.rows, code.shape[0]))
-        return State(nodes, edges, whole), topology
+            whole = jnp.broadcast_to(code, (batch.count + 1, code.shape[0]))
+        return State(nodes, edges, whole)
 
     def _side(
         self, rows: Rows, blocks: Blocks, values: nnx.Linear, traits: nnx.Linear, places: jax.Array, here: jax.Array
     ) -> jax.Array:
-        """Return features of nodes or edges."""
+        """Return features of nodes or edges; entries of padding may be anything, also not a number."""
         given = jnp.where(here[:, None, None], jnp.asarray(rows.values), 0)
         dtype = self.dtype or jnp.result_type(given.dtype, values.kernel[...].dtype)
-        vectors = values(blocks.channels).reshape(*blocks.channels.shape[:2], self.channels, self.width).astype(dtype)
+        shape = (*blocks.channels.shape[:2], self.channels, self.width)
+        vectors: jax.Array = values(blocks.channels).reshape(shape).astype(dtype)
         found = looked_up(traits(blocks.traits).astype(dtype), rows.block)
         # Position 0 is none, whose features are zeros.
         found = found + looked_up(places.astype(dtype), rows.position)
@@ -112,12 +132,15 @@ class AnyParameterHead(nnx.Module):
         assert self.of_edges is not None
 
         def read(linear: nnx.Linear, blocks: Blocks, rows: Rows, x: jax.Array) -> jax.Array:
-            vectors = linear(blocks.channels).reshape(blocks.channels.shape[0], -1, self.width).astype(x.dtype)
+            count, width, _ = blocks.channels.shape
+            vectors = linear(blocks.channels).reshape(count, width * self.out, self.width).astype(x.dtype)
 
             def one(vector: jax.Array) -> jax.Array:
-                return jnp.sum(x * looked_up(vector, rows.block), axis=-1) / self.width**0.5
+                found: jax.Array = jnp.sum(x * looked_up(vector, rows.block), axis=-1) / self.width**0.5
+                return found
 
-            return jax.lax.map(one, jnp.moveaxis(vectors, 1, 0)).T
+            found: jax.Array = jax.lax.map(one, jnp.moveaxis(vectors, 1, 0)).T
+            return found
 
         return Features(
             read(self.of_nodes, batch.node_blocks, batch.nodes, state.nodes),

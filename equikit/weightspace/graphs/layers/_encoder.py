@@ -13,7 +13,7 @@ from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._probes import Probes
 from equikit.weightspace.graphs._values import Features
 from equikit.weightspace.graphs.layers._dense import Joined, Options, State
-from equikit.weightspace.graphs.layers._topology import Topology, of_one
+from equikit.weightspace.graphs.layers._topology import Topology
 
 
 class Encoder(nnx.Module):
@@ -33,8 +33,8 @@ class Encoder(nnx.Module):
         self.activations = None if probes is None else options.linear(probes.count, width)
         self.whole = options.codes(1, width) if options.use_global else None
 
-    def __call__(self, params: Any) -> tuple[State, Topology]:
-        """Return features of nodes, edges and the whole graph, and the topology."""
+    def __call__(self, params: Any) -> State:
+        """Return features of nodes, edges and the whole graph."""
         graph = self.graph
         values = graph.features(params, channels=self.channels)
         batch = values.nodes.shape[:-2]
@@ -50,7 +50,7 @@ class Encoder(nnx.Module):
         if self.whole is not None:
             code = self.whole[...][0].astype(nodes.dtype)
             whole = jnp.broadcast_to(code, (*batch, code.shape[0]))
-        return State(nodes, edges, whole), of_one(graph)
+        return State(nodes, edges, whole)
 
     def _added(
         self, values: jax.Array, linear: nnx.Linear | None, *codes: tuple[nnx.Param[jax.Array] | None, np.ndarray]

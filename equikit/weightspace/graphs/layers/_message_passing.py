@@ -77,7 +77,7 @@ class MessagePassing(Metanetwork):
     relabeling them relabels the result.
 
     Args:
-        graph: the parameter graph, from `graph`.
+        graph: the parameter graph, from `graph`, or `AnyArchitecture()`.
         channels: numbers of channels for each weight: input, hidden layers, output. The input has one channel for
             weights only, and more if each weight comes with a gradient. Hidden widths may differ.
         out: `""` for invariants, or the name of a node layer, such as `"h0"`, for features of each of its nodes; by

@@ -23,7 +23,7 @@ from equikit.weightspace.graphs._values import Features
 from equikit.weightspace.graphs.layers._any import AnyArchitecture, AnyEncoder, AnyParameterHead
 from equikit.weightspace.graphs.layers._dense import Options, State
 from equikit.weightspace.graphs.layers._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
-from equikit.weightspace.graphs.layers._topology import Topology
+from equikit.weightspace.graphs.layers._topology import Topology, of_one, of_several
 
 
 class Metanetwork(nnx.Module):
@@ -97,18 +97,19 @@ class Metanetwork(nnx.Module):
 
         Args:
             params: a tree of arrays `[*batch, *shape]`, the parameters of one network or of stacked networks; with more
-                than one input channel `[*batch, *shape, channels]`.
+                than one input channel `[*batch, *shape, channels]`. Networks on `AnyArchitecture()` take joined graphs.
 
         Returns:
             `[*batch, channels]` for `out=""`, `[*batch, n, channels]` for a node layer; otherwise a tree like `params`,
-            with a last axis of output channels if there is more than one, and a first axis of members.
+            with a last axis of output channels if there is more than one, and a first axis of members. On joined
+            graphs, `[graphs, channels]`, or a list of trees.
 
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters do not match the graph.
         """
         _check_input(self.graph, params)
-        state, topology = self.encoder(params)
-        state, used = self.begin(state, topology)
+        topology = of_several(params) if isinstance(self.graph, AnyArchitecture) else of_one(self.graph)
+        state, used = self.begin(self.encoder(params), topology)
 
         def apply(layer: Any, state: State) -> State:
             found: State = layer(state, used)

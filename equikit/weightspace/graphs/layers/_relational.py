@@ -100,7 +100,7 @@ class RelationalTransformer(Metanetwork):
     input of the node perceptron.
 
     Args:
-        graph: the parameter graph, from `graph`.
+        graph: the parameter graph, from `graph`, or `AnyArchitecture()`.
         channels: numbers of channels for each weight: input, hidden layers, output.
         out: `""` for invariants, or the name of a node layer for features of each of its nodes; by default the output
             is a tree like the parameters.

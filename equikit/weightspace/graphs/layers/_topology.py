@@ -36,7 +36,7 @@ class Side:
     pool: Array
     pool_share: Array
     pools: int
-    graph: Array | None = None
+    graph: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,9 @@ class Topology:
         """Return the graph with all edges, all reversed edges, and a self-loop at each node, in this order."""
         join = np.concatenate if self.joined is None else jnp.concatenate
         itself, edges = np.arange(self.count, dtype=np.int32), self.edges
-        graph = None if edges.graph is None else join([edges.graph, edges.graph, self.nodes.graph])
+        graph = None
+        if edges.graph is not None and self.nodes.graph is not None:
+            graph = join([edges.graph, edges.graph, self.nodes.graph])
         both = Side(join([edges.arc_share, edges.arc_share, self.nodes.arc_share]), None, None, None, 0, graph)
         return Topology(
             join([self.senders, self.receivers, itself]),
