@@ -101,7 +101,7 @@ def weights_of(layout: Layout) -> dict[str, jax.Array]:
 
     Each weight then occurs once in the matrices, so the transpose of the layout is its inverse.
     """
-    plan = layout.plan
+    plan, layout = layout.plan, layout.whole
     dtype = jnp.result_type(*jax.tree.leaves(layout))
     shapes = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in weight_shapes(plan).items()}
     lay: Any = jax.linear_transpose(lambda weights: lay_out(plan, weights).products, shapes)
@@ -120,11 +120,11 @@ def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:
         )
     step = 'write method="factored", or pass the weights themselves'
     _checks.choice("method", options.method, ("auto", "factored"), step=step)
-    arrays = [
-        (path, checked_dtype(str(i), leaf, "matrix"))
-        for i, (path, leaf) in enumerate(jax.tree.leaves_with_path(layout.products))
-    ]
-    found, expected = ([(path, leaf.shape) for path, leaf in leaves] for leaves in (arrays, _layout_leaves(plan)))
+    for i, leaf in enumerate(jax.tree.leaves(layout)):
+        checked_dtype(str(i), leaf, "matrix")
+    whole: Layout = jax.eval_shape(lambda layout: layout.whole, layout) if layout.before else layout
+    leaves = jax.tree.leaves_with_path(whole.products)
+    found, expected = ([(path, leaf.shape) for path, leaf in some] for some in (leaves, _layout_leaves(plan)))
     step = "pass what lay_out(plan, weights) returns, as it is"
     _checks.same("the layout", found, expected, step=step, error=ShapeError)
     return layout

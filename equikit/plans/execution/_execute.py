@@ -7,6 +7,7 @@ slices. (For groups without diagrams they are looked up, and fill a matrix.) The
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from equikit.plans.execution._arrays import (
     wide,
 )
 from equikit.plans.execution._layout import Layout, Weights, cut, laid_out
-from equikit.plans.execution._matmul import Parts, matmul_rows
+from equikit.plans.execution._matmul import Parts, matmul, matmul_rows
 from equikit.plans.execution._steps import Platform, Scales, apply_head, expand, inward, outward, reduce, scales_of
 from equikit.plans.execution._whole import folded, unfolded
 from equikit.plans.sharding._spread import Spread, mix_spread
@@ -202,9 +203,14 @@ def _count_alike(product: Product, widths: Sequence[int]) -> int:
 
 
 def multiplied(
-    walk: Walk, product: Product, rows: tuple[jax.Array, ...], tensors: Tensors, widths: Sequence[int]
+    walk: Walk,
+    product: Product,
+    rows: tuple[jax.Array, ...],
+    tensors: Tensors,
+    widths: Sequence[int],
+    before: jax.Array | None = None,
 ) -> jax.Array | None:
-    """Return the matrix product of one core, `None` if it has no input."""
+    """Return the matrix product of one core, `None` if it has no input; `before` is the first of two factors."""
     if not rows:
         return None
     batch, sides, inputs = len(walk.shapes.batch), [], []
@@ -216,6 +222,8 @@ def multiplied(
             sides.append(joined_channels([walk.turned(x, wiring, product.core) for wiring in product.wires_in]))
     if len(rows) == 1:
         sides, inputs = [joined(sides, -1)], [sum(inputs, ())]
+    if before is not None:
+        sides, inputs = [matmul(sides[0], before, walk.precision).astype(sides[0].dtype)], [before.shape[1:]]
     alike = _count_alike(product, widths)
     return matmul_rows(sides, rows, walk.precision, walk.parts(product, inputs, alike, rows[0].shape[1]))
 
@@ -282,9 +290,9 @@ def walked(
         return expanded
 
     products = []
-    for product, rows, bias in arranged:
+    for (product, rows, bias), before in itertools.zip_longest(arranged, layout.before):
         with jax.named_scope(product_name(plan, product).scope):
-            products.append((multiplied(walk, product, rows, down, plan.features[1]), bias))
+            products.append((multiplied(walk, product, rows, down, plan.features[1], before), bias))
     return stage(expanding, products)
 
 

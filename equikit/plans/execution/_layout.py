@@ -22,7 +22,7 @@ Weights = Mapping[TermPair, jax.Array]
 term) an array [diagrams, features out]."""
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=("products",), meta_fields=("plan",))
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("products", "before"), meta_fields=("plan",))
 @dataclass(frozen=True, eq=False)
 class Layout:
     """The matrices of a plan; made by `lay_out`, accepted by `apply` in place of weights.
@@ -31,10 +31,20 @@ class Layout:
         products: for each product of the plan its matrix `[inputs, outputs]`, in one or more blocks of rows, and its
             bias `[outputs]`, `None` if there is none.
         plan: the plan.
+        before: for each product `None`, or a matrix `[inputs, rank]` that is multiplied by its matrix, which is then
+            `[rank, outputs]`: a matrix of low rank. Empty if there are none.
     """
 
     products: tuple[tuple[tuple[jax.Array, ...], jax.Array | None], ...]
     plan: Plan
+    before: tuple[jax.Array | None, ...] = ()
+
+    @property
+    def whole(self) -> Layout:
+        """The layout with matrices in place of factors."""
+        pairs = zip(self.products, self.before, strict=bool(self.before))
+        found = (((one @ rows[0],), bias) if one is not None else (rows, bias) for (rows, bias), one in pairs)
+        return Layout(tuple(found), self.plan) if self.before else self
 
 
 Pieces = Mapping[TermPair, Mapping[int, jax.Array]]

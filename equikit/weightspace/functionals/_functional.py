@@ -65,6 +65,11 @@ class Functional(nnx.Module):
             Otherwise each head returns parameters of its own, whose networks together are larger than the network that
             is edited: average the outputs of these networks.
         probes: activations of every neuron as additional features, see `Probes`.
+        rank: the rank of maps between many tensors; by default not limited. Tensors without a common label exchange
+            means over all their axes, and each pair of tensors has its own weights for them. With `rank=r`, they pass
+            through r features that all tensors share, so that time and number of weights grow linearly with the number
+            of layers. So does any other label of so many tensors that two factors have fewer weights than a matrix,
+            such as a residual stream; a good rank is twice the number of hidden channels.
         statistics: parameters of many networks, stacked, whose statistics standardize inputs; see `Standardize`.
         rngs: random keys for the parameters.
         **options: options of `Linear`, such as `normalize="sum"`, `dtype=` or `remat=True`.
@@ -72,7 +77,8 @@ class Functional(nnx.Module):
     Raises:
         OptionError: if there are fewer than two numbers of channels, or an option is invalid.
 
-    Cost: a reduction of every tensor for each subset of its labels, each followed by a matrix product.
+    Cost: a reduction of every tensor for each subset of its labels, each followed by a matrix product. The matrix of
+    means over all axes has (tensors × channels)² entries without `rank=`.
 
     Example:
         >>> from equikit.weightspace import Functional, trace
@@ -109,6 +115,7 @@ class Functional(nnx.Module):
         head: Sequence[int] = (),
         members: int = 1,
         probes: Probes | None = None,
+        rank: int | None = None,
         statistics: Any = None,
         rngs: nnx.Rngs,
         **options: Any,
@@ -125,6 +132,7 @@ class Functional(nnx.Module):
         self.dropout = _checks.number("dropout", dropout, least=0, below=1, example=0.1, traced=False)
         _checks.choice("normalization", normalization, ("rms", None))
         codes = _checks.count("codes", codes, example=8)
+        rank = None if rank is None else _checks.count("rank", rank, least=1, example=32)
         coded, sizes = coded_labels(spec, fixed), spec.sizes
         self.coded = coded
         # Free groups: the weights serve every width.
@@ -153,7 +161,9 @@ class Functional(nnx.Module):
         for number, (before, after) in enumerate(itertools.pairwise(sides)):
             more = {CODES + label: (label, codes) for label in coded} | seen if number == 0 else {}
             bound = _used(groups, before | more | after)
-            layers.append(WreathLinear(before | more, after, groups=bound, nested=spec.nested, rngs=rngs, **options))
+            layers.append(
+                WreathLinear(before | more, after, groups=bound, nested=spec.nested, rank=rank, rngs=rngs, **options)
+            )
             norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
         self.layers, self.norms = nnx.List(layers), nnx.List(norms)
 

@@ -16,7 +16,7 @@ from flax import nnx
 from equikit._errors import OptionError
 from equikit.diagrams import pair_diagrams
 from equikit.nn import Linear
-from equikit.nn.initializers import in_numpy, placed
+from equikit.nn.initializers import in_numpy, placed, unit_normal
 from equikit.plans import (
     Layout,
     Normalize,
@@ -48,18 +48,22 @@ class WreathLinear(Linear):
 
     Args:
         nested: pairs of an inner and an outer label. A term has an inner label at most once, and then the outer label.
+        rank: the rank of the matrix of each core whose two factors have fewer weights than the matrix.
         *arguments, **options: as for `Linear`.
 
     Attributes:
         kernel: a parameter `[rows, columns]` for each core, by its labels: rows are (input terms, half diagrams,
             features), columns are (wirings, output terms, half diagrams, features). Entries without a diagram are zero.
         bias: a parameter `[columns]` for each core, by its labels.
+        before: a parameter `[rows, rank]` for each core of low rank; its `kernel` is then `[rank, columns]`.
 
     Cost: compile time grows with the number of tensors, not with the number of pairs of tensors.
     """
 
-    def __init__(self, *arguments: Any, nested: Nested, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(
+        self, *arguments: Any, nested: Nested, rank: int | None = None, rngs: nnx.Rngs, **options: Any
+    ) -> None:
+        super().__init__(*arguments, rngs=rngs, **options)
         self.nested = nested
         like = next(param[...] for params in (self.kernel, self.bias) for param in params.values())
         layout = as_whole(laid_out(self.plan, self._initial_weights()))
@@ -68,6 +72,9 @@ class WreathLinear(Linear):
             kernel |= {core_name(product): nnx.Param(placed(matrix, like)) for matrix in rows}
             bias |= {} if vector is None else {core_name(product): nnx.Param(placed(vector, like))}
         self.kernel, self.bias = nnx.Dict(kernel), nnx.Dict(bias)
+        self.before: nnx.Dict[nnx.Param[Any]] = nnx.Dict({})
+        if rank is not None:
+            self._factor(rank, rngs)
 
     @property
     def plan(self) -> Plan:
@@ -80,6 +87,26 @@ class WreathLinear(Linear):
         An initialization for independent entries would multiply a mean over n of them by the square root of n.
         """
         return dict.fromkeys(super()._initial_sizes(init_size), 1)
+
+    def _factor(self, rank: int, rngs: nnx.Rngs) -> None:
+        """Replace large matrices by two random factors, whose product has the mean squares of rows and columns."""
+        present = _present(self.signature, self.channels, self.normalize, self.use_bias, self.nested)
+        for product, here in zip(self.plan.products, present, strict=True):
+            name = core_name(product)
+            if name not in self.kernel or here is not None:  # a product of factors has no zeros for absent diagrams
+                continue
+            like = self.kernel[name][...]
+            rows, columns = like.shape
+            if rank * (rows + columns) >= rows * columns:
+                continue
+            square = jnp.abs(like) ** 2
+            # A matrix of zeros has one factor that is not zero, so that the other one has a gradient.
+            mean = jnp.mean(square)
+            heights = jnp.where(mean > 0, jnp.sqrt(jnp.mean(square, 1)), 1)
+            widths = jnp.sqrt(jnp.mean(square, 0) / (rank * jnp.where(mean > 0, mean, 1)))
+            one, two = (unit_normal(rngs.params(), (len(s), rank), like.dtype) for s in (heights, widths))
+            self.before[name] = nnx.Param(heights[:, None] * one)
+            self.kernel[name] = nnx.Param((widths[:, None] * two).T)
 
     def _initial_weights(self) -> Weights:
         """Return initial weights of each pair of terms: zero for omitted diagrams, scaled up to keep the variance."""
@@ -112,7 +139,7 @@ class WreathLinear(Linear):
         def cast(array: jax.Array) -> jax.Array:
             return array if self.dtype is None else array.astype(self.dtype)
 
-        products = []
+        products, before = [], []
         for product, here in zip(self.plan.products, present, strict=True):
             rows: tuple[jax.Array, ...] = ()
             name = core_name(product)
@@ -121,7 +148,8 @@ class WreathLinear(Linear):
                 rows = (matrix if here is None else jnp.where(here, matrix, 0),)
             has_bias = any(block.source is None for block in product.blocks)
             products.append((rows, cast(self.bias[name][...]) if has_bias else None))
-        return Layout(tuple(products), self.plan)
+            before.append(cast(self.before[name][...]) if name in self.before else None)
+        return Layout(tuple(products), self.plan, tuple(before) if len(self.before) else ())
 
 
 def core_name(product: Product) -> str:
