@@ -21,6 +21,7 @@ from equikit.weightspace.asymmetric import (
 from equikit.weightspace.checkpoints._names import NameMap, load, name_map
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.functionals._models import NFN, UNF, DWSNet
+from equikit.weightspace.functionals._padding import pad
 from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.graphs import Features, MessagePassing, ParameterGraph, Probes, RelationalTransformer, graph
 from equikit.weightspace.graphs._values import of_one as of_one
@@ -89,6 +90,7 @@ __all__ = [
     "mean",
     "merge",
     "name_map",
+    "pad",
     "plot_lines",
     "repair",
     "singular_alignment",

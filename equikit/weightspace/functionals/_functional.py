@@ -11,19 +11,22 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks, _keywords
+from equikit._array_checks import masks_of
 from equikit._errors import OptionError
+from equikit._masks import masked
 from equikit.groups import Fixed, S
 from equikit.nn import Activation, Linear, RMSNorm, relu
 from equikit.nn.initializers import unit_normal
+from equikit.plans import Masks
 from equikit.weightspace.asymmetric import Ensemble
 from equikit.weightspace.functionals._fixed import FixedAxes, coded_labels
 from equikit.weightspace.functionals._perceptron import Perceptron
 from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.functionals._wreath import WreathLinear, checked_result
 from equikit.weightspace.graphs import Probes
-from equikit.weightspace.specifications._leaves import batch_of, with_channels
+from equikit.weightspace.specifications._leaves import batch_of, in_channels, named_leaves, one_channel
 from equikit.weightspace.specifications._specification import Specification, checked_specification
-from equikit.weightspace.specifications._tensors import join, split, tensors_of
+from equikit.weightspace.specifications._tensors import join, labels_of, split, tensors_of
 
 RESULT = "result"
 CODES = "positions of "
@@ -35,7 +38,8 @@ class Functional(nnx.Module):
 
     The parameters are split into tensors with one label for each axis. A layer maps all tensors to all tensors: it is a
     `Linear` layer whose diagrams span every linear map that commutes with the group, and whose plan shares intermediate
-    results between the maps. Layers are separated by an elementwise nonlinearity.
+    results between the maps. Layers are separated by an elementwise nonlinearity. Sums over neurons are means, so one
+    set of weights serves networks of every width: `spec` can be of any of them, and `pad` makes batches.
 
     Some axes are not permuted: inputs, outputs and positions in space. With `"dense"` every index of these axes has its
     own weights, whose number grows with the product of the sizes of two such axes. With `"positions"` these axes are
@@ -123,7 +127,10 @@ class Functional(nnx.Module):
         codes = _checks.count("codes", codes, example=8)
         coded, sizes = coded_labels(spec, fixed), spec.sizes
         self.coded = coded
-        groups = {label: S(sizes[label]) if label in coded else what for label, what in spec.bindings}
+        # Free groups: the weights serve every width.
+        groups: dict[str, type[S] | Fixed] = {
+            label: what if isinstance(what, Fixed) and label not in coded else S for label, what in spec.bindings
+        }
         self.codes = nnx.Dict(
             {label: nnx.Param(unit_normal(_checks.rngs(rngs).params(), (sizes[label], codes))) for label in coded}
         )
@@ -155,13 +162,15 @@ class Functional(nnx.Module):
 
         self.head = Ensemble(made, self.members, rngs=rngs) if perceptron and self.members > 1 else made(rngs)
 
-    def __call__(self, params: Any, *, key: jax.Array | None = None) -> Any:
-        """Apply the functional.
+    def __call__(self, params: Any, *, key: jax.Array | None = None, mask: Masks | None = None) -> Any:
+        """Apply the functional to parameters of the architecture of `spec`, with any widths of the permuted labels.
 
         Args:
             params: a tree of arrays `[*batch, *shape]`, the parameters of one network or of stacked networks; with more
                 than one input channel `[*batch, *shape, channels]`.
             key: JAX key for dropout in training; without a key there is no dropout.
+            mask: for a permuted label, booleans `[*batch, n]`: which neurons each network has, as `pad` returns. What
+                absent neurons hold is ignored, and they are zero in the result.
 
         Returns:
             `[*batch, *axes, channels]` with the axes of `out`; or a tree like `params`, with a last axis of output
@@ -173,11 +182,14 @@ class Functional(nnx.Module):
         """
         if key is not None:
             _checks.key(key)
-        arrays = with_channels(self.spec.leaves, params, self.channels[0])
+        tree = in_channels(params, self.channels[0])
+        leaves, arrays = self.spec.resized(one_channel(tree)).leaves, named_leaves(tree)
+        batch = batch_of(leaves, one_channel(arrays))
+        known = self.layers[0].signature
+        masks = {} if mask is None else masks_of(known, mask)
         if self.standardize is not None:
             arrays = self.standardize.arrays(arrays)
-        x: dict[str, jax.Array] = split(self.spec.leaves, arrays)
-        batch = batch_of(self.spec.leaves, {name: array[..., 0] for name, array in arrays.items()})
+        x: dict[str, jax.Array] = split(leaves, arrays)
         for label in self.coded:
             code = self.codes[label][...]
             x[CODES + label] = jnp.broadcast_to(code, (*batch, *code.shape))
@@ -185,27 +197,35 @@ class Functional(nnx.Module):
             first = jax.tree.map(lambda leaf: leaf[..., 0], params) if self.channels[0] > 1 else params
             x |= {ACTIVATIONS + name: array for name, array in self.probes.by_layer(first).items()}
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            y = layer(x)
+            # Masks of unknown labels are kept: the layer refuses them.
+            mine = layer.signature.groups
+            own = {label: m for label, m in masks.items() if label in mine or label not in known.groups} or None
+            y = layer(x, mask=own)
             if number + 1 < len(self.layers):
-                y = y if norm is None else norm(y)
+                y = y if norm is None else norm(y, mask=own)
                 y = self._dropped({name: self.activation(array) for name, array in y.items()}, key, number)
                 if self.residual and self.channels[number] == self.channels[number + 1]:
                     y = {name: array + x[name] for name, array in y.items()}
             x = y
         if self.out is not None:
-            return self.head(x[RESULT])
-        x = self._edits(x)
-        results = list(join(self.spec.leaves, x).values())
+            return masked(self.head(x[RESULT]), self.out.split(), masks, len(batch))
+        x = self._edits(x, masks, len(batch))
+        results = list(join(leaves, x).values())
         if results[0].shape[-1] == 1:
             results = [array[..., 0] for array in results]
         return jax.tree.unflatten(jax.tree.structure(params), results)
 
-    def _edits(self, x: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def _edits(self, x: dict[str, jax.Array], masks: Mapping[str, jax.Array], batch: int) -> dict[str, jax.Array]:
         """Return the output of the head, with a first axis of members if there is more than one."""
+        labels = labels_of(self.spec.leaves)
+
+        def present(x: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            return {name: masked(array, labels[name], masks, batch) for name, array in x.items()}
+
         if isinstance(self.head, Ensemble):
-            edits: dict[str, jax.Array] = self.head.each(x)
+            edits: dict[str, jax.Array] = jax.vmap(present)(self.head.each(x))
             return edits
-        x = self.head(x)
+        x = present(self.head(x))
         if self.members == 1:
             return x
         cut = {name: a.reshape(*a.shape[:-1], self.members, self.channels[-1]) for name, a in x.items()}
@@ -245,11 +265,15 @@ def _terms(spec: Specification, probes: Any) -> dict[str, tuple[str, int]]:
     return {ACTIVATIONS + name: (" ".join(labels), probes.count) for name, labels in probes.layers.items()}
 
 
-def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:
+def _used(
+    groups: Mapping[str, type[S] | Fixed], *features: Mapping[str, tuple[str, int]]
+) -> dict[str, type[S] | Fixed]:
     """Return the groups of the labels that occur in the features."""
     found = {label for side in features for text, _ in side.values() for label in text.split()}
     return {label: what for label, what in groups.items() if label in found}
 
 
-def _norm(kind: str | None, after: Mapping[str, tuple[str, int]], groups: Mapping[str, S | Fixed]) -> RMSNorm | None:
+def _norm(
+    kind: str | None, after: Mapping[str, tuple[str, int]], groups: Mapping[str, type[S] | Fixed]
+) -> RMSNorm | None:
     return RMSNorm(after, groups=_used(groups, after)) if kind else None

@@ -195,15 +195,26 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
     Raises:
         OptionError, ShapeError, DTypeError: if the parameters do not match the leaves, or their batch shapes differ.
     """
+    arrays = in_channels(params, channels)
+    checked_leaves(leaves, one_channel(arrays))
+    named = named_leaves(arrays)
+    batch_of(leaves, one_channel(named))
+    return named
+
+
+def in_channels(params: Any, channels: int) -> Any:
+    """Return a tree of real arrays with a last axis of channels; if there is one channel, `params` do not have it."""
     refuse_not_real("a function of weights", params)
     arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params) if channels == 1 else params
     for name, array in named_leaves(arrays).items():
         step = "stack them: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)"
         _checks.shaped(f"the parameter {name!r}", array, ("*axes", channels), step=step)
-    checked_leaves(leaves, jax.tree.map(lambda array: array[..., 0], arrays))
-    named = named_leaves(arrays)
-    batch_of(leaves, {name: array[..., 0] for name, array in named.items()})
-    return named
+    return arrays
+
+
+def one_channel(arrays: Any) -> Any:
+    """Return the shapes and dtypes of one channel of a tree of arrays."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[:-1], array.dtype), arrays)
 
 
 def batch_of(leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> tuple[int, ...]:

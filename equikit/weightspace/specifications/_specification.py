@@ -20,6 +20,7 @@ from equikit.weightspace.specifications._linear_action import LinearAction, tran
 from equikit.weightspace.specifications._moving import augmented, checked_element, moved
 from equikit.weightspace.specifications._scaling import Scaling, rescaled
 from equikit.weightspace.specifications._terms import Element, Leaf
+from equikit.weightspace.specifications._widths import resized_bindings, resized_leaves, sizes_in
 from equikit.weightspace.tracing._nesting import Nested
 from equikit.weightspace.tracing._precision import rounding
 from equikit.weightspace.tracing.programs._program import program_of
@@ -112,6 +113,38 @@ class Specification:
             nested=tuple(pair for pair in self.nested if not gone.keys() & {*pair}),
             linear_actions=tuple(replace(a, within=None) if a.within in gone else a for a in actions),
         )
+
+    def resized(self, params: Any) -> Specification:
+        """Return the specification of parameters of the same architecture with other widths of permuted labels.
+
+        Args:
+            params: a tree of arrays `[*batch, *shape]` with the names of these parameters.
+
+        Returns:
+            This specification, with the size of each permuted label as in the shapes. Labels that are not permuted, and
+            labels whose size the shapes do not determine, keep their sizes.
+
+        Raises:
+            OptionError, DTypeError: if `params` is not a tree of arrays with these names.
+            ShapeError: if an array does not fit, for example because a label has two sizes; the error names the array.
+
+        Cost: one pass over the shapes.
+
+        Example:
+            >>> from equikit.weightspace import trace
+            >>> shapes = {"a": (3, 8), "b": (8, 2)}
+            >>> spec = trace(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"],
+            ...              {name: np.ones(shape) for name, shape in shapes.items()}, np.ones((5, 3)))
+            >>> spec.resized({"a": np.ones((3, 64)), "b": np.ones((64, 2))}).groups
+            {'h0': S(64)}
+        """
+        sizes = sizes_in(self.leaves, self.bindings, [*self.groups], params)
+        changed = {label: size for label, size in sizes.items() if size != self.sizes[label]}
+        leaves = resized_leaves(self.leaves, changed) if changed else self.leaves
+        checked_leaves(leaves, params)
+        if not changed:
+            return self
+        return replace(self, leaves=leaves, bindings=resized_bindings(self.bindings, changed))
 
     def random_element(self, *, key: jax.Array) -> Element:
         """Sample a uniform permutation for each label; for a nested label one for each outer index, `[outer, n]`.
