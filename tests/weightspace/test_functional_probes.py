@@ -74,3 +74,15 @@ def test_probes_of_other_parameters_are_refused() -> None:
         "Specification(",
         "probes=Probes(",
     )
+
+
+def test_absent_neurons_are_refused() -> None:
+    network = Functional(SPEC, [1, 2], out="", probes=probes(), rngs=nnx.Rngs(0))
+    assert_error(
+        OptionError,
+        lambda: network(PARAMS, mask={"h0": np.arange(6) < 4}),
+        "takes no mask",
+        "mask=",
+        "the width of spec",
+        "leave mask out",
+    )

@@ -29,7 +29,7 @@ from benchmarks.models.zoo import Model
 from equikit.weightspace import NFN, DWSNet, Functional, Specification, Standardize
 
 TASK = "dilate"
-QUICK, FULL = Sizes(16, 0, 16, Recipe(2, 8, 1e-3)), Sizes(4000, 500, 500, Recipe(20, 32, 1e-3))
+QUICK, FULL = Sizes(16, 0, 16, Recipe(2, 8, 1e-3)), Sizes(4000, 500, 500, Recipe(10, 32, 3e-3))
 MEMBERS, WIDTH, HIDDEN, STEP = 4, 16, 256, 0.01
 RIVALS = {
     "scaled": "every array times a learned number, which is the same for all networks",

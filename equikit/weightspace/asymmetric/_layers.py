@@ -85,7 +85,9 @@ class AsymmetricLinear(nnx.Module):
 class FiGLU(nnx.Module):
     r"""A nonlinearity without permutation symmetry, \(x \mapsto x \odot \sigma(x F)\) with a fixed matrix F.
 
-    It replaces an elementwise activation (\(\sigma\)-Asym). The entries of F are normally distributed.
+    It replaces an elementwise activation (\(\sigma\)-Asym). The entries of F are normally distributed. With a scale of
+    1, as in the paper, the inputs of the gates are \(\sqrt{n}\) times as large as x, so that most gates are open or
+    closed; with \(1/\sqrt{n}\) they are as large as x, and losses on the line between two networks are lower.
 
     Args:
         features: the size of the last axis.

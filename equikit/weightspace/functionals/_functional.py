@@ -64,7 +64,8 @@ class Functional(nnx.Module):
         members: number of heads on the same features. With `out=` the result is their mean, and `head=` is needed.
             Otherwise each head returns parameters of its own, whose networks together are larger than the network that
             is edited: average the outputs of these networks.
-        probes: activations of every neuron as additional features, see `Probes`.
+        probes: activations of every neuron as additional features, see `Probes`. All networks then have the widths of
+            `spec`.
         rank: the rank of maps between many tensors; by default not limited. Tensors without a common label exchange
             means over all their axes, and each pair of tensors has its own weights for them. With `rank=r`, they pass
             through r features that all tensors share, so that time and number of weights grow linearly with the number
@@ -204,8 +205,7 @@ class Functional(nnx.Module):
             code = self.codes[label][...]
             x[CODES + label] = jnp.broadcast_to(code, (*batch, *code.shape))
         if self.probes is not None:
-            first = jax.tree.map(lambda leaf: leaf[..., 0], params) if self.channels[0] > 1 else params
-            x |= {ACTIVATIONS + name: array for name, array in self.probes.by_layer(first).items()}
+            x |= _activations(self.probes, jax.tree.map(lambda leaf: leaf[..., 0], tree), mask)
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             # Masks of unknown labels are kept: the layer refuses them.
             mine = layer.signature.groups
@@ -273,6 +273,18 @@ def _terms(spec: Specification, probes: Any) -> dict[str, tuple[str, int]]:
     _checks.instance("probes", probes, Probes, step.removeprefix("write probes="))
     _checks.same("specification of probes=", probes.graph.spec, spec, step=step)
     return {ACTIVATIONS + name: (" ".join(labels), probes.count) for name, labels in probes.layers.items()}
+
+
+def _activations(probes: Probes, params: Any, mask: Any) -> dict[str, jax.Array]:
+    """Return the activations of each layer, which depend on all neurons, so that none may be absent."""
+    if mask is not None:
+        raise OptionError(
+            "a functional with probes takes no mask",
+            got="mask=, for absent neurons",
+            expected="networks of the width of spec: the probes run whole networks",
+            step="leave mask out",
+        )
+    return {ACTIVATIONS + name: array for name, array in probes.by_layer(params).items()}
 
 
 def _used(
