@@ -15,7 +15,7 @@ from benchmarks.core.measurement import Measurement
 from benchmarks.papers._curves import style
 from benchmarks.papers.teleportation_2205_10637._descent import Moves, Scores, Way, chosen, measurements
 from benchmarks.papers.teleportation_2205_10637._figure import plot
-from benchmarks.papers.teleportation_2205_10637._tasks import TASKS
+from benchmarks.papers.teleportation_2205_10637._tasks import TASKS, Task
 
 PAPER = paper.read(Path(__file__).with_name("paper.toml"))
 SMALL, SMALL_MOVED = "small rate", "small rate, teleported"
@@ -36,25 +36,29 @@ class Budget:
     """Sizes.
 
     Attributes:
-        steps: of descent.
+        share: of the steps of each task, one over this number.
         rates: learning rates to choose from, for each optimizer.
-        every: steps between the points of curves.
-        at: steps before which the parameters may be teleported; one entry is chosen.
+        moves: numbers of moves to choose from: one is before step 5, more are spread evenly from step 0.
         lengths: lengths of an ascent step to choose from.
     """
 
-    steps: int
+    share: int
     rates: int
-    every: int
-    at: tuple[tuple[int, ...], ...]
+    moves: tuple[int, ...]
     lengths: tuple[float, ...]
+
+    def steps(self, task: Task) -> int:
+        """Return the number of steps."""
+        return task.steps // self.share
+
+    def at(self, task: Task) -> list[tuple[int, ...]]:
+        """Return the steps before which parameters may move."""
+        return [tuple(range(0, self.steps(task), self.steps(task) // n)) if n > 1 else (5,) for n in self.moves]
 
 
 def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
-    if quick:
-        return Budget(20, 2, 10, ((5,),), (0.1,))
-    return Budget(300, 10, 10, ((5,), (0, 50, 100, 150, 200, 250)), (0.1, 0.3))
+    return Budget(10, 2, (1,), (0.1,)) if quick else Budget(1, 10, (1, 6), (0.1, 0.3))
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -65,19 +69,19 @@ def cells(quick: bool) -> list[Cell]:
 @functools.cache
 def measured(name: str, quick: bool) -> dict[str, Callable[[int], Scores]]:
     """Return how every rival is measured on a task; its way is chosen once for all seeds."""
-    budget = limits(quick)
-    return measurements(TASKS[name](), ways(name, quick), budget.steps, budget.every)
+    task = TASKS[name]()
+    steps = limits(quick).steps(task)
+    return measurements(task, ways(task, limits(quick)), steps, max(1, steps // 30))
 
 
-def ways(name: str, quick: bool) -> dict[str, Way]:
+def ways(task: Task, budget: Budget) -> dict[str, Way]:
     """Return what every rival does on a task, chosen on other starts than the test."""
-    task, budget = TASKS[name](), limits(quick)
     grids = {optimizer: tuple(np.geomspace(*ends, budget.rates).tolist()) for optimizer, ends in task.rates.items()}
 
     def moves(objective: str) -> list[Moves]:
-        return [Moves(objective, at, length) for at in budget.at for length in budget.lengths]
+        return [Moves(objective, at, length) for at in budget.at(task) for length in budget.lengths]
 
-    first = Moves("gradient_norm", budget.at[0], budget.lengths[0])
+    first = moves("gradient_norm")[0]
     found = {SMALL: Way("gradient descent", task.small), SMALL_MOVED: Way("gradient descent", task.small, first)}
     for rival, optimizer, tried in (
         ("gradient descent", "gradient descent", [None]),
@@ -86,7 +90,7 @@ def ways(name: str, quick: bool) -> dict[str, Way]:
         ("AdaGrad", "AdaGrad", [None]),
         ("AdaGrad, teleported", "AdaGrad", moves("gradient_norm")),
     ):
-        found[rival] = chosen(task, optimizer, tried, grids[optimizer], budget.steps)
+        found[rival] = chosen(task, optimizer, tried, grids[optimizer], budget.steps(task))
     return found
 
 
