@@ -103,7 +103,14 @@ class Walk:
         """Return the smaller tensor of a reduction from the larger one."""
         if step.operation == "head":
             return self._headed(step, x, upwards=False)
-        return reduce(step, x, len(self.shapes.batch), self.scales, self._forms, self.spread, self.by_platform)
+        half = step.small if step.operation == "diagonal" else step.large
+        held = self.by_platform and self._is_multiplied(step.term, half)
+        return reduce(step, x, len(self.shapes.batch), self.scales, self._forms, self.spread, self.by_platform, held)
+
+    def _is_multiplied(self, t: int, half: HalfDiagram) -> bool:
+        """Whether a tensor is smaller than the input, and enters a product: it is in memory then."""
+        whole = root(acted_labels(self.plan.signature, self.plan.signature.inputs[t]))
+        return half != whole and any(half in product.inputs[t] for product in self.plan.products)
 
     def turned(self, x: jax.Array, wiring: tuple[int, ...], core: tuple[str, ...]) -> jax.Array:
         """Permute the wires of a core: axis j moves to position `wiring[j]`."""

@@ -121,24 +121,32 @@ def _rematerialized(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax
     return recomputed
 
 
+def _same(x: jax.Array) -> jax.Array:
+    return x
+
+
+def _held_on_gpus(x: jax.Array) -> jax.Array:
+    """Keep sums in memory on GPUs, where XLA would compute their sum from the whole tensor again."""
+    found: jax.Array = lax.platform_dependent(x, cpu=_same, tpu=_same, default=lax.optimization_barrier)
+    return found
+
+
 @functools.lru_cache(maxsize=256)
-def _diagonal_on(first: int, second: int, plain: Callable[..., jax.Array]) -> Callable[[jax.Array], jax.Array]:
+def _diagonal_on(
+    first: int, second: int, plain: Callable[..., jax.Array], held: bool
+) -> Callable[[jax.Array], jax.Array]:
     """Return `plain` for CPUs, and `masked_diagonal` for other platforms; cached, so that JAX traces it once.
 
     On a CPU a strided slice reads the entries of the diagonal and nothing else. On a GPU a masked sum is computed in
-    one pass over the array with other sums; XLA would compute sums of the diagonal from the array again. On a TPU the
-    folded axes of a strided slice are a copy of the array.
+    one pass over the array with other sums. On a TPU the folded axes of a strided slice are a copy of the array.
+    `held` says whether the diagonal is in memory anyway.
     """
     strided = functools.partial(plain, first=first, second=second)
     masked = _rematerialized(functools.partial(masked_diagonal, first=first, second=second))
 
-    def held(x: jax.Array) -> jax.Array:
-        found: jax.Array = lax.optimization_barrier(masked(x))
-        return found
-
     def chosen(x: jax.Array) -> jax.Array:
-        found: jax.Array = lax.platform_dependent(x, cpu=strided, tpu=masked, default=held)
-        return found
+        found: jax.Array = lax.platform_dependent(x, cpu=strided, default=masked)
+        return _held_on_gpus(found) if held else found
 
     return chosen
 
@@ -157,6 +165,7 @@ def reduce(
     forms: Mapping[str, Form | None],
     spread: Spread | None,
     by_platform: bool = False,
+    held: bool = False,
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form = forms[label]
@@ -168,11 +177,13 @@ def reduce(
         # With three axes or fewer, at most one diagonal needs a padded copy, and is faster with it.
         plain = cut_diagonal if len(step.large.core) > 3 else diagonal
         if by_platform and not turned and x.shape[axis] >= LEAST_MASKED:
-            return _diagonal_on(axis, batch + step.axes[1], plain)(x)
+            return _diagonal_on(axis, batch + step.axes[1], plain, held)(x)
         return (symplectic_diagonal if turned else plain)(x, axis, batch + step.axes[1])
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
         x = signed(x, axis, form.signs())
+    if held and scale is None:  # a scale between two sums keeps them apart
+        x = _held_on_gpus(x)
     # Accumulate in float32: in half precision the sum can overflow although the mean, or a part of the sum, does not.
     total = jnp.sum(x, axis=axis, dtype=wide(x.dtype))
     return total if scale is None else scaled(total, scale, batch).astype(x.dtype)
