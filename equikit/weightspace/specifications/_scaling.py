@@ -17,11 +17,11 @@ from equikit._errors import OptionError
 from equikit.weightspace.specifications._leaves import symbols
 from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Sum
 from equikit.weightspace.tracing._forms import Array, Form, Kind, Powers, combined, plain
+from equikit.weightspace.tracing._usage import first_uses
 from equikit.weightspace.tracing.axes._axes import Axis, atoms
 from equikit.weightspace.tracing.axes._places import Place, filled
 from equikit.weightspace.tracing.axes._relation import Places
 from equikit.weightspace.tracing.programs._program import Call
-from equikit.weightspace.tracing.programs._uses import first_uses
 
 Scales = Literal["positive", "sign"]
 """Positive numbers, or signs ±1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -52,6 +53,9 @@ _OF_USE = {
 }
 
 
+_NUMBER = operator.itemgetter(0)
+
+
 @dataclass(frozen=True)
 class Use:
     """What happens to a parameter or a label.
@@ -87,15 +91,8 @@ class Usage:
 
 def usage_of(call: Call, shapes: Sequence[tuple[int, ...]], labels: Mapping[Axis, str]) -> Usage:
     """Return the uses of the parameters, the first inputs of a program, with these shapes, and of the labels."""
-    params = len(shapes)
-    walk = _Walk({axis.root: label for axis, label in labels.items()})
-    given = [
-        _Value(origins=frozenset([(number, None, False)])) if number < params else _Value(data=True)
-        for number in range(len(call.jaxpr.invars))
-    ]
-    for variable in call.jaxpr.invars[params:]:
-        walk.passed(call.of(variable), 0)
-    total = max([value.depth for value in walk.run(call, given, noting=True) if value.data], default=0)
+    walk, results = _walked(call, len(shapes), {axis.root: label for axis, label in labels.items()})
+    total = max([value.depth for value in results if value.data], default=0)
 
     def use(note: _Note) -> Use:
         kinds, activations = (
@@ -106,7 +103,7 @@ def usage_of(call: Call, shapes: Sequence[tuple[int, ...]], labels: Mapping[Axis
         return Use(kinds, activations, first, last)
 
     found = []
-    for number in range(params):
+    for number in range(len(shapes)):
         every = [note for (its, _), note in walk.params.items() if its == number]
         steps = sorted(step for its, step in walk.params if its == number and step is not None)
         if every and len(steps) == len(every):
@@ -117,6 +114,17 @@ def usage_of(call: Call, shapes: Sequence[tuple[int, ...]], labels: Mapping[Axis
             )
     of_labels = tuple((label, use(note)) for label, note in walk.labels.items())
     return Usage(tuple(found), of_labels, tuple(roles_of(call.jaxpr, shapes)))
+
+
+def first_uses(call: Call, params: int) -> list[int]:
+    """Return for each parameter, the first inputs of a program, its place in the order in which data first meet them.
+
+    Parameters that meet no data come last.
+    """
+    walk, _ = _walked(call, params, {})
+    order = dict.fromkeys(number for number, _ in walk.params)
+    places = {number: place for place, number in enumerate(order)}
+    return [places.get(number, len(places)) for number in range(params)]
 
 
 @dataclass(frozen=True)
@@ -190,7 +198,7 @@ class _Walk:
 
     def _labels(self, places: Sequence[Place]) -> set[str]:
         found = set[str]()
-        rest = [axis for place in places for axis in place.members.flat]
+        rest = [axis for place in places for axis in place.members.flat] if self.names else []
         while rest:
             axis = rest.pop().root
             rest += axis.inner
@@ -247,7 +255,7 @@ class _Walk:
         met = frozenset().union(*(value.met for value in given))
         if origins:
             for place, value in enumerate(given):
-                for number, step, inverse in value.origins if noting else ():
+                for number, step, inverse in sorted(value.origins, key=_NUMBER) if noting else ():
                     self._of(self.params, (number, step)).kinds.add(_use(name, place, inverse))
                     self._of(self.params, (number, step)).depths.add(depth + 0.5)
             return _Value(True, depth + 1, met | {(number, step) for number, step, _ in origins})
@@ -265,6 +273,18 @@ class _Walk:
     @staticmethod
     def _of(notes: dict[Any, _Note], which: Any) -> _Note:
         return notes.setdefault(which, _Note(set(), set(), set()))
+
+
+def _walked(call: Call, params: int, names: Mapping[Axis, str]) -> tuple[_Walk, list[_Value]]:
+    """Return a walk through a program whose first inputs are parameters, and what is known of its results."""
+    walk = _Walk(names)
+    given = [
+        _Value(origins=frozenset([(number, None, False)])) if number < params else _Value(data=True)
+        for number in range(len(call.jaxpr.invars))
+    ]
+    for variable in call.jaxpr.invars[params:]:
+        walk.passed(call.of(variable), 0)
+    return walk, walk.run(call, given, noting=True)
 
 
 def _merged(some: Sequence[_Value], others: Sequence[_Value]) -> list[_Value]:
