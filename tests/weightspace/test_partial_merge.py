@@ -175,6 +175,25 @@ def test_the_last_layer_solves_the_normal_equations() -> None:
     assert_allclose(np.concatenate([fitted["c"], fitted["of c"][None]]), wanted, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_products_without_a_bias_are_fitted_where_all_labels_are_of_the_kernel() -> None:
+    def mixed(p: Any, x: Any) -> Any:
+        hidden = jnp.tanh(x @ p["a"])
+        hidden = jnp.einsum("nh,nm->mh", hidden, p["m"])  # the label h is of the data, not of m
+        return jnp.tanh(hidden) @ p["c"]
+
+    shapes = {"a": (3, 4), "m": (40, 5), "c": (4, 2)}
+    one, two = drawn(17, shapes), drawn(18, shapes)
+    spec = trace(mixed, one, X)
+    found = [partial_merge(spec, mixed, [one, two], [X], keep=0.5, ridge=ridge) for ridge in (None, 1e-9)]
+    assert_allclose(found[1]["m"], found[0]["m"], atol=1e-12)
+    hidden = np.tanh(np.einsum("nh,nm->mh", np.tanh(X @ np.asarray(found[1]["a"])), found[1]["m"]))
+    goal = np.asarray(mixed(one, X) + mixed(two, X)) / 2
+    rest = goal - hidden @ np.asarray(found[1]["c"])
+    least = np.sum((goal - hidden @ np.linalg.lstsq(hidden, goal)[0]) ** 2)
+    assert np.sum(rest**2) == pytest.approx(least, rel=1e-3, abs=1e-6)
+
+
 def attention(p: Any, x: Any) -> Any:
     q, k, v = (jnp.einsum("ti,ihd->thd", x, p[name]) for name in ("q", "k", "v"))
     weights = jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k))
@@ -192,6 +211,20 @@ def test_heads_are_kept_whole() -> None:
     assert list(info.kept) == ["h0"]
     assert set(info.refused.values()) == {"kept together with each index of 'h0'"}
     assert_allclose(attention(wide, X), (attention(one, X) + attention(two, X)) / 2, atol=1e-12)
+
+
+def test_parts_of_a_concatenation_are_widened_in_their_places() -> None:
+    def joined(p: Any, x: Any) -> Any:
+        parts = [jnp.tanh(x @ p["a"]), jax.nn.relu(x @ p["b"])]
+        return jnp.concatenate(parts, axis=-1) @ p["c"]
+
+    shapes = {"a": (3, 4), "b": (3, 2), "c": (6, 2)}
+    one, two = drawn(15, shapes), drawn(16, shapes)
+    spec = trace(joined, one, X)
+    assert spec.terms["c"] == "(h0 + h1) out"
+    wide = partial_merge(spec, joined, [one, two], [X], keep={"h0": 1, "h1": 1})
+    assert wide["c"].shape == (12, 2)
+    assert_allclose(joined(wide, X), (joined(one, X) + joined(two, X)) / 2, atol=1e-12)
 
 
 def recurrent(p: Any, x: Any) -> Any:

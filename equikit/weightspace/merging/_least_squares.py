@@ -33,7 +33,7 @@ def fitted(
     shares: Sequence[float],
     ridge: float,
 ) -> Any:
-    """Fit kernel and bias of each layer by least squares, with the inputs that the layer has in the merged network.
+    """Fit kernel and bias of each product by least squares, with the inputs that it has in the merged network.
 
     Running averages become those of the merged network, in the order of the program too.
     """
@@ -42,19 +42,27 @@ def fitted(
         for place in places_of(apply, trees[0], batches[0])
         if not any(isinstance(axis, Indexed) for axis in spec.leaves[place.first].axes)
     ]
-    layers = [place for place in places if place.kind == "layer"]
+    biased = {place.first for place in places if place.kind == "layer"}
+    layers = [
+        place for place in places if place.kind == "layer" or (place.kind == "product" and place.first not in biased)
+    ]
     goals = _goals(spec, apply, layers, trees, batches, wide, shares)
     leaves, structure = jax.tree.flatten(params)
+    # A product may have a wide label that is not of its kernel, if the data have it.
+    now = jax.eval_shape(partial(_values, apply, layers), params, batches[0])
+    fits = {place: one.shape == goal.shape for place, one, goal in zip(layers, now, goals[0], strict=True)}
+    places = [place for place in places if place.kind == "norm" or fits.get(place)]
     with progress("least squares", len(places)) as advance:
         for place in places:
             if place.kind == "norm":
-                (now,) = moments_at(apply, [place])(jax.tree.unflatten(structure, leaves), batches)
-                leaves[place.first], leaves[place.second] = corrected(place, leaves, now, (), ())
+                (found,) = moments_at(apply, [place])(jax.tree.unflatten(structure, leaves), batches)
+                leaves[place.first], leaves[place.second] = corrected(place, leaves, found, (), ())
                 advance("running averages")
                 continue
             its = [goal[layers.index(place)] for goal in goals]
-            pair, error = _solved(apply, place, structure, leaves, batches, its, ridge)
-            leaves[place.first], leaves[place.second] = pair
+            solution, error = _solved(apply, place, structure, leaves, batches, its, ridge)
+            for number, one in solution.items():
+                leaves[number] = one
             advance(f"mean squared difference {float(error):.2g}")
     return jax.tree.unflatten(structure, leaves)
 
@@ -93,18 +101,17 @@ def _solved(
     batches: Sequence[tuple[Any, ...]],
     goals: Sequence[Any],
     ridge: float,
-) -> tuple[tuple[Any, Any], jax.Array]:
-    """Return the kernel and the bias of one layer, and the mean squared difference that is left."""
+) -> tuple[dict[int, Any], jax.Array]:
+    """Return kernel and bias of one layer by number, and the mean squared difference that is left."""
 
-    def at(inputs: Any) -> Callable[[tuple[Any, Any]], Any]:
-        def value(pair: tuple[Any, Any]) -> Any:
-            mine = [*leaves]
-            mine[place.first], mine[place.second] = pair
+    def at(inputs: Any) -> Callable[[dict[int, Any]], Any]:
+        def value(pair: dict[int, Any]) -> Any:
+            mine = [pair.get(number, leaf) for number, leaf in enumerate(leaves)]
             return _values(apply, [place], jax.tree.unflatten(structure, mine), inputs)[0]
 
         return value
 
-    pair = leaves[place.first], leaves[place.second]
+    pair = {number: leaves[number] for number in (place.first, place.second)}
     # The value is affine in kernel and bias: its derivative is the matrix of the least squares.
     parts = [jax.linearize(at(inputs), pair) for inputs in batches]
     back = [jax.linear_transpose(along, pair) for _, along in parts]

@@ -97,18 +97,18 @@ def partial_merge(
 
     The program must read its sizes from the parameters. A label is tried by merging the first network with itself: if
     the program fails or its outputs change, the label is not widened. Features within heads are kept with their head.
-    With `ridge=`, each layer with a bias is then fitted, in the order of the program, to give the means of what the
-    networks have there: the kernel and the bias W, which start at \(W_0\), minimize the mean squared difference plus
-    \(r |W - W_0|^2\). Running averages of batch normalization become those of the data; without `ridge=`, call
-    `repair` with the specification of the result.
+    With `ridge=`, each product with a parameter is then fitted, in the order of the program, to give the means of what
+    the networks have there: kernel and bias W, which start at \(W_0\), minimize the mean squared difference plus
+    \(r |W - W_0|^2\). Products inside loops, and with parameters that are used twice, stay. Running averages of batch
+    normalization become those of the data; without `ridge=`, call `repair` with the specification of the result.
 
     Args:
         spec: the symmetry of all networks, from `trace`.
         apply: the model, `apply(params, x)`.
         networks: a list of networks after alignment, such as `[one, align(spec, one, two)]`.
         batches: inputs, a list of arrays with the batch first; a batch is a tuple if the model has several inputs.
-        keep: the share of the indices of each label that is kept, from 0 to 1, or a share by label; other labels keep
-            nothing. The default, where `size=` is not given, is 0.25.
+        keep: the share of the indices of each label that is kept, from 0 to 1; labels that cannot be widened keep
+            nothing, see `info.refused`. Or a share by label; other labels keep nothing. The default is 0.25.
         size: in place of `keep`, the largest number of parameters over the number of one network: the worst indices of
             all labels are kept.
         coefficients: a number for each network, as for `merge`.

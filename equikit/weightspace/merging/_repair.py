@@ -80,7 +80,11 @@ def repair(
         place
         for place in places_of(apply, params, data[0])
         if place.kind == "norm"
-        or (others and all({*labels[place.first][axis].labels} <= {*spec.groups} for axis in place.axes))
+        or (
+            place.kind == "layer"
+            and others
+            and all({*labels[place.first][axis].labels} <= {*spec.groups} for axis in place.axes)
+        )
     ]
     if not places:
         raise OptionError(

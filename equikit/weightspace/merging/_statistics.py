@@ -21,9 +21,10 @@ class Place:
     """A place in a program whose mean and variance two parameters determine.
 
     Attributes:
-        kind: `"norm"`, where running averages are subtracted and divided by, or `"layer"`, a product plus a bias.
+        kind: `"norm"`, where running averages are subtracted and divided by, `"product"` with a kernel, or `"layer"`, a
+            product plus a bias.
         first: the number of the running mean, or of the kernel.
-        second: the number of the running variance, or of the bias.
+        second: the number of the running variance, of the bias, or of the kernel of a product.
         axes: the axes of the first parameter that its statistics have, in order: channels, or outputs.
         seconds: the same axes of the second parameter.
     """
@@ -64,6 +65,11 @@ class _Product:
 
     kernel: int
     axes: tuple[int | None, ...]
+
+    @property
+    def traced(self) -> Traced:
+        """The kernel, with the axes that the result has of it."""
+        return self.kernel, tuple(() if axis is None else (axis,) for axis in self.axes)
 
 
 Tag = _Parameter | _Shifted | _Centered | _Product | None
@@ -111,7 +117,10 @@ class _Reading:
             return tags[0]
         self.uses.update({tag.traced[0]: 1 for tag in tags if isinstance(tag, _Parameter)})
         if name in ("dot_general", "conv_general_dilated"):
-            return _product(name, params, tags, len(result.shape))
+            product = _product(name, params, tags, len(result.shape))
+            if product is not None:
+                self._note("product", product.traced, product.traced, result)
+            return product
         if name == "rsqrt" or name == "sqrt":
             shifted = tags[0]
             if isinstance(shifted, _Shifted) and shifted.power == 1:
@@ -132,8 +141,7 @@ class _Reading:
         if name == "mul" and isinstance(first, _Shifted) and isinstance(second, _Parameter):
             return first
         if name == "add" and isinstance(first, _Product) and isinstance(second, _Parameter):
-            of_kernel = tuple(() if axis is None else (axis,) for axis in first.axes)
-            self._note("layer", (first.kernel, of_kernel), second.traced, result)
+            self._note("layer", first.traced, second.traced, result)
         inverse = isinstance(second, _Shifted) and second.power == (-0.5 if name == "mul" else 0.5)
         if name in ("mul", "div") and isinstance(first, _Centered) and isinstance(second, _Shifted) and inverse:
             self._note("norm", first.mean, second.traced, first.before)
@@ -149,7 +157,7 @@ class _Reading:
             self.arrays.append((array, tuple(i for i in range(array.ndim) if i not in kept)))
 
 
-def _product(name: str, params: Any, tags: Sequence[Tag], rank: int) -> Tag:
+def _product(name: str, params: Any, tags: Sequence[Tag], rank: int) -> _Product | None:
     """Return which axes of a product or convolution are axes of its kernel, if one operand is a parameter."""
     sides = [i for i, tag in enumerate(tags[:2]) if isinstance(tag, _Parameter)]
     if len(sides) != 1:
@@ -163,7 +171,7 @@ def _product(name: str, params: Any, tags: Sequence[Tag], rank: int) -> Tag:
         contracted, batched = params["dimension_numbers"]
         free = [i for i in range(len(origins)) if i not in contracted[side] and i not in batched[side]]
         start = len(batched[side]) if side == 0 else rank - len(free)
-        outs = dict(zip(range(start, start + len(free)), free, strict=True))
+        outs = dict(zip(range(start, start + len(free)), free, strict=True)) | dict(enumerate(batched[side]))
     elif side == 1:
         outs = {params["dimension_numbers"].out_spec[1]: params["dimension_numbers"].rhs_spec[0]}
     else:
