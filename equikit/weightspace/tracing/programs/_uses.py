@@ -38,7 +38,8 @@ def _run(call: Call, operands: Sequence[Held], found: dict[int, int]) -> list[He
             results = _run(call.inner[number], given, found)
         else:
             if data and equation.primitive.name == "scan":
-                _run(call.bodies[number][0], given, found)  # in the order of the body
+                for body in call.bodies[number][:1]:  # all bodies use the parameters in the same order
+                    _run(body, given, found)
             held = frozenset(itertools.chain(*(one for one in given if one is not None)))
             for place in sorted(held) if data else ():
                 found.setdefault(place, len(found))
