@@ -34,7 +34,8 @@ class Specification:
         leaves: the parameters, with the index set of each axis.
         bindings: labels with their groups: S(n) for permuted labels, Fixed(n) for all others.
         reasons: for each fixed label, why it is fixed.
-        scalings: scale and sign symmetries; each multiplies parameters by one number for each index of a label.
+        scalings: scale and sign symmetries; each multiplies parameters by one number for each index of a label. They
+            come in the order of the program, with power one for the parameter that is used first.
         nested: pairs of labels; the first is permuted separately for every index of the second, such as the features
             within each attention head, or the neurons within each expert. The group is then a wreath product.
         linear_actions: general linear groups that preserve the function; each acts on one label.
