@@ -54,13 +54,13 @@ class Ensemble(nnx.Module):
         self.members = stacked(factory, size, rngs)
         self.size = int(size)
 
-    def each(self, *x: Any) -> Any:
+    def each(self, *x: Any, **named: Any) -> Any:
         """Return the output of each member, `[size, ...]`; a tree of such arrays if members return a tree."""
-        return outputs(self.members, *x)
+        return outputs(self.members, *x, **named)
 
-    def __call__(self, *x: Any) -> jax.Array:
+    def __call__(self, *x: Any, **named: Any) -> jax.Array:
         """Return the mean of the members."""
-        found: jax.Array = self.each(*x)
+        found: jax.Array = self.each(*x, **named)
         if self.mean == "outputs":
             return jnp.mean(found, axis=0)
         return jax.nn.logsumexp(jax.nn.log_softmax(found), axis=0) - jnp.log(self.size)

@@ -48,14 +48,14 @@ def split_parameters(module: Any) -> tuple[Any, Any, Any]:
     return graph, params, rest
 
 
-def outputs(members: Any, *x: Any) -> Any:
+def outputs(members: Any, *x: Any, **named: Any) -> Any:
     """Return the stacked outputs of the networks for the same inputs, and store changes of their state in `members`."""
     graph, params, rest = split_parameters(members)
     changed: list[int] = []
 
     def one(params: Any, rest: Any) -> tuple[Any, list[Any]]:
         before, member = jax.tree.leaves(rest), nnx.merge(graph, params, rest)
-        found = member(*x)
+        found = member(*x, **named)
         after = jax.tree.leaves(split_parameters(member)[2])
         changed[:] = [place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] is not pair[1]]
         return found, [after[place] for place in changed]
