@@ -118,7 +118,10 @@ def cells(quick: bool) -> list[Cell]:
     depths: Sequence[int] = (3, 4) if quick else (4, 8, 16, 32, 64)
     pairs = [(depth, 16) for depth in depths]
     pairs += [] if quick else [(depth, round((CONSTANT / (depth - 2)) ** 0.5)) for depth in depths]
-    return [Cell({"layers": depth, "width": width}, "", tuple(RIVALS), Zoo(depth, width)) for depth, width in pairs]
+    return [
+        Cell({"layers": depth, "width": width}, "", tuple(RIVALS), Zoo(depth, width))
+        for depth, width in dict.fromkeys(pairs)
+    ]
 
 
 def start(quick: bool, seed: int, tell: Tell) -> Measure:

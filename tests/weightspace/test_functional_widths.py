@@ -13,6 +13,7 @@ from helpers import assert_error
 
 from equikit import OptionError, ShapeError
 from equikit.weightspace import UNF, DWSNet, Functional, pad, trace
+from equikit.weightspace.functionals._fixed import sinusoids
 
 
 def recurrent(p, x):
@@ -213,3 +214,39 @@ def test_trees_that_cannot_be_padded() -> None:
     assert_error(ShapeError, lambda: pad(SPEC, [stacked]), *texts)
     channels = [jax.tree.map(lambda leaf: np.stack([leaf] * 2, -1), tree) for tree in TREES]
     assert pad(SPEC, channels, channels=2)[0]["flat"].shape == (3, 8, 4, 2)
+
+
+def with_inputs(n: int, m: int, inputs: int) -> dict[str, np.ndarray]:
+    return params_of(n, m) | {"flat": np.random.default_rng(5).normal(size=(inputs * n, m))}
+
+
+@pytest.mark.slow
+def test_sinusoids_serve_any_number_of_inputs(double: None) -> None:
+    sizes = [(4, 3, 2), (2, 1, 3)]
+    trees = [with_inputs(*one) for one in sizes]
+    static, state = nnx.split(UNF(SPEC, [1, 3, 2], out="", encoding="sinusoids", **in_double()))
+    run = jax.jit(lambda state, params, masks: nnx.merge(static, state)(params, mask=masks))
+    params, masks = pad(SPEC, trees, also=["in"])
+    assert (params["flat"].shape, masks["in"].sum(1).tolist()) == ((2, 12, 3), [2, 3])
+    found = run(state, params, masks)
+    for row, tree in zip(found, trees, strict=True):
+        np.testing.assert_allclose(row, run(state, tree, None), rtol=1e-9, atol=1e-11)
+    turned = trees[1] | {"flat": np.roll(trees[1]["flat"], 2, axis=0)}  # inputs are not permuted
+    assert np.max(np.abs(run(state, turned, None) - found[1])) > 1e-4
+
+
+def test_sinusoids_are_of_variance_one() -> None:
+    codes = sinusoids(2000, 8)
+    np.testing.assert_allclose(codes[:, 0], np.sqrt(2) * np.sin(np.arange(2000)))
+    np.testing.assert_allclose(np.mean(codes[:, :2] ** 2, 0), 1, rtol=1e-2)
+    np.testing.assert_array_equal(codes[:7], sinusoids(7, 8))
+
+
+def test_learned_codes_have_one_size() -> None:
+    network = UNF(SPEC, [1, 2], out="", rngs=nnx.Rngs(0))
+    texts = "'flat' of the parameters ((in h0) h1)", "[12, 3]", "[*batch, 8, 3]", "trace the model"
+    assert_error(ShapeError, lambda: network(with_inputs(4, 3, 3)), *texts)
+    with pytest.raises(OptionError, match="learned"):
+        UNF(SPEC, [1, 2], out="", encoding="sinusoid", rngs=nnx.Rngs(0))
+    with pytest.raises(OptionError, match="also"):
+        SPEC.resized(TREES[0], ["inputs"])

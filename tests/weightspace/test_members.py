@@ -10,7 +10,7 @@ from flax import nnx
 from helpers import assert_error
 
 from equikit import OptionError
-from equikit.weightspace import Functional, MessagePassing, ParameterGraph, trace
+from equikit.weightspace import AnyArchitecture, Functional, MessagePassing, ParameterGraph, graph, join_graphs, trace
 
 PARAMS = {"a": jnp.asarray(np.random.default_rng(0).normal(size=(3, 6))), "b": jnp.ones((6,)), "c": jnp.ones((6, 2))}
 
@@ -97,3 +97,13 @@ def test_means_of_linear_heads_are_refused() -> None:
     for kind, make in MAKERS.items():
         texts = "members= must be", "0", "", "members=4"
         assert_error(OptionError, lambda make=make, kind=kind: make(out="", members=0, **HEADS[kind]), *texts)
+
+
+@pytest.mark.slow
+def test_members_of_joined_graphs() -> None:
+    batch = join_graphs([(graph(apply, PARAMS, jnp.ones((4, 3))), PARAMS)] * 2)
+    network = MessagePassing(AnyArchitecture(), [1, 4, 1], members=3, rngs=nnx.Rngs(0))
+    for tree in network(batch):
+        assert {name: leaf.shape for name, leaf in tree.items()} == {n: (3, *leaf.shape) for n, leaf in PARAMS.items()}
+    network = MessagePassing(AnyArchitecture(), [1, 4, 5], out="", members=3, rngs=nnx.Rngs(0))
+    assert network(batch).shape == (2, 5)

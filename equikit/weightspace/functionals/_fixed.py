@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
+
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import Fixed
@@ -13,6 +15,8 @@ from equikit.weightspace.specifications._specification import Specification
 FixedAxes = Literal["dense", "positions"]
 """Separate weights for every index, or a learned encoding of every position."""
 KNOWN = ("dense", "positions")
+Encoding = Literal["learned", "sinusoids"]
+"""Encodings of positions: parameters, or sines and cosines, which exist for any size."""
 
 
 def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]) -> tuple[str, ...]:
@@ -39,6 +43,20 @@ def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]
             )
     sizes = spec.sizes
     return tuple(label for label in plain if choices.get(label) == "positions" and sizes[label] > 1)
+
+
+def sinusoids(size: int, channels: int) -> np.ndarray:
+    r"""Return \(\sqrt2 \sin(i\, \omega_k)\) and \(\sqrt2 \cos(i\, \omega_k)\) for each position i, `[size, channels]`.
+
+    The frequencies \(\omega_k\) fall geometrically from 1 to about \(10^{-4}\).
+
+    Source:
+        Vaswani et al., Attention is all you need, arXiv:1706.03762, section 3.5.
+    """
+    place = np.arange(channels)
+    angles = np.arange(size)[:, None] * 1e4 ** (-2 * (place // 2) / max(channels, 1))
+    found: np.ndarray = np.sqrt(2) * np.where(place % 2, np.cos(angles), np.sin(angles))
+    return found
 
 
 def ends(spec: Specification) -> tuple[str, ...]:

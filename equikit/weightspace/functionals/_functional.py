@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from equikit.nn import Activation, Linear, RMSNorm, relu
 from equikit.nn.initializers import unit_normal
 from equikit.plans import Masks
 from equikit.weightspace.asymmetric import Ensemble
-from equikit.weightspace.functionals._fixed import FixedAxes, coded_labels
+from equikit.weightspace.functionals._fixed import Encoding, FixedAxes, coded_labels, sinusoids
 from equikit.weightspace.functionals._perceptron import Perceptron
 from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.functionals._wreath import WreathLinear, checked_result
@@ -54,6 +54,7 @@ class Functional(nnx.Module):
             default the output is a tree like the parameters.
         fixed: `"dense"` or `"positions"`, for all axes that are not permuted or by label; by default dense.
         codes: number of channels of the position encodings.
+        encoding: `"learned"`, or `"sinusoids"`, with which these axes can have any size, too.
         activation: the nonlinearity after every hidden layer.
         normalization: `"rms"` divides the features of every weight, before the activation, by their root mean square
             over the channels and the axes that are not permuted.
@@ -109,6 +110,7 @@ class Functional(nnx.Module):
         *,
         fixed: FixedAxes | Mapping[str, FixedAxes] = "dense",
         codes: int = 8,
+        encoding: Encoding = "learned",
         activation: Activation = relu,
         normalization: Literal["rms"] | None = None,
         dropout: float = 0.0,
@@ -140,8 +142,11 @@ class Functional(nnx.Module):
         groups: dict[str, type[S] | Fixed] = {
             label: what if isinstance(what, Fixed) and label not in coded else S for label, what in spec.bindings
         }
+        _checks.choice("encoding", encoding, get_args(Encoding))
+        self.resizable, self.code_width = coded if encoding == "sinusoids" else (), codes
+        learned = [label for label in coded if label not in self.resizable]
         self.codes = nnx.Dict(
-            {label: nnx.Param(unit_normal(_checks.rngs(rngs).params(), (sizes[label], codes))) for label in coded}
+            {label: nnx.Param(unit_normal(_checks.rngs(rngs).params(), (sizes[label], codes))) for label in learned}
         )
         self.standardize = None if statistics is None else Standardize(spec, statistics, channels=widths[0])
         tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
@@ -194,7 +199,8 @@ class Functional(nnx.Module):
         if key is not None:
             _checks.key(key)
         tree = in_channels(params, self.channels[0])
-        leaves, arrays = self.spec.resized(one_channel(tree)).leaves, named_leaves(tree)
+        spec, arrays = self.spec.resized(one_channel(tree), self.resizable), named_leaves(tree)
+        leaves = spec.leaves
         batch = batch_of(leaves, one_channel(arrays))
         known = self.layers[0].signature
         masks = {} if mask is None else masks_of(known, mask)
@@ -202,7 +208,7 @@ class Functional(nnx.Module):
             arrays = self.standardize.arrays(arrays)
         x: dict[str, jax.Array] = split(leaves, arrays)
         for label in self.coded:
-            code = self.codes[label][...]
+            code = self._code(label, spec.sizes[label])
             x[CODES + label] = jnp.broadcast_to(code, (*batch, *code.shape))
         if self.probes is not None:
             x |= _activations(self.probes, jax.tree.map(lambda leaf: leaf[..., 0], tree), mask)
@@ -224,6 +230,13 @@ class Functional(nnx.Module):
         if results[0].shape[-1] == 1:
             results = [array[..., 0] for array in results]
         return jax.tree.unflatten(jax.tree.structure(params), results)
+
+    def _code(self, label: str, size: int) -> jax.Array:
+        if label not in self.resizable:
+            learned: jax.Array = self.codes[label][...]
+            return learned
+        like = jax.tree.leaves(nnx.state(self.layers[0], nnx.Param))[0]
+        return jnp.asarray(sinusoids(size, self.code_width), like.dtype)
 
     def _edits(self, x: dict[str, jax.Array], masks: Mapping[str, jax.Array], batch: int) -> dict[str, jax.Array]:
         """Return the output of the head, with a first axis of members if there is more than one."""

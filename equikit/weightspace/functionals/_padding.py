@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,14 +10,19 @@ import numpy as np
 from jaxtyping import Bool
 
 from equikit import _checks, data
-from equikit.weightspace.specifications._leaves import named_leaves
+from equikit.weightspace.specifications._leaves import named_leaves, one_channel
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, labels_of, split
 from equikit.weightspace.specifications._widths import resized_leaves
 
 
 def pad(
-    spec: Specification, trees: Sequence[Any], *, sizes: Mapping[str, int] | None = None, channels: int = 1
+    spec: Specification,
+    trees: Sequence[Any],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    also: Collection[str] = (),
+    channels: int = 1,
 ) -> tuple[Any, dict[str, Bool[np.ndarray, "batch n"]]]:
     """Stack parameters of one architecture and different widths: pad them with zeros, and mark which neurons exist.
 
@@ -25,10 +30,12 @@ def pad(
         spec: the symmetry of the parameters of one of the networks, from `trace`.
         trees: the parameters of each network, arrays `[*shape]`, or `[*shape, channels]` with several channels.
         sizes: padded sizes of permuted labels; by default the largest one among the networks.
+        also: labels that are not permuted, such as inputs, whose sizes differ, too: for a functional that encodes their
+            positions by sinusoids.
         channels: number of channels.
 
     Returns:
-        A tree of arrays `[networks, *padded shape]`, and for each permuted label a mask `[networks, n]`. Functionals
+        A tree of arrays `[networks, *padded shape]`, and for each of these labels a mask `[networks, n]`. Functionals
         take both: `functional(params, mask=masks)` equals the functional of each network alone.
 
     Raises:
@@ -48,7 +55,7 @@ def pad(
     checked_specification(spec)
     count = _checks.count("channels", channels, least=1)
     _checks.some("trees", trees, got=trees, step="pass [params, other_params]")
-    found = [_tensors(spec, tree, count) for tree in trees]
+    found = [_tensors(spec, tree, also, count) for tree in trees]
     largest = {label: max(own[label] for _, own in found) for label in spec.sizes}
     whole = largest | dict(sizes or {})
     labels = labels_of(spec.leaves)
@@ -57,19 +64,21 @@ def pad(
         [tensors for tensors, _ in found],
         sizes={label: size for label, size in whole.items() if label in used or label not in largest},
         terms={name: " ".join(own) for name, own in labels.items()},
-        masked=[label for label in spec.groups if label in used],
+        masked=[label for label in spec.sizes if label in used and (label in spec.groups or label in also)],
     )
     joined: Any = join(resized_leaves(spec.leaves, whole), features)  # type: ignore[arg-type]  # NumPy arrays
     leaves = [np.asarray(array if count > 1 else array[..., 0]) for array in joined.values()]
     return jax.tree.unflatten(jax.tree.structure(trees[0]), leaves), masks
 
 
-def _tensors(spec: Specification, tree: Any, channels: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def _tensors(
+    spec: Specification, tree: Any, also: Collection[str], channels: int
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Return the tensors `[*axes, channels]` of one network, and the size of each label."""
     arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
     if channels == 1:
         arrays = {name: array[..., None] for name, array in arrays.items()}
-    own = spec.resized(jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[:-1], array.dtype), arrays))
+    own = spec.resized(one_channel(arrays), also)
     for leaf in own.leaves:
         step = "pass a list with the parameters of each network"
         _checks.shaped(f"{leaf.name!r} ({leaf})", arrays[leaf.name], (*leaf.shape, channels), step=step)

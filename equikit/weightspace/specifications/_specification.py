@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,15 +115,16 @@ class Specification:
             linear_actions=tuple(replace(a, within=None) if a.within in gone else a for a in actions),
         )
 
-    def resized(self, params: Any) -> Specification:
+    def resized(self, params: Any, also: Collection[str] = ()) -> Specification:
         """Return the specification of parameters of the same architecture with other widths of permuted labels.
 
         Args:
             params: a tree of arrays `[*batch, *shape]` with the names of these parameters.
+            also: labels that are not permuted, whose sizes may differ, too.
 
         Returns:
-            This specification, with the size of each permuted label as in the shapes. Labels that are not permuted, and
-            labels whose size the shapes do not determine, keep their sizes.
+            This specification, with the size of each of these labels as in the shapes. All other labels, and labels
+            whose size the shapes do not determine, keep their sizes.
 
         Raises:
             OptionError, DTypeError: if `params` is not a tree of arrays with these names.
@@ -139,7 +140,9 @@ class Specification:
             >>> spec.resized({"a": np.ones((3, 64)), "b": np.ones((64, 2))}).groups
             {'h0': S(64)}
         """
-        sizes = sizes_in(self.leaves, self.bindings, [*self.groups], params)
+        for label in also:
+            _checks.choice("also", label, list(self.sizes), step="look at spec.sizes", code='also=["{1}"]')
+        sizes = sizes_in(self.leaves, self.bindings, [*self.groups, *also], params)
         changed = {label: size for label, size in sizes.items() if size != self.sizes[label]}
         leaves = resized_leaves(self.leaves, changed) if changed else self.leaves
         checked_leaves(leaves, params)
