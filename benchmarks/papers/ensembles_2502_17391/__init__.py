@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import numpy as np
 import optax
 from flax import nnx
 
+import equikit as ek
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
-from benchmarks.core.fitting import Recipe, fit, predict
+from benchmarks.core.fitting import predict
 from benchmarks.core.measurement import Measurement
 from benchmarks.models.networks import Perceptron
 from benchmarks.papers._curves import points, style
@@ -42,14 +42,18 @@ class Budget:
         hidden: widths of the hidden layers.
         sizes: of ensembles.
         experts: in a mixture.
-        recipe, decay: of training.
+        epochs, patience: training stops when the validation loss has not fallen for so many epochs.
+        batch, rate, decay: of AdamW.
         share, scale: of the weights of a neuron that are fixed, and their deviation over the deviation of the others.
     """
 
     hidden: tuple[int, ...]
     sizes: tuple[int, ...]
     experts: int
-    recipe: Recipe
+    epochs: int
+    patience: int = 16
+    batch: int = 32
+    rate: float = 1e-3
     decay: float = 0.03
     share: float = 0.5
     scale: float = 1.0
@@ -58,8 +62,8 @@ class Budget:
 def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
     if quick:
-        return Budget((8,), (1, 2), 2, Recipe(2, 32, 1e-3))
-    return Budget((64, 64), (1, 2, 4, 8), 4, Recipe(100, 32, 1e-3))
+        return Budget((8,), (1, 2), 2, 2)
+    return Budget((64, 64), (1, 2, 4, 8), 4, 200)
 
 
 def cells(quick: bool) -> list[Cell]:
@@ -75,34 +79,41 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
         (rival,), name = cell.rivals, cell.case["task"]
         data = table(name, seed)
         tell(f"{name}: {rival}, compile")
-        scores = trained(rival, data, budget, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))
+        scores = trained(rival, data, budget, seed)
         return [Measurement(dict(cell.case), cell.direction, rival, scores=scores)]
 
     return measure
 
 
-def trained(
-    rival: str, data: Table, budget: Budget, seed: int, tell: Callable[[float], None] | None = None
-) -> dict[str, float]:
+def trained(rival: str, data: Table, budget: Budget, seed: int) -> dict[str, float]:
     """Train a rival, and return its scores on the test rows; the members of an ensemble learn independently."""
     module = make(rival, data, budget, seed)
     ensemble = isinstance(module, Ensemble)
 
-    def apply(module: Any, x: Any, key: jax.Array) -> jax.Array:
+    def apply(module: Any, x: Any, key: jax.Array | None = None) -> jax.Array:
         found: jax.Array = jnp.moveaxis(module.each(x), 0, 1) if ensemble else module(x)[:, None]
         return found
 
-    def loss(module: Any, rows: Any, key: jax.Array) -> jax.Array:
+    def loss(module: Any, rows: Any) -> jax.Array:
         x, y = rows
-        found = apply(module, x, key)
+        found = apply(module, x)
         return jnp.mean(losses(found, jnp.broadcast_to(y[:, None], found.shape[:2]), data))
 
-    optimizer = optax.adamw(budget.recipe.rate, weight_decay=budget.decay)
-    fitted = fit(module, loss, data.train, budget.recipe, seed, tell, optimizer)
+    fitted = ek.train.fit(
+        module,
+        loss,
+        data.train,
+        data.validation,
+        epochs=budget.epochs,
+        patience=budget.patience,
+        batch=budget.batch,
+        optimizer=optax.adamw(budget.rate, weight_decay=budget.decay),
+        key=jax.random.key(seed),
+    )
     x, y = data.test
-    found = predict(fitted.module, apply, x)
+    found = predict(fitted.model, apply, x)
     scores = _of_ensembles(found, y, data, budget) if ensemble else _of(found, y, data)
-    return scores | {"train_loss": fitted.losses[-1], "seconds": fitted.seconds}
+    return scores | {"epochs": fitted.best + 1.0, "seconds": float(np.sum(fitted.seconds))}
 
 
 def make(rival: str, data: Table, budget: Budget, seed: int) -> Ensemble | MixtureOfExperts | InterpolatedExperts:
