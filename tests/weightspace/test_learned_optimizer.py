@@ -87,7 +87,7 @@ def test_the_direct_term_follows_its_formula() -> None:
     """Rates with a schedule and a mixture of momenta for each array, against NumPy."""
     learned = LearnedOptimizer(SPEC, [2], decays=(0.5, 0.9), strength=0.0, rate=0.02, rngs=nnx.Rngs(0))
     generator = np.random.default_rng(0)
-    schedule, mixture = generator.normal(size=(3, 8)) / 10, generator.normal(size=(3, 2)) / 10
+    schedule, mixture = generator.normal(size=(3, 8)) / 10, generator.normal(size=(3, 2, 2)) / 10
     learned.schedule[...], learned.mixture[...] = (jnp.asarray(x, jnp.float32) for x in (schedule, mixture))
     optimizer, params = learned.transformation(), init(jax.random.key(1))
     gradients = [jax.tree.map(lambda leaf: generator.normal(size=leaf.shape), params) for _ in range(3)]
@@ -99,9 +99,10 @@ def test_the_direct_term_follows_its_formula() -> None:
         history = [grads[name] for grads in gradients]
         square = sum(0.001 * 0.999 ** (2 - k) * g**2 for k, g in enumerate(history)) / (1 - 0.999**3)
         momenta = [sum((1 - b) * b ** (2 - k) * g for k, g in enumerate(history)) / (1 - b**3) for b in (0.5, 0.9)]
-        weights = np.array([0, 1]) + 10 * mixture[number]
+        own, shared = np.array([[0, 1], [0, 0]]) + 10 * mixture[number]
         rate = 0.02 * np.exp(10 * (schedule[number, 0] + schedule[number, 1:] @ times))
-        wanted = -rate * sum(w * m for w, m in zip(weights, momenta, strict=True)) / np.sqrt(square)
+        wanted = -rate * np.tensordot(own, momenta, 1) / np.sqrt(square)
+        wanted -= rate * np.tensordot(shared, momenta, 1) / np.sqrt(np.mean(square))
         np.testing.assert_allclose(updates[name], wanted, rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(learned.rates(3)[number], rate, rtol=1e-4)
 

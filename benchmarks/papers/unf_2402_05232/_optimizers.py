@@ -45,7 +45,7 @@ RIVALS = {
     NFN_RIVAL: "with it, a functional with the symmetry of hidden neurons and positions of ends",
     "learned optimizer": "with it, a universal neural functional",
 }
-RATES = tuple(float(rate) for rate in np.geomspace(3e-3, 1.0, 8))
+RATES = tuple(float(rate) for rate in np.geomspace(3e-3, 3.0, 9))
 DECAYS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
 AT = (0.1, 0.3, 1.0)
 """Fractions of the steps after which the loss is reported."""

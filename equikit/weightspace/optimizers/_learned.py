@@ -52,10 +52,12 @@ class LearnedOptimizer(nnx.Module):
     functional computes a direction d and a log-size s for every weight. The rest has few parameters, so that it is
     learned in few meta-steps. The rate \(\alpha_\ell(t) = \alpha \exp(\gamma\, b_\ell \cdot \tau(t))\) follows a
     schedule for each array, where \(\tau\) are one and the features of the number of steps. The direct term
-    \(u_\ell = \sum_k (e_k + \gamma\, c_{\ell k})\, m_k / \sqrt{v}\) mixes momenta of several decays, each divided by
-    the root of the mean squared gradient v and corrected for its start, as in Adam; e is one for the decay closest to
-    0.9, and zero for the others. At first b and c are zero: with \(\beta = 0\) the untrained optimizer is Adam. With
-    \(\gamma = 10\), perturbations that are small enough for the functional are large enough for b and c.
+    \(u_\ell = \sum_k (e_k + \gamma\, c_{\ell k})\, m_k / \sqrt{v} + \gamma\, c'_{\ell k}\, m_k / \sqrt{\bar v}\) mixes
+    momenta of several decays. They are divided by the root of the mean squared gradient v of the weight, as in Adam,
+    or of its mean \(\bar v\) over the array, as in descent along a normalized gradient; v and all momenta are corrected
+    for their start. e is one for the decay closest to 0.9, and zero for the others. At first b and c are zero: with
+    \(\beta = 0\) the untrained optimizer is Adam. With \(\gamma = 10\), perturbations that are small enough for the
+    functional are large enough for b and c.
 
     The inputs of the functional are weights and gradients, divided by the root mean square of their array, the
     normalized momenta, and two learned projections of \(\tau\). The root mean square is invariant under permutations.
@@ -74,7 +76,7 @@ class LearnedOptimizer(nnx.Module):
     Attributes:
         log_rate: a parameter, the logarithm of \(\alpha\), `[]`.
         schedule: a parameter, b, `[arrays, 1 + times]`.
-        mixture: a parameter, c, `[arrays, decays]`.
+        mixture: a parameter, c and c', `[arrays, 2, decays]`.
 
     Raises:
         OptionError: if a decay, the rate or the strength is invalid.
@@ -121,7 +123,7 @@ class LearnedOptimizer(nnx.Module):
         traced = isinstance(rate, jax.core.Tracer)
         self.log_rate = nnx.Param(jnp.log(rate) if traced else filled(math.log(rate), (), jnp.float32))
         self.schedule = nnx.Param(filled(0.0, (len(spec.leaves), 1 + len(TIMES)), jnp.float32))
-        self.mixture = nnx.Param(filled(0.0, (len(spec.leaves), len(self.decays)), jnp.float32))
+        self.mixture = nnx.Param(filled(0.0, (len(spec.leaves), 2, len(self.decays)), jnp.float32))
         self.clock = nnx.Param(unit_normal(_checks.rngs(rngs).params(), (len(TIMES), CLOCKS)))
         self.functional = kind(spec, [2 + len(self.decays) + CLOCKS, *widths, 2], rngs=rngs, **options)
 
@@ -138,13 +140,13 @@ class LearnedOptimizer(nnx.Module):
             for decay, momentum in zip(self.decays, momenta, strict=True)
         ]
         root = jax.tree.map(lambda s: jnp.sqrt(s / (1 - SQUARES**count)), square)
-        rates, first = self.rates(count), np.eye(len(self.decays), dtype=np.float32)[self._nominal]
-        mixtures = first + GAIN * self.mixture[...]
+        rates, mixtures = self.rates(count), GAIN * self.mixture[...] + self._first
         found = self._functional_of(params, grads, corrected, root, _ages(count)) if self.strength else grads
 
         def update(array: int, root: jax.Array, both: jax.Array, *momenta: jax.Array) -> jax.Array:
             stacked = jnp.stack(momenta, axis=-1)
-            step = stacked @ mixtures[array].astype(stacked.dtype) / (root + 1e-8)
+            own, shared = (stacked @ mixture.astype(stacked.dtype) for mixture in mixtures[array])
+            step = own / (root + 1e-8) + shared / (jnp.sqrt(jnp.mean(root**2)) + 1e-8)
             if self.strength:
                 step = (step + self.strength * both[..., 0]) * jnp.exp(self.strength * both[..., 1])
             found: jax.Array = (-rates[array] * step).astype(root.dtype)
@@ -160,9 +162,11 @@ class LearnedOptimizer(nnx.Module):
         return found
 
     @property
-    def _nominal(self) -> int:
-        """The index of the momentum decay closest to 0.9, the default of Adam."""
-        return min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
+    def _first(self) -> np.ndarray:
+        """The untrained mixture: only the momentum whose decay is closest to 0.9, the default of Adam."""
+        found = np.zeros((2, len(self.decays)), np.float32)
+        found[0, np.argmin(np.abs(np.array(self.decays) - 0.9))] = 1
+        return found
 
     def _functional_of(self, params: Any, grads: Any, momenta: Sequence[Any], root: Any, ages: jax.Array) -> Any:
         """Return the direction and the log-size of every weight, in two channels."""
