@@ -51,6 +51,11 @@ CALL = {
         "channels=[1, 16, 16, 1]",
         lambda code: layers(**eval(f"dict({code})")),
     ),
+    "no-scalings": (
+        lambda: weightspace.canonical_form(SIGNS, PARAMS, []),
+        "scalings=spec.scalings[:1]",
+        lambda code: weightspace.canonical_form(SIGNS, PARAMS, **eval(f"dict({code})", {"spec": SIGNS})),
+    ),
     "scalings-in-a-circle": (
         lambda: weightspace.canonical_form(CIRCULAR, PARAMS | {"c": jnp.ones((2, 2))}),
         "spec = spec.fix(",

@@ -65,6 +65,16 @@ def experts():
     return apply, {"in": (4, 3, 6), "out": (4, 6, 2), "gate": (3, 4)}, X
 
 
+def one_hidden_neuron():
+    def apply(p, x):
+        for number in range(3):
+            x = jax.nn.relu(x @ p[f"w{number}"] + p[f"b{number}"])
+        return x @ p["w3"]
+
+    weights = {"w0": (3, 6), "w1": (6, 1), "w2": (1, 5), "w3": (5, 2)}
+    return apply, weights | {"b0": (6,), "b1": (1,), "b2": (5,)}, X
+
+
 NETWORKS = {
     "relu": lambda: layers(jax.nn.relu),
     "leaky_relu": lambda: layers(jax.nn.leaky_relu),
@@ -73,6 +83,7 @@ NETWORKS = {
     "residual": residual,
     "convolutions": convolutions,
     "experts": experts,
+    "one_hidden_neuron": one_hidden_neuron,
     "one_neuron_in_and_out": lambda: (
         lambda p, x: jnp.tanh(x @ p["a"] + p["b"]) @ p["c"],
         {"a": (1, 4), "b": (4,), "c": (4, 1)},
