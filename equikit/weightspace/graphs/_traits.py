@@ -92,23 +92,24 @@ def traits_of(spec: Specification, layout: Layout, usage: Usage) -> Traits:
         else:
             within = layout.nodes[block.ends[0][0]].neurons
             edges.append(_traits(within=within, incident=not within, sizes=each[number]))
-    met = [Counter(ends[side][0] for ends in oriented) for side in (0, 1)]
-    messages = np.array(
-        [
-            [1 / (max(each[number][side], 1) * met[side][ends[side][0]]) for side in (1, 0)]
-            for number, ends in enumerate(oriented)
-        ]
-    ).reshape(-1, 2)
+    filled = [ends for block, ends in zip(layout.edges, oriented, strict=True) if block.size]
     of_nodes = [NODES.index("parameter" if not b.neurons else _role(b, spec, reasons)) for b in layout.nodes]
     of_edges = [
         EDGES.index((uses[valued[number]].kinds or ("other",))[0] if number in valued else "structure")
         for number in range(len(layout.edges))
     ]
-    directed = 2 * len(layout.edges) + len(layout.nodes)
-    of_edge_blocks = _blocks(layout, True, edges, of_tensor, of_edges, directed)
+    directed = 2 * len(filled) + sum(block.size > 0 for block in layout.nodes)
+    blocks = _blocks(layout, True, edges, of_tensor, of_edges, directed)
+    # A node of a block meets all edges of a grid in equal numbers.
+    met = [Counter(ends[side][0] for ends in filled) for side in (0, 1)]
+    messages = [
+        [1 / max(each[number][side] * met[side][ends[side][0]], 1) for side in (1, 0)]
+        for number, ends in enumerate(oriented)
+    ]
+    shares = np.concatenate([blocks.shares, np.array(messages, np.float32).reshape(-1, 2)], axis=1)
     return Traits(
         _blocks(layout, False, nodes, of_tensor, of_nodes, directed),
-        of_edge_blocks._replace(shares=np.concatenate([of_edge_blocks.shares, messages.astype(np.float32)], axis=1)),
+        blocks._replace(shares=shares),
         np.concatenate(
             [_codes([b.axes[a].size for a in b.coded]) for b in (*layout.nodes, *layout.edges) if b.coded]
             or [np.zeros((0, POSITIONS), np.float32)]
@@ -132,9 +133,9 @@ def _blocks(
             codes = _codes([place.tensor.axes[axis].size for axis in place.rest])
             rows = channels[place.block, place.first : place.first + place.width]
             rows[:, :TRAITS], rows[:, TRAITS:] = of_tensor[place.tensor.name], codes
-    alike = Counter(pools)
+    alike = Counter(pool for block, pool in zip(blocks, pools, strict=True) if block.size)
     shares = [
-        [1 / (max(block.size, 1) * count) for count in (len(blocks), alike[pool], directed)]
+        [1 / max(block.size * count, 1) for count in (alike.total(), alike[pool], directed)]
         for block, pool in zip(blocks, pools, strict=True)
     ]
     return Blocks(
