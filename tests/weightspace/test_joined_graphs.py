@@ -184,10 +184,32 @@ def test_a_batch_is_a_tree_of_arrays_without_graphs() -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def test_parameters_are_those_of_each_graph() -> None:
-    pairs = [pair(name, "neurons") for name in NAMES]
+ONE = np.ones
+CORNERS = {  # no edges, a single number, products of parameters, no entries
+    "bias": (lambda p, x: x + p["b"], {"b": ONE(4)}),
+    "scale": (lambda p, x: (x @ p["w"]) * p["t"], {"w": ONE((4, 3)), "t": np.array(2.0)}),
+    "low rank": (lambda p, x: x @ (p["w"] + p["a"] @ p["b"]), {"w": ONE((4, 6)), "a": ONE((4, 2)), "b": ONE((2, 6))}),
+    "nothing": (lambda p, x: x @ p["w"], {"w": ONE((4, 3)), "z": ONE(0)}),
+}
+
+
+def test_steps_of_a_scan_have_depths_of_their_own() -> None:
+    traits = pair("scanned_layers", "neurons")[0].traits
+    depths = traits.edges.traits[:, 30]
+    np.testing.assert_allclose(np.sort(depths), np.array([1, 3, 5, 7, 9, 11]) / 12, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_those_of_each_graph(kind: str) -> None:
+    pairs = [pair(name, kind) for name in NAMES]
+    for model, params in CORNERS.values():
+        pairs.append((graph(model, params, np.ones((2, 4)), kind), params))
     joined = join_graphs(pairs)
     features = [rows.values.reshape(len(rows.values), -1) for rows in (joined.nodes, joined.edges)]
+    for rows in (joined.nodes, joined.edges):
+        assert np.all(np.isfinite(rows.values))
+    for blocks in (joined.node_blocks, joined.edge_blocks):
+        assert np.all(blocks.shares <= 1)
     for (_, params), found in zip(pairs, joined.parameters(ek.weightspace.Features(*features)), strict=True):
         for one, two in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True):
             np.testing.assert_array_equal(one, two)

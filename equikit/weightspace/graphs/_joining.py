@@ -200,7 +200,7 @@ def values_of(pairs: Sequence[Pair], channels: int) -> list[Features]:
         whole = {name: xp.stack([tree[name] for tree in trees]) for name in trees[0]}
         tensors = split(graph.spec.leaves, whole)
         sides = [
-            array.reshape(len(trees), array.shape[1], -1, channels)
+            array.reshape(len(trees), array.shape[1], array.shape[2] // channels, channels)
             for array in (laid_out(graph.layout, tensors, on_edges) for on_edges in (False, True))
         ]
         found |= {number: Features(sides[0][row], sides[1][row]) for row, number in enumerate(numbers)}

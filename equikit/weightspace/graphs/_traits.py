@@ -92,10 +92,11 @@ def traits_of(spec: Specification, layout: Layout, usage: Usage) -> Traits:
         else:
             within = layout.nodes[block.ends[0][0]].neurons
             edges.append(_traits(within=within, incident=not within, sizes=each[number]))
-    met = [Counter(ends[side][0] for ends in oriented) for side in (0, 1)]
+    filled = [ends for block, ends in zip(layout.edges, oriented, strict=True) if block.size]
+    met = [Counter(ends[side][0] for ends in filled) for side in (0, 1)]
     messages = np.array(
         [
-            [1 / (max(each[number][side], 1) * met[side][ends[side][0]]) for side in (1, 0)]
+            [1 / (max(each[number][side] * met[side][ends[side][0]], 1)) for side in (1, 0)]
             for number, ends in enumerate(oriented)
         ]
     ).reshape(-1, 2)
@@ -104,7 +105,7 @@ def traits_of(spec: Specification, layout: Layout, usage: Usage) -> Traits:
         EDGES.index((uses[valued[number]].kinds or ("other",))[0] if number in valued else "structure")
         for number in range(len(layout.edges))
     ]
-    directed = 2 * len(layout.edges) + len(layout.nodes)
+    directed = 2 * len(filled) + sum(block.size > 0 for block in layout.nodes)
     of_edge_blocks = _blocks(layout, True, edges, of_tensor, of_edges, directed)
     return Traits(
         _blocks(layout, False, nodes, of_tensor, of_nodes, directed),
@@ -132,9 +133,9 @@ def _blocks(
             codes = _codes([place.tensor.axes[axis].size for axis in place.rest])
             rows = channels[place.block, place.first : place.first + place.width]
             rows[:, :TRAITS], rows[:, TRAITS:] = of_tensor[place.tensor.name], codes
-    alike = Counter(pools)
+    alike = Counter(pool for block, pool in zip(blocks, pools, strict=True) if block.size)
     shares = [
-        [1 / (max(block.size, 1) * count) for count in (len(blocks), alike[pool], directed)]
+        [1 / max(block.size * count, 1) for count in (alike.total(), alike[pool], directed)]
         for block, pool in zip(blocks, pools, strict=True)
     ]
     return Blocks(

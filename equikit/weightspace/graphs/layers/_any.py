@@ -124,7 +124,7 @@ class AnyParameterHead(nnx.Module):
         self.of_nodes = options.linear(VALUES, out * width)
         self.of_edges = options.linear(VALUES, out * width)
 
-    def __call__(self, state: State, topology: Topology) -> Features:
+    def __call__(self, *, state: State, topology: Topology) -> Features:
         """Return the output parameters as features of joined graphs, `[rows, width * out]`."""
         batch = topology.joined
         assert batch is not None

@@ -80,7 +80,7 @@ class InvariantHead(nnx.Module):
         self.hidden = Joined(used, width, options)
         self.last = options.linear(width, out)
 
-    def __call__(self, state: State, topology: Topology) -> jax.Array:
+    def __call__(self, *, state: State, topology: Topology) -> jax.Array:
         """Return invariants `[*batch, out]`, or `[graphs, out]` of several graphs."""
         part = self.hidden.part
         total = part("nodes", topology.pooled(state.nodes, topology.nodes))
@@ -101,7 +101,7 @@ class NodeHead(nnx.Module):
         self.first, self.count = int(rows.min(initial=graph.num_nodes)), len(rows)
         self.last = options.linear(width, out)
 
-    def __call__(self, state: State, topology: Topology) -> jax.Array:
+    def __call__(self, *, state: State, topology: Topology) -> jax.Array:
         """Return features of the nodes, `[*batch, n, out]`."""
         assert self.last is not None
         result: jax.Array = self.last(state.nodes[..., self.first : self.first + self.count, :])
@@ -115,7 +115,7 @@ class ParameterHead(nnx.Module):
         self.of_nodes = options.linear(width, graph.node_width * out)
         self.of_edges = options.linear(width, graph.edge_width * out)
 
-    def __call__(self, state: State, topology: Topology) -> Features:
+    def __call__(self, *, state: State, topology: Topology) -> Features:
         """Return the output parameters as features of the graph."""
 
         def read(linear: nnx.Linear | None, x: jax.Array) -> jax.Array:

@@ -23,7 +23,7 @@ class MessageLayer(nnx.Module):
         self.whole_norm = options.norm(width) if options.use_global else None
         self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
 
-    def __call__(self, state: State, topology: Topology) -> State:
+    def __call__(self, *, state: State, topology: Topology) -> State:
         """Apply the layer."""
         senders, receivers, count = topology.senders, topology.receivers, topology.count
         nodes, edges = self.node_norm(state.nodes), self.edge_norm(state.edges)

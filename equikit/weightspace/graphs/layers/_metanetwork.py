@@ -21,11 +21,17 @@ from equikit.weightspace.graphs._values import Features
 from equikit.weightspace.graphs.layers._any import AnyArchitecture, AnyEncoder, AnyParameterHead
 from equikit.weightspace.graphs.layers._dense import Options, State
 from equikit.weightspace.graphs.layers._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
-from equikit.weightspace.graphs.layers._topology import Topology, of_one, of_several
+from equikit.weightspace.graphs.layers._topology import of_one, of_several
 
 
 class Metanetwork(nnx.Module):
-    """A network on parameter graphs; subclasses define the layers."""
+    """A network on parameter graphs; subclasses define the layers.
+
+    `nnx.tabulate` wraps all methods of modules. It reads one argument, or named ones, and results are trees of arrays.
+    """
+
+    on_arcs = False
+    """Whether layers act on edges in both directions and self-loops."""
 
     def __init__(
         self,
@@ -77,12 +83,12 @@ class Metanetwork(nnx.Module):
         """Return a layer."""
         raise NotImplementedError
 
-    def begin(self, state: State, topology: Topology) -> tuple[State, Topology]:
-        """Convert the state and the topology before the first layer."""
-        return state, topology
+    def begin(self, state: State) -> State:
+        """Convert the state before the first layer."""
+        return state
 
-    def end(self, state: State, topology: Topology) -> State:
-        """Convert the state after the last layer, to a topology."""
+    def end(self, state: State) -> State:
+        """Convert the state after the last layer."""
         return state
 
     def __call__(self, params: Any) -> Any:
@@ -102,20 +108,21 @@ class Metanetwork(nnx.Module):
         """
         _check_input(self.graph, params)
         topology = of_several(params) if isinstance(self.graph, AnyArchitecture) else of_one(self.graph)
-        state, used = self.begin(self.encoder(params), topology)
+        used = topology.arcs() if self.on_arcs else topology
+        state = self.begin(self.encoder(params))
 
         def apply(layer: Any, state: State) -> State:
-            found: State = layer(state, used)
+            found: State = layer(state=state, topology=used)
             return found
 
         run = nnx.remat(apply) if self.remat else apply
         for number, layer in enumerate(self.layers):
             state = run(layer, state if number == 0 else self.resized[number - 1](state))
-        nodes, edges, whole = self.end(state, topology)
+        nodes, edges, whole = self.end(state)
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
         state = State(self.node_norm(nodes), self.edge_norm(edges), whole)
-        result = self.head(state, topology)
+        result = self.head(state=state, topology=topology)
         if not isinstance(result, Features):
             return result
         if isinstance(self.graph, AnyArchitecture):

@@ -37,7 +37,7 @@ class RelationalLayer(nnx.Module):
         self.whole_norm = options.norm(width) if whole else None
         self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
 
-    def __call__(self, state: State, topology: Topology) -> State:
+    def __call__(self, *, state: State, topology: Topology) -> State:
         """Apply the layer; features of edges are `[*batch, arcs, c]`, see `Topology.arcs`."""
         senders, receivers = topology.senders, topology.receivers
         x, e, whole = state
@@ -127,6 +127,8 @@ class RelationalTransformer(Metanetwork):
         Kofinas et al., arXiv:2403.12143, in which all pairs of nodes attend to each other.
     """
 
+    on_arcs = True
+
     def __init__(
         self,
         graph: ParameterGraph | AnyArchitecture,
@@ -156,14 +158,15 @@ class RelationalTransformer(Metanetwork):
         """Return a layer."""
         return RelationalLayer(width, self.heads, options)
 
-    def begin(self, state: State, topology: Topology) -> tuple[State, Topology]:
+    def begin(self, state: State) -> State:
         """Convert edges to arcs, each with the embedding of its direction."""
         assert self.directions is not None
         codes = self.directions[...].astype(state.edges.dtype)
         itself = jnp.broadcast_to(codes[2], (*state.nodes.shape[:-1], codes.shape[-1]))
         arcs = jnp.concatenate([state.edges + codes[0], state.edges + codes[1], itself], axis=-2)
-        return state._replace(edges=arcs), topology.arcs()
+        return state._replace(edges=arcs)
 
-    def end(self, state: State, topology: Topology) -> State:
+    def end(self, state: State) -> State:
         """Convert arcs back to the original edges."""
-        return state._replace(edges=state.edges[..., : len(topology.senders), :])
+        count = (state.edges.shape[-2] - state.nodes.shape[-2]) // 2
+        return state._replace(edges=state.edges[..., :count, :])

@@ -39,7 +39,7 @@ class Side:
     graph: Any = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Topology:
     """A graph, or several as one graph with components.
 
@@ -59,6 +59,10 @@ class Topology:
     edges: Side
     count: int
     joined: JoinedGraphs | None = None
+
+    def __repr__(self) -> str:
+        """Return the numbers of nodes and edges."""
+        return f"Topology(nodes={self.count}, edges={len(self.senders)})"
 
     @property
     def rows(self) -> int:
