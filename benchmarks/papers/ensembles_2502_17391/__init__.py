@@ -63,7 +63,7 @@ def limits(quick: bool) -> Budget:
     """Return the budget of a run."""
     if quick:
         return Budget((8,), (1, 2), 2, 2)
-    return Budget((64, 64), (1, 2, 4, 8), 4, 200)
+    return Budget((64, 64), (1, 2, 4, 8), 4, 1000)
 
 
 def cells(quick: bool) -> list[Cell]:
