@@ -45,7 +45,7 @@ RIVALS = {
     NFN_RIVAL: "with it, a functional with the symmetry of hidden neurons and positions of ends",
     "learned optimizer": "with it, a universal neural functional",
 }
-RATES = tuple(float(rate) for rate in np.geomspace(3e-3, 1.0, 8))
+RATES = tuple(float(rate) for rate in np.geomspace(3e-3, 3.0, 9))
 DECAYS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
 AT = (0.1, 0.3, 1.0)
 """Fractions of the steps after which the loss is reported."""
@@ -75,9 +75,11 @@ class Sizes:
 
 
 QUICK = Sizes(10, 5, 2, 2, 2, 2, 2, RATES[::4], DECAYS[4:5])
-FULL = Sizes(50, 10, 400, 8, 4, 32, 16, RATES, DECAYS)
+FULL = Sizes(50, 10, 1600, 8, 4, 32, 48, RATES, DECAYS)
 MOMENTA = (0.0, 0.5, 0.9, 0.99)
 """Decays of the momenta that learned optimizers mix."""
+STRENGTH = 0.1
+"""Of functionals: with 0.3, perturbed functionals slow down the learning of the direct term."""
 VOCABULARY, LENGTH, WIDTH, HEADS, INNER = 8, 12, 8, 2, 16
 
 
@@ -225,7 +227,7 @@ def meta_trained(
         kind=LEARNED[rival],
         decays=MOMENTA,
         rate=rate,
-        strength=0.0 if alone else 0.3,
+        strength=0.0 if alone else STRENGTH,
         rngs=nnx.Rngs(seed),
     )
     learned = evolve(
