@@ -75,9 +75,11 @@ class Sizes:
 
 
 QUICK = Sizes(10, 5, 2, 2, 2, 2, 2, RATES[::4], DECAYS[4:5])
-FULL = Sizes(50, 10, 400, 8, 4, 32, 16, RATES, DECAYS)
+FULL = Sizes(50, 10, 1600, 8, 4, 32, 48, RATES, DECAYS)
 MOMENTA = (0.0, 0.5, 0.9, 0.99)
 """Decays of the momenta that learned optimizers mix."""
+STRENGTH = 0.1
+"""Of functionals: with 0.3, perturbed functionals slow down the learning of the direct term."""
 VOCABULARY, LENGTH, WIDTH, HEADS, INNER = 8, 12, 8, 2, 16
 
 
@@ -225,7 +227,7 @@ def meta_trained(
         kind=LEARNED[rival],
         decays=MOMENTA,
         rate=rate,
-        strength=0.0 if alone else 0.3,
+        strength=0.0 if alone else STRENGTH,
         rngs=nnx.Rngs(seed),
     )
     learned = evolve(
