@@ -32,8 +32,8 @@ RATES = {
     "cpu": Rates(4.2e-6, 5.9e-7, 6.0e-12, 6.6e-11, 1.3e-6, 1.4e-10),
     # Fitted to kernels, bytes and FLOPs of layers compiled for an NVIDIA H100 and a TPU v5e, with the bandwidths and
     # peak rates of their datasheets, by `benchmarks/speed/target_rates.py`. Nothing was timed.
-    "gpu": Rates(5.1e-6, 1.8e-6, 2.0e-15, 3.3e-13, 8.2e-7, 1.6e-13),
-    "tpu": Rates(0.0, 1.3e-6, 5.1e-15, 3.4e-12, 1.9e-6, 5.3e-14),
+    "gpu": Rates(5.4e-6, 1.7e-6, 2.0e-15, 3.3e-13, 8.2e-7, 1.7e-13),
+    "tpu": Rates(0.0, 3.3e-7, 5.1e-15, 3.6e-12, 2.9e-6, 1.1e-13),
 }
 
 
