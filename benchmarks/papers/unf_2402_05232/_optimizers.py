@@ -290,12 +290,13 @@ def curve(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> np.ndarr
 
 
 def scores(losses: np.ndarray, adam: np.ndarray, default: np.ndarray) -> dict[str, float]:
-    """Return the loss during training, its mean over the steps, and that relative to Adam's."""
+    """Return the loss during training, its mean over the steps, and both relative to Adam's."""
     found = {f"loss after {share:.0%}": losses[round(share * len(losses)) - 1] for share in AT}
     found |= {f"{STEP}{step}": losses[step] for step in range(0, len(losses), max(1, len(losses) // 25))}
     found |= {
         "mean loss": np.mean(losses),
         "times the loss of Adam": np.mean(losses) / np.mean(adam),
+        "times the loss of Adam, at the end": losses[-1] / adam[-1],
         f"times the loss of {DEFAULT}": np.mean(losses) / np.mean(default),
     }
     return {name: float(value) for name, value in found.items()}
