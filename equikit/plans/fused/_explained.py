@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from equikit._errors import OptionError
+from equikit._errors import EquikitError, OptionError
 
 FORWARD = ("custom_vjp", "custom_lin")
 """What JAX names in errors about forward mode: in the first derivative, and in derivatives of derivatives."""
@@ -36,6 +36,8 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
+    except EquikitError:  # it says what to do, and may name what the errors of JAX below name
+        raise
     except (TypeError, NotImplementedError) as error:
         if not any(word in str(error) for word in FORWARD):
             raise
