@@ -75,7 +75,7 @@ class Sizes:
 
 
 QUICK = Sizes(10, 5, 2, 2, 2, 2, 2, RATES[::4], DECAYS[4:5])
-FULL = Sizes(50, 10, 1600, 8, 4, 32, 48, RATES, DECAYS)
+FULL = Sizes(50, 10, 400, 8, 4, 32, 12, RATES, DECAYS)
 MOMENTA = (0.0, 0.5, 0.9, 0.99)
 """Decays of the momenta that learned optimizers mix."""
 STRENGTH = 0.1
