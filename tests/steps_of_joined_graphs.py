@@ -19,8 +19,12 @@ GRAPH = weightspace.graph(apply, PARAMS, X)
 NAMES = {**vars(weightspace), "nnx": nnx, "graph": GRAPH, "params": PARAMS, "apply": apply, "x": X}
 
 
-def network(graph: Any = None) -> Any:
-    return weightspace.MessagePassing(graph or weightspace.AnyArchitecture(), [1, 2, 1], out="", rngs=nnx.Rngs(0))
+PAIR = {name: np.stack([array, array], -1) for name, array in PARAMS.items()}
+
+
+def network(graph: Any = None, channels: int = 1) -> Any:
+    kind = graph or weightspace.AnyArchitecture()
+    return weightspace.MessagePassing(kind, [channels, 2, 1], out="", rngs=nnx.Rngs(0))
 
 
 CALL: dict[str, tuple[Any, str, Any]] = {
@@ -33,6 +37,21 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: weightspace.join_graphs([(weightspace.ParameterGraph(GRAPH.spec), PARAMS)]),
         "graph(apply, params, x)",
         lambda code: weightspace.join_graphs([(eval(code, NAMES | {"graph": weightspace.graph}), PARAMS)]),
+    ),
+    "joined-iterator": (
+        lambda: weightspace.join_graphs(iter([(GRAPH, PARAMS)])),
+        "join_graphs([(graph, params)])",
+        lambda code: eval(code, NAMES),
+    ),
+    "joined-with-other-channels": (
+        lambda: network(channels=2)(weightspace.join_graphs([(GRAPH, PARAMS)])),
+        "join_graphs(pairs, channels=2)",
+        lambda code: network(channels=2)(eval(code, NAMES | {"pairs": [(GRAPH, PAIR)]})),
+    ),
+    "class-of-any-architecture": (
+        lambda: network(weightspace.AnyArchitecture),
+        "graph=AnyArchitecture()",
+        lambda code: network(**eval(f"dict({code})", NAMES)),
     ),
     "parameters-of-any-architecture": (
         lambda: network()(PARAMS),

@@ -135,6 +135,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "drop_last=False",
         lambda code: ek.data.Batches(RAGGED, batch=2, **eval(f"dict({code})")),
     ),
+    "batch-above-all-examples": (
+        lambda: ek.data.Batches(RAGGED, batch=99, drop_last=True),
+        "drop_last=False",
+        lambda code: ek.data.Batches(RAGGED, batch=99, **eval(f"dict({code})")),
+    ),
     "directed-graph-with-parallel-edges": (
         lambda: ek.data.from_networkx(nx.MultiDiGraph([(0, 1), (0, 1)])),
         "nx.DiGraph(graph)",

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import DTypeError, OptionError
 from equikit.data._digest import digest
 from equikit.data._padding import Example, arrays_of, labels_of, marked, pad, refuse_padded, sizes_of
 
@@ -50,14 +51,7 @@ class Passes:
     def __init__(
         self, count: int, targets: Any, *, batch: int, seed: int | None, drop_last: bool, group_of: Sequence[int]
     ) -> None:
-        self._targets = jax.tree.map(np.asarray, targets, is_leaf=lambda node: isinstance(node, list))
-        for rows in jax.tree.leaves(self._targets):
-            _checks.same(
-                "the number of targets",
-                len(np.atleast_1d(rows)),
-                count,
-                step="give one target for each example",
-            )
+        self._targets = _copied(targets, count)
         self._batch = _checks.count("batch", batch, least=1, example=32)
         self._drop_last = _checks.flag("drop_last", drop_last)
         self._seed = None if seed is None else _checks.count("seed", seed)
@@ -66,6 +60,13 @@ class Passes:
         for place, group in enumerate(group_of):
             self._groups[group].append(place)
         smallest = min(map(len, self._groups))
+        if self._drop_last and count < self._batch:
+            raise OptionError(
+                "there are fewer examples than a batch has, so that drop_last=True would never show them",
+                got=f"{count} examples, batch={batch}",
+                expected=f"a batch of at most {count}",
+                step="write drop_last=False, or give a smaller batch",
+            )
         if self._drop_last and smallest < self._batch:
             raise OptionError(
                 "a bucket has fewer examples than a batch, so that drop_last=True would never show them",
@@ -136,7 +137,7 @@ class Batches(Passes):
     Raises:
         OptionError: if there is no example, features differ, targets have another number of rows, an option has no
             meaning, `masked` has another label, or a bucket is smaller than a batch with `drop_last`.
-        DTypeError: if a feature does not hold numbers.
+        DTypeError: if a feature or a target does not hold numbers.
         ShapeError: if a feature does not have an axis for each label, or a label without a mask would be padded.
 
     Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets. Of more than 64 sizes,
@@ -194,6 +195,30 @@ class Batches(Passes):
         examples = [self._examples[i] for i in chosen]
         features, masks = pad(examples, sizes=self.sizes[group], terms=self._terms, masked=self._masked)
         return Batch(features, masks, self._targets_of(chosen))
+
+
+def _copied(targets: Any, count: int) -> Any:
+    """Return a copy of the targets, a tree of arrays with one row for each example; `None` stays `None`."""
+
+    def copied(rows: Any) -> np.ndarray:
+        try:
+            found = np.atleast_1d(np.array(rows))
+        except (TypeError, ValueError):  # lists of unequal lengths; typed keys
+            found = np.array(None)
+        if not any(jnp.issubdtype(found.dtype, kind) for kind in (jnp.number, jnp.bool_)):
+            raise DTypeError(
+                "targets must be arrays of numbers",
+                got=f"dtype {found.dtype}" if isinstance(rows, np.ndarray) else _checks.shown(rows, 60),
+                expected="floating-point, complex, integer or boolean",
+                step="give each class a number",
+            )
+        _checks.same("the number of targets", len(found), count, step="give one target for each example")
+        return found
+
+    if targets is not None:
+        leaves = jax.tree.leaves(targets, is_leaf=lambda node: isinstance(node, list))
+        _checks.some("targets", leaves, got=_checks.shown(targets, 60), step="leave targets out")
+    return jax.tree.map(copied, targets, is_leaf=lambda node: isinstance(node, list))
 
 
 def _largest(sizes: Sequence[Size]) -> Size:

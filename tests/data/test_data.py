@@ -272,6 +272,8 @@ def with_names():
         (lambda: split(np.ones(0), (0.5, 0.5)), ek.OptionError, "number of examples"),
         (lambda: Batches(examples([3, 4]), batch=2, buckets=2, drop_last=True), ek.OptionError, "would never show"),
         (lambda: Batches(examples([3, 4]), 7, batch=2), ek.OptionError, "number of targets"),
+        (lambda: Batches(examples([3, 4]), ["a", "b"], batch=2), ek.DTypeError, "targets must be arrays of numbers"),
+        (lambda: Batches(examples([3, 4]), [[1, 2], [3]], batch=2), ek.DTypeError, "targets must be arrays of numbers"),
         (lambda: from_networkx(vectors_of_two_lengths(), nodes=["a", "b"]), ek.OptionError, "vectors 'a' of nodes"),
         (lambda: from_networkx(with_names(), nodes=["element"]), ek.OptionError, "attribute 'element' of node 0"),
     ],

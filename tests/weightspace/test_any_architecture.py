@@ -235,7 +235,11 @@ def test_one_program_for_each_padded_size_and_architectures_not_seen() -> None:
         found.append(run(state, join_graphs([perceptron(*widths)], **sizes)))
     assert len(traces) == 1
     assert np.ptp(found, axis=0).min() > 1e-4
-    run(state, join_graphs([perceptron(3, 5, 2)], nodes=128, edges=256))
+    made_graph, params = perceptron(3, 5, 2)
+    large = [(made_graph, jax.tree.map(lambda leaf: leaf * np.float32(1e18), params))]
+    assert np.all(np.isfinite(run(state, join_graphs(large, **sizes))))  # norms square features
+    assert len(traces) == 1
+    run(state, join_graphs([(made_graph, params)], nodes=128, edges=256))
     assert len(traces) == 2
 
 
@@ -313,11 +317,23 @@ def test_they_learn_a_function_of_weights_of_other_depths(how: str) -> None:
     assert fitted.losses[fitted.best, 1] < 0.5 * np.var(y[640:])
 
 
-ONE = perceptron(3, 4, 2)
+ONE, TWO = perceptron(3, 4, 2), {"channels": 2}
 REFUSED = {
     "parameters": (
         lambda: made("messages")(ONE[1]),
         (ek.OptionError, "params= must be a JoinedGraphs", "[", "a JoinedGraphs", "join_graphs([(graph, params)])"),
+    ),
+    "fewer channels": (
+        lambda: made("messages", [2, 4, 2])(join_graphs([ONE])),
+        (ek.ShapeError, "do not have the input channels", "channels=1", "channels=2", "join_graphs(pairs, channels=2)"),
+    ),
+    "more channels": (
+        lambda: made("messages")(join_graphs([(ONE[0], jax.tree.map(lambda a: np.stack([a, a], -1), ONE[1]))], **TWO)),
+        (ek.ShapeError, "do not have the input channels", "channels=2", "channels=1", "join_graphs(pairs, channels=1)"),
+    ),
+    "the class": (
+        lambda: MessagePassing(AnyArchitecture, [1, 4, 2], "", rngs=nnx.Rngs(0)),
+        (ek.OptionError, "graph= must be a ParameterGraph", "class", "ParameterGraph", "graph=AnyArchitecture()"),
     ),
     "a layer of nodes": (
         lambda: made("messages", out="h0"),

@@ -185,11 +185,14 @@ def test_a_batch_is_a_tree_of_arrays_without_graphs() -> None:
 
 
 ONE = np.ones
-CORNERS = {  # no edges, a single number, products of parameters, no entries
+EMPTY = {"a": np.ones((4, 0)), "b": np.ones((0, 2))}
+CORNERS = {  # no edges, a single number, products of parameters, no entries, no entries at all
     "bias": (lambda p, x: x + p["b"], {"b": ONE(4)}),
     "scale": (lambda p, x: (x @ p["w"]) * p["t"], {"w": ONE((4, 3)), "t": np.array(2.0)}),
     "low rank": (lambda p, x: x @ (p["w"] + p["a"] @ p["b"]), {"w": ONE((4, 6)), "a": ONE((4, 2)), "b": ONE((2, 6))}),
     "nothing": (lambda p, x: x @ p["w"], {"w": ONE((4, 3)), "z": ONE(0)}),
+    "beside": (lambda p, x: x @ p["w"] + jnp.tanh(x @ p["a"]) @ p["b"], {"w": ONE((4, 2)), **EMPTY}),
+    "empty": (lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], EMPTY),
 }
 
 
@@ -213,6 +216,18 @@ def test_parameters_are_those_of_each_graph(kind: str) -> None:
     for (_, params), found in zip(pairs, joined.parameters(ek.weightspace.Features(*features)), strict=True):
         for one, two in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["nothing", "beside", "empty"])
+def test_parameters_without_entries_keep_their_channels(name: str, kind: str) -> None:
+    model, params = CORNERS[name]
+    made = graph(model, params, np.ones((2, 4)), kind)
+    twice = jax.tree.map(lambda leaf: np.stack([leaf, 2 * leaf], -1), params)
+    found = made.parameters(made.features(twice, channels=2), params)
+    assert jax.tree.map(np.shape, found) == jax.tree.map(np.shape, twice)
+    for one, two in zip(*map(jax.tree.leaves, (twice, found)), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def zoo(count: int = 10):
@@ -246,6 +261,29 @@ def test_batches_show_every_network_once_with_its_target() -> None:
     assert batches.digest() == pickle.loads(pickle.dumps(batches)).digest()
 
 
+def test_batches_do_not_share_memory_with_their_targets() -> None:
+    pairs, targets = zoo(4)
+    batches = GraphBatches(pairs, (targets, [1.0, 2, 3, 4]), batch=4, seed=None)
+    before = batches.digest()
+    targets[:] = 7
+    ((_, rows),) = batches
+    assert [column.tolist() for column in rows] == [[0, 1, 2, 3], [1, 2, 3, 4]]
+    assert batches.digest() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hidden_layer_of_width_one_has_no_neurons(kind: str) -> None:
+    """Its weights are read nevertheless."""
+    params = perceptron(3, 1, 2)[1]
+    made = graph(apply, params, np.ones((2, 3)), kind)
+    names = np.array(made.node_layers)[made.node_layer].tolist()
+    assert not made.spec.groups
+    assert {name for name, kind in zip(names, made.node_kind, strict=True) if kind == 0} == {"in", "out"}
+    found = made.features(params)
+    values = np.concatenate([np.ravel(found.nodes), np.ravel(found.edges)])
+    np.testing.assert_allclose(np.sum(values**2), sum(np.sum(leaf**2) for leaf in params), rtol=1e-5)
+
+
 def test_batches_agree_with_join_graphs() -> None:
     pairs, _ = zoo()
     (first, _), *_ = GraphBatches(pairs, batch=4, seed=None)
@@ -258,7 +296,15 @@ MADE, PARAMS = perceptron(3, 4, 2)
 REFUSED = {
     "nothing": (
         lambda: join_graphs([]),
-        (ek.OptionError, "there are no graphs", "list", "one or more", "join_graphs("),
+        (ek.OptionError, "there are no graphs", "an empty list", "one or more", "join_graphs("),
+    ),
+    "an iterator": (
+        lambda: join_graphs(iter([(MADE, PARAMS)])),
+        (ek.OptionError, "the graphs must be in a list", "list_iterator", "(graph, params)", "join_graphs("),
+    ),
+    "a dictionary": (
+        lambda: join_graphs({MADE: PARAMS}),
+        (ek.OptionError, "the graphs must be in a list", "dict", "(graph, params)", "join_graphs("),
     ),
     "parameters alone": (
         lambda: join_graphs([PARAMS]),
@@ -266,11 +312,11 @@ REFUSED = {
     ),
     "a graph of a specification": (
         lambda: join_graphs([(ParameterGraph(MADE.spec), PARAMS)]),
-        (ek.OptionError, "the graph of pairs[0] has no program", "specification", "of a model", "graph(apply"),
+        (ek.OptionError, "pairs[0] has no graph with a program", "of a specification", "of a model", "graph(apply"),
     ),
     "a specification": (
         lambda: join_graphs([(MADE.spec, PARAMS)]),
-        (ek.OptionError, "graph= must be a ParameterGraph", "Specification", "ParameterGraph", "ParameterGraph(spec)"),
+        (ek.OptionError, "pairs[0] has no graph with a program", "Specification", "of a model", "graph(apply, params"),
     ),
     "other names": (
         lambda: join_graphs([(MADE, PARAMS), (MADE, {"a": PARAMS[0]})]),
@@ -292,6 +338,10 @@ REFUSED = {
         lambda: join_graphs([(MADE, [PARAMS[0] * 1j, PARAMS[1]])]),
         (ek.DTypeError, "a function of weights needs real", "complex64", "float32", "real and imaginary"),
     ),
+    "shapes alone": (
+        lambda: join_graphs([(MADE, jax.eval_shape(lambda: PARAMS))]),
+        (ek.DTypeError, "needs the values of the parameters: '0'", "ShapeDtypeStruct", "arrays", "pass the parameters"),
+    ),
     "too few edges": (
         lambda: join_graphs([(MADE, PARAMS)], edges=4),
         (ek.OptionError, "edges= is smaller than the number of edges", "4", "at least 20", "edges=20"),
@@ -303,6 +353,22 @@ REFUSED = {
     "other targets": (
         lambda: GraphBatches([(MADE, PARAMS)], np.ones(2), batch=1),
         (ek.OptionError, "the number of targets is a different one", "2", "1", "one target for each"),
+    ),
+    "texts as targets": (
+        lambda: GraphBatches([(MADE, PARAMS)], np.array(["a"]), batch=1),
+        (ek.DTypeError, "targets must be arrays of numbers", "<U1", "integer", "a number"),
+    ),
+    "objects as targets": (
+        lambda: GraphBatches([(MADE, PARAMS)], {"y": np.array([None])}, batch=1),
+        (ek.DTypeError, "targets must be arrays of numbers", "object", "integer", "a number"),
+    ),
+    "no targets in a dictionary": (
+        lambda: GraphBatches([(MADE, PARAMS)], {}, batch=1),
+        (ek.OptionError, "there are no targets", "{}", "one or more", "leave targets out"),
+    ),
+    "a batch larger than all": (
+        lambda: GraphBatches([(MADE, PARAMS)] * 5, batch=99, drop_last=True),
+        (ek.OptionError, "fewer examples than a batch", "5 examples, batch=99", "at most 5", "a smaller batch"),
     ),
     "no batch": (
         lambda: GraphBatches([(MADE, PARAMS)], batch=0),

@@ -44,9 +44,9 @@ class GraphBatches(Passes):
     Raises:
         OptionError: if there is no pair, a graph was not made by `graph`, targets have another number of rows, or an
             option has no meaning.
-        ShapeError, DTypeError: if parameters do not match their graph.
+        ShapeError, DTypeError: if parameters do not match their graph, or targets do not hold numbers.
 
-    Cost: one copy of all parameters, and one of those of a batch.
+    Cost: one copy of all parameters and targets, and one copy of each batch.
 
     Example:
         >>> import numpy as np

@@ -246,6 +246,6 @@ class ParameterGraph:
         return to_networkx(self, params)
 
 
-def checked_graph(graph: Any) -> None:
-    """Raise `OptionError` unless `graph` is a `ParameterGraph`."""
-    _checks.instance("graph", graph, ParameterGraph, "ParameterGraph(spec)")
+def checked_graph(graph: Any, make: str = "ParameterGraph(spec)") -> None:
+    """Raise `OptionError` unless `graph` is a `ParameterGraph`; `make` is code that makes what belongs there."""
+    _checks.instance("graph", graph, ParameterGraph, make)

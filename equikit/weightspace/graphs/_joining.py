@@ -14,7 +14,7 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit._neighbors import sufficient
-from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
+from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._traits import POSITIONS, TRAITS, VALUES, Blocks
 from equikit.weightspace.graphs._values import Features, laid_out
 from equikit.weightspace.specifications._leaves import named_leaves, refuse_not_real
@@ -164,7 +164,10 @@ def join_graphs(pairs: Sequence[Pair], *, channels: int = 1, nodes: Sizes = None
 def checked_pairs(pairs: Any) -> list[Pair]:
     """Return pairs of a graph and parameters, or raise `OptionError`."""
     step = "write join_graphs([(graph, params)])"
-    _checks.some("graphs", pairs if isinstance(pairs, list | tuple) else [], got=type(pairs).__name__, step=step)
+    if not isinstance(pairs, list | tuple):
+        wanted = "a list of tuples (graph, params)"
+        raise OptionError("the graphs must be in a list", got=type(pairs).__name__, expected=wanted, step=step)
+    _checks.some("graphs", pairs, got=f"an empty {type(pairs).__name__}", step=step)
     for number, pair in enumerate(pairs):
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise OptionError(
@@ -173,11 +176,10 @@ def checked_pairs(pairs: Any) -> list[Pair]:
                 expected="a tuple (graph, params)",
                 step=step,
             )
-        checked_graph(pair[0])
-        if pair[0].usage is None:
+        if not isinstance(pair[0], ParameterGraph) or pair[0].usage is None:
             raise OptionError(
-                f"the graph of pairs[{number}] has no program, from which the features of nodes and edges are read",
-                got="a graph of a specification",
+                f"pairs[{number}] has no graph with a program, from which the features of nodes and edges are read",
+                got="a graph of a specification" if isinstance(pair[0], ParameterGraph) else type(pair[0]).__name__,
                 expected="a graph of a model",
                 step="make it with graph(apply, params, x)",
             )

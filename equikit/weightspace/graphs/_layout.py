@@ -104,8 +104,16 @@ class Layout:
     places: tuple[Place, ...]
 
     def width(self, on_edges: bool) -> int:
-        """Return the largest number of channels of an edge or a node."""
-        return max((place.first + place.width for place in self.places if place.on_edges == on_edges), default=0)
+        """Return the largest number of channels of an edge or a node.
+
+        If no parameter has an entry on either side, nodes have one padded channel, so that features tell how many
+        numbers there are for each value.
+        """
+        nodes, edges = (
+            max((place.first + place.width for place in self.places if place.on_edges == side), default=0)
+            for side in (False, True)
+        )
+        return edges if on_edges else max(nodes, int(edges == 0))
 
 
 def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layout:

@@ -21,6 +21,9 @@ def graph(
 ) -> ParameterGraph:
     """Trace a model, and build its parameter graph, which is valid for all networks of the architecture.
 
+    A hidden layer of width one has no neurons: `trace` cannot tell its axis from an axis that is broadcast. Weights
+    before and after it are laid out by their other axis.
+
     Args:
         apply: the model, a pure function `apply(params, x)` that JAX can trace.
         params: a tree of arrays, or of `jax.ShapeDtypeStruct`s.

@@ -56,13 +56,16 @@ def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -
 def picked(blocks: Layout, features: Features) -> dict[str, jax.Array]:
     """Convert features `[*batch, count, width * c]` to tensors `[*batch, *axes, c]`: the inverse of `laid_out`."""
     tensors: dict[str, jax.Array] = {}
+    # One side may have no values, but not both.
+    widths = blocks.width(False), blocks.width(True)
+    c = next(array.shape[-1] // width for array, width in zip(features, widths, strict=True) if width)
     for place in blocks.places:
         side: Sequence[Block] = _side(blocks, place.on_edges)
         array = features.edges if place.on_edges else features.nodes
         start = sum(block.size for block in side[: place.block])
         batch, width = array.shape[:-2], blocks.width(place.on_edges)
         rows = array[..., start : start + _size(place), :]
-        rows = rows.reshape(*batch, _size(place), width, array.shape[-1] // width)
+        rows = rows.reshape(*batch, _size(place), width, c)
         rows = rows[..., place.first : place.first + place.width, :]
         tensors[place.tensor.name] = _on_axes(place, rows, len(batch))
     return tensors

@@ -82,9 +82,16 @@ def refuse_not_real(what: str, params: Any, *, integers: bool = False) -> None:
         integers: whether integers and booleans are allowed too.
 
     Raises:
-        DTypeError: if a parameter has another dtype; the error names the parameter.
+        DTypeError: if a parameter has another dtype, or has a shape but no values; the error names the parameter.
     """
     for name, leaf in named_leaves(params).items():
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise DTypeError(
+                f"{what} needs the values of the parameters: {name!r}",
+                got="a jax.ShapeDtypeStruct",
+                expected="arrays",
+                step="pass the parameters of a network: shapes alone are enough to trace a model",
+            )
         if is_real(leaf) or (integers and not is_inexact(leaf)):
             continue
         raise DTypeError(

@@ -38,7 +38,7 @@ class AnyArchitecture:
     quotient, selection, pooling and other. A neuron has all that follow it, a parameter the next after its use.
     Positions along inputs, outputs and windows of convolutions are relative, with sines and cosines, so that every size
     has the same features. Parameters with equal features and labels, such as queries and keys, are told apart by their
-    order.
+    order. A hidden layer of width one has no neurons, see `graph`.
 
     Example:
         >>> from equikit.weightspace import AnyArchitecture, MessagePassing, graph, join_graphs

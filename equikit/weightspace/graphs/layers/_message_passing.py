@@ -74,7 +74,8 @@ class MessagePassing(Metanetwork):
     sums keep features of the same magnitude for networks of every width. Every mean is taken within each kind of edge
     (or each layer) first and then over kinds, so that a bias is not lost among a thousand weights. Node layers, edge
     kinds and indices that are not permuted have learned embeddings. Individual hidden neurons have none, so that
-    relabeling them relabels the result.
+    relabeling them relabels the result. Layer norms square features, so outputs are finite in float32 for weights of
+    magnitudes up to about 1e18: scale larger weights first.
 
     Args:
         graph: the parameter graph, from `graph`, or `AnyArchitecture()`.

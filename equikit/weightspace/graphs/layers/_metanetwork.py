@@ -12,7 +12,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import OptionError, ShapeError
 from equikit.nn import Activation, checked_dtypes, silu
 from equikit.weightspace.asymmetric import Ensemble
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
@@ -113,7 +113,7 @@ class Metanetwork(nnx.Module):
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters do not match the graph.
         """
-        _check_input(self.graph, params)
+        _check_input(self.graph, params, self.channels[0])
         topology = of_several(params) if isinstance(self.graph, AnyArchitecture) else of_one(self.graph)
         used = topology.arcs() if self.on_arcs else topology
         state = self.begin(self.encoder(params))
@@ -180,7 +180,7 @@ def _check(graph: Any, out: Any, probes: Any) -> None:
                 step="leave probes out",
             )
         return
-    checked_graph(graph)
+    checked_graph(graph, "AnyArchitecture()" if graph is AnyArchitecture else "ParameterGraph(spec)")
     _checks.choice("out", out, ("", *graph.node_layers, None))
     if probes is not None:
         made = "Probes(graph, apply, x)"
@@ -192,10 +192,18 @@ def _check(graph: Any, out: Any, probes: Any) -> None:
         )
 
 
-def _check_input(graph: ParameterGraph | AnyArchitecture, given: Any) -> None:
-    """Raise `OptionError` if a network on any architecture gets parameters, or a network on one graph gets a batch."""
+def _check_input(graph: ParameterGraph | AnyArchitecture, given: Any, channels: int) -> None:
+    """Raise an error for parameters in place of a batch or the reverse, or a batch with other channels."""
     if isinstance(graph, AnyArchitecture):
-        _checks.instance("params", given, JoinedGraphs, "join_graphs([(graph, params)])")
+        batch = _checks.instance("params", given, JoinedGraphs, "join_graphs([(graph, params)])")
+        found = batch.nodes.values.shape[-1]
+        if found != channels:
+            raise ShapeError(
+                "the joined graphs do not have the input channels of the network",
+                got=f"channels={found}",
+                expected=f"channels={channels}",
+                step=f"write join_graphs(pairs, channels={channels}), with arrays [*shape, channels] if there are more",
+            )
     elif isinstance(given, JoinedGraphs):
         raise OptionError(
             "a network on one graph takes parameters, not joined graphs",

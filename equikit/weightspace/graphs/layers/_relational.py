@@ -97,7 +97,7 @@ class RelationalTransformer(Metanetwork):
 
     with a layer norm before and a perceptron after each update. Nodes that do not share a weight do not attend to each
     other: information between them passes through other nodes, or through the features of the whole graph, which are an
-    input of the node perceptron.
+    input of the node perceptron. Weights may be as large as for `MessagePassing`.
 
     Args:
         graph: the parameter graph, from `graph`, or `AnyArchitecture()`.
