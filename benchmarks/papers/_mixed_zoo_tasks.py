@@ -42,12 +42,12 @@ class Budget:
 
 
 TREES = Training(800, 0.1)
-ON_GRAPHS = dict.fromkeys(("message passing", "message passing, bare"), Training(16, 5e-3))
+ON_GRAPHS = dict.fromkeys(("message passing", "message passing, bare"), Training(12, 5e-3))
 FULL = Budget(
     32,
     False,
     240,
-    {"statistics": TREES, "Deep Sets": Training(40, 3e-3), **ON_GRAPHS, "transformer": Training(16, 3e-3)},
+    {"statistics": TREES, "Deep Sets": Training(40, 3e-3), **ON_GRAPHS, "transformer": Training(12, 3e-3)},
 )
 QUICK = Budget(10, True, 20, dict.fromkeys(RIVALS, Training(1, 3e-3)) | {"statistics": Training(20, 0.1)})
 
