@@ -100,7 +100,7 @@ def _tensors(
     for leaf in spec.leaves if channels > 1 else ():
         if leaf.name in arrays:
             step = "stack channels last: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)"
-            axes = [*map(str, leaf.axes), channels]
+            axes: list[int | str] = [*map(str, leaf.axes), channels]
             _checks.shaped(f"{leaf.name!r} ({leaf}) with {channels} channels", arrays[leaf.name], axes, step=step)
     own = spec.resized(one_channel(arrays), also)
     for leaf in own.leaves:
