@@ -281,7 +281,7 @@ def _check_mask(label: str, given: Mapping[str, Any], found: Shapes, signature: 
     if not is_array(mask) or str(mask.dtype).removeprefix("torch.") != "bool":
         raise DTypeError(
             f"the mask for {label!r} is not an array of booleans",
-            got=f"dtype {getattr(mask, 'dtype', type(mask).__name__)}",
+            got=f"dtype {mask.dtype}" if hasattr(mask, "dtype") else f"an object of type {type(mask).__name__}",
             expected="bool: True where the entry is there",
             step=f"leave the mask of {label!r} out" if mask is None else f"pass {_with_booleans(mask)}",
         )

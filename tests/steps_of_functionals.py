@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -18,6 +19,9 @@ OTHER = weightspace.trace(lambda p, x: x @ p["a"], {"a": jnp.ones((3, 4))}, jnp.
 X = jnp.ones((4, 1, 3))
 PROBES = weightspace.Probes(weightspace.ParameterGraph(SPEC), apply, X)
 NAMES = {"ParameterGraph": weightspace.ParameterGraph, "Probes": weightspace.Probes}
+ZOO, MASKS = weightspace.pad(SPEC, [PARAMS])
+STATISTICS = weightspace.Standardize(SPEC, ZOO, mask=MASKS)
+NAMES |= {"Standardize": weightspace.Standardize, "params": ZOO, "masks": MASKS}
 NAMES |= {"apply": apply, "spec": SPEC, "x": X}
 
 
@@ -40,6 +44,23 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: made(OTHER, out="", probes=PROBES),
         "Probes(ParameterGraph(spec), apply, x)",
         NAMES,
+    ),
+    "statistics-of-other-parameters": (
+        lambda: made(OTHER, statistics=STATISTICS),
+        "statistics=Standardize(spec, params, mask=masks)",
+        lambda code: made(**eval(f"dict({code})", NAMES)),
+    ),
+    "padded-axis-without-mask": (
+        lambda **options: weightspace.pad(SPEC, [PARAMS], sizes={"in": 9}, **options),
+        "also=['in']",
+        None,
+    ),
+    "padded-without-channels": (
+        lambda params=PARAMS: weightspace.pad(SPEC, [params], channels=2),
+        "jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)",
+        lambda code: weightspace.pad(
+            SPEC, [eval(code, {"jax": jax, "jnp": jnp, "weights": PARAMS, "gradients": PARAMS})], channels=2
+        ),
     ),
     "mean-of-linear-node-heads": (
         lambda members=2: weightspace.MessagePassing(

@@ -23,6 +23,7 @@ from equikit.weightspace import (
     ScaleEquivariant,
     Specification,
     canonical_form,
+    pad,
     trace,
 )
 
@@ -298,6 +299,62 @@ def test_ties_are_refused_or_reported() -> None:
     assert np.isfinite(kept).all()
 
 
+def padded():
+    """Networks of two widths, their padded parameters and masks, and parameters with garbage in place of padding."""
+    spec, params = made("tanh")
+    narrow = {"w0": (3, 4), "b0": (4,), "w1": (4, 2), "b1": (2,), "w2": (2, 2), "b2": (2,)}
+    trees = [in_float64(narrow), params]
+    batch, masks = pad(spec, trees)
+    zeros = jax.tree.map(np.ones_like, trees[0])
+    there = pad(spec, [zeros, trees[1]])[0]
+    garbage = {name: array.copy() for name, array in batch.items()}
+    for name, array in garbage.items():
+        array[0][there[name][0] == 0] = np.nan
+    return spec, trees, batch, masks, garbage
+
+
+def test_padded_networks_have_the_canonical_forms_of_networks_alone() -> None:
+    with jax.enable_x64(True):
+        spec, trees, batch, masks, garbage = padded()
+        forms = [canonical_form(spec, tree, mask=masks) for tree in (batch, garbage)]
+        for form in forms:
+            for number, tree in enumerate(trees):
+                alone = canonical_form(spec, tree)
+                np.testing.assert_allclose(form.margin[number], alone.margin, rtol=1e-12)
+                again, _ = pad(spec, [alone.params, trees[1]])
+                for name, array in again.items():
+                    np.testing.assert_allclose(form.params[name][number], array[0], rtol=1e-12)
+        network = CanonicalScaling(spec, Functional(spec, [1, 2], rngs=nnx.Rngs(0)))
+        found = network(garbage, mask=masks)
+        for name, array in network(trees[0]).items():
+            np.testing.assert_allclose(found[name][0][tuple(map(slice, array.shape))], array, rtol=1e-9, atol=1e-12)
+        texts = "mask for 'h0'", "list", "booleans", "pad"
+        assert_error(ek.DTypeError, lambda: canonical_form(spec, batch, mask={"h0": [True]}), *texts)
+
+
+def test_members_and_empty_batches() -> None:
+    spec, params = made("tanh")
+    batch = jax.tree.map(lambda a: jnp.asarray(np.stack([a, 2 * a]), jnp.float32), params)
+    network = CanonicalScaling(spec, Functional(spec, [1, 2, 1], members=3, rngs=nnx.Rngs(0)))
+    found, after = network(batch), network(moved(spec, batch))
+    assert_close(after, moved(spec, found), rtol=1e-4, atol=1e-5)
+    assert found["w1"].shape == (3, 2, 6, 5)
+    assert np.ptp(found["w1"], axis=0).max() > 1e-3
+    assert network(jax.tree.map(lambda a: a[:0], batch))["w1"].shape == (3, 0, 6, 5)
+
+
+def test_signs_of_weights_that_are_not_finite_or_large() -> None:
+    spec, params = made("tanh")
+    small = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
+    large = {name: array * np.float32(2.0**124) if name in ("w0", "b0") else array for name, array in small.items()}
+    forms = [canonical_form(spec, tree) for tree in (small, large)]
+    assert np.isfinite(forms[1].margin)
+    for name in ("w1", "w2"):
+        np.testing.assert_array_equal(forms[1].params[name], forms[0].params[name])
+    for bad in (np.full_like(small["w0"], np.nan), np.where(np.arange(6) == 1, np.nan, small["w0"])):
+        assert np.isnan(canonical_form(spec, small | {"w0": bad}).margin)
+
+
 def test_what_is_refused() -> None:
     spec, params = made("relu")
     other = made("tanh")[0].scalings[0]
@@ -342,6 +399,9 @@ def test_layers_standardize_and_give_features_of_neurons() -> None:
     assert found.shape == (2, 5, 3)
     by_hand = run(networks[1], {name: array / sizes[name] for name, array in zoo.items()})
     np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-6)
+    text = "no networks in statistics=", "0", "one or more", "one network or more"
+    none = jax.tree.map(lambda a: a[:0], zoo)
+    assert_error(ek.OptionError, lambda: ScaleEquivariant(spec, [1, 4, 2], statistics=none, rngs=nnx.Rngs(0)), *text)
     text = "out", "h7", label, "out="
     assert_error(ek.OptionError, lambda: ScaleEquivariant(spec, [1, 4, 2], "h7", rngs=nnx.Rngs(0)), *text)
     text = "widths of the hidden layers", "8", "4", "channels=[1, 16, 16, 1]"

@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 from helpers import assert_error
 
-from equikit import OptionError, ShapeError
-from equikit.weightspace import UNF, DWSNet, Functional, pad, trace
+from equikit import DTypeError, OptionError, ShapeError
+from equikit.weightspace import UNF, DWSNet, Functional, Standardize, pad, trace
 from equikit.weightspace.functionals._fixed import sinusoids
 
 
@@ -214,6 +214,60 @@ def test_trees_that_cannot_be_padded() -> None:
     assert_error(ShapeError, lambda: pad(SPEC, [stacked]), *texts)
     channels = [jax.tree.map(lambda leaf: np.stack([leaf] * 2, -1), tree) for tree in TREES]
     assert pad(SPEC, channels, channels=2)[0]["flat"].shape == (3, 8, 4, 2)
+
+
+def test_sizes_channels_and_collections_that_do_not_fit() -> None:
+    texts = "'in' is not permuted", "'in': 9", "its size, 2", "also=['in']"
+    assert_error(ShapeError, lambda: pad(SPEC, TREES, sizes={"in": 9}), *texts)
+    texts = "'again' (h0 h0) with 2 channels", "[4, 4]", "[h0, h0, 2]", "stack channels last"
+    assert_error(ShapeError, lambda: pad(SPEC, TREES[:1], channels=2), *texts)
+    assert_error(OptionError, lambda: pad(SPEC, iter(TREES)), "trees= must be", "iterator", "Sequence", "[params,")
+    assert_error(OptionError, lambda: pad(SPEC, TREES, sizes=[9]), "sizes is not a dictionary", "list", "", "sizes=")
+    texts = "must not be traced", "tracer", "values", "outside of jit"
+    assert_error(OptionError, lambda: jax.jit(lambda tree: pad(SPEC, [tree])[0])(TREES[0]), *texts)
+    texts = "'h0' has two sizes", "'again'", "one size", "one network"
+    for call in (lambda tree: pad(SPEC, [tree]), UNF(SPEC, [1, 2], out="", rngs=nnx.Rngs(0))):
+        assert_error(ShapeError, lambda call=call: call(TREES[0] | {"in": np.ones(7)}), *texts)
+    texts = "out=", "h9", "h0", "out="
+    assert_error(OptionError, lambda: Functional(SPEC, [1, 2], out="h9", rngs=nnx.Rngs(0)), *texts)
+    network = UNF(SPEC, [1, 2], out="", rngs=nnx.Rngs(0))
+    for mask, name in (([True] * 4, "type list"), (True, "type bool")):
+        with pytest.raises(DTypeError, match=name):
+            network(TREES[0], mask={"h0": mask})
+
+
+def test_statistics_of_padded_networks_count_present_entries() -> None:
+    params, masks = pad(SPEC, TREES, sizes={"h1": 6})
+    found = Standardize(SPEC, params, mask=masks)
+    for name in params:
+        entries = np.concatenate([tree[name].ravel() for tree in TREES])
+        np.testing.assert_allclose(found.shift[name][...], [np.mean(entries)], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.scale[name][...], [1 / np.std(entries)], rtol=1e-5)
+    network = UNF(SPEC, [1, 1], out="", statistics=found, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(network(params, mask=masks)[1], network(TREES[1]), rtol=1e-4, atol=1e-5)
+    texts = "names in statistics=", "'again'", "'w'", "Standardize(spec, params, mask=masks)"
+    other = trace(lambda p, x: x @ p["w"], {"w": jnp.ones((2, 2))}, jnp.ones((5, 2)))
+    assert_error(OptionError, lambda: UNF(other, [1, 1], statistics=found, rngs=nnx.Rngs(0)), *texts)
+
+
+def test_augmentation_moves_present_neurons_only(double: None) -> None:
+    params, masks = pad(SPEC, TREES, sizes={"h1": 6})
+    masks = {label: mask[:, ::-1] for label, mask in masks.items()}  # absent neurons come first
+    params = {"in": params["in"][:, ::-1], "again": params["again"][:, ::-1, ::-1], "out": params["out"][:, ::-1]} | {
+        "flat": params["flat"].reshape(3, 2, 4, 6)[:, :, ::-1, ::-1].reshape(3, 8, 6)
+    }
+    run = jax.jit(SPEC.augment)
+    moved = [run(params, key=jax.random.key(seed), mask=masks) for seed in range(8)]
+    whole = SPEC.resized(params)
+    for tree in moved:
+        for name, array in tree.items():
+            np.testing.assert_allclose(np.sort(array[0], axis=None), np.sort(params[name][0], axis=None))
+        assert not np.any(tree["in"][~masks["h0"]])
+        assert not np.any(tree["out"][~masks["h1"]])
+    assert len({tuple(np.asarray(tree["in"][0]).tolist()) for tree in moved}) > 3
+    network = UNF(whole, [1, 2, 1], out="", activation=jnp.cos, **in_double())
+    one, two = (network(tree, mask=masks) for tree in (params, moved[0]))
+    np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-11)
 
 
 def with_inputs(n: int, m: int, inputs: int) -> dict[str, np.ndarray]:

@@ -72,7 +72,8 @@ class Functional(nnx.Module):
             through r features that all tensors share, so that time and number of weights grow linearly with the number
             of layers. So does any other label of so many tensors that two factors have fewer weights than a matrix,
             such as a residual stream; a good rank is twice the number of hidden channels.
-        statistics: parameters of many networks, stacked, whose statistics standardize inputs; see `Standardize`.
+        statistics: parameters of many networks, stacked, whose statistics standardize inputs; or a `Standardize`, which
+            for padded networks needs their masks: `Standardize(spec, params, mask=masks)`.
         rngs: random keys for the parameters.
         **options: options of `Linear`, such as `normalize="sum"`, `dtype=` or `remat=True`.
 
@@ -130,6 +131,8 @@ class Functional(nnx.Module):
         )
         self.spec, self.channels = spec, widths
         self.out = _checks.text("out", out, optional=True, example="h0")
+        for label in (out or "").split():
+            _checks.choice("out", label, [*spec.sizes])
         self.activation = _checks.function("activation", activation, example="jnp.tanh")
         self.residual = _checks.flag("residual", residual)
         self.dropout = _checks.number("dropout", dropout, least=0, below=1, example=0.1, traced=False)
@@ -148,7 +151,7 @@ class Functional(nnx.Module):
         self.codes = nnx.Dict(
             {label: nnx.Param(unit_normal(_checks.rngs(rngs).params(), (sizes[label], codes))) for label in learned}
         )
-        self.standardize = None if statistics is None else Standardize(spec, statistics, channels=widths[0])
+        self.standardize = _standardize(spec, statistics, widths[0])
         tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
 
         def features(width: int) -> dict[str, tuple[str, int]]:
@@ -263,6 +266,15 @@ class Functional(nnx.Module):
             name: jnp.where(jax.random.bernoulli(one, 1 - self.dropout, array.shape), array / (1 - self.dropout), 0)
             for one, (name, array) in zip(keys, x.items(), strict=True)
         }
+
+
+def _standardize(spec: Specification, statistics: Any, channels: int) -> Standardize | None:
+    if statistics is None or not isinstance(statistics, Standardize):
+        return None if statistics is None else Standardize(spec, statistics, channels=channels)
+    step = "write statistics=Standardize(spec, params, mask=masks)"
+    _checks.same("names in statistics=", [*statistics.spec.terms], [*spec.terms], step=step)
+    _checks.same("channels of statistics=", statistics.channels, channels, step=f"write channels={channels}")
+    return statistics
 
 
 def _checked_members(members: Any, out: str | None, head: Sequence[int]) -> int:

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from equikit import _checks, data
+from equikit._array_checks import mapping
+from equikit._errors import ShapeError
 from equikit.weightspace.specifications._leaves import named_leaves, one_channel
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, labels_of, split
@@ -36,7 +38,8 @@ def pad(
 
     Returns:
         A tree of arrays `[networks, *padded shape]`, and for each of these labels a mask `[networks, n]`. Functionals
-        take both: `functional(params, mask=masks)` equals the functional of each network alone.
+        take both: `functional(params, mask=masks)` equals the functional of each network alone. So do `canonical_form`,
+        `CanonicalScaling`, `Standardize` and `spec.augment`.
 
     Raises:
         OptionError: if there are no networks, they have other parameters than `spec`, or a size is too small.
@@ -51,13 +54,26 @@ def pad(
         >>> params, masks = pad(spec, [small, large])
         >>> params["a"].shape, masks["h0"].sum(1).tolist()
         ((2, 3, 6), [4, 6])
+        >>> moved = spec.augment(params, key=jax.random.key(0), mask=masks)  # absent neurons keep their places
+        >>> moved["b"][:, 4:].any(axis=(1, 2)).tolist()
+        [False, True]
     """
     checked_specification(spec)
     count = _checks.count("channels", channels, least=1)
+    _checks.instance("trees", trees, Sequence, "[params, other_params]")  # type: ignore[type-abstract]
     _checks.some("trees", trees, got=trees, step="pass [params, other_params]")
     found = [_tensors(spec, tree, also, count) for tree in trees]
     largest = {label: max(own[label] for _, own in found) for label in spec.sizes}
-    whole = largest | dict(sizes or {})
+    given = mapping("sizes", sizes)
+    for label, size in given.items():
+        if label in largest and label not in (*spec.groups, *also) and size != largest[label]:
+            raise ShapeError(
+                f"label {label!r} is not permuted, and has no mask",
+                got=f"sizes={{{label!r}: {size}}}",
+                expected=f"its size, {largest[label]}, or a mask for it",
+                step=f"write also=[{label!r}], for a functional that encodes positions by sinusoids",
+            )
+    whole = largest | dict(given)
     labels = labels_of(spec.leaves)
     used = {label for own in labels.values() for label in own}
     features, masks = data.pad(
@@ -75,9 +91,17 @@ def _tensors(
     spec: Specification, tree: Any, also: Collection[str], channels: int
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Return the tensors `[*axes, channels]` of one network, and the size of each label."""
-    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
+    given = named_leaves(tree)
+    for name, leaf in given.items():
+        _checks.untraced(f"{name!r}", leaf, step="call pad outside of jit, and pass the padded parameters and masks")
+    arrays = {name: np.asarray(leaf) for name, leaf in given.items()}
     if channels == 1:
         arrays = {name: array[..., None] for name, array in arrays.items()}
+    for leaf in spec.leaves if channels > 1 else ():
+        if leaf.name in arrays:
+            step = "stack channels last: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)"
+            axes: list[int | str] = [*map(str, leaf.axes), channels]
+            _checks.shaped(f"{leaf.name!r} ({leaf}) with {channels} channels", arrays[leaf.name], axes, step=step)
     own = spec.resized(one_channel(arrays), also)
     for leaf in own.leaves:
         step = "pass a list with the parameters of each network"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit.weightspace.scaling._slots import Piece, Schedule, Slot, Step, chosen_of, schedule
-from equikit.weightspace.specifications._leaves import with_channels
+from equikit.weightspace.specifications._leaves import batch_of, in_channels, named_leaves, one_channel
+from equikit.weightspace.specifications._masks import checked_masks, labels_in, present
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, split
@@ -24,10 +27,12 @@ class CanonicalForm(NamedTuple):
     Attributes:
         params: the canonical parameters.
         numbers: the numbers of each scaling by its text, `[*batch, n]`, or `[*batch, m, n]` if its label is nested in
-            a label of size m: `spec.rescale` with them gives the original parameters. Zero for neurons whose weights
-            are all zero.
+            a label of size m. Zero for neurons whose weights are all zero, and absent neurons. A scaling of a label in
+            which another label is nested may be left out: the numbers of the inner label contain it. For one network
+            without nested labels and zeros, `spec.rescale` with all numbers gives the original parameters.
         margin: the relative margin of the closest decision between two signs, `[*batch]`, from 0 to 1; one without
-            signs. Where it is as small as rounding errors, rounding decides.
+            signs, and NaN if weights that decide a sign are NaN. Where it is as small as rounding errors, rounding
+            decides.
     """
 
     params: Any
@@ -35,7 +40,9 @@ class CanonicalForm(NamedTuple):
     margin: jax.Array
 
 
-def canonical_form(spec: Specification, params: Any, scalings: Sequence[Scaling] | None = None) -> CanonicalForm:
+def canonical_form(
+    spec: Specification, params: Any, scalings: Sequence[Scaling] | None = None, *, mask: Any = None
+) -> CanonicalForm:
     r"""Scale the parameters of networks to a canonical form, equal for all networks that differ by scales and signs.
 
     Let \(w \mapsto s \cdot w\) be the action of the scalings, where s has a positive number or a sign for each neuron.
@@ -51,9 +58,11 @@ def canonical_form(spec: Specification, params: Any, scalings: Sequence[Scaling]
     are zero. Signs are piecewise constant: no continuous choice of a sign exists.
 
     Args:
-        spec: the symmetry of the parameters, from `trace`.
+        spec: the symmetry of the parameters, from `trace`; they may have other widths of permuted labels.
         params: a tree of real arrays `[*batch, *shape]`.
         scalings: some of `spec.scalings`; by default all.
+        mask: for a label, booleans `[*batch, n]`: which neurons each network has, as `pad` returns. What absent neurons
+            hold is ignored, and they are zero in the result.
 
     Raises:
         OptionError: if the specification has no scalings, or not these; if scalings depend on each other such that
@@ -80,7 +89,10 @@ def canonical_form(spec: Specification, params: Any, scalings: Sequence[Scaling]
     checked_specification(spec)
     chosen = chosen_of(scalings)
     plan = schedule(spec, chosen)
-    found, numbers, margin = _canonical(spec, chosen, with_channels(spec.leaves, params, 1))
+    tree = in_channels(params, 1)
+    spec, arrays = spec.resized(one_channel(tree), labels_in(mask, spec.sizes)), named_leaves(tree)
+    masks = checked_masks(mask, spec.sizes, spec.groups, batch_of(spec.leaves, one_channel(arrays)))
+    found, numbers, margin = _canonical(spec, chosen, arrays, masks)
     named = {str(scaling): array for scaling, array in zip(plan.scalings, numbers, strict=True)}
     results = [found[leaf.name] for leaf in spec.leaves]
     return CanonicalForm(jax.tree.unflatten(jax.tree.structure(params), results), named, margin)
@@ -88,12 +100,16 @@ def canonical_form(spec: Specification, params: Any, scalings: Sequence[Scaling]
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _canonical(
-    spec: Specification, chosen: tuple[Scaling, ...] | None, arrays: dict[str, jax.Array]
+    spec: Specification,
+    chosen: tuple[Scaling, ...] | None,
+    arrays: dict[str, jax.Array],
+    masks: dict[str, jax.Array],
 ) -> tuple[dict[str, jax.Array], list[jax.Array], jax.Array]:
     """Return canonical arrays `[*batch, *shape]` by name, all numbers, and the margin."""
     plan = schedule(spec, chosen)
     wide = {name: array.astype(jnp.promote_types(array.dtype, jnp.float32)) for name, array in arrays.items()}
-    run = _Run(plan, spec.groups, split(spec.leaves, wide))
+    wide = present(spec.leaves, wide, masks, len(batch_of(spec.leaves, one_channel(wide))))
+    run = _Run(plan, spec.groups, split(spec.leaves, wide), masks)
     for step in plan.steps:
         run.compute(step)
     numbers, margin = run.finished()
@@ -153,8 +169,14 @@ def _sizes(piece: Piece) -> tuple[int, ...]:
 class _Run:
     """The numbers that are known, while the steps of a schedule are computed."""
 
-    def __init__(self, plan: Schedule, permuted: Mapping[str, Any], tensors: Mapping[str, jax.Array]) -> None:
-        self.plan, self.permuted, self.tensors = plan, permuted, tensors
+    def __init__(
+        self,
+        plan: Schedule,
+        permuted: Mapping[str, Any],
+        tensors: Mapping[str, jax.Array],
+        masks: Mapping[str, jax.Array],
+    ) -> None:
+        self.plan, self.permuted, self.tensors, self.masks = plan, permuted, tensors, masks
         self.numbers: dict[int, jax.Array] = {}
         self.margins: dict[int, jax.Array] = {}
 
@@ -223,29 +245,49 @@ class _Run:
         The sign is zero for a tie, and for neurons whose weights are zero, which have margin one.
         """
         odd, bounds = list[jax.Array](), list[jax.Array]()
-        for place, slot in step.uses:
+        rest = [jax.lax.stop_gradient(self._rest(place, slot, ("positive", "sign"))) for place, slot in step.uses]
+        # Signs and margins do not depend on the size of what is at a neuron, whose squares could overflow.
+        size = functools.reduce(jnp.maximum, [self._largest(x, *use) for x, use in zip(rest, step.uses, strict=True)])
+        size = jnp.where(size == 0, 1, size)
+        for whole, (place, slot) in zip(rest, step.uses, strict=True):
             piece = self.plan.pieces[place]
-            array = jax.lax.stop_gradient(self._rest(place, slot, ("positive", "sign")))
+            array = whole / factor(piece, replace(slot, power=Fraction(1)), size, inverse=False)
             labels = piece.tensor.labels
             start = array.ndim - 1 - len(labels)
             free = [axis for axis, label in enumerate(labels) if label in self.permuted and axis not in slot.axes]
             summed = tuple(start + axis for axis in free)
-            count = math.prod(piece.tensor.axes[axis].size for axis in free)
             squares = jnp.sum(array * jnp.abs(array), summed, keepdims=True)
-            sums = jnp.sum(array, summed, keepdims=True) / max(count, 1) ** 0.5
+            sums = jnp.sum(array, summed, keepdims=True) / self._count(piece, free, array.ndim) ** 0.5
             # Two statistics: centered weights, for example, have sums of zero.
             for one in (sums, jnp.sign(squares) * jnp.abs(squares) ** 0.5):
                 odd.append(self._flat(slot, one, start))
             bounds.append(self._flat(slot, jnp.sum(array**2, summed, keepdims=True) ** 0.5, start))
         values, most = jnp.concatenate(odd, -1), jnp.max(jnp.concatenate(bounds, -1), -1, initial=0)
         gap = jnp.max(values, -1, initial=0) - jnp.max(-values, -1, initial=0)
-        return jnp.sign(gap), jnp.where(most > 0, jnp.abs(gap) / jnp.where(most > 0, most, 1), 1)
+        return jnp.sign(gap), jnp.where(most == 0, 1, jnp.abs(gap) / jnp.where(most == 0, 1, most))  # NaN stays NaN
+
+    def _largest(self, array: jax.Array, place: int, slot: Slot) -> jax.Array:
+        """Return the largest absolute value at each neuron."""
+        start = array.ndim - 1 - len(_sizes(self.plan.pieces[place]))
+        others = tuple(axis for axis in range(start, array.ndim) if axis - start not in slot.axes)
+        return self._held(slot, jnp.max(jnp.abs(array), others, initial=0), start)
+
+    def _count(self, piece: Piece, axes: Sequence[int], ndim: int) -> Any:
+        """Return the number of entries along some axes, one at least: of those that are present in each network."""
+        whole: Any = 1
+        for axis in axes:
+            label, size = piece.tensor.labels[axis], piece.tensor.axes[axis].size
+            whole = whole * (jnp.sum(self.masks[label], -1) if label in self.masks else size)
+        if isinstance(whole, int):
+            return max(whole, 1)
+        return jnp.maximum(whole, 1).reshape(*whole.shape, *[1] * (ndim - whole.ndim))
 
     def _flat(self, slot: Slot, array: jax.Array, start: int) -> jax.Array:
         """Move the axes of a slot in front of all others, which are flattened."""
         others = [start + axis for axis in range(array.ndim - start) if axis not in slot.axes]
         front = array.transpose([*range(start), *(start + axis for axis in slot.axes), *others])
-        return front.reshape(*front.shape[: start + len(slot.axes)], -1)
+        first = start + len(slot.axes)
+        return front.reshape(*front.shape[:first], math.prod(front.shape[first:]))
 
 
 def norm(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from equikit.weightspace.scaling._canonical import norm
 from equikit.weightspace.scaling._layer import Scaled, ScaleLayer, mean_of_rows
 from equikit.weightspace.scaling._objects import neurons_of, objects_of
 from equikit.weightspace.scaling._slots import chosen_of, schedule
-from equikit.weightspace.specifications._leaves import batch_of, with_channels
+from equikit.weightspace.specifications._leaves import batch_of, one_channel, with_channels
 from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import join, split
@@ -186,8 +187,10 @@ class ScaleEquivariant(nnx.Module):
 
 def _scales(spec: Specification, batch: Any, channels: int) -> dict[str, nnx.Variable[jax.Array]]:
     """Return the inverse root mean square of each array, which is one for arrays of zeros."""
-    found = {}
-    for name, array in with_channels(spec.leaves, batch, channels).items():
+    found, arrays = {}, with_channels(spec.leaves, batch, channels)
+    count = math.prod(batch_of(spec.leaves, one_channel(arrays)))
+    _checks.some("networks in statistics=", range(count), got=0, step="pass the parameters of one network or more")
+    for name, array in arrays.items():
         wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         size = norm(wide, tuple(range(wide.ndim))) / max(wide.size, 1) ** 0.5
         _checks.finite(f"root mean squares of {name!r}", size, step="leave out networks whose training diverged")

@@ -89,11 +89,12 @@ class CanonicalScaling(nnx.Module):
         self.spec, self.network = spec, network
         self.on_tie = _checks.choice("on_tie", on_tie, ("refuse", "keep"))
 
-    def __call__(self, params: Any, **options: Any) -> Any:
+    def __call__(self, params: Any, *, mask: Any = None, **options: Any) -> Any:
         """Apply the network.
 
         Args:
-            params: a tree of arrays `[*batch, *shape]`.
+            params: a tree of arrays `[*batch, *shape]`, with the widths that the network takes.
+            mask: for a label, which neurons each network has, as for `canonical_form`; for networks that take it.
             **options: other arguments of the network, such as `key=`.
 
         Returns:
@@ -103,15 +104,20 @@ class CanonicalScaling(nnx.Module):
             FrameError: if rounding decides the sign of a neuron, with `on_tie="refuse"`, outside of `jit`.
             ShapeError, DTypeError, OptionError: if the parameters do not match the specification.
         """
-        form = canonical_form(self.spec, params, self.chosen)
-        result = self.network(form.params, **options)
-        if self.network.out is None:
-            result = self._back(form.numbers, result, form.params)
+        form = canonical_form(self.spec, params, self.chosen, mask=mask)
+        result = self.network(form.params, **options, **({} if mask is None else {"mask": mask}))
         tied: Any = form.margin <= ROUNDINGS * np.finfo(form.margin.dtype).eps
-        if self.on_tie == "keep":
+        compiled = self.on_tie == "refuse" and isinstance(tied, jax.core.Tracer)
+
+        def finished(result: Any) -> Any:
+            if self.network.out is None:
+                result = self._back(form.numbers, result, form.params)
+            return jax.tree.map(lambda leaf: _refused(leaf, tied), result) if compiled else result
+
+        several = self.network.out is None and getattr(self.network, "members", 1) > 1
+        result = jax.vmap(finished)(result) if several else finished(result)
+        if self.on_tie == "keep" or compiled:
             return result
-        if isinstance(tied, jax.core.Tracer):
-            return jax.tree.map(lambda leaf: _refused(leaf, tied), result)
         if np.any(tied):
             refused = np.flatnonzero(np.asarray(tied))
             raise FrameError(
@@ -125,12 +131,12 @@ class CanonicalScaling(nnx.Module):
 
     def _back(self, numbers: Any, result: Any, like: Any) -> Any:
         """Scale a tree like the parameters, with or without a last axis of channels, by the numbers."""
-        given = named_leaves(result)
-        batch = batch_of(self.spec.leaves, named_leaves(like))
-        leaf = self.spec.leaves[0]
+        given, spec = named_leaves(result), self.spec.resized(like, [*self.spec.sizes])
+        batch = batch_of(spec.leaves, named_leaves(like))
+        leaf = spec.leaves[0]
         single = given[leaf.name].ndim == len(batch) + len(leaf.axes)
         arrays = {name: array[..., None] if single else array for name, array in given.items()}
-        found = rescaled_by(self.spec, self.chosen, list(numbers.values()), arrays)
+        found = rescaled_by(spec, self.chosen, list(numbers.values()), arrays)
         back = [found[name][..., 0] if single else found[name] for name in given]
         return jax.tree.unflatten(jax.tree.structure(result), back)
 

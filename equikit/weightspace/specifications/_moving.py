@@ -85,22 +85,35 @@ def augmented(
     sizes: Mapping[str, int],
     key: jax.Array,
     arrays: Mapping[str, Any],
+    masks: Mapping[str, Any],
 ) -> dict[str, jax.Array]:
-    """Apply an independent random element to each network of a batch `[*batch, *shape]`."""
+    """Apply an independent random element to each network of a batch `[*batch, *shape]`; absent neurons stay."""
     within, batch = dict(pairs), batch_of(leaves, arrays)
 
-    def one(key: jax.Array, own: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def one(key: jax.Array, own: dict[str, jax.Array], there: dict[str, jax.Array]) -> dict[str, jax.Array]:
         element: dict[str, Any] = {}
         for number, label in enumerate(permuted):
             several = (sizes[within[label]],) if label in within else ()
             indices = jnp.broadcast_to(jnp.arange(sizes[label]), (*several, sizes[label]))
             draw = jax.random.fold_in(key, number)
-            element[label] = jax.random.permutation(draw, indices, axis=-1, independent=True)
+            if label in there:
+                element[label] = _permuted(draw, there[label], indices.shape)
+            else:
+                element[label] = jax.random.permutation(draw, indices, axis=-1, independent=True)
         return moved(leaves, pairs, element, own)
 
     flat = {leaf.name: jnp.reshape(arrays[leaf.name], (math.prod(batch), *leaf.shape)) for leaf in leaves}
-    drawn = jax.vmap(one)(jax.random.split(key, math.prod(batch)), flat)
+    there = {label: jnp.reshape(mask, (math.prod(batch), -1)) for label, mask in masks.items()}
+    drawn = jax.vmap(one)(jax.random.split(key, math.prod(batch)), flat, there)
     return {leaf.name: drawn[leaf.name].reshape(*batch, *leaf.shape) for leaf in leaves}
+
+
+def _permuted(key: jax.Array, there: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Return permutations `[*shape]` of the indices in a mask `[n]`, which keep all others."""
+    own = jnp.broadcast_to(there, shape)
+    drawn = jnp.argsort(jnp.where(own, jax.random.uniform(key, shape), jnp.inf), axis=-1)  # present ones come first
+    first = jnp.argsort(~own, axis=-1, stable=True)
+    return jnp.where(own, jnp.take_along_axis(drawn, jnp.argsort(first, axis=-1), axis=-1), jnp.arange(shape[-1]))
 
 
 def _inverse(places: Any) -> Any:

@@ -15,8 +15,14 @@ from equikit import _checks
 from equikit._errors import EquivarianceError, OptionError, TraceWarning
 from equikit.groups import Fixed, S
 from equikit.weightspace.specifications._blame import first_difference, refuse_not_comparable, relative_difference
-from equikit.weightspace.specifications._leaves import checked_leaves, refuse_moved_indices, refuse_sizes_that_differ
+from equikit.weightspace.specifications._leaves import (
+    batch_of,
+    checked_leaves,
+    refuse_moved_indices,
+    refuse_sizes_that_differ,
+)
 from equikit.weightspace.specifications._linear_action import LinearAction, transformed
+from equikit.weightspace.specifications._masks import checked_masks, labels_in
 from equikit.weightspace.specifications._moving import augmented, checked_element, moved
 from equikit.weightspace.specifications._scaling import Scaling, rescaled
 from equikit.weightspace.specifications._terms import Element, Leaf
@@ -176,12 +182,13 @@ class Specification:
         found = moved(self.leaves, self.nested, given, checked_leaves(self.leaves, params))
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
-    def augment(self, params: Any, *, key: jax.Array) -> Any:
+    def augment(self, params: Any, *, key: jax.Array, mask: Any = None) -> Any:
         """Apply an independent random group element to every network of a batch; works under `jit`.
 
         Args:
-            params: arrays `[*batch, *shape]`.
+            params: arrays `[*batch, *shape]`, of any widths of the permuted labels.
             key: JAX key for sampling the elements.
+            mask: the masks of padded networks, as `pad` returns them: absent neurons keep their places.
 
         Returns:
             A tree like the parameters.
@@ -199,8 +206,10 @@ class Specification:
             >>> jax.jit(spec.augment)(zoo, key=jax.random.key(0))["b"].shape
             (9, 8, 2)
         """
-        given = checked_leaves(self.leaves, params)
-        found = augmented(self.leaves, self.nested, list(self.groups), self.sizes, _checks.key(key), given)
+        own = self.resized(params, labels_in(mask, self.sizes))
+        given = checked_leaves(own.leaves, params)
+        masks = checked_masks(mask, own.sizes, own.groups, batch_of(own.leaves, given))
+        found = augmented(own.leaves, own.nested, list(own.groups), own.sizes, _checks.key(key), given, masks)
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:

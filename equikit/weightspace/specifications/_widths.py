@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from equikit._errors import ShapeError
 from equikit.groups import Fixed, S
 from equikit.weightspace.specifications._leaves import named_leaves, symbols
 from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Sum, Symbol
@@ -42,8 +43,12 @@ def sizes_in(leaves: Sequence[Leaf], bindings: Bindings, free: Collection[str], 
 
     An axis with one label gives its size. A flattened or concatenated axis gives the size of a label if the sizes of
     all its other labels are known. Labels that no shape determines are left out.
+
+    Raises:
+        ShapeError: if two axes of one label have different sizes; the error names both arrays.
     """
     arrays = named_leaves(params)
+    _refuse_two_sizes(leaves, free, arrays)
     known = {label: _size(what) for label, what in bindings if label not in free}
     axes = [pair for leaf in leaves if leaf.name in arrays for pair in _axes(leaf, arrays[leaf.name])]
     found: dict[str, int] = {}
@@ -55,6 +60,21 @@ def sizes_in(leaves: Sequence[Leaf], bindings: Bindings, free: Collection[str], 
         if not new:
             return found
         found |= new
+
+
+def _refuse_two_sizes(leaves: Sequence[Leaf], free: Collection[str], arrays: Mapping[str, Any]) -> None:
+    first: dict[str, tuple[int, str]] = {}
+    for leaf in leaves:
+        for axis, size in _axes(leaf, arrays[leaf.name]) if leaf.name in arrays else ():
+            if isinstance(axis, Symbol) and axis.label in free:
+                known, where = first.setdefault(axis.label, (size, leaf.name))
+                if known != size:
+                    raise ShapeError(
+                        f"the label {axis.label!r} has two sizes",
+                        got=f"{known} in {where!r}, {size} in {leaf.name!r} of shape {[*arrays[leaf.name].shape]}",
+                        expected=f"one size, in every axis of {axis.label!r}",
+                        step="pass the parameters of one network, or of networks with one width",
+                    )
 
 
 def _size(what: S | Fixed) -> int:
