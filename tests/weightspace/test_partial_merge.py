@@ -302,16 +302,17 @@ def test_experts_whose_copies_change_the_outputs_are_refused() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_least_squares_of_half_precision_are_finite_and_match_float32(dtype: str) -> None:
-    def linear(p: Any, x: Any) -> Any:
-        return jax.nn.relu(x @ p["a"]) @ p["c"]
+    def linear(p: Any, x: Any, scale: Any) -> Any:
+        return scale * jax.nn.relu(x @ p["a"]) @ p["c"]
 
     shapes = {"a": (3, 4), "c": (4, 2)}
     x = jnp.asarray(20 * np.random.default_rng(0).normal(size=(500, 3)), dtype)
     halves = [jax.tree.map(lambda a: jnp.asarray(a, dtype), drawn(seed, shapes)) for seed in (21, 22)]
     singles = [jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), one) for one in halves]
-    spec = trace(linear, halves[0], x)
-    found = partial_merge(spec, linear, halves, [x], keep=0, ridge=1e-2)
-    wanted = partial_merge(spec, linear, singles, [x.astype(jnp.float32)], keep=0, ridge=1e-2)
+    scale = jnp.ones(1, dtype)
+    spec = trace(linear, halves[0], (x, scale))
+    found = partial_merge(spec, linear, halves, [(x, scale)], keep=0, ridge=1e-2)
+    wanted = partial_merge(spec, linear, singles, [(x.astype(jnp.float32), scale)], keep=0, ridge=1e-2)
     for name, array in found.items():
         assert array.dtype == dtype
         assert_allclose(np.asarray(array, np.float64), wanted[name], atol=0.03)

@@ -165,7 +165,8 @@ def partial_merge(
         idea to merge a part of the features is of Stoica et al., ZipIt!, arXiv:2305.03053.
     """
     checked_specification(spec)
-    _checks.function("apply", apply, arguments=2, example="apply, the model that was traced")
+    data = checked_batches(batches)
+    _checks.function("apply", apply, arguments=1 + len(data[0]), example="apply, the model that was traced")
     _checks.at_most_one(keep=keep, size=size)
     trees = checked_list(networks, "networks")
     _checks.count("the number of networks", len(trees), least=2, step="pass [one, align(spec, one, two)]")
@@ -177,7 +178,6 @@ def partial_merge(
         refuse_counters(tree, step, f" of networks[{number}]")
     trees = promoted(trees)
     shares = checked_coefficients(coefficients, len(trees))
-    data = checked_batches(batches)
     wanted = _checked_shares(spec, 0.25 if keep is None and size is None else keep)
     if size is not None:
         _checks.number("size", size, least=1, most=len(trees) ** 2, example=1.5)
