@@ -28,6 +28,14 @@ def merged(networks: Any, **options: Any) -> Any:
     return partial_merge(trace(stacked, networks[0], X), stacked, networks, [X], **options)
 
 
+def normalized(params: Any, x: Any) -> Any:
+    return jax.nn.standardize(x @ params["in"]) @ params["out"]
+
+
+EDGES = [{name: one[name] for name in ("in", "out")} for one in (ONE, TWO)]
+ROWS = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
+
+
 CALL: dict[str, tuple[Any, str, Any]] = {
     "one-network-to-merge": (
         lambda: merged([ONE]),
@@ -37,6 +45,13 @@ CALL: dict[str, tuple[Any, str, Any]] = {
     "layers-of-two-widths": (
         lambda **options: merged([TWICE, TWICE], **{"keep": {"h0": 0.5}, **options}),
         'keep={"h0": 0.25, "h1": 0.25, "h2": 0.25}',
+        None,
+    ),
+    "a-layer-norm-over-kept-features": (
+        lambda **options: partial_merge(
+            trace(normalized, EDGES[0], ROWS), normalized, EDGES, [ROWS], keep=0.5, **options
+        ),
+        "with_info=True",
         None,
     ),
 }

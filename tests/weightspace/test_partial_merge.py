@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import jax
@@ -11,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import equikit as ek
-from equikit import OptionError, ShapeError
+from equikit import DTypeError, OptionError, ShapeError
 from equikit.weightspace import align, mean, merge, partial_merge, repair, trace
 from equikit.weightspace.merging._selection import groups_of, within_budget
 from equikit.weightspace.merging._widen import Widened, widened
@@ -279,6 +281,83 @@ def test_layer_normalization_is_exact_if_all_features_are_kept() -> None:
     errors = [partial_merge(spec, normalized, [one, two], [X], keep=keep, with_info=True)[1].error for keep in (0.5, 1)]
     assert errors[0] > 1e-3
     assert errors[1] < 1e-12
+    with pytest.raises(OptionError, match=r"(?s)normalizes over 'h0'.*with_info=True"):
+        partial_merge(spec, normalized, [one, two], [X], keep=0.5)
+    partial_merge(spec, normalized, [one, two], [X], keep=1)
+
+
+def test_experts_whose_copies_change_the_outputs_are_refused() -> None:
+    def experts(p: Any, x: Any) -> Any:
+        gates = jax.nn.softmax(x @ p["gate"])
+        return jnp.einsum("ne,nei->ni", gates, jnp.einsum("nd,edi->nei", x, p["up"])) @ p["down"]
+
+    shapes = {"gate": (3, 4), "up": (4, 3, 2), "down": (2, 2)}
+    one, two = drawn(19, shapes), drawn(20, shapes)
+    spec = trace(experts, one, X)
+    label = spec.terms["gate"].split()[-1]
+    call = functools.partial(partial_merge, spec, experts, [one, two], [X], keep={label: 0.5})
+    with pytest.raises(OptionError, match=f"'{label}'"):
+        call()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_least_squares_of_half_precision_are_finite_and_match_float32(dtype: str) -> None:
+    def linear(p: Any, x: Any, scale: Any) -> Any:
+        return scale * jax.nn.relu(x @ p["a"]) @ p["c"]
+
+    shapes = {"a": (3, 4), "c": (4, 2)}
+    x = jnp.asarray(20 * np.random.default_rng(0).normal(size=(500, 3)), dtype)
+    halves = [jax.tree.map(lambda a: jnp.asarray(a, dtype), drawn(seed, shapes)) for seed in (21, 22)]
+    singles = [jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), one) for one in halves]
+    scale = jnp.ones(1, dtype)
+    spec = trace(linear, halves[0], (x, scale))
+    found = partial_merge(spec, linear, halves, [(x, scale)], keep=0, ridge=1e-2)
+    wanted = partial_merge(spec, linear, singles, [(x.astype(jnp.float32), scale)], keep=0, ridge=1e-2)
+    for name, array in found.items():
+        assert array.dtype == dtype
+        assert_allclose(np.asarray(array, np.float64), wanted[name], atol=0.03)
+
+
+def test_least_squares_that_overflow_or_fix_a_dtype_are_refused() -> None:
+    def fixed(p: Any, x: Any) -> Any:
+        start = jnp.zeros((len(x), p["a"].shape[1]), jnp.float16)
+        return jax.lax.fori_loop(0, 1, lambda _, h: h + x @ p["a"], start) @ p["c"]
+
+    shapes = {"a": (3, 4), "c": (4, 2)}
+    x = jnp.asarray(X, jnp.float16)
+    half = [jax.tree.map(lambda a: jnp.asarray(a, jnp.float16), drawn(seed, shapes)) for seed in (23, 24)]
+    with pytest.raises(OptionError, match="the program fails there"):
+        partial_merge(trace(fixed, half[0], x), fixed, half, [x], keep=0, ridge=1e-3)
+
+    def plain(p: Any, x: Any) -> Any:
+        return jnp.tanh(x @ p["a"]) @ p["c"]
+
+    ones = [{name: np.float32(array) for name, array in drawn(seed, shapes).items()} for seed in (23, 24)]
+    spec, x = trace(plain, ones[0], X), jnp.asarray(X, jnp.float32)
+    found, large = (
+        partial_merge(spec, plain, [one | {"c": size * one["c"]} for one in ones], [x], keep=0, ridge=1e-3)
+        for size in (np.float32(1), np.float32(1e30))
+    )
+    assert_allclose(large["c"] / 1e30, found["c"], rtol=1e-4)  # squares of its differences overflow
+    with pytest.raises(OptionError, match="least-squares sums for 'a' are not finite"):
+        partial_merge(spec, plain, ones, [1e25 * x], keep=0, ridge=1e-3)
+
+
+def test_dtypes_of_two_networks_are_promoted_as_in_the_mean() -> None:
+    one, two = (jax.tree.map(lambda a, kind=kind: jnp.asarray(a, kind), drawn(5)) for kind in ("float32", "bfloat16"))
+    x = jnp.asarray(X, jnp.float32)
+    spec = trace(apply, one, x)
+    for pair in ([one, two], [two, one]):
+        found = partial_merge(spec, apply, pair, [x], keep=0)
+        for name, array in mean(pair).items():
+            assert found[name].dtype == array.dtype == jnp.float32
+            assert_allclose(found[name], array, rtol=1e-6)
+
+
+def test_infos_can_be_compared() -> None:
+    info = partial_merge(SPEC, apply, [ONE, TWO], [X], keep=0, with_info=True)[1]
+    assert info == info
+    assert info != copy.copy(info)
 
 
 @pytest.mark.slow
@@ -304,6 +383,14 @@ def test_running_averages_of_the_wide_network_are_repaired() -> None:
         ({"keep": 0.5, "size": 1.5}, OptionError, ["keep", "size"]),
         ({"size": 0.5}, OptionError, ["size"]),
         ({"batches": []}, OptionError, ["no batches"]),
+        ({"batches": None}, OptionError, ["batches", "None"]),
+        ({"batches": X}, OptionError, ["pass a list of inputs"]),
+        ({"batches": [X, X[:0]]}, OptionError, ["batches[1] is empty", "[0, 3]"]),
+        ({"batches": [X[:1]]}, OptionError, ["the number of examples", "correlations"]),
+        ({"networks": None}, OptionError, ["networks", "None"]),
+        ({"networks": [jax.tree.map(np.int32, ONE)] * 2, "keep": 0}, DTypeError, ["'a'", "int32"]),
+        ({"networks": [jax.tree.map(np.int32, ONE)] * 2, "ridge": 1e-3}, DTypeError, ["'a'", "int32"]),
+        ({"networks": [ONE, ONE | {"a": ONE["a"].astype(int)}]}, DTypeError, ["'a' of networks[1]", "int64"]),
         ({"networks": [ONE]}, OptionError, ["the number of networks"]),
         ({"networks": [ONE, drawn(0, SHAPES | {"c": (4, 3)})]}, ShapeError, ["networks[1]"]),
         ({"coefficients": [1]}, OptionError, ["coefficients"]),

@@ -79,6 +79,18 @@ def combined(
     return jax.tree.map(leaf, *trees, *([] if base is None else [base]))
 
 
+def promoted(trees: Sequence[Any]) -> list[Any]:
+    """Return networks with one dtype for each parameter, as `mean` has it."""
+    leaves = [jax.tree.leaves(tree) for tree in trees]
+    same = [len({leaf.dtype for leaf in some}) == 1 for some in zip(*leaves, strict=True)]
+    kinds = [jnp.result_type(*some) for some in zip(*leaves, strict=True)]
+    cast = [
+        [leaf if one else jnp.asarray(leaf, kind) for leaf, one, kind in zip(each, same, kinds, strict=True)]
+        for each in leaves
+    ]
+    return [jax.tree.unflatten(jax.tree.structure(tree), each) for tree, each in zip(trees, cast, strict=True)]
+
+
 def _mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
     if len(set(coefficients)) == 1:  # the sum of equal arrays times rounded coefficients would differ from them
         return jnp.asarray(sum(leaves) / len(leaves))

@@ -82,7 +82,7 @@ def merge(
             step="write merge(spec, [params_a, params_b])",
         )
     _checks.count("rounds", rounds, example=8)
-    current = _checked_list(trees)
+    current = checked_list(trees)
     how = _checks.choice("how", how, COMBINATIONS)
     shares = checked_coefficients(coefficients, len(current))
     _checks.number("density", density, least=0, most=1, example=0.2)
@@ -132,19 +132,26 @@ def mean(trees: Sequence[Any], coefficients: Sequence[float] | None = None) -> A
         >>> mean([{"w": jnp.zeros(2)}, {"w": jnp.ones(2)}])["w"].tolist()
         [0.5, 0.5]
     """
-    trees = _checked_list(trees)
+    trees = checked_list(trees)
     refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
-    for name, leaf in by_path(trees[0]).items():
-        step = "leave counters and masks out, or write merge(spec, trees), which keeps them from the first tree"
-        _checks.array(f"the parameter {name!r}", jnp.asarray(leaf), kind="real or complex", step=step)
+    refuse_counters(
+        trees[0], "leave counters and masks out, or write merge(spec, trees), which keeps them from the first tree"
+    )
     return combined(trees, "mean", checked_coefficients(coefficients, len(trees)))
+
+
+def refuse_counters(tree: Any, step: str, of: str = "") -> None:
+    """Raise `DTypeError` if a parameter is integer or boolean: a mean of counters or masks has no meaning."""
+    for name, leaf in by_path(tree).items():
+        _checks.array(f"the parameter {name!r}{of}", jnp.asarray(leaf), kind="real or complex", step=step)
 
 
 def _equal_mean(trees: Sequence[Any]) -> Any:
     return combined(trees, "mean", checked_coefficients(None, len(trees)))
 
 
-def _checked_list(trees: Any) -> list[Any]:
+def checked_list(trees: Any, what: str = "trees") -> list[Any]:
+    """Return the trees of a list or tuple, or raise `OptionError`."""
     known = list(trees) if isinstance(trees, list | tuple) else []
-    _checks.some("trees in a list", known, got=_checks.shown(trees), step="pass [params_a, params_b]")
+    _checks.some(f"{what} in a list", known, got=_checks.shown(trees), step="pass [params_a, params_b]")
     return known

@@ -12,12 +12,21 @@ import jax.numpy as jnp
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace.merging._combine import checked_coefficients, combined
+from equikit.weightspace.merging._combine import checked_coefficients, combined, promoted
 from equikit.weightspace.merging._least_squares import fitted
-from equikit.weightspace.merging._selection import Scores, groups_of, parameters, scores, within_budget, worst
+from equikit.weightspace.merging._merge import checked_list, refuse_counters
+from equikit.weightspace.merging._selection import (
+    Scores,
+    checked_batches,
+    groups_of,
+    parameters,
+    scores,
+    within_budget,
+    worst,
+)
 from equikit.weightspace.merging._widen import Wide, Widened, widened
 from equikit.weightspace.specifications._blame import relative_difference
-from equikit.weightspace.specifications._leaves import named_leaves, refuse_not_real
+from equikit.weightspace.specifications._leaves import named_leaves, refuse_not_real, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import checked_tensors
 from equikit.weightspace.tracing._precision import rounding
@@ -25,7 +34,7 @@ from equikit.weightspace.tracing._roles import Roles, roles_of
 from equikit.weightspace.tracing.programs._program import program_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class PartialMerge:
     """Which features a partial merge kept apart.
 
@@ -35,8 +44,8 @@ class PartialMerge:
         scores: for each label, the mean correlation of the activations at each index between the networks.
         refused: for each label that cannot be widened, the reason.
         size: the number of parameters over the number of one network.
-        error: the relative difference of outputs, for the first network merged with itself in this way: only rounding,
-            unless the program takes means over a label that is widened, as layer normalization does.
+        error: the relative difference of outputs, for the first network merged with itself in this way, before least
+            squares: only rounding, unless the program normalizes over a label that is widened.
     """
 
     kept: dict[str, tuple[int, ...]]
@@ -93,10 +102,14 @@ def partial_merge(
     Indices of a label whose activations correlate least are kept apart, so that the label is wider in the result. A
     feature that is kept reads what its own network gives it; a feature that is merged reads the mean. If nothing is
     kept, the result is the `mean`. If everything is kept and the last layer is linear, the outputs are the mean of the
-    networks' outputs.
+    networks' outputs, in a program that does two things alone with widened labels: functions of each feature, and sums
+    in a product with a parameter. Layer normalization over a widened label, or a softmax over experts that are widened,
+    mixes the features of all networks: then the outputs are not the mean.
 
-    The program must read its sizes from the parameters. A label is tried by merging the first network with itself: if
-    the program fails or its outputs change, the label is not widened. Features within heads are kept with their head.
+    The program must read its sizes from the parameters. A label is tried by merging the first network with itself, with
+    everything kept: if the program fails or its outputs change, the label is not widened. If outputs change for the
+    indices that are kept in the end, as with layer normalization, this is an error unless `with_info=True`, which
+    reports the change as `info.error`. Features within heads are kept with their head.
     With `ridge=`, each product with a parameter is then fitted, in the order of the program, to give the means of what
     the networks have there: kernel and bias W, which start at \(W_0\), minimize the mean squared difference plus
     \(r |W - W_0|^2\). Products inside loops, and with parameters that are used twice, stay. Running averages of batch
@@ -105,22 +118,26 @@ def partial_merge(
     Args:
         spec: the symmetry of all networks, from `trace`.
         apply: the model, `apply(params, x)`.
-        networks: a list of networks after alignment, such as `[one, align(spec, one, two)]`.
-        batches: inputs, a list of arrays with the batch first; a batch is a tuple if the model has several inputs.
+        networks: a list of networks after alignment, such as `[one, align(spec, one, two)]`; dtypes that differ are
+            promoted.
+        batches: inputs, a list of arrays with the batch first, with two or more examples in total; a batch is a tuple
+            if the model has several inputs.
         keep: the share of the indices of each label that is kept, from 0 to 1; labels that cannot be widened keep
             nothing, see `info.refused`. Or a share by label; other labels keep nothing. The default is 0.25.
         size: in place of `keep`, the largest number of parameters over the number of one network: the worst indices of
             all labels are kept.
         coefficients: a number for each network, as for `merge`.
-        ridge: r, such as 1e-3, for least squares; by default layers are not fitted.
+        ridge: r, such as 1e-3, for least squares, in float32 at least; by default layers are not fitted.
         with_info: return `(params, info)`.
 
     Returns:
         A tree like the networks, with wider arrays. `trace(apply, params, x)` gives its specification.
 
     Raises:
-        OptionError: if a label that `keep` names cannot be widened, or no label can, or options do not go together.
+        OptionError: if a label that `keep` names cannot be widened, or no label can; if outputs change, without
+            `with_info=True`; if options do not go together, examples are missing, or fitted weights are not finite.
         ShapeError: if parameters do not match the specification.
+        DTypeError: if a parameter is integer or boolean, or complex with `ridge=`.
 
     Cost: a pass over the data for each pair of networks; the program is compiled for the wide parameters. With `ridge`,
     a pass and at most 100 products with the data of one layer for each layer; all data are in memory.
@@ -148,15 +165,19 @@ def partial_merge(
         idea to merge a part of the features is of Stoica et al., ZipIt!, arXiv:2305.03053.
     """
     checked_specification(spec)
-    _checks.function("apply", apply, arguments=2, example="apply, the model that was traced")
+    data = checked_batches(batches)
+    _checks.function("apply", apply, arguments=1 + len(data[0]), example="apply, the model that was traced")
     _checks.at_most_one(keep=keep, size=size)
-    trees = [*networks]
+    trees = checked_list(networks, "networks")
     _checks.count("the number of networks", len(trees), least=2, step="pass [one, align(spec, one, two)]")
     for number, tree in enumerate(trees):
         checked_tensors(spec.leaves, tree, f"networks[{number}]")
+    refuse_unlike({f"networks[{number}]": tree for number, tree in enumerate(trees)})
+    for number, tree in enumerate(trees):
+        step = "leave it out of the parameters, as a constant of apply(params, x), and trace again"
+        refuse_counters(tree, step, f" of networks[{number}]")
+    trees = promoted(trees)
     shares = checked_coefficients(coefficients, len(trees))
-    data = [one if isinstance(one, tuple) else (one,) for one in batches]
-    _checks.some("batches", data, got="no batches", step="pass a list of inputs")
     wanted = _checked_shares(spec, 0.25 if keep is None and size is None else keep)
     if size is not None:
         _checks.number("size", size, least=1, most=len(trees) ** 2, example=1.5)
@@ -173,14 +194,18 @@ def partial_merge(
         _refuse_other_counts(groups, counts)
     kept = {label: worst(found[label], count) for label, count in counts.items() if count}
     wide = {label: Widened(spec.sizes[label], indices, len(trees)) for label, indices in kept.items()}
-    params = merge.merged(trees, wide, shares)
     if ridge is not None:
         _checks.number("ridge", ridge, least=0, example=1e-3)
-        refuse_not_real("ridge=", trees[0], integers=True)
+        refuse_not_real("ridge=", trees[0])
+    error = merge.error(wide) if wide else 0.0
+    if not with_info:
+        merge.refuse_changed(error, wide, groups)
+    params = merge.merged(trees, wide, shares)
+    if ridge is not None:
         params = fitted(spec, apply, params, trees, data, wide, shares, float(ridge))
     if not with_info:
         return params
-    info = PartialMerge(kept, found, refused, parameters(spec, wide) / parameters(spec, {}), merge.error(wide))
+    info = PartialMerge(kept, found, refused, parameters(spec, wide) / parameters(spec, {}), error)
     return params, info
 
 
@@ -258,6 +283,24 @@ class _Merge:
         before, after = (jax.jit(self.apply)(tree, *self.inputs) for tree in (self.params, self.twice(wide)))
         return relative_difference(before, after)
 
+    @cached_property
+    def allowed(self) -> float:
+        """The difference of outputs that may be rounding."""
+        return float(rounding(program_of(self.apply, self.params, self.inputs)) ** 0.5)
+
+    def refuse_changed(self, error: float, wide: Wide, groups: Sequence[tuple[str, ...]]) -> None:
+        """Raise an error if the first network merged with itself has other outputs."""
+        if error <= self.allowed:
+            return
+        parts = [{label: wide[label] for label in some if label in wide} for some in groups]
+        wrong = [label for part in parts if self.error(part) > self.allowed for label in part]
+        raise OptionError(
+            f"the program normalizes over {', '.join(map(repr, wrong or wide))}, where only some indices are kept",
+            got=f"outputs that change by {error:.2g}, relative, if the first network is merged with itself",
+            expected=f"at most {self.allowed:.1e}",
+            step="leave the label out of keep=; to accept the change, write with_info=True",
+        )
+
     def widenable(self, found: Scores) -> tuple[list[str], dict[str, str]]:
         """Return the labels that may be widened, and for all others the reason."""
         within = dict(self.spec.nested)
@@ -306,7 +349,6 @@ class _Merge:
         before = jax.eval_shape(self.apply, self.params, *self.inputs)
         if [leaf.shape for leaf in jax.tree.leaves(shapes)] != [leaf.shape for leaf in jax.tree.leaves(before)]:
             return "the outputs have other shapes"
-        allowed = rounding(program_of(self.apply, self.params, self.inputs)) ** 0.5
-        if self.error(wide) <= allowed:
+        if self.error(wide) <= self.allowed:
             return ""
         return "features are counted by number, or summed over without a parameter"

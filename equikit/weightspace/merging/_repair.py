@@ -68,9 +68,9 @@ def repair(
         Jordan, Sedghi, Saukh, Entezari and Neyshabur, REPAIR, arXiv:2211.08403.
     """
     checked_specification(spec)
-    _checks.function("apply", apply, arguments=2, example="apply, the model that was traced")
     data = [one if isinstance(one, tuple) else (one,) for one in batches]
     _checks.some("batches", data, got="no batches", step="pass a list of inputs")
+    _checks.function("apply", apply, arguments=1 + len(data[0]), example="apply, the model that was traced")
     others = [] if networks is None else [*networks]
     for number, tree in enumerate([params, *others]):
         checked_leaves(spec.leaves, tree, f"networks[{number - 1}]" if number else "params")

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from equikit.weightspace.specifications._leaves import is_inexact
 from equikit.weightspace.specifications._tensors import Axes, Tensor, join, opened, split, tensors_of
 from equikit.weightspace.specifications._terms import Leaf, Product, Symbol
 from equikit.weightspace.tracing._roles import Roles
@@ -105,10 +104,6 @@ def _tensor(
             members = members.reshape(count, *[members.shape[1] if axis == place else 1 for axis in range(rank)])
             of_all = of_all & members
             of_outputs = of_outputs if inputs[place] else of_outputs & members
-    if not is_inexact(arrays[0]):  # counters and masks: of the first network that has the entry
-        first = np.argmax(of_all, axis=0)
-        chosen = sum(np.where(first == number, one, 0) for number, one in enumerate(arrays))
-        return np.where(np.any(of_all, axis=0), chosen, 0)
     kind = np.promote_types(np.float64, arrays[0].dtype) if arrays[0].dtype.kind in "fc" else np.dtype(np.float64)
     weights = np.asarray(shares).reshape(count, *[1] * rank)
     total = sum(np.where(of_all[number], shares[number] * one.astype(kind), 0) for number, one in enumerate(arrays))
