@@ -40,7 +40,7 @@ def test_invariants_are_the_mean_of_the_heads(kind: str) -> None:
     def run(state):
         merged = nnx.merge(static, state)
         each = merged.head.each
-        merged.head.each = lambda *x: seen.append(each(*x)) or seen[-1]
+        merged.head.each = lambda *x, **named: seen.append(each(*x, **named)) or seen[-1]
         return merged(PARAMS), seen.pop()
 
     static, state = nnx.split(network)
