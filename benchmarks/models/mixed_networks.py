@@ -272,7 +272,7 @@ class _Group:
 
 
 def bare(batch: JoinedGraphs) -> JoinedGraphs:
-    """Remove what nodes, edges and their values are, but for the kinds by which means are taken."""
+    """Remove the features of nodes, edges and values; only the kinds, by which means are taken, stay."""
     of_nodes, of_edges = (
         blocks._replace(traits=0 * blocks.traits, channels=0 * blocks.channels)
         for blocks in (batch.node_blocks, batch.edge_blocks)

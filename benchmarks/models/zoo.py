@@ -120,7 +120,7 @@ def convolutional(channels: Sequence[int], activation: Activation = jax.nn.relu)
 
 
 def convolution(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """A convolution that keeps the size of images, but for the stride."""
+    """A convolution with padding: only the stride makes images smaller."""
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), [(1, 1)] * 2, dimension_numbers=numbers)
 

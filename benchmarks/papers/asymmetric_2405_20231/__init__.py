@@ -99,8 +99,8 @@ def start(quick: bool, seed: int, tell: Tell) -> Measure:
 def makers(budget: Budget, seed: int) -> dict[str, Callable[[int], nnx.Module]]:
     """Return for each kind of network a function of the number of its start.
 
-    All have layer norms. Both networks of a pair have the same fixed weights or gates. What goes into a gate has the
-    variance of the features, or is as many times as large as there are features.
+    All have layer norms. Both networks of a pair have the same fixed weights or gates. The inputs of a gate have the
+    variance of the features; with large gates, this variance times the number of features.
     """
     widths, shared = pairs.widths_of(budget.width), jax.random.key(seed)
 

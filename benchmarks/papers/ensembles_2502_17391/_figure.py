@@ -14,7 +14,7 @@ CURVE = "loss"
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-    """Draw the losses of ensembles as curves, and those of mixtures as dashed lines."""
+    """Draw the losses of ensembles as curves, and the losses of mixtures as dashed lines."""
     tasks = by_task(record for record in result["measurements"] if record["status"] == "measured")
     figure = new_figure(10.5, 3.6)
     panels = figure.subplots(1, max(len(tasks), 1), squeeze=False)[0]

@@ -1,4 +1,4 @@
-"""PLeaS: merges of two networks that may be wider than each, on the 8 × 8 digits, and what is left of the barrier."""
+"""PLeaS: merges of two networks on the 8 × 8 digits, some wider than one network, and the barrier that is left."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Budget:
         widths: of the networks, by task.
         train, validation, test: how many images of the 1,797.
         seen: how many of the training images matching and least squares see; their labels are not used.
-        ridges: of which the one with the lowest loss on the validation images is taken.
+        ridges: the validation images choose one of them.
         recipe: of training.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from equikit._errors import OptionError
+from equikit._errors import EquikitError, OptionError
 
 OTHER = (
     "incompatible devices",
@@ -17,7 +17,7 @@ OTHER = (
     "Length of device assignment",
     "Mesh for all inputs should be equal",
 )
-"""What JAX writes in errors about a program with devices or axes that are not those of its arguments."""
+"""What JAX writes in errors about a program whose devices or axes differ from its arguments."""
 
 
 @contextmanager
@@ -30,6 +30,8 @@ def explained(inputs: Sequence[Any], devices: int) -> Iterator[None]:
     """
     try:
         yield
+    except EquikitError:  # it says what to do, and may name what the errors of JAX below name
+        raise
     except ValueError as error:
         text = str(error)
         if not any(words in text for words in OTHER):

@@ -255,7 +255,7 @@ def tables_of(graphs: Sequence[ParameterGraph]) -> Tables:
 
 
 def _stacked(blocks: Sequence[Blocks]) -> Blocks:
-    """Concatenate features of blocks; the last row is that of padded nodes or edges."""
+    """Concatenate features of blocks; the last row belongs to padded nodes or edges."""
     total = _power(1 + sum(len(one.pools) for one in blocks))
     width = _power(max(one.channels.shape[1] for one in blocks))
     shares = max(one.shares.shape[1] for one in blocks)

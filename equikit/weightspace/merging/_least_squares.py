@@ -38,7 +38,7 @@ def fitted(
 ) -> Any:
     """Fit kernel and bias of each product by least squares, with the inputs that it has in the merged network.
 
-    Running averages become those of the merged network, in the order of the program too. Half precision is computed in
+    Running averages are computed for the merged network, in the order of the program too. Half precision is computed in
     float32, because sums over the data would overflow, and rounded once.
     """
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(params)]

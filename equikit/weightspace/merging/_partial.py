@@ -40,7 +40,7 @@ class PartialMerge:
 
     Attributes:
         kept: for each label, the indices that are kept apart. In the merged network the first n indices of a label
-            are its own: merged, or of the first network if they are kept; those of the other networks follow.
+            are merged features, or kept features of the first network; the kept features of the other networks follow.
         scores: for each label, the mean correlation of the activations at each index between the networks.
         refused: for each label that cannot be widened, the reason.
         size: the number of parameters over the number of one network.

@@ -17,8 +17,8 @@ from equikit.weightspace.tracing._roles import Roles
 class Widened:
     """A label after some of its indices are kept apart.
 
-    The first n indices are those of the label: the mean of all networks, or, where an index is kept, the first network.
-    The kept indices of the second network follow, then those of the third.
+    The first n indices belong to the label itself: the mean of all networks, or, where an index is kept, the first
+    network. The kept indices of the second network follow, then the kept indices of the third.
 
     Attributes:
         size: the number n of indices before.

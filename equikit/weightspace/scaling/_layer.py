@@ -72,7 +72,7 @@ class Invariant(nnx.Module):
 
 
 def plain(before: int, after: int, options: Options, *, use_bias: bool = False) -> nnx.Linear:
-    """Return a linear map between channels, of which there are some."""
+    """Return a linear map between channels; it has at least one input and one output."""
     found = options.linear(before, after, use_bias=use_bias)
     assert found is not None
     return found

@@ -19,7 +19,7 @@ from equikit.weightspace.specifications._scaling import Scaling
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 OnTie = Literal["refuse", "keep"]
-"""Refuse networks with a neuron of which rounding decides the sign, or keep the sign that they have."""
+"""Refuse networks if rounding decides the sign of a neuron, or keep the sign that it has."""
 ROUNDINGS = 4
 """The largest relative margin of a tie, in units of the rounding error."""
 

@@ -88,7 +88,7 @@ class MessagePassing(Metanetwork):
         probes: activations of every neuron as additional features, see `Probes`.
         members: number of heads on the same features. With `out=""` the result is their mean; without `out=` it is a
             tree for each member, stacked along a first axis: average the outputs of the networks with these parameters.
-        remat: whether to compute each layer again for its gradient, so that the memory of a training is that of one
+        remat: whether to compute each layer again for its gradient, so that a training needs the memory of one
             layer.
         dtype: dtype of the computation; by default promoted from inputs and parameters.
         param_dtype: dtype of the parameters of this network.
