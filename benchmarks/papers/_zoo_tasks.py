@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.core.benchmark import Cell, Measure, Tell
 from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
 from benchmarks.core.task import Sizes
-from benchmarks.core.trained import measured
+from benchmarks.core.trained import Rival, measured
 from benchmarks.core.trials import Budget
 from benchmarks.data.weight_tasks import make
 from benchmarks.models.weight_networks import MAKE
@@ -57,32 +58,43 @@ def bounds(most: Mapping[str, float]) -> tuple[Bound, ...]:
 
 @dataclass(frozen=True)
 class Zoos:
-    """The tasks of a paper: networks and epochs of a complete run, by name."""
+    """The tasks of a paper.
+
+    Attributes:
+        sizes: networks and epochs of a complete run, by the name of the task.
+        quick: networks and epochs of a quick run.
+        make: a function of name, sizes, seed and `tell` that returns a task; its attribute `task` has the rows.
+        built: the rivals: functions of a task and a seed.
+    """
 
     sizes: Mapping[str, Sizes]
+    quick: Sizes = QUICK
+    make: Callable[[str, Sizes, int, Tell], Any] = make
+    built: Mapping[str, Callable[[Any, int], Rival]] = field(default_factory=lambda: MAKE)
 
     def limits(self, quick: bool) -> Budget:
         """Return the budget of every rival."""
-        return Budget(dict.fromkeys(self.sizes, QUICK) if quick else dict(self.sizes))
+        return Budget(dict.fromkeys(self.sizes, self.quick) if quick else dict(self.sizes))
 
     def cells(self, quick: bool) -> list[Cell]:
         """Return one cell for each task and rival."""
         return [
             Cell({"task": task, "train": sizes.train}, "train", (rival,), sizes)
             for task, sizes in self.limits(quick).sizes.items()
-            for rival in rivals(task)
+            for rival in self.built
+            if task in ONLY.get(rival, (task,))
         ]
 
     def start(self, quick: bool, seed: int, tell: Tell) -> Measure:
         """Return the function that trains the rival of a cell; a zoo is trained when first needed, and cached."""
-        task_of = functools.lru_cache(maxsize=1)(lambda name, sizes: make(name, sizes, seed, tell))
+        task_of = functools.lru_cache(maxsize=1)(lambda name, sizes: self.make(name, sizes, seed, tell))
 
         def measure(cell: Cell) -> list[Measurement]:
             name, (rival,) = cell.case["task"], cell.rivals
             task = task_of(name, cell.given)
             tell(f"{name}: {rival}, compile")
             m = Measurement(dict(cell.case), cell.direction, rival)
-            made = MAKE[rival](task, seed)
+            made = self.built[rival](task, seed)
             return [measured(m, task.task, made, seed, lambda share: tell(f"{name}: {rival}, {share:.0%}"))]
 
         return measure

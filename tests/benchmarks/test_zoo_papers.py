@@ -87,7 +87,7 @@ def test_edits_are_of_functions(rival: str, monkeypatch, tmp_path: Path) -> None
     some = Digits(np.random.default_rng(0).random((20, 784), dtype=np.float32), np.zeros(20, np.int32))
     monkeypatch.setattr(zoos, "mnist", lambda seed: some)
     monkeypatch.setattr(editing, "SCRATCH", tmp_path)
-    task = editing.make(Sizes(12, 0, 8, Recipe(1, 6, 1e-3)), 0, quiet)
+    task = editing.make("dilate", Sizes(12, 0, 8, Recipe(1, 6, 1e-3)), 0, quiet)
     module = editing.Edited(editing.MAKE[rival](task, nnx.Rngs(0)), task)
     inputs, targets = task.task.tests["as drawn"].rows
     one, two = (jax.jit(module)(task.task.tests[name].rows[0]) for name in ("as drawn", "moved"))

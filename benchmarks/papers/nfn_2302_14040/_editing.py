@@ -14,18 +14,18 @@ import numpy as np
 from flax import nnx
 from scipy.ndimage import grey_dilation
 
-from benchmarks.core.benchmark import Cell, Measure, Tell
+from benchmarks.core.benchmark import Tell
 from benchmarks.core.bounds import Bound
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.folders import SCRATCH
-from benchmarks.core.measurement import Measurement
 from benchmarks.core.task import Sizes, Task
-from benchmarks.core.trained import Rival, measured
+from benchmarks.core.trained import Rival
 from benchmarks.data.weight_tasks import moves, tests
 from benchmarks.data.zoos import SIDE, images, positions
 from benchmarks.models.networks import Perceptron
 from benchmarks.models.weight_networks import flattened, probes_of
 from benchmarks.models.zoo import Model
+from benchmarks.papers._zoo_tasks import Zoos
 from equikit.weightspace import NFN, DWSNet, Functional, Specification, Standardize
 
 TASK = "dilate"
@@ -107,13 +107,13 @@ def dilated(pictures: np.ndarray) -> np.ndarray:
     return found.reshape(len(pictures), -1)
 
 
-def make(sizes: Sizes, seed: int, tell: Tell) -> Editing:
+def make(name: str, sizes: Sizes, seed: int, tell: Tell) -> Editing:
     """The task: parameters, and the dilated image."""
     zoo, pictures = images(SCRATCH, sizes.train, sizes.validation + sizes.test, seed, tell)
     spec, targets = zoo.specification(), 2 * dilated(pictures) - 1
     rows = {key: array[: sizes.train] for key, array in zoo.params.items()}, targets[: sizes.train]
     return Editing(
-        Task(TASK, rows, tests(zoo, spec, targets, sizes, seed), sizes.recipe, moves(spec), "numbers"), zoo.model, spec
+        Task(name, rows, tests(zoo, spec, targets, sizes, seed), sizes.recipe, moves(spec), "numbers"), zoo.model, spec
     )
 
 
@@ -134,27 +134,9 @@ MAKE: Mapping[str, Callable[[Editing, nnx.Rngs], nnx.Module]] = {
 }
 
 
-def sizes(quick: bool) -> Sizes:
-    """How many networks there are, and how long training takes."""
-    return QUICK if quick else FULL
+def _rival(change: Callable[[Editing, nnx.Rngs], nnx.Module], task: Editing, seed: int) -> Rival:
+    return Rival(Edited(change(task, nnx.Rngs(seed)), task), lambda module, inputs, key: module(inputs))
 
 
-def cells(quick: bool) -> list[Cell]:
-    """One for each rival."""
-    case = {"task": TASK, "train": sizes(quick).train}
-    return [Cell(case, "train", (rival,), sizes(quick)) for rival in MAKE]
-
-
-def start(seed: int, tell: Tell) -> Measure:
-    """Return the function that trains the rival of a cell."""
-    task_of = functools.lru_cache(maxsize=1)(lambda sizes: make(sizes, seed, tell))
-
-    def measure(cell: Cell) -> list[Measurement]:
-        (rival,), task = cell.rivals, task_of(cell.given)
-        tell(f"{TASK}: {rival}, compile")
-        module = Edited(MAKE[rival](task, nnx.Rngs(seed)), task)
-        made = Rival(module, lambda module, inputs, key: module(inputs))
-        m = Measurement(dict(cell.case), cell.direction, rival)
-        return [measured(m, task.task, made, seed, lambda share: tell(f"{TASK}: {rival}, {share:.0%}"))]
-
-    return measure
+EDITS = Zoos({TASK: FULL}, QUICK, make, {name: functools.partial(_rival, change) for name, change in MAKE.items()})
+"""The task and its rivals."""

@@ -88,9 +88,9 @@ DESCRIBED: dict[str, str] = {
     "NFN": "all maps that commute with permutations; ends permuted too, with codes of their positions",
     "NFN, augmented": "the same, every network of every batch moved by random permutations, scales and signs",
     "NFN, canonical": "the same as NFN, on canonical parameters",
-    "message passing": "a graph network on the graph of the parameters, half as many steps",
+    "message passing": "a graph network on the graph of the parameters, half of the steps",
     "message passing, canonical": "the same, on canonical parameters",
-    "scale-equivariant layers": "features that scale like the weights, half as many steps",
+    "scale-equivariant layers": "features that scale like the weights, half of the steps",
 }
 EXACT = tuple(name for name in MAKE if "canonical" in name or "layers" in name)
 """The rivals whose outputs do not change, or change like the parameters."""
