@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.core.plot import STYLES
 from benchmarks.core.style import Style
 from benchmarks.core.task_report import TRAINED
 
@@ -40,6 +41,18 @@ def draw(axes: Any, found: Curve, color: str, **look: Any) -> None:
     places, values, spreads = found
     axes.plot(places, values, color=color, **look)
     axes.fill_between(places, values - spreads, values + spreads, color=color, alpha=0.15, linewidth=0)
+
+
+def draw_all(records: Iterable[Mapping[str, Any]], rivals: Sequence[str], panels: Mapping[str, Any]) -> None:
+    """Draw curves of all records, each in the panel of its name, and a legend of the rivals below the figure."""
+    drawn: dict[str, Any] = {}
+    for record in records:
+        color, marker = STYLES[list(rivals).index(record["rival"]) % len(STYLES)]
+        for name, axes in panels.items():
+            draw(axes, curve(record, name), color, marker=marker, ms=4, lw=1.4)
+            drawn[record["rival"]] = axes.lines[-1]
+    figure = next(iter(panels.values())).figure
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
 
 
 def tabulated(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

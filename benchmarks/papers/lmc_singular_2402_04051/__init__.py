@@ -14,11 +14,11 @@ import numpy as np
 from benchmarks.core import paper
 from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.plot import STYLES, new_figure, tidy
+from benchmarks.core.plot import new_figure, tidy
 from benchmarks.core.task_report import by_task
 from benchmarks.data.digits import Digits
 from benchmarks.papers import _pairs as pairs
-from benchmarks.papers._curves import curve, draw, points, style
+from benchmarks.papers._curves import draw_all, points, style
 from benchmarks.papers._pairs import Pair
 from equikit.weightspace import SingularAlignment, align, barrier, mean, singular_alignment, trace
 
@@ -143,20 +143,14 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     """Plot the alignment of vectors over the threshold, and the loss of merges over the number of networks."""
     figure = new_figure(8.4, 3.9)
     left, right = figure.subplots(1, 2)
-    drawn: dict[str, Any] = {}
     for records in by_task(result["measurements"]).values():
-        for record in records:
-            color, marker = STYLES[list(rivals).index(record["rival"]) % len(STYLES)]
-            for axes, name in ((left, "alignment"), (right, "merge")):
-                draw(axes, curve(record, name), color, marker=marker, ms=4, lw=1.4)
-            drawn[record["rival"]] = left.lines[-1]
+        draw_all(records, rivals, {"alignment": left, "merge": right})
     left.set_xlabel("least singular value, over the largest")
     right.set_xlabel("networks")
     right.set_ylabel("test loss of the mean, less the mean loss")
     right.set_yscale("symlog", linthresh=0.1)
     tidy(left, "alignment of singular vectors")
     tidy(right, "merges")
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)
 
 

@@ -18,11 +18,11 @@ from benchmarks.core import paper
 from benchmarks.core.benchmark import Cell, Measure, Tell, reproduction
 from benchmarks.core.fitting import Recipe
 from benchmarks.core.measurement import Measurement
-from benchmarks.core.plot import STYLES, new_figure, tidy
+from benchmarks.core.plot import new_figure, tidy
 from benchmarks.core.task_report import by_task
 from benchmarks.data.digits import Digits
 from benchmarks.papers import _pairs as pairs
-from benchmarks.papers._curves import curve, draw, points, style
+from benchmarks.papers._curves import draw_all, points, style
 from benchmarks.papers._pairs import Pair
 from equikit.weightspace import trace, transfer
 
@@ -149,19 +149,13 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     """Plot the errors over the epochs of training after the transfer."""
     figure = new_figure(8.4, 3.9)
     panels = dict(zip(("train", "test"), figure.subplots(1, 2, sharey=True), strict=True))
-    drawn: dict[str, Any] = {}
     for records in by_task(result["measurements"]).values():
-        for record in records:
-            color, marker = STYLES[list(rivals).index(record["rival"]) % len(STYLES)]
-            for part, axes in panels.items():
-                draw(axes, curve(record, f"error, {part}"), color, marker=marker, ms=4, lw=1.4)
-            drawn[record["rival"]] = panels["test"].lines[-1]
+        draw_all(records, rivals, {f"error, {part}": axes for part, axes in panels.items()})
     for part, axes in panels.items():
         tidy(axes, f"{part} images")
         axes.set_xlabel("epochs after the transfer")
     panels["train"].set_ylabel("share of wrong answers")
     panels["train"].set_yscale("log")
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)
 
 
