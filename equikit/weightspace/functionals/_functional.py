@@ -69,8 +69,8 @@ class Functional(nnx.Module):
             `spec`.
         rank: the rank of maps between many tensors; by default not limited. Tensors without a common label exchange
             means over all their axes, and each pair of tensors has its own weights for them. With `rank=r`, they pass
-            through r features that all tensors share, so that time and number of weights grow linearly with the number
-            of layers. So does any other label of so many tensors that two factors have fewer weights than a matrix,
+            through r features that all tensors share, so that operations and weights grow linearly with the number of
+            layers. So does any other label of so many tensors that two factors have fewer weights than a matrix,
             such as a residual stream; a good rank is twice the number of hidden channels.
         statistics: parameters of many networks, stacked, whose statistics standardize inputs; or a `Standardize`, which
             for padded networks needs their masks: `Standardize(spec, params, mask=masks)`.
