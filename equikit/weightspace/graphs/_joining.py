@@ -122,7 +122,7 @@ def join_graphs(pairs: Sequence[Pair], *, channels: int = 1, nodes: Sizes = None
     """Join parameter graphs of any architectures, depths and widths, for networks on `AnyArchitecture`.
 
     What nodes and edges are is described by features that are read from the program of each network: the use of each
-    parameter, nonlinearities, relative depth, and relative positions. Numbers of layers and parameters are no features.
+    parameter, nonlinearities, relative depth, and relative positions. The numbers of layers and parameters are not used.
 
     Args:
         pairs: graphs from `graph`, each with the parameters of one network; several may have one architecture.
