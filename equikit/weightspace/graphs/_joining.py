@@ -121,8 +121,8 @@ class JoinedGraphs:
 def join_graphs(pairs: Sequence[Pair], *, channels: int = 1, nodes: Sizes = None, edges: Sizes = None) -> JoinedGraphs:
     """Join parameter graphs of any architectures, depths and widths, for networks on `AnyArchitecture`.
 
-    What nodes and edges are is described by features that are read from the program of each network: the use of each
-    parameter, nonlinearities, relative depth, and relative positions. The numbers of layers and parameters are not used.
+    Features of nodes and edges are read from the program of each network: the use of each parameter, nonlinearities,
+    relative depth, and relative positions. The numbers of layers and parameters are not used.
 
     Args:
         pairs: graphs from `graph`, each with the parameters of one network; several may have one architecture.
