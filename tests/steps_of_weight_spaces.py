@@ -98,6 +98,13 @@ RELU, LINEAR = (
 CALL = {
     "weight-space-data": (lambda: aligned(), 'align(spec, a, b, how="activations", apply=apply, x=x)', {}),
     "weight-space-activations": (nothing_permuted, 'how="weights"', None),
+    "other-inputs": (
+        lambda: weightspace.Functional(SPEC, [1, 1], rngs=RNGS)({"a": jnp.ones((5, 4)), "b": jnp.ones((4, 2))}),
+        'UNF(spec, channels, out, encoding="sinusoids", rngs=rngs)',
+        lambda text: eval(text, {"UNF": weightspace.UNF, "spec": SPEC, "channels": [1, 1], "out": "", "rngs": RNGS})(
+            {"a": jnp.ones((5, 4)), "b": jnp.ones((4, 2))}
+        ),
+    ),
     "lines": (line, '{"straight": barrier(loss, a, b)}', {}),
     "places-on-a-line": (
         lambda: weightspace.interpolate(PARAMS, PARAMS, jnp.ones(3)),

@@ -313,6 +313,15 @@ def padded():
     return spec, trees, batch, masks, garbage
 
 
+class Sum(nnx.Module):
+    """A network without `mask=`."""
+
+    out = ""
+
+    def __call__(self, params):
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
+
+
 def test_padded_networks_have_the_canonical_forms_of_networks_alone() -> None:
     with jax.enable_x64(True):
         spec, trees, batch, masks, garbage = padded()
@@ -330,6 +339,9 @@ def test_padded_networks_have_the_canonical_forms_of_networks_alone() -> None:
             np.testing.assert_allclose(found[name][0][tuple(map(slice, array.shape))], array, rtol=1e-9, atol=1e-12)
         texts = "mask for 'h0'", "list", "booleans", "pad"
         assert_error(ek.DTypeError, lambda: canonical_form(spec, batch, mask={"h0": [True]}), *texts)
+        unmasked = CanonicalScaling(spec, Sum())
+        texts = "takes no mask", "mask=, for Sum", "whose call has mask=", "a Functional"
+        assert_error(ek.OptionError, lambda: unmasked(batch, mask=masks), *texts)
 
 
 def test_members_and_empty_batches() -> None:

@@ -296,10 +296,16 @@ def test_sinusoids_are_of_variance_one() -> None:
     np.testing.assert_array_equal(codes[:7], sinusoids(7, 8))
 
 
-def test_learned_codes_have_one_size() -> None:
-    network = UNF(SPEC, [1, 2], out="", rngs=nnx.Rngs(0))
-    texts = "'flat' of the parameters ((in h0) h1)", "[12, 3]", "[*batch, 8, 3]", "trace the model"
+@pytest.mark.parametrize("kind", [UNF, Functional])
+def test_learned_codes_and_dense_axes_have_one_size(kind) -> None:
+    network = kind(SPEC, [1, 2], out="", rngs=nnx.Rngs(0))
+    texts = "every index of 'in'", "3 indices", "2 indices", 'UNF(spec, channels, out, encoding="sinusoids", rngs=rngs)'
     assert_error(ShapeError, lambda: network(with_inputs(4, 3, 3)), *texts)
+    texts = "'flat' of the parameters ((in h0) h1)", "[9, 3]", "[*batch, 8, 3]", "trace the model"
+    assert_error(ShapeError, lambda: network(TREES[0] | {"flat": np.ones((9, 3))}), *texts)
+
+
+def test_options_of_positions() -> None:
     with pytest.raises(OptionError, match="learned"):
         UNF(SPEC, [1, 2], out="", encoding="sinusoid", rngs=nnx.Rngs(0))
     with pytest.raises(OptionError, match="also"):

@@ -12,7 +12,7 @@ from flax import nnx
 
 from equikit import _checks, _keywords
 from equikit._array_checks import masks_of
-from equikit._errors import OptionError
+from equikit._errors import OptionError, ShapeError
 from equikit._masks import masked
 from equikit.groups import Fixed, S
 from equikit.nn import Activation, Linear, RMSNorm, relu
@@ -202,7 +202,7 @@ class Functional(nnx.Module):
         if key is not None:
             _checks.key(key)
         tree = in_channels(params, self.channels[0])
-        spec, arrays = self.spec.resized(one_channel(tree), self.resizable), named_leaves(tree)
+        spec, arrays = self._spec_of(one_channel(tree)), named_leaves(tree)
         leaves = spec.leaves
         batch = batch_of(leaves, one_channel(arrays))
         known = self.layers[0].signature
@@ -233,6 +233,21 @@ class Functional(nnx.Module):
         if results[0].shape[-1] == 1:
             results = [array[..., 0] for array in results]
         return jax.tree.unflatten(jax.tree.structure(params), results)
+
+    def _spec_of(self, params: Any) -> Specification:
+        """Return the specification with the widths of these parameters."""
+        try:
+            return self.spec.resized(params, self.resizable)
+        except ShapeError:
+            fixed = [label for label, what in self.spec.bindings if isinstance(what, Fixed)]
+            sizes = self.spec.resized(params, fixed).sizes  # raises again if it is another architecture
+            label = next(label for label in fixed if sizes[label] != self.spec.sizes[label])
+            raise ShapeError(
+                f"the functional has weights for every index of {label!r}, which is not permuted",
+                got=f"{sizes[label]} indices",
+                expected=f"{self.spec.sizes[label]} indices, as in its specification",
+                step='to serve all sizes, use UNF(spec, channels, out, encoding="sinusoids", rngs=rngs)',
+            ) from None
 
     def _code(self, label: str, size: int) -> jax.Array:
         if label not in self.resizable:

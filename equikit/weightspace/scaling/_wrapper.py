@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -104,6 +105,13 @@ class CanonicalScaling(nnx.Module):
             FrameError: if rounding decides the sign of a neuron, with `on_tie="refuse"`, outside of `jit`.
             ShapeError, DTypeError, OptionError: if the parameters do not match the specification.
         """
+        if mask is not None and "mask" not in inspect.signature(self.network).parameters:
+            raise OptionError(
+                "the network takes no mask",
+                got=f"mask=, for {type(self.network).__name__}",
+                expected="a network whose call has mask=",
+                step="pass a Functional, or networks of one width without mask=",
+            )
         form = canonical_form(self.spec, params, self.chosen, mask=mask)
         result = self.network(form.params, **options, **({} if mask is None else {"mask": mask}))
         tied: Any = form.margin <= ROUNDINGS * np.finfo(form.margin.dtype).eps
