@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -297,3 +300,50 @@ SPEC = trace(APPLY, PARAMS, X)
 def test_it_is_refused(name: str) -> None:
     call, (error, *texts) = REFUSED[name]
     assert_error(error, call, *texts)
+
+
+MEMORY = """
+from pathlib import Path
+
+import jax.numpy as jnp, numpy as np
+from equikit.weightspace import align, trace
+from equikit.weightspace.alignment import _gains
+
+_gains.AT_ONCE = 2**22  # as small beside this network as the default is beside 100 million parameters
+
+
+def apply(params, x):
+    for name in list(params)[:-1]:
+        x = jnp.tanh(x @ params[name])
+    return x @ params["last"]
+
+
+def network(width, depth, random):
+    shapes = {str(n): (width if n else 8, width) for n in range(depth)} | {"last": (width, 2)}
+    return {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+
+def kilobytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def aligned(width, depth):
+    one, two = (network(width, depth, np.random.default_rng(seed)) for seed in (0, 1))
+    spec = trace(apply, one, np.ones((2, 8), np.float32))
+    before = kilobytes("VmRSS")
+    align(spec, one, two)
+    return 1024 * (kilobytes("VmHWM") - before) / sum(array.nbytes for array in one.values())
+
+
+aligned(8, 2)  # loads what is imported when needed
+print(aligned(1024, 16))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_alignment_takes_the_memory_of_three_networks() -> None:
+    freed = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
+    found = subprocess.run([sys.executable, "-c", MEMORY], env=freed, capture_output=True, text=True, check=True)
+    assert float(found.stdout) < 3

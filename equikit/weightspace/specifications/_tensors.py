@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from equikit import _checks
 from equikit.weightspace.specifications._leaves import checked_leaves
@@ -140,19 +139,20 @@ def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[st
         _checks.untraced(f"{leaf.name!r} of {name}", array, step="call this outside of jit, and use the result inside")
         step = "take one network at a time: jax.tree.map(lambda leaf: leaf[0], params)"
         _checks.shaped(f"{leaf.name!r} of {name}", array, leaf.shape, step=step)
-    for leaf_name, count in zip(given, np.asarray(_not_finite(list(given.values()))).tolist(), strict=True):
-        if count:
+    for leaf_name, array in given.items():
+        if not _is_finite(array):
             step = "see whether the training of this network diverged"
-            _checks.finite(f"weights {leaf_name!r} of {name}", given[leaf_name], step=step)
+            _checks.finite(f"weights {leaf_name!r} of {name}", array, step=step)
+    # NumPy arrays stay as they are: each computation copies what it needs of them, and not the whole network.
     whole = [leaf for leaf in leaves if all(isinstance(axis, Symbol) for axis in leaf.axes)]
     rest = tuple(leaf for leaf in leaves if leaf not in whole)
     cut = split(rest, {leaf.name: jnp.asarray(given[leaf.name])[..., None] for leaf in rest})
-    return {leaf.name: jnp.asarray(given[leaf.name]) for leaf in whole} | {name: a[..., 0] for name, a in cut.items()}
+    return {leaf.name: given[leaf.name] for leaf in whole} | {name: a[..., 0] for name, a in cut.items()}
 
 
 @jax.jit
-def _not_finite(arrays: list[jax.Array]) -> jax.Array:
-    return jnp.stack([jnp.sum(~jnp.isfinite(array)) for array in arrays])
+def _is_finite(array: jax.Array) -> jax.Array:
+    return jnp.all(jnp.isfinite(array))
 
 
 def labels_of(leaves: tuple[Leaf, ...]) -> dict[str, tuple[str, ...]]:
