@@ -128,8 +128,8 @@ def join_graphs(pairs: Sequence[Pair], *, channels: int = 1, nodes: Sizes = None
         pairs: graphs from `graph`, each with the parameters of one network; several may have one architecture.
         channels: number of channels of each weight, as for `ParameterGraph.features`.
         nodes, edges: the number of rows after padding, or several, from which the smallest sufficient one is chosen; by
-            default few sizes are used, which differ by at most a quarter, so that few programs are compiled. There
-            is at least one padded node.
+            default few sizes are used, so that few programs are compiled: they differ by at most a quarter, and by a
+            sixteenth above 65,536 rows. There is at least one padded node.
 
     Returns:
         A pytree of arrays.
@@ -279,9 +279,13 @@ def _power(size: int) -> int:
     return 1 << max(size - 1, 0).bit_length()
 
 
+MANY = 2**16
+"""From this number of rows on, padding costs more than compiling programs for more sizes."""
+
+
 def few(size: int) -> int:
-    """Return the smallest sufficient number among 4, 5, 6, 7, times powers of two."""
-    step = 1 << max(size.bit_length() - 3, 0)
+    """Return the smallest sufficient number among few: 4, 5, 6, 7, times powers of two; 16, ..., 31 for large ones."""
+    step = 1 << max(size.bit_length() - (5 if size >= MANY else 3), 0)
     return max(-(-size // step) * step, 4)
 
 
