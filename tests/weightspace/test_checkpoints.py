@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 from flax import nnx
+from helpers import assert_error
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import load_file, save_file
 from scipy.signal import correlate
@@ -148,6 +149,63 @@ def convolved(state: State, name: str, x: np.ndarray) -> np.ndarray:
     kernel = state[f"{name}.weight"]
     one = [[correlate(image, filter_, mode="valid")[0] for filter_ in kernel] for image in x]
     return np.array(one) + state[f"{name}.bias"][:, None, None]
+
+
+FLATTENED = {"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("a", 80, 7) | of_linear("b", 7, 2)
+IMAGES = np.random.default_rng(2).normal(size=(3, 6, 7, 3)).astype(np.float32)
+
+
+def flattened(params: Any, x: Any) -> Any:
+    """A convolution, an image of 4 × 5 pixels with four channels, and two dense layers."""
+    dims = ("NHWC", "HWIO", "NHWC")
+    x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
+    x = jnp.tanh(x + params["conv"]["bias"])
+    *inputs, _ = params["a"]["kernel"].shape
+    x = jnp.tensordot(x.reshape(-1, *inputs), params["a"]["kernel"], len(inputs))
+    return jnp.tanh(x + params["a"]["bias"]) @ params["b"]["kernel"] + params["b"]["bias"]
+
+
+def params_of_flattened(*inputs: int) -> Any:
+    shapes = {"conv": (3, 3, 3, 4), "a": (*inputs, 7), "b": (7, 2)}
+    return {name: {"kernel": np.ones(shape), "bias": np.ones(shape[-1])} for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("inputs", [(80,), (20, 4), (4, 5, 4)])
+def test_flattened_images_have_channels_first(inputs: tuple[int, ...]) -> None:
+    state, params = drawn(FLATTENED), params_of_flattened(*inputs)
+    hidden = np.tanh(convolved(state, "conv", IMAGES.transpose(0, 3, 1, 2))).reshape(len(IMAGES), -1)
+    truth = linear(state, "b", np.tanh(linear(state, "a", hidden)))
+    names = name_map(state, params, apply=flattened, x=IMAGES)
+    found = names.load(state, params)
+    assert_allclose(np.asarray(flattened(found, IMAGES)), truth, atol=1e-5)
+    for name, array in names.store(found).items():
+        assert_array_equal(array, state[name])
+    if inputs == (80,):
+        assert "a.weight.reshape(7, 4, 4, 5).transpose(2, 3, 1, 0).reshape(80, 7)" in str(names)
+
+
+def test_the_order_behind_an_image_is_not_guessed() -> None:
+    state, params = drawn(FLATTENED), params_of_flattened(80)
+    texts = "'a/kernel' is not known", "names and shapes alone", "flattens the image", "load(checkpoint, params, apply="
+    assert_error(OptionError, lambda: load(state, params), *texts)
+
+    def sorted_first(params: Any, x: Any) -> Any:
+        dims = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
+        x = jnp.sort((x + params["conv"]["bias"]).reshape(len(x), -1), axis=-1)
+        return (x @ params["a"]["kernel"] + params["a"]["bias"]) @ params["b"]["kernel"] + params["b"]["bias"]
+
+    texts = "'a/kernel' is not known", "in the traced model", "flattens the image", "a function that returns"
+    assert_error(OptionError, lambda: load(state, params, apply=sorted_first, x=IMAGES), *texts)
+    names = {"a/kernel": lambda arrays: arrays["a.weight"].T}
+    assert_array_equal(load(state, params, names=names)["a"]["kernel"], state["a.weight"].T)
+
+
+def test_flattened_images_of_models_with_channels_last_stay() -> None:
+    params = params_of_flattened(80)
+    state = {f"{module}.{name}": array for module, its in params.items() for name, array in its.items()}
+    state["a.kernel"] = np.random.default_rng(0).normal(size=(80, 7)).astype(np.float32)
+    assert_array_equal(load(state, params)["a"]["kernel"], state["a.kernel"])
 
 
 def test_convolutions_and_statistics() -> None:

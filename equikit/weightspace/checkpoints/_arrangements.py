@@ -14,42 +14,47 @@ from equikit.weightspace.tracing._roles import Roles
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A parameter as an array of a checkpoint: `np.split`, `reshape`, `transpose`, in this order.
+    """A parameter as an array of a checkpoint: `np.split`, `reshape`, `transpose`, `reshape`, in this order.
 
     Attributes:
         source: the name of the array.
         split: the shape before axes are permuted.
         axes: the permutation, as in `numpy.transpose`.
         part: which of how many equal parts of the array it is, and along which axis; `None` for all of it.
+        joined: the shape of the parameter if permuted axes are joined, otherwise `None`.
     """
 
     source: str
     split: tuple[int, ...]
     axes: tuple[int, ...]
     part: tuple[int, int, int] | None = None
+    joined: tuple[int, ...] | None = None
 
     def leaf(self, array: np.ndarray) -> np.ndarray:
         """Return the parameter."""
         if self.part is not None:
             number, count, axis = self.part
             array = np.split(array, count, axis)[number]
-        return array.reshape(self.split).transpose(self.axes)
+        return array.reshape(self.split).transpose(self.axes).reshape(self.shape)
 
     def stored(self, leaf: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return the array, or its part, whose shape is given: the inverse of `leaf`."""
         # Writers of files copy memory as it is, so that the entries have to be in order.
-        return np.ascontiguousarray(leaf.transpose(np.argsort(self.axes)).reshape(shape))
+        permuted = leaf.reshape([self.split[axis] for axis in self.axes])
+        return np.ascontiguousarray(permuted.transpose(np.argsort(self.axes)).reshape(shape))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the parameter."""
-        return tuple(self.split[axis] for axis in self.axes)
+        return self.joined or tuple(self.split[axis] for axis in self.axes)
 
     def __str__(self) -> str:
         text = self.source
         if self.part is not None:
             number, count, axis = self.part
             text = f"np.split({text}, {count}, {axis})[{number}]"
+        if self.joined is not None:
+            return f"{text}.reshape{self.split}.transpose{self.axes}.reshape{self.joined}"
         return text if self.axes == tuple(sorted(self.axes)) else f"{text}.transpose{self.axes}"
 
 

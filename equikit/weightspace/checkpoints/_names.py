@@ -13,6 +13,7 @@ from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.weightspace.checkpoints._arrangements import Arrangement
 from equikit.weightspace.checkpoints._files import Arrays, read
+from equikit.weightspace.checkpoints._images import with_images
 from equikit.weightspace.checkpoints._matching import Found, matched
 from equikit.weightspace.checkpoints._sources import Parameter, sources_of
 from equikit.weightspace.checkpoints._words import UNUSED, Words, words_of
@@ -128,8 +129,8 @@ def name_map(
     `weight`, or `query` and `q_proj`, count as one. Then everything with one choice is matched by shapes, for the
     arrays of a module together. Matrices of PyTorch have outputs first: axes are permuted, and split for heads of
     attention. Projections to queries, keys and values in one array are taken apart. Square matrices whose axes the name
-    does not tell need the model itself, `apply` and `x`. Not found out: the order of features behind a flattened image,
-    which PyTorch has channels first; gates of recurrent cells; kernels of transposed convolutions.
+    does not tell need the model itself, `apply` and `x`. So do matrices behind a flattened image, whose inputs PyTorch
+    has channels first. Not found out: gates of recurrent cells; kernels of transposed convolutions.
 
     Args:
         checkpoint, like, apply, x, names, strict: as for `load`.
@@ -226,6 +227,7 @@ def _derived(
     open_ones = [one for name, one in parameters.items() if name not in given]
     found |= matched(open_ones, sources_of(rest, open_ones), by_shape=strict)
     _refuse_open(parameters, found, {*functions}, usable, reading.used, strict)
+    found = with_images(found, parameters, usable, apply, like, x)
     entries = tuple((name, functions[name] if name in functions else found[name][0]) for name in leaves)
     return NameMap(entries, tuple((name, array.shape) for name, array in arrays.items()))
 
