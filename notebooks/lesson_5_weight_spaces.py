@@ -631,7 +631,8 @@ assert free_spec.terms["by"] == "h0"
 # ### Exercise 3
 #
 # Two ReLU networks are equal up to the order of the hidden neurons **and** their scales. `align` only knows
-# permutations and is led astray. Use `spec.scalings` to bring every network to a standard form first, then align.
+# permutations and is led astray. Bring both networks to a standard form first, in which no scale is free any more, then
+# align.
 
 # %% [markdown]
 # ### Solution 3
@@ -639,7 +640,7 @@ assert free_spec.terms["by"] == "h0"
 # %% tags=["solution"]
 original = drawn(7, w0=(4, 16), b0=(16,), w1=(16, 1), b1=(1,))
 (scaling,) = small_spec.scalings
-assert str(scaling) == "h0 positive: b0[0] -1; w0[1] -1; w1[0] 1"  # powers of the numbers
+assert str(scaling) == "h0 positive: b0[0] 1; w0[1] 1; w1[0] -1"  # powers of the numbers
 scales = np.exp(2 * np.random.default_rng(0).normal(size=16))
 scaled = small_spec.rescale(scaling, scales, original)
 disguised = small_spec.act(small_spec.random_element(key=jax.random.key(8)), scaled)
@@ -647,8 +648,8 @@ assert jnp.allclose(small(disguised, inputs), small(original, inputs), atol=1e-3
 
 
 def standard(params):
-    """Weights that go into a neuron have norm one."""
-    return small_spec.rescale(scaling, jnp.linalg.norm(params["w0"], axis=0), params)  # which divides w0 by the norms
+    """The weights that go into a neuron, its bias among them, have norm one."""
+    return weightspace.canonical_form(small_spec, params).params
 
 
 def distance(params_a, params_b):
@@ -658,6 +659,7 @@ def distance(params_a, params_b):
 naive = weightspace.align(small_spec, original, disguised)
 exact = weightspace.align(small_spec, standard(original), standard(disguised))
 print(f"distance {distance(original, naive):.1f}; in standard form {distance(standard(original), exact):.1e}")
-assert jnp.allclose(jnp.linalg.norm(standard(original)["w0"], axis=0), 1, atol=1e-5)
+found = standard(original)
+assert jnp.allclose(jnp.sum(found["w0"] ** 2, axis=0) + found["b0"] ** 2, 1, atol=1e-5)
 assert distance(original, naive) > 1
 assert distance(standard(original), exact) < 1e-4
