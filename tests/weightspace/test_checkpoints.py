@@ -184,6 +184,27 @@ def test_flattened_images_have_channels_first(inputs: tuple[int, ...]) -> None:
         assert "a.weight.reshape(7, 4, 4, 5).transpose(2, 3, 1, 0).reshape(80, 7)" in str(names)
 
 
+def test_the_model_tells_what_is_behind_an_image() -> None:
+    """Both matrices have as many inputs as some layer has outputs, and the second one reads pooled images twice."""
+    shapes = {"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("a", 80, 80) | of_linear("b", 88, 2)
+    state, sizes = drawn(shapes), {"conv": (3, 3, 3, 4), "a": (80, 80), "b": (88, 2)}
+    params = {name: {"kernel": np.ones(size), "bias": np.ones(size[-1])} for name, size in sizes.items()}
+
+    def pooled(params: Any, x: Any) -> Any:
+        dims = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
+        x = jnp.tanh(x + params["conv"]["bias"])
+        hidden = jnp.tanh(x.reshape(len(x), -1) @ params["a"]["kernel"] + params["a"]["bias"])
+        hidden = jnp.concatenate([hidden, x.mean((1, 2)), x.max((1, 2))], axis=-1)
+        return hidden @ params["b"]["kernel"] + params["b"]["bias"]
+
+    image = np.tanh(convolved(state, "conv", IMAGES.transpose(0, 3, 1, 2)))
+    hidden = np.tanh(linear(state, "a", image.reshape(len(image), -1)))
+    hidden = np.concatenate([hidden, image.mean((2, 3)), image.max((2, 3))], axis=-1)
+    found = load(state, params, apply=pooled, x=IMAGES)
+    assert_allclose(np.asarray(pooled(found, IMAGES)), linear(state, "b", hidden), atol=1e-4)
+
+
 def test_the_order_behind_an_image_is_not_guessed() -> None:
     state, params = drawn(FLATTENED), params_of_flattened(80)
     texts = "'a/kernel' is not known", "names and shapes alone", "flattens the image", "load(checkpoint, params, apply="

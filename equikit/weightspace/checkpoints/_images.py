@@ -40,25 +40,42 @@ def with_images(
     channels = [one.shape[-1] for some in found.values() for one in some if _channels_first(one, shapes)]
     if not channels:
         return found
-    widths = {shape[0] for shape in shapes.values() if shape}
-    doubtful = {
+    behind = {
         name: some[0]
         for name, some in found.items()
-        if len(some) == 1
-        and len(shapes[some[0].source]) == 2
-        and (inputs_of := shapes[some[0].source][1]) not in widths
-        and any(1 < count < inputs_of and inputs_of % count == 0 for count in channels)
+        if len(some) == 1 and any(_may_read(shapes[some[0].source], count) for count in channels)
     }
-    if not doubtful:
-        return found
-    if apply is None:
+    widths = {shape[0] for shape in shapes.values() if shape}
+    doubtful = [name for name, one in behind.items() if shapes[one.source][1] not in widths]
+    if apply is None and doubtful:
         step = "write load(checkpoint, params, apply=apply, x=x), with the model and an input"
-        raise _unknown(next(iter(doubtful)), "names and shapes alone", step)
-    leaves = {leaf.name: leaf for leaf in trace(apply, like, inputs).leaves}
+        raise _unknown(doubtful[0], "names and shapes alone", step)
+    if apply is None or not behind:
+        return found
+    spec = trace(apply, like, inputs)
+    leaves = {leaf.name: leaf for leaf in spec.leaves}
     kernels = [name for name, one in parameters.items() if "window" in one.roles]
-    own = {label for name in kernels for label in _labels(leaves[name], parameters[name], "out")}
-    changed = {name: [_reordered(one, leaves[name], parameters[name], own)] for name, one in doubtful.items()}
+    features = {
+        label
+        for name in kernels
+        for axis, role in zip(leaves[name].axes, parameters[name].roles, strict=True)
+        for label in axis.labels
+        if role == "out"
+    }
+    changed = {}
+    for name, one in behind.items():
+        leaf, summed = leaves[name], [axis for axis, role in enumerate(parameters[name].roles) if role == "in"]
+        new = _reordered(one, leaf, summed, features, {*spec.groups})
+        if new is None and name in doubtful:
+            step = "in names, give a function that returns this parameter"
+            raise _unknown(name, f"{leaf} in the traced model", step)
+        changed[name] = [new or one]
     return found | changed
+
+
+def _may_read(shape: Sequence[int], count: int) -> bool:
+    """Whether a matrix with this shape, outputs first, may read images with so many features."""
+    return len(shape) == 2 and 1 < count < shape[1] and shape[1] % count == 0
 
 
 def _channels_first(one: Arrangement, shapes: Shapes) -> bool:
@@ -67,21 +84,21 @@ def _channels_first(one: Arrangement, shapes: Shapes) -> bool:
     return windows > 0 and len(one.axes) == windows + 2 and one.axes == (*range(2, windows + 2), 1, 0)
 
 
-def _labels(leaf: Leaf, parameter: Parameter, role: str) -> list[str]:
-    return [label for axis, own in zip(leaf.axes, parameter.roles, strict=True) if own == role for label in axis.labels]
+def _reordered(
+    one: Arrangement, leaf: Leaf, summed: Sequence[int], features: set[str], permuted: set[str]
+) -> Arrangement | None:
+    """Return an arrangement whose array has the features of an image first among its inputs.
 
-
-def _reordered(one: Arrangement, leaf: Leaf, parameter: Parameter, channels: set[str]) -> Arrangement:
-    """Return an arrangement whose array has the channels first among the factors of its inputs."""
+    It is the same one if neurons alone are inputs, and `None` if the model does not tell.
+    """
     factors = [axis.factors if isinstance(axis, Product) else (axis,) for axis in leaf.axes]
-    summed = [axis for axis, role in enumerate(parameter.roles) if role == "in"]
     inside = [factor for axis in summed for factor in factors[axis]]
-    place = [number for number, factor in enumerate(inside) if channels & set(factor.labels)]
-    if len(place) != 1 or len(inside) < 2:
-        raise _unknown(
-            leaf.name, f"{leaf} in the traced model", "in names, give a function that returns this parameter"
-        )
-    return _cut(one, [[factor.size for factor in some] for some in factors], summed, place[0])
+    of_image = [bool(features & {*factor.labels}) for factor in inside]
+    if sum(of_image) == 1 < len(inside):
+        return _cut(one, [[factor.size for factor in some] for some in factors], summed, of_image.index(True))
+    if {label for factor in inside for label in factor.labels} <= permuted and (len(inside) == 1 or not any(of_image)):
+        return one
+    return None
 
 
 def _cut(one: Arrangement, sizes: Sequence[Sequence[int]], summed: Sequence[int], first: int) -> Arrangement:
