@@ -6,25 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from names_of_steps import GRAPH, INPUT, KEY, NAMES, PARAMS, RNGS, SPEC, apply, loss
 
 import equikit as ek
 from equikit import weightspace
-
-RNGS, KEY = nnx.Rngs(0), jax.random.key(0)
-PARAMS = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}
-INPUT = jnp.ones((5, 3))
-
-
-def apply(params, x):
-    return jnp.tanh(x @ params["a"]) @ params["b"]
-
-
-def loss(params, *_):
-    return jnp.mean(apply(params, INPUT) ** 2)
-
-
-SPEC = weightspace.trace(apply, PARAMS, INPUT)
-GRAPH = weightspace.ParameterGraph(SPEC)
 
 
 def aligned(how="activations", **options):
@@ -69,6 +54,11 @@ def batched(**options):
     return weightspace.batch_action(
         PARAMS["a"], PARAMS["b"], jax.random.normal(KEY, (50, 3)), matrix, **{"activation": jnp.tanh} | options
     )
+
+
+def gated(gate=None):
+    gate = nnx.Linear(3, 5, rngs=RNGS) if gate is None else gate
+    return weightspace.MixtureOfExperts(lambda rngs: nnx.Linear(3, 2, rngs=rngs), 2, gate, rngs=RNGS)(INPUT)
 
 
 def squares(params, x):
@@ -264,5 +254,20 @@ CALL = {
         lambda: GRAPH.to_networkx(jax.tree.map(lambda a: jnp.stack([a, a]), PARAMS)),
         "jax.tree.map(lambda a: a[0], params)",
         {},
+    ),
+    "gate": (
+        gated,
+        "gate=nnx.Linear(features, 2, rngs=rngs)",
+        lambda text: gated(**eval(f"dict({text})", NAMES | {"features": 3})),
+    ),
+    "scales-of-integers": (
+        lambda: RELU.rescale(RELU.scalings[0], np.ones(4), PARAMS | {"a": jnp.ones((3, 4), int)}),
+        "spec = trace(apply, params, x)",
+        lambda text: exec(text, dict(NAMES)),
+    ),
+    "nothing-to-teleport": (
+        lambda: weightspace.teleport(SPEC, optax.sgd(0.1), every=1).update(PARAMS, None, PARAMS, value_fn=loss),
+        "print(spec.scalings, spec.linear_actions)",
+        lambda text: exec(text, dict(NAMES)),
     ),
 }
