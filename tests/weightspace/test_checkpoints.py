@@ -205,9 +205,42 @@ def test_the_model_tells_what_is_behind_an_image() -> None:
     assert_allclose(np.asarray(pooled(found, IMAGES)), linear(state, "b", hidden), atol=1e-4)
 
 
+DECODED = of_linear("fc", 8, 120) | {"conv.weight": (3, 6, 3, 3), "conv.bias": (3,)}
+LATENT = np.random.default_rng(1).normal(size=(2, 8)).astype(np.float32)
+
+
+def decoded(params: Any, x: Any, dilation: int = 1) -> Any:
+    image = jnp.tanh(x @ params["fc"]["kernel"] + params["fc"]["bias"]).reshape(len(x), 5, 4, 6)
+    options: Any = {"lhs_dilation": (dilation, dilation), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    return jax.lax.conv_general_dilated(image, params["conv"]["kernel"], (1, 1), [(0, 0), (0, 0)], **options)
+
+
+def params_of_decoded() -> Any:
+    sizes = {"fc": (8, 120), "conv": (3, 3, 6, 3)}
+    return {name: {"kernel": np.ones(size), "bias": np.ones(size[-1])} for name, size in sizes.items()}
+
+
+def test_outputs_that_become_an_image_have_channels_first() -> None:
+    state, params = drawn(DECODED), params_of_decoded()
+    found = load(state, params, apply=decoded, x=LATENT)
+    image = np.tanh(linear(state, "fc", LATENT)).reshape(2, 6, 5, 4)
+    truth = convolved(state | {"conv.bias": np.zeros(3)}, "conv", image)
+    assert_allclose(np.asarray(decoded(found, LATENT)).transpose(0, 3, 1, 2), truth, atol=1e-5)
+    texts = "outputs of 'fc/kernel' is not known", "names and shapes", "it flattens", "apply=apply, x=x"
+    assert_error(OptionError, lambda: load(state, params), *texts)
+    kernel = {"conv/kernel": lambda arrays: arrays["conv.weight"].transpose(2, 3, 1, 0)}  # of a transposed convolution
+    again = load(state, params, apply=lambda p, x: decoded(p, x, dilation=2), x=LATENT, names=kernel)
+    assert_array_equal(again["fc"]["kernel"], found["fc"]["kernel"])
+
+
 def test_the_order_behind_an_image_is_not_guessed() -> None:
     state, params = drawn(FLATTENED), params_of_flattened(80)
-    texts = "'a/kernel' is not known", "names and shapes alone", "flattens the image", "load(checkpoint, params, apply="
+    texts = (
+        "'a/kernel' is not known",
+        "names and shapes alone",
+        "which axes it flattens",
+        "load(checkpoint, params, apply=",
+    )
     assert_error(OptionError, lambda: load(state, params), *texts)
 
     def sorted_first(params: Any, x: Any) -> Any:
@@ -216,7 +249,7 @@ def test_the_order_behind_an_image_is_not_guessed() -> None:
         x = jnp.sort((x + params["conv"]["bias"]).reshape(len(x), -1), axis=-1)
         return (x @ params["a"]["kernel"] + params["a"]["bias"]) @ params["b"]["kernel"] + params["b"]["bias"]
 
-    texts = "'a/kernel' is not known", "in the traced model", "flattens the image", "a function that returns"
+    texts = "'a/kernel' is not known", "in the traced model", "which axes it flattens", "a function that returns"
     assert_error(OptionError, lambda: load(state, params, apply=sorted_first, x=IMAGES), *texts)
     names = {"a/kernel": lambda arrays: arrays["a.weight"].T}
     assert_array_equal(load(state, params, names=names)["a"]["kernel"], state["a.weight"].T)

@@ -129,8 +129,9 @@ def name_map(
     `weight`, or `query` and `q_proj`, count as one. Then everything with one choice is matched by shapes, for the
     arrays of a module together. Matrices of PyTorch have outputs first: axes are permuted, and split for heads of
     attention. Projections to queries, keys and values in one array are taken apart. Square matrices whose axes the name
-    does not tell need the model itself, `apply` and `x`. So do matrices behind a flattened image, whose inputs PyTorch
-    has channels first. Not found out: gates of recurrent cells; kernels of transposed convolutions.
+    does not tell need the model itself, `apply` and `x`. So do dense layers that read or return a flattened image,
+    which PyTorch has channels first. Not found out: an image among the inputs that no convolution reads; gates of
+    recurrent cells; kernels of transposed convolutions.
 
     Args:
         checkpoint, like, apply, x, names, strict: as for `load`.
