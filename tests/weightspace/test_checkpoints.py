@@ -536,8 +536,8 @@ def test_recurrent_weights_of_pytorch_have_outputs_first() -> None:
     def run(params: Any, x: Any) -> Any:
         return x @ params["weight_hh"]
 
-    with pytest.raises(OptionError, match="do not tell the inputs"):
-        load(state, params, apply=run, x=np.ones((1, 4), np.float32))
+    texts = "do not tell the inputs", "weight_hh or weight_hh.transpose(1, 0)", "one arrangement", "in names, give"
+    assert_error(OptionError, lambda: load(state, params, apply=run, x=np.ones((1, 4), np.float32)), *texts)
 
 
 def test_products_of_parameters_do_not_tell_inputs() -> None:

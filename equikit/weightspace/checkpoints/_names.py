@@ -227,7 +227,7 @@ def _derived(
     rest = {name: shape for name, shape in usable.items() if name not in used}
     open_ones = [one for name, one in parameters.items() if name not in given]
     found |= matched(open_ones, sources_of(rest, open_ones), by_shape=strict)
-    _refuse_open(parameters, found, {*functions}, usable, reading.used, strict)
+    _refuse_open(parameters, found, {*functions}, usable, reading.used, strict, apply)
     found = with_images(found, parameters, usable, apply, like, x)
     entries = tuple((name, functions[name] if name in functions else found[name][0]) for name in leaves)
     return NameMap(entries, tuple((name, array.shape) for name, array in arrays.items()))
@@ -305,6 +305,7 @@ def _refuse_open(
     usable: Mapping[str, tuple[int, ...]],
     read_by_functions: set[str],
     strict: bool,
+    apply: Callable[..., Any] | None,
 ) -> None:
     """Raise an error for parameters without an array or with two arrangements, and for arrays that are left."""
     for name, some in found.items():
@@ -313,7 +314,9 @@ def _refuse_open(
                 f"names and shapes do not tell the inputs of {name!r} from its outputs",
                 got=" or ".join(map(str, some)),
                 expected="one arrangement",
-                step="write load(checkpoint, params, apply=apply, x=x), with the model and an input",
+                step="write load(checkpoint, params, apply=apply, x=x), with the model and an input"
+                if apply is None
+                else "in names, give a function that returns this parameter",
             )
     missing = [one for name, one in parameters.items() if name not in found and name not in computed]
     used = {(one.source, one.part) for some in found.values() for one in some}
