@@ -255,6 +255,61 @@ def test_the_order_behind_an_image_is_not_guessed() -> None:
     assert_array_equal(load(state, params, names=names)["a"]["kernel"], state["a.weight"].T)
 
 
+def features_of(params: Any, x: Any) -> jax.Array:
+    dims = ("NHWC", "HWIO", "NHWC")
+    x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
+    return jnp.tanh(x + params["conv"]["bias"])
+
+
+READERS: dict[str, tuple[Callable[..., jax.Array], int]] = {
+    "an image beside a vector": (lambda image, x: jnp.concatenate([flat(image), x[:, 0, 0]], -1), 83),
+    "two images": (lambda image, x: jnp.concatenate([flat(image), flat(image)], -1), 160),
+    "channels between positions": (lambda image, x: flat(image[:, :, :4].reshape(-1, 4, 2, 2, 4).swapaxes(3, 4)), 64),
+    "frames of a film": (lambda image, x: image.reshape(1, -1), 240),
+    "the input itself": (lambda image, x: flat(x) + image.mean(), 126),
+}
+
+
+def flat(image: Any) -> jax.Array:
+    return image.reshape(len(image), -1)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_orders_that_the_model_does_not_tell_are_refused(name: str) -> None:
+    """PyTorch has the channels of each image first, but these features are more than one image, or another one."""
+    reader, size = READERS[name]
+    state = drawn({"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("fc", size, 2))
+    params = {"conv": params_of_flattened(80)["conv"], "fc": {"kernel": np.ones((size, 2)), "bias": np.ones(2)}}
+
+    def run(params: Any, x: Any) -> Any:
+        return reader(features_of(params, x), x) @ params["fc"]["kernel"] + params["fc"]["bias"]
+
+    texts = "inputs of 'fc/kernel'", "in the traced model", "positions, then features", "a function that returns"
+    assert_error(OptionError, lambda: load(state, params, apply=run, x=IMAGES), *texts)
+
+
+def test_fused_projections_beside_convolutions() -> None:
+    state = drawn({"conv.weight": (4, 3, 3, 3), "conv.bias": (4,), "in_proj_weight": (12, 4)})
+    params: Any = {"conv": params_of_flattened(80)["conv"]}
+    params |= {name: {"kernel": np.ones((4, 4))} for name in ("query", "key", "value")}
+
+    def run(params: Any, x: Any) -> Any:
+        tokens = features_of(params, x).reshape(len(x), -1, 4)
+        q, k, v = (tokens @ params[name]["kernel"] for name in ("query", "key", "value"))
+        return jax.nn.softmax(q @ k.swapaxes(1, 2)) @ v
+
+    found = load(state, params, apply=run, x=IMAGES)
+    assert_array_equal(found["key"]["kernel"], state["in_proj_weight"][4:8].T)
+
+
+def test_widths_behind_pooled_features_are_no_images() -> None:
+    """A head of two layers on pooled features needs no model, although the second reads a multiple of the channels."""
+    state = drawn({"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("a", 4, 8) | of_linear("b", 8, 2))
+    params = params_of_flattened(4) | {"a": {"kernel": np.ones((4, 8)), "bias": np.ones(8)}}
+    params |= {"b": {"kernel": np.ones((8, 2)), "bias": np.ones(2)}}
+    assert_array_equal(load(state, params)["b"]["kernel"], state["b.weight"].T)
+
+
 def test_flattened_images_of_models_with_channels_last_stay() -> None:
     params = params_of_flattened(80)
     state = {f"{module}.{name}": array for module, its in params.items() for name, array in its.items()}

@@ -130,8 +130,9 @@ def name_map(
     arrays of a module together. Matrices of PyTorch have outputs first: axes are permuted, and split for heads of
     attention. Projections to queries, keys and values in one array are taken apart. Square matrices whose axes the name
     does not tell need the model itself, `apply` and `x`. So do dense layers that read or return a flattened image,
-    which PyTorch has channels first. Not found out: an image among the inputs that no convolution reads; gates of
-    recurrent cells; kernels of transposed convolutions.
+    which PyTorch has channels first. Without the model, sizes alone show which layers may do this, and miss some: with
+    convolutions, pass the model. Not found out: images that no convolution reads or returns; gates of recurrent cells;
+    kernels of transposed convolutions.
 
     Args:
         checkpoint, like, apply, x, names, strict: as for `load`.
@@ -168,7 +169,8 @@ def load(
         checkpoint: a path to a safetensors file, to its index or to a folder of its shards, to a state dict of PyTorch
             (read without running code from it), to an orbax folder or an npz file; or a dictionary of arrays.
         like: the parameters of the model, a tree of arrays or of `jax.ShapeDtypeStruct`.
-        apply: the model, `apply(params, x)`; needed only where names and shapes do not tell inputs from outputs.
+        apply: the model, `apply(params, x)`; needed where names and shapes do not tell inputs from outputs, or the
+            order of features in flattened images.
         x: an input, or several in a tuple.
         names: for some parameters (`"layers/0/kernel"`) the name of an array, or a function of the dictionary of all
             arrays that returns the parameter; for some modules (`"layers/0"`) the name of a module; or a `NameMap`.
@@ -335,7 +337,7 @@ def _refuse_open(
             expected=f"for {one.name!r} one of: {_listed(fitting)}" if fitting else "arrays that fit",
             step='write names={"' + '": "'.join(example) + '"}'
             if fitting
-            else "pass the parameters of the model that the checkpoint is of",
+            else "in names, give a function of all arrays that returns it; or pass the parameters of another model",
         )
     if names and strict:
         raise OptionError(
