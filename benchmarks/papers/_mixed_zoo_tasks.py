@@ -33,23 +33,37 @@ SHOWN = 120
 
 @dataclass(frozen=True)
 class Budget:
-    """Networks of each architecture, whether there are few architectures, and how each rival is trained."""
+    """How much is trained.
+
+    Attributes:
+        networks: of each architecture.
+        few: whether there are few architectures.
+        steps: of the longest training of a network.
+        rivals: how each rival is trained if a family is left out.
+        within: the same within the zoo, for rivals that need more passes there.
+    """
 
     networks: int
     few: bool
     steps: int
     rivals: Mapping[str, Training]
+    within: Mapping[str, Training]
 
 
 TREES = Training(800, 0.1)
-ON_GRAPHS = dict.fromkeys(("message passing", "message passing, bare"), Training(12, 5e-3))
+RATES = {"message passing": 5e-3, "message passing, bare": 5e-3, "transformer": 3e-3}
 FULL = Budget(
     32,
     False,
     240,
-    {"statistics": TREES, "Deep Sets": Training(40, 3e-3), **ON_GRAPHS, "transformer": Training(12, 3e-3)},
+    {
+        "statistics": TREES,
+        "Deep Sets": Training(40, 3e-3),
+        **{name: Training(12, rate) for name, rate in RATES.items()},
+    },
+    {name: Training(30, rate) for name, rate in RATES.items()},
 )
-QUICK = Budget(10, True, 20, dict.fromkeys(RIVALS, Training(1, 3e-3)) | {"statistics": Training(20, 0.1)})
+QUICK = Budget(10, True, 20, dict.fromkeys(RIVALS, Training(1, 3e-3)) | {"statistics": Training(20, 0.1)}, {})
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,10 @@ class Mixed:
     def limits(self, quick: bool) -> Budget:
         """Return the budget."""
         every = QUICK if quick else FULL
-        return replace(every, rivals={rival: every.rivals[rival] for rival in self.rivals})
+        rivals, within = (
+            {rival: how[rival] for rival in self.rivals if rival in how} for how in (every.rivals, every.within)
+        )
+        return replace(every, rivals=rivals, within=within)
 
     def cells(self, quick: bool) -> list[Cell]:
         """Return one cell for each task and rival; a quick run has two tasks."""
@@ -98,10 +115,11 @@ class Mixed:
         def measure(cell: Cell) -> list[Measurement]:
             name, (rival,) = cell.case["task"], cell.rivals
             task = task_of(name)
+            training = (limits.rivals | (limits.within if name == WITHIN else {}))[rival]
             tell(f"{name}: {rival}")
             m = Measurement(dict(cell.case), cell.direction, rival)
             try:
-                found = MAKE[rival](task, graphs(), limits.rivals[rival], seed)
+                found = MAKE[rival](task, graphs(), training, seed)
             except OptionError as error:  # training diverged
                 m.status, m.reason = "failed", error.problem
                 return [m]
