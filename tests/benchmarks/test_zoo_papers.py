@@ -23,6 +23,7 @@ from benchmarks.models.zoo import convolutional, gru, perceptron, siren
 from benchmarks.papers import _zoo_tasks
 from benchmarks.papers.nfn_2302_14040 import _editing as editing
 from benchmarks.papers.unf_2402_05232 import _optimizers as optimizers
+from equikit.weightspace import trace
 
 PAPERS = ("dws_2301_12780", "nfn_2302_14040", "unf_2402_05232")
 
@@ -159,19 +160,47 @@ def test_a_cell_gives_the_same_without_the_cells_before_it(monkeypatch, tmp_path
 def test_rates_are_chosen_and_curves_begin_at_the_first_loss() -> None:
     case = optimizers.transformer_case(0)
     sizes = replace(optimizers.QUICK, steps=12, tests=2, rates=(0.1, 1e30))
-    assert optimizers.best_rate(optimizers.optax.adam, case.problem, sizes, 0) == 0.1
+    adam = optimizers.PLAIN["Adam"]
+    assert optimizers.best_setting(adam, case.problem, sizes, optimizers.grid(sizes), 0)[0] == 0.1
     curve = optimizers.curve(optimizers.optax.sgd(1e30), case.problem, sizes, 0)
     assert np.all(np.isfinite(curve))
     assert np.all(curve <= curve[0] * (1 + 1e-6))
 
 
 @pytest.mark.slow
-def test_all_optimizers_of_a_problem_share_a_cell() -> None:
-    (cell,) = (one for one in optimizers.cells(optimizers.QUICK) if one.case["task"] == "train a perceptron")
-    found = {m.rival: m.scores for m in optimizers.start(0, quiet)(cell)}
-    assert [*found] == [*cell.rivals] == ["momentum", "Adam", "learned optimizer"]
-    assert found["Adam"]["times the loss of Adam"] == 1
-    assert found["learned optimizer"]["parameters"] > 1000
+def test_learned_optimizers_are_compared_with_a_tuned_adam() -> None:
+    cells = [one for one in optimizers.cells(optimizers.QUICK) if one.case["task"] == "train a perceptron"]
+    measure = optimizers.start(0, quiet)
+    found = {m.rival: m.scores for cell in cells if len(cell.rivals) > 1 or cell is cells[1] for m in measure(cell)}
+    assert [*found] == ["momentum", "Adam, rate only", "Adam", "rates alone"]
+    assert found["Adam"]["times the loss of Adam"] == found["Adam, rate only"]["times the loss of Adam, rate only"] == 1
+    assert found["Adam, rate only"]["decay"] == 0.9
+    assert found["rates alone"]["parameters"] == 1 + 4 * (8 + 4)
+    assert [cell.rivals[0] for cell in cells[1:]] == [name for name in optimizers.LEARNED if "NFN" not in name]
+
+
+def test_the_rate_follows_a_cosine() -> None:
+    tx = optimizers.scheduled(optimizers.PLAIN["momentum"], 4, 0.5, 0.0, True)
+    state, found = tx.init(jnp.zeros(())), []
+    for _ in range(4):
+        update, state = tx.update(jnp.ones(()), state)
+        found.append(float(update))
+    np.testing.assert_allclose(found, -0.25 * (1 + np.cos(np.pi * np.arange(4) / 4)), rtol=1e-5, atol=1e-7)
+
+
+def test_deep_sets_treat_the_weights_of_an_array_as_a_set() -> None:
+    params = {"a": np.random.default_rng(0).normal(size=(3, 4, 2)), "b": np.ones((5, 2))}
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float32), params)
+    spec = trace(
+        lambda p, x: x @ p["a"] @ jnp.ones((4, 1)), {"a": jnp.ones((3, 4)), "b": jnp.ones(5)}, jnp.ones((2, 3))
+    )
+    apply = jax.jit(optimizers.DeepSets(spec, [2, 8, 1], rngs=nnx.Rngs(0)))
+    order = np.random.default_rng(1).permutation(12)
+    moved = params | {"a": params["a"].reshape(12, 2)[order].reshape(3, 4, 2)}
+    one, two = apply(params), apply(moved)
+    np.testing.assert_allclose(np.reshape(one["a"], 12)[order], np.reshape(two["a"], 12), rtol=1e-5, atol=1e-6)
+    assert np.ptp(one["a"]) > 0.01
+    np.testing.assert_array_equal(one["b"], two["b"])
 
 
 @pytest.mark.slow

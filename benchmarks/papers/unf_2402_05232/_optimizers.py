@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -20,31 +22,64 @@ from benchmarks.core.measurement import Measurement
 from benchmarks.core.task_report import STEP
 from benchmarks.data.digits import digits
 from benchmarks.models.zoo import perceptron
-from equikit.weightspace import LearnedOptimizer, Problem, evolve, trace, train
+from benchmarks.papers.unf_2402_05232._deep_sets import DeepSets
+from equikit.weightspace import NFN, UNF, LearnedOptimizer, Problem, evolve, trace, train
 
-RIVALS = {
-    "momentum": "stochastic gradients with momentum 0.9, at the best rate of a grid",
-    "Adam": "at the best rate of a grid",
-    "learned optimizer": "a universal neural functional of weights, gradients and momenta around Adam, by evolution",
+DEFAULT, NFN_RIVAL = "Adam, rate only", "learned optimizer, NFN"
+PLAIN: dict[str, Callable[[Any, Any], Any]] = {
+    "momentum": lambda rate, decay: optax.sgd(rate, momentum=decay),
+    "Adam": lambda rate, decay: optax.adam(rate, b1=decay),
 }
-RATES = tuple(float(rate) for rate in np.geomspace(1e-3, 1.0, 10))
+LEARNED: dict[str, Callable[..., Any]] = {
+    "rates alone": UNF,
+    "learned optimizer": UNF,
+    "learned optimizer, Deep Sets": DeepSets,
+    NFN_RIVAL: NFN,
+}
+RIVALS = {
+    "momentum": "stochastic gradients, at the best rate, decay and schedule of a grid",
+    DEFAULT: "at the best rate of the grid, with the default decay and without a schedule",
+    "Adam": "at the best rate, decay and schedule of the grid, which has more training steps than meta-training",
+    "rates alone": "the direct term of the learned optimizers: a schedule and a mixture of momenta for every array",
+    "learned optimizer, Deep Sets": "with it, a functional that treats the weights of every array as a set",
+    NFN_RIVAL: "with it, a functional with the symmetry of hidden neurons and positions of ends",
+    "learned optimizer": "with it, a universal neural functional",
+}
+RATES = tuple(float(rate) for rate in np.geomspace(3e-3, 3.0, 9))
+DECAYS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
 AT = (0.1, 0.3, 1.0)
 """Fractions of the steps after which the loss is reported."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Steps of training, steps of learning and pairs in each, fresh problems to test on, and rates to choose from."""
+    """How much is trained.
+
+    Attributes:
+        steps: of training.
+        truncation, meta_steps, pairs: of persistent evolution.
+        width: of the hidden layer of functionals.
+        tests, choices: fresh problems to test on, and others to choose settings of plain optimizers on.
+        rates, decays: the grid of Adam and of momentum, each with a constant rate and with a cosine to zero.
+    """
 
     steps: int
+    truncation: int
     meta_steps: int
     pairs: int
+    width: int
     tests: int
+    choices: int
     rates: tuple[float, ...]
+    decays: tuple[float, ...]
 
 
-QUICK = Sizes(10, 2, 2, 2, RATES[::5])
-FULL = Sizes(50, 200, 4, 32, RATES)
+QUICK = Sizes(10, 5, 2, 2, 2, 2, 2, RATES[::4], DECAYS[4:5])
+FULL = Sizes(50, 10, 400, 8, 4, 32, 12, RATES, DECAYS)
+MOMENTA = (0.0, 0.5, 0.9, 0.99)
+"""Decays of the momenta that learned optimizers mix."""
+STRENGTH = 0.1
+"""Of functionals: with 0.3, perturbed functionals slow down the learning of the direct term."""
 VOCABULARY, LENGTH, WIDTH, HEADS, INNER = 8, 12, 8, 2, 16
 
 
@@ -122,76 +157,146 @@ CASES: dict[str, Callable[[int], Case]] = {
     "train a perceptron": digits_case,
     "train a transformer": transformer_case,
 }
-TARGETS = tuple(Bound("learned optimizer", {"task": name}, "times the loss of Adam", 1.0) for name in CASES)
+MOST = {"train a perceptron": 0.9, "train a transformer": 0.9}
+TARGETS = tuple(
+    Bound("learned optimizer", {"task": name}, "times the loss of Adam", most) for name, most in MOST.items()
+)
 
 
 def cells(sizes: Sizes) -> list[Cell]:
-    """One for all optimizers of a problem: the learned one starts from the best rate of Adam."""
-    return [Cell({"task": name, "train": sizes.meta_steps}, "train", tuple(RIVALS), sizes) for name in CASES]
+    """One for all plain optimizers of a problem, one for each learned one; NFN and UNF are equal on a perceptron."""
+    return [
+        Cell({"task": name, "train": sizes.meta_steps}, "train", rivals, sizes)
+        for name in CASES
+        for rivals in (("momentum", DEFAULT, "Adam"), *((rival,) for rival in LEARNED))
+        if (name, rivals) != ("train a perceptron", (NFN_RIVAL,))
+    ]
 
 
 def start(seed: int, tell: Tell) -> Measure:
-    """Return the function that trains with all optimizers, on problems that the learned one has not seen."""
+    """Return the function that trains with the optimizers of a cell, on problems that none of them has seen."""
+    case_of = functools.cache(lambda name: CASES[name](seed))
+    plain_of = functools.cache(lambda name, sizes: plain(name, case_of(name).problem, sizes, seed, tell))
 
     def measure(cell: Cell) -> list[Measurement]:
-        name = cell.case["task"]
-        found = compared(name, CASES[name](seed), cell.given, seed, tell)
-        return [Measurement(dict(cell.case), cell.direction, rival, scores=found[rival]) for rival in cell.rivals]
+        name, sizes, found = cell.case["task"], cell.given, []
+        known = plain_of(name, sizes)
+        for rival in cell.rivals:
+            if rival in known:
+                losses, more = known[rival]
+            else:
+                tell(f"{name}: {rival}, learn")
+                learned, more = meta_trained(rival, case_of(name), sizes, known[DEFAULT][1]["rate"], seed)
+                losses = curve(learned.transformation(), case_of(name).problem, sizes, seed + 2)
+            found_scores = scores(losses, known["Adam"][0], known[DEFAULT][0]) | more
+            found.append(Measurement(dict(cell.case), cell.direction, rival, scores=found_scores))
+        return found
 
     return measure
 
 
-def compared(name: str, case: Case, sizes: Sizes, seed: int, tell: Tell) -> dict[str, dict[str, float]]:
-    """The scores of all optimizers."""
-    plain = {"momentum": partial(optax.sgd, momentum=0.9), "Adam": optax.adam}
-    rates = {}
-    for rival, make in plain.items():
-        tell(f"{name}: {rival}, rates")
-        rates[rival] = best_rate(make, case.problem, sizes, seed + 1)
-    tell(f"{name}: learn an optimizer")
+Result = tuple[np.ndarray, dict[str, float]]
+"""The mean losses before each step, and further scores."""
+
+
+def plain(name: str, problem: Problem, sizes: Sizes, seed: int, tell: Tell) -> dict[str, Result]:
+    """Return the results of plain optimizers, at the best settings for other problems."""
+    every, found = grid(sizes), dict[str, Result]()
+    only = [each for each in every if each[1:] == (0.9, False)]
+    for rival, optimizer, settings in (
+        ("momentum", "momentum", every),
+        (DEFAULT, "Adam", only),
+        ("Adam", "Adam", every),
+    ):
+        tell(f"{name}: {rival}, choose a setting")
+        setting = best_setting(PLAIN[optimizer], problem, sizes, settings, seed + 1)
+        losses = curve(scheduled(PLAIN[optimizer], sizes.steps, *setting), problem, sizes, seed + 2)
+        found[rival] = losses, {"rate": setting[0], "decay": setting[1], "cosine": float(setting[2])}
+    return found
+
+
+def meta_trained(
+    rival: str, case: Case, sizes: Sizes, rate: float, seed: int
+) -> tuple[LearnedOptimizer, dict[str, float]]:
+    """Return a learned optimizer, the seconds that it took, and the number of its parameters."""
     spec = trace(case.apply, jax.eval_shape(case.problem.init, jax.random.key(0)), case.example)
-    begin = time.perf_counter()
+    alone, begin = rival == "rates alone", time.perf_counter()
+    first = LearnedOptimizer(
+        spec,
+        [1 if alone else sizes.width],
+        kind=LEARNED[rival],
+        decays=MOMENTA,
+        rate=rate,
+        strength=0.0 if alone else STRENGTH,
+        rngs=nnx.Rngs(seed),
+    )
     learned = evolve(
-        LearnedOptimizer(spec, [16], rate=rates["Adam"], rngs=nnx.Rngs(seed)),
+        first,
         case.problem,
         steps=sizes.steps,
+        truncation=sizes.truncation,
         meta_steps=sizes.meta_steps,
         pairs=sizes.pairs,
         checks=min(10, sizes.meta_steps),
         key=jax.random.key(seed),
     ).optimizer
     seconds = time.perf_counter() - begin
-    rates["learned optimizer"] = float(jnp.exp(learned.log_rate[...]))
-    optimizers = {rival: make(rates[rival]) for rival, make in plain.items()}
-    optimizers["learned optimizer"] = learned.transformation()
-    curves = {rival: curve(optimizer, case.problem, sizes, seed + 2) for rival, optimizer in optimizers.items()}
-    found = {rival: scores(losses, curves["Adam"]) | {"rate": rates[rival]} for rival, losses in curves.items()}
-    weights = jax.tree.leaves(nnx.state(learned, nnx.Param))
-    found["learned optimizer"] |= {"seconds": seconds, "parameters": float(sum(leaf.size for leaf in weights))}
-    return found
+    direct = (learned.log_rate, learned.schedule, learned.mixture)
+    weights = [each[...] for each in direct] if alone else jax.tree.leaves(nnx.state(learned, nnx.Param))
+    return learned, {"seconds": seconds, "parameters": float(sum(leaf.size for leaf in weights))}
 
 
-def mean_losses(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> jax.Array:
-    """Return the mean loss before each step, over new problems; a diverged loss counts as the first."""
-    keys = jax.random.split(jax.random.key(seed), sizes.tests)
-    losses = jax.vmap(lambda key: train(optimizer, problem, sizes.steps, key=key)[1])(keys)
+Setting = tuple[float, float, bool]
+"""A rate, a decay of the momentum, and whether the rate falls to zero along a cosine."""
+
+
+def grid(sizes: Sizes) -> list[Setting]:
+    """Return all settings of plain optimizers."""
+    return list(itertools.product(sizes.rates, sizes.decays, (False, True)))
+
+
+def scheduled(make: Callable[[Any, Any], Any], steps: int, rate: Any, decay: Any, cosine: Any) -> Any:
+    """Return a plain optimizer for a setting, which may be traced."""
+    return make(lambda count: rate * jnp.where(cosine, (1 + jnp.cos(math.pi * count / steps)) / 2, 1.0), decay)
+
+
+def mean_losses(optimizer: Any, problem: Problem, steps: int, keys: jax.Array) -> jax.Array:
+    """Return the mean loss before each step, over problems of these keys; a diverged loss counts as the first."""
+    losses = jax.vmap(lambda key: train(optimizer, problem, steps, key=key)[1])(keys)
     return jnp.mean(jnp.where(losses < losses[:, :1], losses, losses[:, :1]), axis=0)
 
 
-def best_rate(make: Callable[[Any], Any], problem: Problem, sizes: Sizes, seed: int) -> float:
-    """Return the rate with the lowest mean loss, on other problems than the test; one program tries all."""
-    run = jax.jit(lambda rates: jax.lax.map(lambda rate: mean_losses(make(rate), problem, sizes, seed), rates))
-    return sizes.rates[int(np.argmin(np.mean(run(jnp.array(sizes.rates)), axis=-1)))]
+def best_setting(
+    make: Callable[[Any, Any], Any], problem: Problem, sizes: Sizes, settings: list[Setting], seed: int
+) -> Setting:
+    """Return the setting with the lowest mean loss, on other problems than the test; one program tries all."""
+
+    @jax.jit
+    def run(columns: Any) -> jax.Array:
+        def losses(setting: Any) -> jax.Array:
+            keys = jax.random.split(jax.random.key(seed), sizes.choices)
+            return mean_losses(scheduled(make, sizes.steps, *setting), problem, sizes.steps, keys)
+
+        return jnp.mean(jax.lax.map(losses, columns), axis=-1)
+
+    found = run(tuple(map(jnp.array, zip(*settings, strict=True))))
+    return settings[int(np.argmin(found))]
 
 
 def curve(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> np.ndarray:
     """The mean losses, computed."""
-    return np.asarray(jax.jit(lambda: mean_losses(optimizer, problem, sizes, seed))())
+    keys = jax.random.split(jax.random.key(seed), sizes.tests)
+    return np.asarray(jax.jit(lambda keys: mean_losses(optimizer, problem, sizes.steps, keys))(keys))
 
 
-def scores(losses: np.ndarray, adam: np.ndarray) -> dict[str, float]:
-    """Return the loss during training, its mean over the steps, and that relative to Adam's."""
+def scores(losses: np.ndarray, adam: np.ndarray, default: np.ndarray) -> dict[str, float]:
+    """Return the loss during training, its mean over the steps, and both relative to Adam's."""
     found = {f"loss after {share:.0%}": losses[round(share * len(losses)) - 1] for share in AT}
     found |= {f"{STEP}{step}": losses[step] for step in range(0, len(losses), max(1, len(losses) // 25))}
-    found |= {"mean loss": np.mean(losses), "times the loss of Adam": np.mean(losses) / np.mean(adam)}
+    found |= {
+        "mean loss": np.mean(losses),
+        "times the loss of Adam": np.mean(losses) / np.mean(adam),
+        "times the loss of Adam, at the end": losses[-1] / adam[-1],
+        f"times the loss of {DEFAULT}": np.mean(losses) / np.mean(default),
+    }
     return {name: float(value) for name, value in found.items()}
