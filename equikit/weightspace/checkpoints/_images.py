@@ -50,10 +50,10 @@ def with_images(
     dense = {name: some[0] for name, some in found.items() if name not in kernels and len(some) == 1}
     used = {one.source for one in dense.values()}
     doubtful = dict(_doubtful(dense, shapes, [shape for name, shape in shapes.items() if name not in used]))
+    if apply is None and doubtful:
+        step = "write load(checkpoint, params, apply=apply, x=x), with the model and an input"
+        raise _unknown(*next(iter(doubtful.items())), "names and shapes alone", step)
     if apply is None:
-        for name, side in doubtful.items():
-            step = "write load(checkpoint, params, apply=apply, x=x), with the model and an input"
-            raise _unknown(name, side, "names and shapes alone", step)
         return found
     images = _Images.of(apply, like, inputs, parameters, kernels)
     changed = {}
@@ -62,8 +62,8 @@ def with_images(
         new, unclear = images.reordered(one, shape, name)
         if name in doubtful and SIDES.index(doubtful[name]) in images.open_axes(one, shape, name):
             unclear.add(SIDES.index(doubtful[name]))
-        for place in unclear:
-            side = SIDES[place] if len(shape) == 2 else "entries"
+        if unclear:
+            side = SIDES[min(unclear)] if len(shape) == 2 else "entries"
             step = "in names, give a function that returns this parameter"
             raise _unknown(name, side, f"{images.leaves[name]} in the traced model", step)
         changed[name] = [new]
@@ -83,7 +83,8 @@ def _is_kernel(parameter: Parameter, some: Sequence[Arrangement], shapes: Shapes
     """Whether a parameter is the kernel of a convolution, as the model or the order of its axes shows."""
     if {"window", "transposed"} & {*parameter.roles}:
         return True
-    return any(_window_last(one, shapes) for one in some) or (not some and len(parameter.shape) > 2)
+    unknown = not some and len(parameter.shape) > 2 and {*parameter.roles} == {None}
+    return unknown or any(_window_last(one, shapes) for one in some)
 
 
 def _window_last(one: Arrangement, shapes: Shapes) -> bool:
