@@ -121,7 +121,7 @@ def values(unit: str) -> Style:
             axes.set_yticks(range(len(names)), names, fontsize=7)
             log_axis(axes)
             tidy(axes, direction)
-            axes.set_xlabel(unit, fontsize=8)
+        panels[len(panels) // 2].set_xlabel(unit, fontsize=8)
         panels[0].invert_yaxis()
         save(figure, path, panels[0], len(rivals))
 
