@@ -115,7 +115,7 @@ class Mixed:
         def measure(cell: Cell) -> list[Measurement]:
             name, (rival,) = cell.case["task"], cell.rivals
             task = task_of(name)
-            training = (limits.rivals | (limits.within if name == WITHIN else {}))[rival]
+            training = {**limits.rivals, **(limits.within if name == WITHIN else {})}[rival]
             tell(f"{name}: {rival}")
             m = Measurement(dict(cell.case), cell.direction, rival)
             try:
