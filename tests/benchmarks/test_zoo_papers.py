@@ -175,7 +175,7 @@ def test_learned_optimizers_are_compared_with_a_tuned_adam() -> None:
     assert [*found] == ["momentum", "Adam, rate only", "Adam", "rates alone"]
     assert found["Adam"]["times the loss of Adam"] == found["Adam, rate only"]["times the loss of Adam, rate only"] == 1
     assert found["Adam, rate only"]["decay"] == 0.9
-    assert found["rates alone"]["parameters"] == 1 + 4 * (8 + 4)
+    assert found["rates alone"]["parameters"] == 1 + 4 * (8 + 2 * 4)
     assert [cell.rivals[0] for cell in cells[1:]] == [name for name in optimizers.LEARNED if "NFN" not in name]
 
 
