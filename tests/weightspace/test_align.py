@@ -309,7 +309,7 @@ import jax.numpy as jnp, numpy as np
 from equikit.weightspace import align, trace
 from equikit.weightspace.alignment import _gains
 
-_gains.AT_ONCE = 2**22  # as small beside this network as the default is beside 100 million parameters
+_gains.AT_ONCE = 2**22  # as small a part of this network as the default is of 100 million parameters
 
 
 def apply(params, x):

@@ -18,11 +18,15 @@ FLATTENED = {"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("a", 80
 IMAGES = np.random.default_rng(2).normal(size=(3, 6, 7, 3)).astype(np.float32)
 
 
-def flattened(params: Any, x: Any) -> Any:
-    """A convolution, an image of 4 × 5 pixels with four channels, and two dense layers."""
+def features_of(params: Any, x: Any) -> jax.Array:
     dims = ("NHWC", "HWIO", "NHWC")
     x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
-    x = jnp.tanh(x + params["conv"]["bias"])
+    return jnp.tanh(x + params["conv"]["bias"])
+
+
+def flattened(params: Any, x: Any) -> Any:
+    """A convolution, an image of 4 × 5 pixels with four channels, and two dense layers."""
+    x = features_of(params, x)
     *inputs, _ = params["a"]["kernel"].shape
     x = jnp.tensordot(x.reshape(-1, *inputs), params["a"]["kernel"], len(inputs))
     return jnp.tanh(x + params["a"]["bias"]) @ params["b"]["kernel"] + params["b"]["bias"]
@@ -48,15 +52,13 @@ def test_flattened_images_have_channels_first(inputs: tuple[int, ...]) -> None:
 
 
 def test_the_model_tells_what_is_behind_an_image() -> None:
-    """Both matrices have as many inputs as some layer has outputs, and the second one reads pooled images twice."""
+    """The first matrix has as many outputs as inputs; the second reads its result, and the image pooled in two ways."""
     shapes = {"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("a", 80, 80) | of_linear("b", 88, 2)
     state, sizes = drawn(shapes), {"conv": (3, 3, 3, 4), "a": (80, 80), "b": (88, 2)}
     params = {name: {"kernel": np.ones(size), "bias": np.ones(size[-1])} for name, size in sizes.items()}
 
     def pooled(params: Any, x: Any) -> Any:
-        dims = ("NHWC", "HWIO", "NHWC")
-        x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
-        x = jnp.tanh(x + params["conv"]["bias"])
+        x = features_of(params, x)
         hidden = jnp.tanh(x.reshape(len(x), -1) @ params["a"]["kernel"] + params["a"]["bias"])
         hidden = jnp.concatenate([hidden, x.mean((1, 2)), x.max((1, 2))], axis=-1)
         return hidden @ params["b"]["kernel"] + params["b"]["bias"]
@@ -107,21 +109,13 @@ def test_the_order_behind_an_image_is_not_guessed() -> None:
     assert_error(OptionError, lambda: load(state, params), *texts)
 
     def sorted_first(params: Any, x: Any) -> Any:
-        dims = ("NHWC", "HWIO", "NHWC")
-        x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
-        x = jnp.sort((x + params["conv"]["bias"]).reshape(len(x), -1), axis=-1)
+        x = jnp.sort(features_of(params, x).reshape(len(x), -1), axis=-1)
         return (x @ params["a"]["kernel"] + params["a"]["bias"]) @ params["b"]["kernel"] + params["b"]["bias"]
 
     texts = "'a/kernel' is not known", "in the traced model", "which axes it flattens", "a function that returns"
     assert_error(OptionError, lambda: load(state, params, apply=sorted_first, x=IMAGES), *texts)
     names = {"a/kernel": lambda arrays: arrays["a.weight"].T}
     assert_array_equal(load(state, params, names=names)["a"]["kernel"], state["a.weight"].T)
-
-
-def features_of(params: Any, x: Any) -> jax.Array:
-    dims = ("NHWC", "HWIO", "NHWC")
-    x = jax.lax.conv_general_dilated(x, params["conv"]["kernel"], (1, 1), "VALID", dimension_numbers=dims)
-    return jnp.tanh(x + params["conv"]["bias"])
 
 
 READERS: dict[str, tuple[Callable[..., jax.Array], int]] = {

@@ -41,10 +41,10 @@ def with_images(
         apply, like, inputs: the model, its parameters and its inputs, which tell what is flattened.
 
     Raises:
-        OptionError: if features may be those of an image, and the model is not given or does not tell their order.
+        OptionError: if features may come from an image, and the model is not given or does not tell their order.
     """
     kernels = {name for name, one in parameters.items() if _is_kernel(one, found.get(name, ()), shapes)}
-    # A kernel that is not found is computed by a function, as those of transposed convolutions in PyTorch.
+    # A kernel that is not found is computed by a function, such as one of a transposed convolution.
     if not any(name not in found or _outputs_first(parameters[name], found[name], shapes) for name in kernels):
         return found
     dense = {name: some[0] for name, some in found.items() if name not in kernels and len(some) == 1}
@@ -105,9 +105,9 @@ def _outputs_first(parameter: Parameter, some: Sequence[Arrangement], shapes: Sh
 def _doubtful(
     dense: Mapping[str, Arrangement], shapes: Shapes, others: Sequence[tuple[int, ...]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield dense layers that may be beside a flattened image, by sizes, and whether by their inputs or outputs.
+    """Yield dense layers that may read or return a flattened image, judged by sizes, and which of the two.
 
-    Their inputs are a multiple of the channels of a convolution, and not the features of pixels, or what other layers
+    Their inputs are a multiple of the channels of a convolution, and neither features of pixels nor what other layers
     make of these; or their outputs are a multiple of what a convolution reads, in a model that ends in a convolution.
     """
     kernels = [shape for shape in others if len(shape) > 2]
@@ -137,7 +137,7 @@ class _Images:
         leaves: the parameters.
         features: labels of the channels of images.
         ends: labels of inputs and outputs of the model.
-        neurons: labels of features, and `ends`; all others count positions.
+        neurons: labels of neurons, and `ends`; labels that are neither these nor `features` count positions.
         windows: the largest number of axes of an image.
     """
 
