@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
+from equikit.numerics import power_of_two
 from equikit.weightspace.specifications._leaves import batch_of, in_channels, one_channel, with_channels
 from equikit.weightspace.specifications._masks import checked_masks, labels_in, present
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -59,11 +60,13 @@ class Standardize(nnx.Module):
             if name in empty:  # for example, a layer without neurons: there are no entries to standardize
                 wide = jnp.zeros((1, channels), wide.dtype)
             own = None if name in empty or there is None else there[name].reshape(-1, channels)
-            deviation = jnp.std(wide, axis=0, where=own) if wide.size else jnp.full(channels, jnp.nan)
+            # Squares of large and small numbers are no floats, so powers of two are divided out.
+            size = power_of_two(jnp.max(jnp.abs(wide), axis=0, where=own, initial=0))
+            deviation = size * jnp.std(wide / size, axis=0, where=own) if wide.size else jnp.full(channels, jnp.nan)
             step = "pass one network or more, without those whose training diverged"
             _checks.finite(f"standard deviations of {name!r}", deviation, step=step)
             # A constant array, such as a bias that is zero in all networks, is shifted to zero and not scaled.
-            shift[name] = nnx.Variable(jnp.mean(wide, axis=0, where=own))
+            shift[name] = nnx.Variable(size * jnp.mean(wide / size, axis=0, where=own))
             scale[name] = nnx.Variable(jnp.where(deviation > 0, 1 / jnp.where(deviation > 0, deviation, 1), 1))
         self.shift, self.scale = nnx.Dict(shift), nnx.Dict(scale)
 
