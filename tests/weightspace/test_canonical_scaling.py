@@ -367,6 +367,15 @@ def test_signs_of_weights_that_are_not_finite_or_large() -> None:
         assert np.isnan(canonical_form(spec, small | {"w0": bad}).margin)
 
 
+def test_forms_that_are_too_large_are_refused() -> None:
+    spec, params = made("relu")
+    large = jax.tree.map(lambda a: np.asarray(a, np.float32) * np.float32(1e20), params)
+    texts = "canonical parameters are not finite", "infinite", "finite numbers", "float64"
+    assert_error(ek.OptionError, lambda: canonical_form(spec, large), *texts)
+    canonical = CanonicalScaling(spec, Functional(spec, [1, 2], "", rngs=nnx.Rngs(0)))
+    assert_error(ek.OptionError, lambda: canonical(large), *texts)
+
+
 def test_what_is_refused() -> None:
     spec, params = made("relu")
     other = made("tanh")[0].scalings[0]

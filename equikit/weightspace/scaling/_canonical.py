@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit.weightspace.scaling._slots import Piece, Schedule, Slot, Step, chosen_of, schedule
 from equikit.weightspace.specifications._leaves import batch_of, in_channels, named_leaves, one_channel
 from equikit.weightspace.specifications._masks import checked_masks, labels_in, present
@@ -67,6 +68,8 @@ def canonical_form(
     Raises:
         OptionError: if the specification has no scalings, or not these; if scalings depend on each other such that
             none can come first; or if the parameters do not match the specification.
+        OptionError: outside of `jit`, if the canonical parameters of a network are too large for their dtype: the last
+            layers are multiplied by the numbers of all neurons before them. Under `jit` they are infinite or NaN.
         ShapeError, DTypeError: if the parameters do not match the specification.
 
     Cost: two to three sums over all parameters.
@@ -94,8 +97,21 @@ def canonical_form(
     masks = checked_masks(mask, spec.sizes, spec.groups, batch_of(spec.leaves, one_channel(arrays)))
     found, numbers, margin = _canonical(spec, chosen, arrays, masks)
     named = {str(scaling): array for scaling, array in zip(plan.scalings, numbers, strict=True)}
+    _refuse_overflow(arrays, found, numbers)
     results = [found[leaf.name] for leaf in spec.leaves]
     return CanonicalForm(jax.tree.unflatten(jax.tree.structure(params), results), named, margin)
+
+
+def _refuse_overflow(
+    arrays: Mapping[str, jax.Array], found: Mapping[str, jax.Array], numbers: Sequence[jax.Array]
+) -> None:
+    """Raise an error if finite arrays have a canonical form that is not finite; tracers are not checked."""
+    given, results = (*arrays.values(),), (*found.values(), *numbers)
+    if any(isinstance(array, jax.core.Tracer) for array in (*given, *results)):
+        return
+    if all(bool(jnp.all(jnp.isfinite(array))) for array in given):
+        step = "pass the parameters in float64, or leave out networks with very large weights"
+        _checks.finite("canonical parameters", *results, step=step)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -42,6 +42,7 @@ class ScaleEquivariant(nnx.Module):
     and windows of convolutions, are channels.
 
     Unlike `CanonicalScaling`, it is continuous in the parameters with signs, too, and needs no choice of a sign.
+    Outputs are finite in float32 for weights of magnitudes up to about 1e37.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
