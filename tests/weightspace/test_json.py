@@ -55,6 +55,23 @@ def test_texts_that_are_something_else(text: str) -> None:
         from_json(text)
 
 
+FIELDS = json.loads(to_json(trace(*MODELS["perceptron"]())))["specification"]
+CHANGES: list[dict[str, Any]] = [{name: value} for name in FIELDS if name != "is" for value in ([["x"]], None, 3)]
+
+
+@pytest.mark.parametrize("changed", [*CHANGES, {"leaves": [FIELDS["leaves"][0] | {"name": 3}]}])
+def test_fields_of_another_type(changed: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="neither a specification nor an element"):
+        from_json(json.dumps({"format": 1, "specification": FIELDS | changed}))
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_that_are_left_out(name: str) -> None:
+    rest = {other: value for other, value in FIELDS.items() if other != name}
+    with pytest.raises(OptionError, match="neither a specification nor an element"):
+        from_json(json.dumps({"format": 1, "specification": rest}))
+
+
 @pytest.mark.parametrize("value", [3, {"h0": np.array([0.5, 1.0])}])
 def test_values_that_are_something_else(value: Any) -> None:
     with pytest.raises(OptionError):

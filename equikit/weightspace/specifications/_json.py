@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -114,4 +114,24 @@ def _read(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     fields = {name: _read(one) for name, one in value.items() if name != "is"}
-    return Fraction(fields["text"]) if value["is"] == "Fraction" else KINDS[value["is"]](**fields)
+    if value["is"] == "Fraction":
+        return Fraction(fields["text"])
+    found = KINDS[value["is"]](**fields)
+    hints = get_type_hints(type(found))
+    for field in dataclasses.fields(found):
+        if field.init and not (field.name in fields and _is_of(fields[field.name], hints[field.name])):
+            raise ValueError(f"{field.name} is left out, or of another type")
+    return found
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value has the type of a field."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is tuple:
+        inner = inner[:1] * len(value) if isinstance(value, tuple) and inner[1:] == (...,) else inner
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(_is_of, value, inner))
+    if kind is Literal:
+        return value in inner
+    if inner:
+        return any(_is_of(value, one) for one in inner)
+    return isinstance(value, hint) and not isinstance(value, bool)
