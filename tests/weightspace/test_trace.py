@@ -14,7 +14,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.groups import Fixed, S
-from equikit.weightspace import Indexed, Specification, Symbol, trace
+from equikit.weightspace import Indexed, Specification, Symbol, align, trace
 
 GROUPS = {
     "perceptron": [8, 5],
@@ -219,6 +219,17 @@ def test_outputs_that_are_not_numbers_do_not_pass_the_check() -> None:
     params = plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)})
     with pytest.raises(ek.OptionError, match="outputs of the model are not finite"):
         SPEC.check(lambda p, x: apply(p, x) / 0 * 0, params, jnp.ones((4, 3)), key=jax.random.key(0))
+
+
+def test_numbers_of_numpy_are_parameters_without_axes() -> None:
+    """Arithmetic on NumPy arrays without axes returns them."""
+    params = {name: np.ones(shape) for name, shape in {"a": (3, 6), "b": (6, 2), "s": ()}.items()}
+    numbers = jax.tree.map(lambda array: 0.5 * array, params)
+    assert isinstance(numbers["s"], np.float64)
+    spec = trace(lambda p, x: jnp.tanh(x @ p["a"] * p["s"]) @ p["b"], numbers, jnp.ones((4, 3)))
+    assert spec.groups == {"h0": S(6)}
+    assert spec.act(spec.random_element(key=KEY), numbers)["s"] == 0.5
+    assert align(spec, params, numbers, with_info=True)[1].similarity == pytest.approx(1)
 
 
 REFUSED = {

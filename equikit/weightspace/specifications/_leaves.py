@@ -40,6 +40,7 @@ def named_leaves(params: Any) -> dict[str, Any]:
         if keys and keys[-1] in HELD and hasattr(path[-1], "name"):
             keys = keys[:-1]
         name = "/".join(keys) or "parameters"
+        leaf = np.asarray(leaf) if isinstance(leaf, np.generic) else leaf  # NumPy returns these for arrays of no axes
         is_array = isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
         if not is_array or not any(jnp.issubdtype(leaf.dtype, kind) for kind in (jnp.number, jnp.bool_)):
             raise DTypeError(
