@@ -32,19 +32,19 @@ def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
     return {name if name in exact else spellings.get(normalized(name), name): value for name, value in given.items()}
 
 
-def by_label(argument: str, given: object) -> dict[str, Any]:
-    """Return a dictionary with normalized labels (empty for `None`), or raise `OptionError`."""
-    return {normalized(label): value for label, value in mapping(argument, given).items()}
+def by_label(argument: str, given: object, label: str = "p") -> dict[str, Any]:
+    """Return a dictionary with normalized labels (empty for `None`), or raise `OptionError`, which names `label`."""
+    return {normalized(label): value for label, value in mapping(argument, given, label).items()}
 
 
-def mapping(argument: str, given: object) -> Mapping[Any, Any]:
-    """Return a dictionary (empty for `None`), or raise `OptionError`."""
+def mapping(argument: str, given: object, label: str = "p") -> Mapping[Any, Any]:
+    """Return a dictionary (empty for `None`), or raise `OptionError`, which names `label`."""
     if given is not None and not isinstance(given, Mapping):
         raise OptionError(
             f"{argument} is not a dictionary",
             got=type(given).__name__,
             expected="a dictionary from label to value",
-            step=f'write {argument}={{"p": ...}}',
+            step=f'write {argument}={{"{label}": ...}}',
         )
     return given or {}
 

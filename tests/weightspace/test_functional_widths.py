@@ -219,10 +219,19 @@ def test_trees_that_cannot_be_padded() -> None:
 def test_sizes_channels_and_collections_that_do_not_fit() -> None:
     texts = "'in' is not permuted", "'in': 9", "its size, 2", "also=['in']"
     assert_error(ShapeError, lambda: pad(SPEC, TREES, sizes={"in": 9}), *texts)
+    wide = {"a": np.ones((5, 4)), "b": np.ones((4, 2))}
+    spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], wide, np.ones((3, 5)))
+    texts = "'in' is not permuted", "size 3", "its size, 5", "also=['in']"
+    assert_error(ShapeError, lambda: pad(spec, [wide, {"a": np.ones((3, 4)), "b": np.ones((4, 2))}]), *texts)
     texts = "'again' (h0 h0) with 2 channels", "[4, 4]", "[h0, h0, 2]", "stack channels last"
     assert_error(ShapeError, lambda: pad(SPEC, TREES[:1], channels=2), *texts)
     assert_error(OptionError, lambda: pad(SPEC, iter(TREES)), "trees= must be", "iterator", "Sequence", "[params,")
-    assert_error(OptionError, lambda: pad(SPEC, TREES, sizes=[9]), "sizes is not a dictionary", "list", "", "sizes=")
+    assert_error(
+        OptionError, lambda: pad(SPEC, TREES, sizes=[9]), "sizes is not a dictionary", "list", "", 'sizes={"h0": ...}'
+    )
+    padded, masks = pad(SPEC, TREES)
+    texts = "mask is not a dictionary", "ndarray", "from label", 'mask={"h0": ...}'
+    assert_error(OptionError, lambda: Standardize(SPEC, padded, mask=masks["h0"]), *texts)
     texts = "must not be traced", "tracer", "values", "outside of jit"
     assert_error(OptionError, lambda: jax.jit(lambda tree: pad(SPEC, [tree])[0])(TREES[0]), *texts)
     texts = "'h0' has two sizes", "'again'", "one size", "one network"

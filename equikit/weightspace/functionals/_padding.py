@@ -64,15 +64,10 @@ def pad(
     _checks.some("trees", trees, got=trees, step="pass [params, other_params]")
     found = [_tensors(spec, tree, also, count) for tree in trees]
     largest = {label: max(own[label] for _, own in found) for label in spec.sizes}
-    given = mapping("sizes", sizes)
+    given = mapping("sizes", sizes, next(iter([*spec.groups, *spec.sizes]), "h0"))
     for label, size in given.items():
         if label in largest and label not in (*spec.groups, *also) and size != largest[label]:
-            raise ShapeError(
-                f"label {label!r} is not permuted, and has no mask",
-                got=f"sizes={{{label!r}: {size}}}",
-                expected=f"its size, {largest[label]}, or a mask for it",
-                step=f"write also=[{label!r}], for a functional that encodes positions by sinusoids",
-            )
+            raise _unmasked(label, [*also, label], f"sizes={{{label!r}: {size}}}", largest[label])
     whole = largest | dict(given)
     labels = labels_of(spec.leaves)
     used = {label for own in labels.values() for label in own}
@@ -102,9 +97,32 @@ def _tensors(
             step = "stack channels last: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)"
             axes: list[int | str] = [*map(str, leaf.axes), channels]
             _checks.shaped(f"{leaf.name!r} ({leaf}) with {channels} channels", arrays[leaf.name], axes, step=step)
-    own = spec.resized(one_channel(arrays), also)
+    own = _resized(spec, one_channel(arrays), also)
     for leaf in own.leaves:
         step = "pass a list with the parameters of each network"
         _checks.shaped(f"{leaf.name!r} ({leaf})", arrays[leaf.name], (*leaf.shape, channels), step=step)
     cut: Any = split(own.leaves, arrays)  # type: ignore[arg-type]
     return {name: np.asarray(array) for name, array in cut.items()}, own.sizes
+
+
+def _resized(spec: Specification, arrays: Mapping[str, np.ndarray], also: Collection[str]) -> Specification:
+    """Return the specification of one network; the error for a label of another size says how to get a mask for it."""
+    try:
+        return spec.resized(arrays, also)
+    except ShapeError as error:
+        try:
+            sizes = spec.resized(arrays, [*spec.sizes]).sizes
+        except ShapeError:
+            raise error from None
+        other = [label for label in sizes if label not in spec.groups and sizes[label] != spec.sizes[label]]
+        first = next(label for label in other if label not in also)
+        raise _unmasked(first, [*also, *other], f"size {sizes[first]}", spec.sizes[first]) from error
+
+
+def _unmasked(label: str, also: Collection[str], got: str, size: int) -> ShapeError:
+    return ShapeError(
+        f"label {label!r} is not permuted, and has no mask",
+        got=got,
+        expected=f"its size, {size}, or a mask for it",
+        step=f"write also={[*dict.fromkeys(also)]}, for a functional that encodes positions by sinusoids",
+    )

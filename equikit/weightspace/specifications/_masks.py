@@ -33,7 +33,7 @@ def checked_masks(
     alone = mask is not None and not isinstance(mask, Mapping) and len(permuted) == 1
     given = dict.fromkeys(permuted, mask) if alone else mask
     found, step = {}, "take the masks that pad returns"
-    for label, one in by_label("mask", given).items():
+    for label, one in by_label("mask", given, next(iter([*permuted, *sizes]), "h0")).items():
         _checks.choice("mask", label, [*sizes], step="look at spec.sizes", code='mask={{"{1}": mask}}')
         if getattr(one, "dtype", None) != np.dtype(bool):
             raise DTypeError(
