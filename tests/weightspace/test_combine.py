@@ -124,3 +124,10 @@ def test_options_that_do_not_go_together() -> None:
         merge(SPEC, imaginary, how="ties", base=imaginary[0])
     with pytest.raises(OptionError, match="base"):
         merge(SPEC, TREES, how="ties", base={"a": TREES[0]["a"]})
+
+
+def test_networks_of_integers_alone_are_the_first() -> None:
+    first, second = ({name: np.full_like(array, i, np.int32) for name, array in TREES[0].items()} for i in (1, 2))
+    for how, base in (("mean", None), ("slerp", None), ("ties", second)):
+        found = merge(SPEC, [first, second], how=how, base=base)
+        assert all(np.array_equal(found[name], array) for name, array in first.items())

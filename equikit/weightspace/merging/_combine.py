@@ -118,7 +118,7 @@ def _least(tree: Any, base: Any, density: float) -> float:
         if is_inexact(one):
             wide = [jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32)) for leaf in (one, start)]
             changes.append(np.abs(np.asarray(wide[0] - wide[1])).ravel())
-    sizes = np.concatenate(changes)
+    sizes = np.concatenate([np.zeros(0, np.float32), *changes])  # there may be none: integers do not change
     count = math.ceil(density * sizes.size)
     return float(np.partition(sizes, sizes.size - count)[sizes.size - count]) if count else math.inf
 
