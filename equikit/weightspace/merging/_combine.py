@@ -92,6 +92,14 @@ def promoted(trees: Sequence[Any]) -> list[Any]:
 
 
 def _mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
+    found = _plain_mean(leaves, coefficients)
+    # A sum can overflow although the mean does not: only such entries are scaled, because small ones would underflow.
+    scale = 2.0 ** -math.ceil(math.log2(1 + sum(map(abs, coefficients)) * len(leaves)))
+    small = _plain_mean([scale * one for one in leaves], coefficients)
+    return jnp.where(jnp.isfinite(found), found, small / scale)
+
+
+def _plain_mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
     if len(set(coefficients)) == 1:  # the sum of equal arrays times rounded coefficients would differ from them
         return jnp.asarray(sum(leaves) / len(leaves))
     return jnp.asarray(sum(c * one for c, one in zip(coefficients, leaves, strict=True)))
