@@ -223,6 +223,9 @@ def test_sizes_channels_and_collections_that_do_not_fit() -> None:
     assert_error(ShapeError, lambda: pad(SPEC, TREES[:1], channels=2), *texts)
     assert_error(OptionError, lambda: pad(SPEC, iter(TREES)), "trees= must be", "iterator", "Sequence", "[params,")
     assert_error(OptionError, lambda: pad(SPEC, TREES, sizes=[9]), "sizes is not a dictionary", "list", "", "sizes=")
+    for wrong in (None, 3):
+        texts = "also= must be a Collection", str(wrong), "a Collection", 'write also=["in"]'
+        assert_error(OptionError, lambda wrong=wrong: pad(SPEC, TREES, also=wrong), *texts)
     texts = "must not be traced", "tracer", "values", "outside of jit"
     assert_error(OptionError, lambda: jax.jit(lambda tree: pad(SPEC, [tree])[0])(TREES[0]), *texts)
     texts = "'h0' has two sizes", "'again'", "one size", "one network"
