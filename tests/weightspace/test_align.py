@@ -243,6 +243,14 @@ REFUSED = {
         lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, batches=[]),
         (ek.OptionError, "there are no batches", "no batches", "one or more batches", "a list"),
     ),
+    "an input without examples": (
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, x=X[:0]),
+        (ek.OptionError, "x is empty", "an input of shape [0, 3]", "one or more examples", "pass data with examples"),
+    ),
+    "a batch without examples": (
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, batches=(x for x in (X, X[:0]))),
+        (ek.OptionError, "batches[1] is empty", "[0, 3]", "one or more examples", "pass data with examples"),
+    ),
     "an input and batches": (
         lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, x=X, batches=[X]),
         (

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
+from equikit.weightspace.alignment._losses import refuse_empty
 from equikit.weightspace.specifications._evaluation import Seen, evaluated, labeled
 from equikit.weightspace.specifications._specification import Specification
 
@@ -150,11 +151,12 @@ def streamed(
     of their \((2n)^2\) products suffice; a factor of the correlation matrix replaces the activations.
 
     Raises:
-        OptionError: as for `activations`, or if there are no batches.
+        OptionError: as for `activations`, or if there are no batches, or one is empty.
     """
     sums: list[_Moments] = []
     count = 0
     for inputs in batches:
+        refuse_empty(f"batches[{count}]", inputs)
         found = [_Moments.of(labels, *arrays) for labels, *arrays in _pairs(spec, apply, one, two, inputs)]
         for batch in found:
             for side, total in zip(("params_a", "params_b"), np.split(batch.total, 2), strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit.weightspace.alignment._activations import activations, streamed
-from equikit.weightspace.alignment._losses import Loss, checked_losses
+from equikit.weightspace.alignment._losses import Loss, checked_losses, refuse_empty
 from equikit.weightspace.alignment._matching import match
 from equikit.weightspace.alignment._search import Matching
 from equikit.weightspace.alignment._straight_through import straight_through
@@ -155,11 +155,11 @@ def align(
         assert apply is not None, "it was checked"
         data = [x] if batches is None else _checks.instance("batches", batches, Iterable, "[x]")  # type: ignore[type-abstract]
         given = (one if isinstance(one, tuple) else (one,) for one in data)
-        seen = (
-            activations(spec, apply, params_a, params_b, *given)
-            if batches is None
-            else streamed(spec, apply, params_a, params_b, given)
-        )
+        if batches is None:
+            refuse_empty("x", x)
+            seen = activations(spec, apply, params_a, params_b, *given)
+        else:
+            seen = streamed(spec, apply, params_a, params_b, given)
         labels, one, two = seen.labels, seen.one, seen.two
         if spec.groups:
             got = "no array that depends on the data outside of while loops, or of experts that are looked up"
