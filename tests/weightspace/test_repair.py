@@ -142,7 +142,9 @@ def refused(*arguments: Any, **options: Any) -> str:
 
 def test_what_cannot_be_corrected() -> None:
     assert "no running averages, and no networks=" in refused(SPEC, apply, MERGED, [X])
-    assert "no batches" in refused(SPEC, apply, MERGED, [], networks=[ONE, TWO])
+    for batches in ([], None, 3, X):
+        assert "there are no batches" in refused(SPEC, apply, MERGED, batches, networks=[ONE, TWO])
+    assert "batches[1] is empty" in refused(SPEC, apply, MERGED, [X, X[:0]], networks=[ONE, TWO])
     assert "coefficients" in refused(SPEC, apply, MERGED, [X], networks=[ONE, TWO], coefficients=[1])
     assert "networks[1]" in refused(SPEC, apply, MERGED, [X], networks=[ONE, {"a": ONE["a"]}])
     nan = {**MERGED, "a": np.asarray(MERGED["a"]) * np.float32("nan")}

@@ -10,6 +10,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit.weightspace.alignment._losses import checked_inputs
 from equikit.weightspace.merging._combine import checked_coefficients
 from equikit.weightspace.merging._statistics import Moments, Place, moments_at, places_of
 from equikit.weightspace.specifications._leaves import checked_leaves, named_leaves
@@ -45,7 +46,7 @@ def repair(
         A tree like `params`.
 
     Raises:
-        OptionError: if there is nothing to correct, there are no batches, or a statistic is not finite.
+        OptionError: if there is nothing to correct, there are no batches or one is empty, or a statistic is not finite.
         ShapeError: if parameters do not match the specification.
 
     Cost: a pass over the data for each layer that is corrected, and one for each network.
@@ -68,8 +69,7 @@ def repair(
         Jordan, Sedghi, Saukh, Entezari and Neyshabur, REPAIR, arXiv:2211.08403.
     """
     checked_specification(spec)
-    data = [one if isinstance(one, tuple) else (one,) for one in batches]
-    _checks.some("batches", data, got="no batches", step="pass a list of inputs")
+    data = checked_inputs(batches)
     _checks.function("apply", apply, arguments=1 + len(data[0]), example="apply, the model that was traced")
     others = [] if networks is None else [*networks]
     for number, tree in enumerate([params, *others]):
