@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
-from equikit import OptionError
+from equikit import DTypeError, OptionError
 from equikit.weightspace import align, mean, repair, trace
 
 RNG = np.random.default_rng(0)
@@ -138,6 +138,28 @@ def refused(*arguments: Any, **options: Any) -> str:
     with pytest.raises(OptionError) as caught:
         repair(*arguments, **options)
     return str(caught.value)
+
+
+def test_numbers_that_would_be_rounded_or_lose_a_part_are_refused() -> None:
+    whole, turned = (jax.tree.map(kind, MERGED) for kind in (np.int32, np.complex64))
+    for params, networks, text in (
+        (whole, [ONE, TWO], "int32"),
+        (turned, [ONE, TWO], "complex64"),
+        (MERGED, [ONE, turned], "complex64"),
+    ):
+        with pytest.raises(DTypeError, match=f"(?s)repair needs real floating-point parameters.*{text}"):
+            repair(SPEC, apply, params, [X], networks=networks)
+    with pytest.raises(DTypeError, match=r"(?s)statistics are corrected.*complex64"):
+        repair(SPEC, apply, MERGED, [X * 1j], networks=[ONE, TWO])
+
+
+def test_counters_stay() -> None:
+    def counted(params: Any, x: Any) -> Any:
+        return apply(params, x) / (1 + params["count"])
+
+    one, two, merged = ({**each, "count": np.int32(i)[None]} for i, each in enumerate((ONE, TWO, MERGED)))
+    fixed = repair(trace(counted, one, X), counted, merged, [X], networks=[one, two])
+    assert_array_equal(fixed["count"], [2])
 
 
 def test_what_cannot_be_corrected() -> None:

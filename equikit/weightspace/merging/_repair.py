@@ -13,7 +13,7 @@ from equikit._errors import OptionError
 from equikit.weightspace.alignment._losses import checked_inputs
 from equikit.weightspace.merging._combine import checked_coefficients
 from equikit.weightspace.merging._statistics import Moments, Place, moments_at, places_of
-from equikit.weightspace.specifications._leaves import checked_leaves, named_leaves
+from equikit.weightspace.specifications._leaves import checked_leaves, named_leaves, refuse_not_real
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 
@@ -48,6 +48,7 @@ def repair(
     Raises:
         OptionError: if there is nothing to correct, there are no batches or one is empty, or a statistic is not finite.
         ShapeError: if parameters do not match the specification.
+        DTypeError: if a parameter or a statistic is complex, or a parameter that changes is integer.
 
     Cost: a pass over the data for each layer that is corrected, and one for each network.
 
@@ -74,6 +75,7 @@ def repair(
     others = [] if networks is None else [*networks]
     for number, tree in enumerate([params, *others]):
         checked_leaves(spec.leaves, tree, f"networks[{number - 1}]" if number else "params")
+        refuse_not_real("repair", tree, integers=True)
     shares = checked_coefficients(coefficients, len(others)) if others else ()
     labels = [leaf.axes for leaf in spec.leaves]
     places = [
@@ -95,12 +97,15 @@ def repair(
             if not others
             else "merge the networks without it",
         )
+    named = named_leaves(params)
+    names = [*named]
+    refuse_not_real("repair", {names[i]: named[names[i]] for place in places for i in (place.first, place.second)})
     moments = moments_at(apply, places)
     goals = [moments(tree, data) for tree in others]
     leaves, structure = jax.tree.flatten(params)
     for number, place in enumerate(places):
         now = moments(jax.tree.unflatten(structure, leaves), data)[number]
-        _checks.finite(f"statistics of {[*named_leaves(params)][place.first]!r}", *now, step="look at the data")
+        _checks.finite(f"statistics of {names[place.first]!r}", *now, step="look at the data")
         wanted = [goal[number] for goal in goals]
         leaves[place.first], leaves[place.second] = corrected(place, leaves, now, wanted, shares)
     return jax.tree.unflatten(structure, leaves)
