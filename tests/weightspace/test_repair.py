@@ -134,6 +134,23 @@ def test_parameters_that_are_used_twice_stay() -> None:
     assert "nothing to correct" in text
 
 
+def two_products(params: Any, x: Any) -> Any:
+    return jnp.tanh(x @ params["a"] + x @ params["d"] + params["b"]) @ params["c"]
+
+
+def gain(params: Any, x: Any) -> Any:
+    return jnp.tanh(x @ params["a"] * jnp.sum(params["d"], 0) + params["b"]) @ params["c"]
+
+
+@pytest.mark.parametrize("run", [two_products, gain])
+def test_layers_that_are_more_than_a_product_and_a_bias_stay(run: Any) -> None:
+    shapes = {"a": (3, 4), "b": (4,), "c": (4, 2), "d": (3, 4)}
+    params = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    text = refused(trace(run, params, X), run, params, [X], networks=[params, params])
+    assert "no running averages, and no such layer" in text
+    assert "a layer x @ W + b with permuted outputs, whose bias is added to one product alone" in text
+
+
 def refused(*arguments: Any, **options: Any) -> str:
     with pytest.raises(OptionError) as caught:
         repair(*arguments, **options)

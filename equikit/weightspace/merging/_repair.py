@@ -30,9 +30,12 @@ def repair(
 
     The activations of a mean of networks have a smaller variance than theirs, and running averages of batch
     normalization do not fit it. Running means and variances become those of the data, layer after layer. With
-    `networks`, every layer with a bias whose outputs are permuted is corrected too: its output \(z\) becomes
+    `networks`, layers with a bias whose outputs are permuted are corrected too: the output \(z\) becomes
     \((z - \mu) \sigma^* / \sigma + \mu^*\), where \(\mu^*, \sigma^*\) are the means of \(\mu, \sigma\) over the
-    networks, by changing its kernel and its bias. Layers inside loops, and with parameters that are used twice, stay.
+    networks, by changing the kernel and the bias. Such a layer is one product or convolution of the data with a kernel,
+    plus a bias, \(z = x W + b\), and nothing else. All other layers stay: a sum of two products \(x W + y V + b\), a
+    product that is multiplied by a gain or reshaped before the bias is added, a layer inside a loop, and a layer whose
+    kernel or bias is used twice.
 
     Args:
         spec: the symmetry of the networks, from `trace`.
@@ -91,8 +94,9 @@ def repair(
     if not places:
         raise OptionError(
             "there is nothing to correct",
-            got="no running averages" + ("" if others else ", and no networks="),
-            expected="a model with batch normalization, or networks= and layers with a bias",
+            got="no running averages, and no " + ("such layer" if others else "networks="),
+            expected="a model with batch normalization, or networks= and a layer x @ W + b with permuted outputs, "
+            "whose bias is added to one product alone, with W and b used once",
             step="write repair(spec, apply, params, batches, networks=[one, two]), after align"
             if not others
             else "merge the networks without it",
