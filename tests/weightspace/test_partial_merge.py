@@ -395,6 +395,7 @@ def test_running_averages_of_the_wide_network_are_repaired() -> None:
         ({"networks": [ONE, drawn(0, SHAPES | {"c": (4, 3)})]}, ShapeError, ["networks[1]"]),
         ({"coefficients": [1]}, OptionError, ["coefficients"]),
         ({"ridge": -1}, OptionError, ["ridge"]),
+        ({"with_info": 2}, OptionError, ["with_info= must be True or False", "2"]),
     ],
 )
 def test_options_that_do_not_fit_are_refused(change: dict[str, Any], error: type[Exception], texts: list[str]) -> None:

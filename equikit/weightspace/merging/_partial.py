@@ -165,6 +165,7 @@ def partial_merge(
         idea to merge a part of the features is of Stoica et al., ZipIt!, arXiv:2305.03053.
     """
     checked_specification(spec)
+    with_info = _checks.flag("with_info", with_info)
     data = checked_batches(batches)
     _checks.function("apply", apply, arguments=1 + len(data[0]), example="apply, the model that was traced")
     _checks.at_most_one(keep=keep, size=size)
