@@ -99,6 +99,15 @@ def test_scores_are_correlations_over_all_data() -> None:
     assert_allclose(info.scores["h0"], np.mean(wanted, axis=0), atol=1e-9)
 
 
+def test_complex_networks_are_merged() -> None:
+    one, two = ({name: array + 1j * array[..., ::-1] for name, array in tree.items()} for tree in (ONE, TWO))
+    spec = trace(apply, one, X)
+    wide, info = partial_merge(spec, apply, [one, two], [X], keep=1, with_info=True)
+    assert wide["b"].shape == (12, 8)
+    assert {label: score.dtype for label, score in info.scores.items()} == dict.fromkeys(spec.groups, np.float64)
+    assert_allclose(oracle(wide)[2], (oracle(one)[2] + oracle(two)[2]) / 2, atol=1e-12)
+
+
 def test_permutations_of_both_networks_change_nothing() -> None:
     element = SPEC.random_element(key=jax.random.key(1))
     pair = [ONE, TWO]

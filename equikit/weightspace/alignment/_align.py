@@ -85,7 +85,8 @@ def align(
       for one label at a time, as Git Re-Basin does. The result is a local maximum that no change of a single label
       improves; it is never worse than \(\mathrm{Re} \langle a, b \rangle\).
     - `"activations"`: the same search with activations in place of weights: all arrays of the program that depend on
-      the data and have a labeled axis. Indices are compared by correlation over the data. A label that no such array
+      the data and have a labeled axis. Indices are compared by correlation over the data,
+      or its real part if they are complex. A label that no such array
       has is not permuted, for example a label inside a while loop, a label between two weights that are multiplied
       with each other, or a label of experts that are looked up. If no array has a label, this is an error.
     - `"straight_through"`: minimize \(L((a + g b) / 2)\) over g by training. Trained parameters start at the first

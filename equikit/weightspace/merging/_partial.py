@@ -41,7 +41,8 @@ class PartialMerge:
     Attributes:
         kept: for each label, the indices that are kept apart. In the merged network the first n indices of a label
             are merged features, or kept features of the first network; the kept features of the other networks follow.
-        scores: for each label, the mean correlation of the activations at each index between the networks.
+        scores: for each label, the mean correlation of the activations at each index between the networks; its
+            real part, if they are complex.
         refused: for each label that cannot be widened, the reason.
         size: the number of parameters over the number of one network.
         error: the relative difference of outputs, for the first network merged with itself in this way, before least
