@@ -108,6 +108,22 @@ def test_complex_networks_are_merged() -> None:
     assert_allclose(oracle(wide)[2], (oracle(one)[2] + oracle(two)[2]) / 2, atol=1e-12)
 
 
+def test_parameters_that_all_features_share_are_reported() -> None:
+    def sloped(p: Any, x: Any) -> Any:
+        hidden = x @ p["a"]
+        return jnp.where(hidden > 0, hidden, p["slope"] * hidden) @ p["c"] + p["bias"]
+
+    shapes = {"a": (3, 4), "slope": (), "c": (4, 2), "bias": (2,)}
+    one, two = drawn(25, shapes), drawn(26, shapes)
+    spec, shares = trace(sloped, one, X), np.array([0.25, 0.75])
+    wide, info = partial_merge(spec, sloped, [one, two], [X], keep=1, coefficients=shares, with_info=True)
+    wanted = shares @ np.array([sloped(p, X) for p in (one, two)]).reshape(2, -1)
+    difference = np.ravel(sloped(wide, X)) - wanted
+    assert info.shared == {"slope": pytest.approx(np.max(np.abs(difference)) / np.max(np.abs(wanted)))}
+    same = two | {"slope": one["slope"]}
+    assert partial_merge(spec, sloped, [one, same], [X], keep=1, with_info=True)[1].shared == {}
+
+
 def test_permutations_of_both_networks_change_nothing() -> None:
     element = SPEC.random_element(key=jax.random.key(1))
     pair = [ONE, TWO]
