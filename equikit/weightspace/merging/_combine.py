@@ -93,9 +93,12 @@ def promoted(trees: Sequence[Any]) -> list[Any]:
 
 def _mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
     found = _plain_mean(leaves, coefficients)
+    if not isinstance(found, jax.core.Tracer) and jnp.all(jnp.isfinite(found)):
+        return found
     # A sum can overflow although the mean does not: only such entries are scaled, because small ones would underflow.
+    # The barrier keeps XLA from factoring the scale out of the sum.
     scale = 2.0 ** -math.ceil(math.log2(1 + sum(map(abs, coefficients)) * len(leaves)))
-    small = _plain_mean([scale * one for one in leaves], coefficients)
+    small = _plain_mean(jax.lax.optimization_barrier([scale * one for one in leaves]), coefficients)
     return jnp.where(jnp.isfinite(found), found, small / scale)
 
 
