@@ -147,7 +147,7 @@ def test_layers_that_are_more_than_a_product_and_a_bias_stay(run: Any) -> None:
     shapes = {"a": (3, 4), "b": (4,), "c": (4, 2), "d": (3, 4)}
     params = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     text = refused(trace(run, params, X), run, params, [X], networks=[params, params])
-    assert "no running averages, and no such layer" in text
+    assert "no running averages, and no layer that is corrected" in text
     assert "a layer x @ W + b with permuted outputs, whose bias is added to one product alone" in text
 
 

@@ -94,7 +94,7 @@ def repair(
     if not places:
         raise OptionError(
             "there is nothing to correct",
-            got="no running averages, and no " + ("such layer" if others else "networks="),
+            got="no running averages, and no " + ("layer that is corrected" if others else "networks="),
             expected="a model with batch normalization, or networks= and a layer x @ W + b with permuted outputs, "
             "whose bias is added to one product alone, with W and b used once",
             step="write repair(spec, apply, params, batches, networks=[one, two]), after align"
