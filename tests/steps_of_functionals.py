@@ -17,7 +17,8 @@ PARAMS = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}
 SPEC = weightspace.trace(apply, PARAMS, jnp.ones((5, 3)))
 OTHER = weightspace.trace(lambda p, x: x @ p["a"], {"a": jnp.ones((3, 4))}, jnp.ones((5, 3)))
 X = jnp.ones((4, 1, 3))
-PROBES = weightspace.Probes(weightspace.ParameterGraph(SPEC), apply, X)
+GRAPH = weightspace.ParameterGraph(SPEC)
+PROBES = weightspace.Probes(GRAPH, apply, X)
 NAMES = {"ParameterGraph": weightspace.ParameterGraph, "Probes": weightspace.Probes}
 ZOO, MASKS = weightspace.pad(SPEC, [PARAMS])
 STATISTICS = weightspace.Standardize(SPEC, ZOO, mask=MASKS)
@@ -55,6 +56,16 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "also=['in']",
         None,
     ),
+    "padded-axes-that-are-no-labels": (
+        lambda also=None: weightspace.pad(SPEC, [PARAMS], also=also),
+        'also=["in"]',
+        None,
+    ),
+    "parameters-of-no-features": (
+        lambda features=None: GRAPH.parameters(features, PARAMS),
+        "graph.features(params)",
+        {"graph": GRAPH, "params": PARAMS},
+    ),
     "padded-without-channels": (
         lambda params=PARAMS: weightspace.pad(SPEC, [params], channels=2),
         "jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)",
@@ -63,9 +74,7 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         ),
     ),
     "mean-of-linear-node-heads": (
-        lambda members=2: weightspace.MessagePassing(
-            weightspace.ParameterGraph(SPEC), [1, 2, 1], "h0", members=members, rngs=nnx.Rngs(0)
-        ),
+        lambda members=2: weightspace.MessagePassing(GRAPH, [1, 2, 1], "h0", members=members, rngs=nnx.Rngs(0)),
         "members=1",
         None,
     ),

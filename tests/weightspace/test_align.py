@@ -16,6 +16,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import align, barrier, merge, trace
+from equikit.weightspace.alignment import _activations
 from equikit.weightspace.alignment._activations import DATA, activations, streamed
 from equikit.weightspace.alignment._matching import similarity
 
@@ -137,6 +138,29 @@ def test_complex_weights_are_aligned_by_the_real_inner_product() -> None:
     assert matching.similarity == pytest.approx(exact, abs=1e-5)
 
 
+def test_complex_activations_are_aligned_by_the_real_part_of_their_correlation() -> None:
+    def model(p, x):
+        return jnp.tanh(x @ p["w0"]) @ p["w1"]
+
+    shapes = {"w0": (3, 8), "w1": (8, 2)}
+    params = {name: normal(*shape) + 1j * normal(*shape, seed=1) for name, shape in shapes.items()}
+    spec, x = trace(model, params, normal(5, 3)), normal(20, 3)
+    other = spec.act(spec.random_element(key=jax.random.key(0)), params)
+    for data in ({"x": x}, {"batches": [x[:8], x[8:]]}):
+        found, matching = align(spec, params, other, how="activations", apply=model, **data, with_info=True)
+        np.testing.assert_array_equal(found["w0"], params["w0"])
+        assert matching.similarity == pytest.approx(1, abs=1e-5)
+    turned = params | {"w0": params["w0"] * jnp.exp(1j * jnp.arange(8))}
+    arrays = [np.asarray(x @ tree["w0"], np.complex128) for tree in (params, turned)]
+    one, two = (array - array.mean(0) for array in arrays)
+    wanted = (one.conj().T @ two).real / np.linalg.norm(one, axis=0)[:, None] / np.linalg.norm(two, axis=0)
+    for found in (activations(spec, model, params, turned, (x,)), streamed(spec, model, params, turned, [(x,)])):
+        products = correlations(found.labels["0"], found.one["0"].conj(), found.two["0"]).real
+        np.testing.assert_allclose(products, wanted, atol=1e-5)
+    found = _activations.correlations(spec, model, params, turned, [(x[:8],), (x[8:],)])[0][1]
+    np.testing.assert_allclose(found, np.diag(wanted), atol=1e-5)
+
+
 def counted(p, x):
     return jax.nn.relu(x @ p["w0"]) * p["mask"] @ p["w1"] / (1 + p["count"])
 
@@ -242,6 +266,14 @@ REFUSED = {
     "no batches": (
         lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, batches=[]),
         (ek.OptionError, "there are no batches", "no batches", "one or more batches", "a list"),
+    ),
+    "an input without examples": (
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, x=X[:0]),
+        (ek.OptionError, "x is empty", "an input of shape [0, 3]", "one or more examples", "pass data with examples"),
+    ),
+    "a batch without examples": (
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, batches=(x for x in (X, X[:0]))),
+        (ek.OptionError, "batches[1] is empty", "[0, 3]", "one or more examples", "pass data with examples"),
     ),
     "an input and batches": (
         lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, x=X, batches=[X]),

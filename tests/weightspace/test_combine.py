@@ -124,3 +124,22 @@ def test_options_that_do_not_go_together() -> None:
         merge(SPEC, imaginary, how="ties", base=imaginary[0])
     with pytest.raises(OptionError, match="base"):
         merge(SPEC, TREES, how="ties", base={"a": TREES[0]["a"]})
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.complex64])
+def test_means_of_large_numbers_do_not_overflow(kind: Any) -> None:
+    trees = [{"a": np.array([2e38, 1e-36, sign * 3e38], kind)} for sign in (1, -1, 1)]
+    for coefficients in (None, [2, 1, 1], [-1, 3, -1]):
+        shares = np.array([1, 1, 1] if coefficients is None else coefficients, float)
+        wanted = sum(c * tree["a"].astype(complex) for c, tree in zip(shares / shares.sum(), trees, strict=True))
+        finite = np.abs(wanted) < 3.4e38
+        for run in (mean, jax.jit(mean, static_argnums=1)):
+            found = run(trees, coefficients and (*coefficients,))
+            assert_allclose(np.asarray(found["a"])[finite], wanted[finite], rtol=1e-6)
+
+
+def test_networks_of_integers_alone_are_the_first() -> None:
+    first, second = ({name: np.full_like(array, i, np.int32) for name, array in TREES[0].items()} for i in (1, 2))
+    for how, base in (("mean", None), ("slerp", None), ("ties", second)):
+        found = merge(SPEC, [first, second], how=how, base=base)
+        assert all(np.array_equal(found[name], array) for name, array in first.items())

@@ -232,6 +232,9 @@ def test_sizes_channels_and_collections_that_do_not_fit() -> None:
     padded, masks = pad(SPEC, TREES)
     texts = "mask is not a dictionary", "ndarray", "from label", 'mask={"h0": ...}'
     assert_error(OptionError, lambda: Standardize(SPEC, padded, mask=masks["h0"]), *texts)
+    for wrong in (None, 3):
+        texts = "also= must be a Collection", str(wrong), "a Collection", 'write also=["in"]'
+        assert_error(OptionError, lambda wrong=wrong: pad(SPEC, TREES, also=wrong), *texts)
     texts = "must not be traced", "tracer", "values", "outside of jit"
     assert_error(OptionError, lambda: jax.jit(lambda tree: pad(SPEC, [tree])[0])(TREES[0]), *texts)
     texts = "'h0' has two sizes", "'again'", "one size", "one network"

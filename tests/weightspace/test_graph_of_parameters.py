@@ -289,6 +289,14 @@ REFUSED = {
         lambda: MADE.parameters(Features(jnp.ones((7, 1)), jnp.ones((74, 1))), PARAMS),
         (ek.ShapeError, "nodes are not features of this graph", "[7, 1]", "[*batch, 18", "graph.features"),
     ),
+    "no features": (
+        lambda: MADE.parameters(None, PARAMS),
+        (ek.OptionError, "features= must be a Features", "None", "a Features", "features=graph.features(params)"),
+    ),
+    "features that are no arrays": (
+        lambda: MADE.parameters(Features(jnp.ones((18, 1)), None), PARAMS),
+        (ek.DTypeError, "the edges must be an array", "NoneType", "float32", "graph.features"),
+    ),
     "channels that differ": (
         lambda: MADE.parameters(Features(jnp.ones((18, 1)), jnp.ones((74, 2))), PARAMS),
         (ek.ShapeError, "are not features of this graph", "[74, 2]", "as many channels", "graph.features"),

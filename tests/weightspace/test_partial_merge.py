@@ -99,6 +99,31 @@ def test_scores_are_correlations_over_all_data() -> None:
     assert_allclose(info.scores["h0"], np.mean(wanted, axis=0), atol=1e-9)
 
 
+def test_complex_networks_are_merged() -> None:
+    one, two = ({name: array + 1j * array[..., ::-1] for name, array in tree.items()} for tree in (ONE, TWO))
+    spec = trace(apply, one, X)
+    wide, info = partial_merge(spec, apply, [one, two], [X], keep=1, with_info=True)
+    assert wide["b"].shape == (12, 8)
+    assert {label: score.dtype for label, score in info.scores.items()} == dict.fromkeys(spec.groups, np.float64)
+    assert_allclose(oracle(wide)[2], (oracle(one)[2] + oracle(two)[2]) / 2, atol=1e-12)
+
+
+def test_parameters_that_all_features_share_are_reported() -> None:
+    def sloped(p: Any, x: Any) -> Any:
+        hidden = x @ p["a"]
+        return jnp.where(hidden > 0, hidden, p["slope"] * hidden) @ p["c"] + p["bias"]
+
+    shapes = {"a": (3, 4), "slope": (), "c": (4, 2), "bias": (2,)}
+    one, two = drawn(25, shapes), drawn(26, shapes)
+    spec, shares = trace(sloped, one, X), np.array([0.25, 0.75])
+    wide, info = partial_merge(spec, sloped, [one, two], [X], keep=1, coefficients=shares, with_info=True)
+    wanted = shares @ np.array([sloped(p, X) for p in (one, two)]).reshape(2, -1)
+    difference = np.ravel(sloped(wide, X)) - wanted
+    assert info.shared == {"slope": pytest.approx(np.max(np.abs(difference)) / np.max(np.abs(wanted)))}
+    same = two | {"slope": one["slope"]}
+    assert partial_merge(spec, sloped, [one, same], [X], keep=1, with_info=True)[1].shared == {}
+
+
 def test_permutations_of_both_networks_change_nothing() -> None:
     element = SPEC.random_element(key=jax.random.key(1))
     pair = [ONE, TWO]
@@ -395,6 +420,7 @@ def test_running_averages_of_the_wide_network_are_repaired() -> None:
         ({"networks": [ONE, drawn(0, SHAPES | {"c": (4, 3)})]}, ShapeError, ["networks[1]"]),
         ({"coefficients": [1]}, OptionError, ["coefficients"]),
         ({"ridge": -1}, OptionError, ["ridge"]),
+        ({"with_info": 2}, OptionError, ["with_info= must be True or False", "2"]),
     ],
 )
 def test_options_that_do_not_fit_are_refused(change: dict[str, Any], error: type[Exception], texts: list[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
-from equikit import OptionError
+from equikit import DTypeError, OptionError
 from equikit.weightspace import align, mean, repair, trace
 
 RNG = np.random.default_rng(0)
@@ -134,15 +134,56 @@ def test_parameters_that_are_used_twice_stay() -> None:
     assert "nothing to correct" in text
 
 
+def two_products(params: Any, x: Any) -> Any:
+    return jnp.tanh(x @ params["a"] + x @ params["d"] + params["b"]) @ params["c"]
+
+
+def gain(params: Any, x: Any) -> Any:
+    return jnp.tanh(x @ params["a"] * jnp.sum(params["d"], 0) + params["b"]) @ params["c"]
+
+
+@pytest.mark.parametrize("run", [two_products, gain])
+def test_layers_that_are_more_than_a_product_and_a_bias_stay(run: Any) -> None:
+    shapes = {"a": (3, 4), "b": (4,), "c": (4, 2), "d": (3, 4)}
+    params = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    text = refused(trace(run, params, X), run, params, [X], networks=[params, params])
+    assert "no running averages, and no layer that is corrected" in text
+    assert "a layer x @ W + b with permuted outputs, whose bias is added to one product alone" in text
+
+
 def refused(*arguments: Any, **options: Any) -> str:
     with pytest.raises(OptionError) as caught:
         repair(*arguments, **options)
     return str(caught.value)
 
 
+def test_numbers_that_would_be_rounded_or_lose_a_part_are_refused() -> None:
+    whole, turned = (jax.tree.map(kind, MERGED) for kind in (np.int32, np.complex64))
+    for params, networks, text in (
+        (whole, [ONE, TWO], "int32"),
+        (turned, [ONE, TWO], "complex64"),
+        (MERGED, [ONE, turned], "complex64"),
+    ):
+        with pytest.raises(DTypeError, match=f"(?s)repair needs real floating-point parameters.*{text}"):
+            repair(SPEC, apply, params, [X], networks=networks)
+    with pytest.raises(DTypeError, match=r"(?s)statistics are corrected.*complex64"):
+        repair(SPEC, apply, MERGED, [X * 1j], networks=[ONE, TWO])
+
+
+def test_counters_stay() -> None:
+    def counted(params: Any, x: Any) -> Any:
+        return apply(params, x) / (1 + params["count"])
+
+    one, two, merged = ({**each, "count": np.int32(i)[None]} for i, each in enumerate((ONE, TWO, MERGED)))
+    fixed = repair(trace(counted, one, X), counted, merged, [X], networks=[one, two])
+    assert_array_equal(fixed["count"], [2])
+
+
 def test_what_cannot_be_corrected() -> None:
     assert "no running averages, and no networks=" in refused(SPEC, apply, MERGED, [X])
-    assert "no batches" in refused(SPEC, apply, MERGED, [], networks=[ONE, TWO])
+    for batches in ([], None, 3, X):
+        assert "there are no batches" in refused(SPEC, apply, MERGED, batches, networks=[ONE, TWO])
+    assert "batches[1] is empty" in refused(SPEC, apply, MERGED, [X, X[:0]], networks=[ONE, TWO])
     assert "coefficients" in refused(SPEC, apply, MERGED, [X], networks=[ONE, TWO], coefficients=[1])
     assert "networks[1]" in refused(SPEC, apply, MERGED, [X], networks=[ONE, {"a": ONE["a"]}])
     nan = {**MERGED, "a": np.asarray(MERGED["a"]) * np.float32("nan")}

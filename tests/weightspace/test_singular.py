@@ -67,8 +67,28 @@ def test_of_equal_singular_values_no_basis_is_preferred() -> None:
     spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jnp.ones((2, 4)))
     found = singular_alignment(spec, params, jax.tree.map(lambda leaf: 2 * leaf, params))
     assert [pair.alignment() for pair in found.leaves.values()] == pytest.approx([1, 1])
-    nothing = singular_alignment(spec, params, jax.tree.map(jnp.zeros_like, params))
-    assert nothing.alignment() == 1
+
+
+def test_zeros_are_equal_to_nothing_but_zeros() -> None:
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    for one, two, wanted in ((PARAMS, zeros, 0), (zeros, PARAMS, 0), (zeros, zeros, 1)):
+        found = singular_alignment(SPEC, one, two)
+        assert found.alignment() == found.alignment(threshold=0) == found.alignment(matched=False) == wanted
+        for how in ("weights", "activations"):  # biases are no input, so activations of zeros are constant
+            assert align(SPEC, one, two, how, apply=APPLY, x=X, with_info=True)[1].similarity == wanted
+    assert singular_alignment(SPEC, zeros, PARAMS).distances == (np.inf, np.inf)
+
+
+@pytest.mark.parametrize("options", [{"threshold": t} for t in (-0.1, 1.5, np.nan, "0.5", True)] + [{"matched": 2}])
+def test_thresholds_are_shares_of_the_largest_singular_value(options) -> None:
+    with pytest.raises(ek.OptionError, match=next(iter(options))):
+        singular_alignment(SPEC, PARAMS, PARAMS).alignment(**options)
+
+
+@pytest.mark.parametrize("thresholds", [0.5, (0.5, 2)])
+def test_thresholds_of_a_figure_are_a_list_of_shares(thresholds) -> None:
+    with pytest.raises(ek.OptionError, match="thresholds="):
+        singular_alignment(SPEC, PARAMS, PARAMS).plot(thresholds=thresholds)
 
 
 def test_axes_of_a_kernel_are_one() -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
+from equikit.weightspace.alignment._losses import refuse_empty
 from equikit.weightspace.specifications._evaluation import Seen, evaluated, labeled
 from equikit.weightspace.specifications._specification import Specification
 
@@ -34,14 +35,23 @@ class Activations:
 
 
 def _standardized(array: np.ndarray, labels: tuple[str, ...]) -> jax.Array:
-    """Standardize over the data at each label index to mean 0 and norm 1, so that inner products are correlations."""
+    """Standardize over the data at each label index to mean 0 and norm 1, so that inner products are correlations.
+
+    Correlations of complex arrays are the real parts of their inner products.
+    """
     data = tuple(place for place, label in enumerate(labels) if label == DATA)
     with np.errstate(all="ignore"):  # entries that are not finite are refused later
         wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
         centered = wide - wide.mean(axis=data, keepdims=True) if data else wide
         centered = _over_largest(centered, data)
-        length = np.sqrt(np.sum(centered**2, axis=data, keepdims=True))
+        length = np.sqrt(np.sum(_square(centered), axis=data, keepdims=True))
         return jnp.asarray(centered / np.where(length > 0, length, 1))
+
+
+def _square(array: np.ndarray) -> np.ndarray:
+    """Return the squared absolute values."""
+    found: np.ndarray = (array * array.conj()).real
+    return found
 
 
 def _over_largest(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -49,6 +59,12 @@ def _over_largest(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     largest = np.max(np.abs(array), axis=axes, keepdims=True, initial=0)
     found: np.ndarray = array / np.where(largest > 0, largest, 1)
     return found
+
+
+def _in_double(array: np.ndarray) -> np.ndarray:
+    """Return an array of any floating-point dtype in double precision."""
+    wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return wide.astype(np.promote_types(wide.dtype, np.float64))
 
 
 def _masked(array: np.ndarray, labels: tuple[str, ...]) -> Any:
@@ -104,7 +120,8 @@ class _Moments:
     Attributes:
         labels: the labels of the array, without the data axes.
         shape: the sizes of the labels.
-        count, total, products: the number of data, the sums `[2n]`, and the sums of products `[2n, 2n]`.
+        count, total, products: the number of data, the sums `[2n]`, and the sums of products `[2n, 2n]` with complex
+            conjugates.
     """
 
     labels: tuple[str, ...]
@@ -119,9 +136,8 @@ class _Moments:
         kept = [place for place, label in enumerate(labels) if label != DATA]
         shape = tuple(arrays[0].shape[place] for place in kept)
         order = [*kept, *(place for place in range(len(labels)) if place not in kept)]
-        wide = [array.astype(jnp.promote_types(array.dtype, jnp.float32)).astype(np.float64) for array in arrays]
-        rows = np.concatenate([one.transpose(order).reshape(math.prod(shape), -1) for one in wide])
-        return cls(tuple(labels[place] for place in kept), shape, rows.shape[1], rows.sum(1), rows @ rows.T)
+        rows = np.concatenate([_in_double(one).transpose(order).reshape(math.prod(shape), -1) for one in arrays])
+        return cls(tuple(labels[place] for place in kept), shape, rows.shape[1], rows.sum(1), rows @ rows.conj().T)
 
     def __add__(self, other: _Moments) -> _Moments:
         """Add the sums of two batches."""
@@ -130,10 +146,10 @@ class _Moments:
 
     def correlated(self) -> tuple[np.ndarray, np.ndarray]:
         """Return arrays `[*shape, 2n]` of both networks; inner products over the last axis are the correlations."""
-        centered = self.products - np.outer(self.total, self.total) / max(self.count, 1)
+        centered = (self.products - np.outer(self.total, self.total.conj()) / max(self.count, 1)).real
         length = np.sqrt(np.maximum(np.diag(centered), 0))
         # The computed variance of a constant activation is only rounding error.
-        still = length**2 <= 8 * self.count * np.finfo(float).eps * np.diag(self.products)
+        still = length**2 <= 8 * self.count * np.finfo(float).eps * np.diag(self.products).real
         scale = np.where(still, 0, 1 / np.where(still, 1, length))
         values, vectors = np.linalg.eigh(scale[:, None] * centered * scale)
         factor = vectors * np.sqrt(np.maximum(values, 0))
@@ -150,11 +166,12 @@ def streamed(
     of their \((2n)^2\) products suffice; a factor of the correlation matrix replaces the activations.
 
     Raises:
-        OptionError: as for `activations`, or if there are no batches.
+        OptionError: as for `activations`, or if there are no batches, or one is empty.
     """
     sums: list[_Moments] = []
     count = 0
     for inputs in batches:
+        refuse_empty(f"batches[{count}]", inputs)
         found = [_Moments.of(labels, *arrays) for labels, *arrays in _pairs(spec, apply, one, two, inputs)]
         for batch in found:
             for side, total in zip(("params_a", "params_b"), np.split(batch.total, 2), strict=True):
@@ -175,7 +192,8 @@ def correlations(
 ) -> list[tuple[tuple[str, ...], np.ndarray]]:
     """Return, for each array, its labels and the correlation of both networks over the data at each index of them.
 
-    Where an activation is constant in both networks, the correlation is 1; in one of them alone, 0.
+    For complex arrays it is the real part of the correlation. Where an activation is constant in both networks, it is
+    1; in one of them alone, 0.
 
     Raises:
         OptionError: as for `activations`.
@@ -186,8 +204,9 @@ def correlations(
         found, now = [], []
         for labels, *arrays in _pairs(spec, apply, one, two, inputs):
             data = tuple(place for place, label in enumerate(labels) if label == DATA)
-            first, second = (np.asarray(array, np.float64) for array in arrays)
-            parts = (np.ones_like(first), first, second, first**2, second**2, first * second)
+            first, second = map(_in_double, arrays)
+            products = _square(first), _square(second), (first * second.conj()).real
+            parts = (np.ones_like(products[0]), first, second, *products)
             now.append(np.stack([part.sum(axis=data) for part in parts]))
             found.append(tuple(label for label in labels if label != DATA))
             for side, total in (("params_a", now[-1][1]), ("params_b", now[-1][2])):
@@ -197,11 +216,14 @@ def correlations(
 
 
 def _correlation(count: Any, one: Any, two: Any, ones: Any, twos: Any, both: Any) -> np.ndarray:
-    squares = [wide - total**2 / count for wide, total in ((ones, one), (twos, two))]
+    count, ones, twos, both = (part.real for part in (count, ones, twos, both))  # they are stacked with complex sums
+    squares = [wide - _square(total) / count for wide, total in ((ones, one), (twos, two))]
     # The computed variance of a constant activation is only rounding error.
     still = [part <= 8 * count * np.finfo(float).eps * wide for part, wide in zip(squares, (ones, twos), strict=True)]
     length = np.sqrt(np.where(still[0] | still[1], 1, squares[0] * squares[1]))
-    found: np.ndarray = np.where(still[0] | still[1], 1.0 * (still[0] & still[1]), (both - one * two / count) / length)
+    found: np.ndarray = np.where(
+        still[0] | still[1], 1.0 * (still[0] & still[1]), (both - (one * two.conj()).real / count) / length
+    )
     return found
 
 

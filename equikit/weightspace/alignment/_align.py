@@ -9,7 +9,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit.weightspace.alignment._activations import activations, streamed
-from equikit.weightspace.alignment._losses import Loss, checked_losses
+from equikit.weightspace.alignment._losses import Loss, checked_losses, refuse_empty
 from equikit.weightspace.alignment._matching import match
 from equikit.weightspace.alignment._search import Matching
 from equikit.weightspace.alignment._straight_through import straight_through
@@ -85,9 +85,10 @@ def align(
       for one label at a time, as Git Re-Basin does. The result is a local maximum that no change of a single label
       improves; it is never worse than \(\mathrm{Re} \langle a, b \rangle\).
     - `"activations"`: the same search with activations in place of weights: all arrays of the program that depend on
-      the data and have a labeled axis. Indices are compared by correlation over the data. A label that no such array
-      has is not permuted, for example a label inside a while loop, a label between two weights that are multiplied
-      with each other, or a label of experts that are looked up. If no array has a label, this is an error.
+      the data and have a labeled axis. Indices are compared by correlation over the data, or by its real part if it
+      is complex. A label that no such array has is not permuted, for example a label inside a while loop, a label
+      between two weights that are multiplied with each other, or a label of experts that are looked up. If no array
+      has a label, this is an error.
     - `"straight_through"`: minimize \(L((a + g b) / 2)\) over g by training. Trained parameters start at the first
       network, g permutes the second network closest to them, and the gradient passes through this projection as
       through the identity. The result is the best of all visited permutations, which include that for `"weights"`.
@@ -155,11 +156,11 @@ def align(
         assert apply is not None, "it was checked"
         data = [x] if batches is None else _checks.instance("batches", batches, Iterable, "[x]")  # type: ignore[type-abstract]
         given = (one if isinstance(one, tuple) else (one,) for one in data)
-        seen = (
-            activations(spec, apply, params_a, params_b, *given)
-            if batches is None
-            else streamed(spec, apply, params_a, params_b, given)
-        )
+        if batches is None:
+            refuse_empty("x", x)
+            seen = activations(spec, apply, params_a, params_b, *given)
+        else:
+            seen = streamed(spec, apply, params_a, params_b, given)
         labels, one, two = seen.labels, seen.one, seen.two
         if spec.groups:
             got = "no array that depends on the data outside of while loops, or of experts that are looked up"

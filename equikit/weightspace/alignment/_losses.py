@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +27,28 @@ def checked_losses(loss: Loss | None, batches: Iterable[Any] | None, call: str) 
         return value
 
     return checked, list(known)
+
+
+def checked_inputs(batches: Any) -> list[tuple[Any, ...]]:
+    """Return each batch of a nonempty list as a tuple of inputs, or raise `OptionError`."""
+    known = isinstance(batches, Iterable) and not isinstance(batches, Mapping | jax.Array | np.ndarray)
+    data = [one if isinstance(one, tuple) else (one,) for one in batches] if known else []
+    _checks.some("batches", data, got="no batches" if known else _checks.shown(batches), step="pass a list of inputs")
+    for number, inputs in enumerate(data):
+        refuse_empty(f"batches[{number}]", inputs)
+    return data
+
+
+def refuse_empty(what: str, inputs: Any) -> None:
+    """Raise `OptionError` if an input has no entries."""
+    for shape in map(np.shape, jax.tree.leaves(inputs)):
+        if 0 in shape:
+            raise OptionError(
+                f"{what} is empty",
+                got=f"an input of shape {[*shape]}",
+                expected="one or more examples",
+                step="pass data with examples, and leave empty batches out",
+            )
 
 
 def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:

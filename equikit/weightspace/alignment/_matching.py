@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit.weightspace.alignment._gains import Arrays, Labels, inner
-from equikit.weightspace.alignment._search import Matching, matched
+from equikit.weightspace.alignment._search import Matching, cosine, matched
 from equikit.weightspace.specifications._leaves import is_inexact, is_real
 from equikit.weightspace.specifications._terms import Element
 
@@ -76,10 +76,9 @@ def _as_real(labels: Labels, one: Arrays, two: Arrays) -> tuple[Labels, Arrays, 
 
 
 def similarity(one: Arrays, two: Arrays) -> float:
-    """Return the cosine similarity of all tensors together; one if there is nothing to compare."""
+    """Return the cosine similarity of all tensors together; one if both networks are zero."""
     one, two = scaled(one), scaled(two)
-    norm = float(np.sqrt(inner(one, one) * inner(two, two)))
-    return inner(one, two) / norm if norm else 1.0
+    return cosine(inner(one, two), inner(one, one), inner(two, two))
 
 
 def scaled(arrays: Arrays) -> Arrays:

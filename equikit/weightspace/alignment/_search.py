@@ -26,7 +26,7 @@ class Matching:
         element: the permutations of the second network, by label; a nested label has one row for each index of its
             outer label.
         similarity: the cosine similarity of the first network's weights and the permuted second network's weights: one
-            if they are equal.
+            if they are equal, and zero if only one of them is zero.
         passes: the number of passes over all labels in the best run.
         starts: the final similarity of each run.
         losses: only for the straight-through estimator: the loss at the midpoint between the networks for each
@@ -52,14 +52,21 @@ def matched(
 ) -> Matching:
     """Match tensors that were scaled so that their products neither overflow nor underflow."""
     gains = Gains(labels, permuted, one, two, nested)
-    norm = float(np.sqrt(inner(one, one) * inner(two, two)))
+    squares = inner(one, one), inner(two, two)
+    norm = float(np.sqrt(squares[0] * squares[1]))
     runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
     # The gains do not contain tensors without a permuted label.
     rest = {name for name, axes in labels.items() if not set(axes) & set(permuted)}
     fixed = inner({name: one[name] for name in rest}, {name: two[name] for name in rest})
-    reached = tuple((value + fixed) / norm if norm else 1.0 for _, value, _ in runs)
+    reached = tuple(cosine(value + fixed, *squares) for _, value, _ in runs)
     best = int(np.argmax(reached))
     return Matching(runs[best][0], reached[best], runs[best][2], reached)
+
+
+def cosine(product: float, one: float, two: float) -> float:
+    """Return the cosine similarity for an inner product and two squared norms: of zeros alone 1, of one zero 0."""
+    norm = float(np.sqrt(one * two))
+    return product / norm if norm else float(one == two)
 
 
 Start = tuple[Element, set[str], float]

@@ -34,20 +34,27 @@ class SingularPair:
         r"""Return how well singular vectors agree: 1 if they are equal, about 0 if they are unrelated.
 
         The value is \(\sum_{ij} \sigma_i \sigma'_j (u_i \cdot u'_j)(v_i \cdot v'_j) / \sum_i \sigma_i \sigma'_i\), the
-        inner product of the two matrices, divided by the maximum for these singular values.
+        inner product of the two matrices, divided by the maximum for these singular values. It is 0 if only one of the
+        two weights is zero.
 
         Args:
             matched: whether to use the second network after matching (True) or before (False).
-            threshold: if given, use only the r and r' singular values that are at least `threshold` times the largest,
-                with equal weight: \(\sum_{ij} (u_i \cdot u'_j)(v_i \cdot v'_j) / \min(r, r')\).
+            threshold: if given, from 0 to 1: use only the r and r' singular values that are at least `threshold` times
+                the largest, with equal weight: \(\sum_{ij} (u_i \cdot u'_j)(v_i \cdot v'_j) / \min(r, r')\).
+
+        Raises:
+            OptionError: if `threshold` is not a number from 0 to 1.
         """
+        matched = _checks.flag("matched", matched)
+        threshold = _checks.number("threshold", threshold, least=0, most=1, optional=True, example=0.5)
+        some = [bool(np.any(values)) for values in (self.one, self.two)]
+        if not all(some):
+            return float(some[0] == some[1])
         products = self.after if matched else self.before
-        if threshold is None:
-            weights, most = np.outer(self.one, self.two), float(np.sum(self.one * self.two))
-        else:
-            kept = [values >= threshold * values.max(initial=0.0) for values in (self.one, self.two)]
-            weights, most = np.outer(*kept).astype(float), float(min(map(np.sum, kept)))
-        return float(np.sum(weights * products)) / most if most else 1.0
+        one, two = (values / values.max() for values in (self.one, self.two))
+        if threshold is not None:
+            one, two = (np.asarray(values >= threshold, float) for values in (one, two))
+        return float(np.sum(np.outer(one, two) * products) / np.sum(one * two))
 
 
 @dataclass(frozen=True)
@@ -56,14 +63,15 @@ class SingularAlignment:
 
     Attributes:
         leaves: the singular values and alignments of each weight, by name.
-        distances: the distance of the two networks divided by the norm of the first, before and after matching.
+        distances: the distance of the two networks divided by the norm of the first, before and after matching;
+            infinite if only the first is zero.
     """
 
     leaves: dict[str, SingularPair]
     distances: tuple[float, float]
 
     def alignment(self, *, matched: bool = True, threshold: float | None = None) -> float:
-        """Return the mean of the alignments of all weights."""
+        """Return the mean of the alignments of all weights; arguments are as for `SingularPair.alignment`."""
         found = [pair.alignment(matched=matched, threshold=threshold) for pair in self.leaves.values()]
         return float(np.mean(found)) if found else 1.0
 
@@ -71,9 +79,10 @@ class SingularAlignment:
         """Plot singular values, and alignments by threshold: a Matplotlib figure with one column per weight.
 
         Raises:
+            OptionError: if `thresholds` are not numbers from 0 to 1.
             MissingPackageError: if Matplotlib is not installed.
         """
-        return singular_figure(self, thresholds)
+        return singular_figure(self, _checks.numbers("thresholds", thresholds, least=0, most=1))
 
 
 def singular_alignment(spec: Specification, params_a: Any, params_b: Any, *, moved: Any = None) -> SingularAlignment:
@@ -149,4 +158,4 @@ def _distance(one: dict[str, Any], two: dict[str, Any]) -> float:
     arrays = [[np.asarray(tree[name], np.float64) for name in one] for tree in (one, two)]
     far = sum(float(np.sum((a - b) ** 2)) for a, b in zip(*arrays, strict=True))
     size = sum(float(np.sum(a**2)) for a in arrays[0])
-    return float(np.sqrt(far / size)) if size else 0.0
+    return float(np.sqrt(far / size)) if size else float(np.inf if far else 0)

@@ -42,7 +42,8 @@ def pad(
         `CanonicalScaling`, `Standardize` and `spec.augment`.
 
     Raises:
-        OptionError: if there are no networks, they have other parameters than `spec`, or a size is too small.
+        OptionError: if there are no networks, they have other parameters than `spec`, a size is too small, or `also`
+            has other labels.
         ShapeError: if an array does not fit, for example because networks differ in an axis that is not permuted.
 
     Cost: one copy.

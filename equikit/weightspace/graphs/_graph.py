@@ -206,8 +206,12 @@ class ParameterGraph:
             A tree of arrays `[*batch, *shape]`, with a last axis of channels if there is more than one.
 
         Raises:
+            OptionError, DTypeError: if `features` are not features, or no arrays of numbers.
             ShapeError: if the features do not match this graph.
         """
+        _checks.instance("features", features, Features, "graph.features(params)")
+        for name, array in zip(Features._fields, features, strict=True):
+            _checks.array(f"the {name}", array, kind="real or complex", step="pass the result of graph.features")
         counts = (self.num_nodes, self.node_width), (self.num_edges, self.edge_width)
         channels = {array.shape[-1] // width for array, (_, width) in zip(features, counts, strict=True) if width}
         for name, array, (count, width) in zip(Features._fields, features, counts, strict=True):

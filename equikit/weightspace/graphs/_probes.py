@@ -15,8 +15,8 @@ from equikit import _checks
 from equikit.groups import S
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 from equikit.weightspace.graphs._layout import Block
-from equikit.weightspace.specifications._evaluation import Seen, evaluated, is_number, labeled
-from equikit.weightspace.specifications._leaves import checked_leaves
+from equikit.weightspace.specifications._evaluation import Seen, evaluated, labeled
+from equikit.weightspace.specifications._leaves import checked_leaves, is_real
 from equikit.weightspace.tracing.axes._axes import Axis
 from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
 
@@ -42,6 +42,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
     program = labeled(spec.leaves, groups, apply, params, inputs)
     seen: list[Seen] = []
     results = evaluated(program, params, inputs, seen.append)
+    seen = [one for one in seen if is_real(one.array)]
     # An axis of size one cannot be identified in the program; a single input or output is averaged over whole arrays.
     ends = {INPUT: jax.tree.leaves(inputs), OUTPUT: results}
     reasons = dict(spec.reasons)
@@ -51,7 +52,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
         if block.neurons and block.size > 1:
             along = [_along(value, [program.axes[axis.label] for axis in block.axes]) for value in seen]
         elif block.neurons:
-            along = [jnp.mean(array)[None] for array in ends.get(reasons.get(block.name, ""), []) if is_number(array)]
+            along = [jnp.mean(array)[None] for array in ends.get(reasons.get(block.name, ""), []) if is_real(array)]
         there = [array for array in along if array is not None]
         found.append(there[-1] if there else jnp.zeros(block.size, jnp.float32))
     dtype = jnp.result_type(*found)
@@ -108,7 +109,7 @@ class Probes(nnx.Module):
         _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         self.graph, self.apply = graph, apply
         arrays = [jnp.asarray(leaf) for leaf in leaves]
-        self.inputs = nnx.List([nnx.Param(a) if learned and is_number(a) else nnx.Variable(a) for a in arrays])
+        self.inputs = nnx.List([nnx.Param(a) if learned and is_real(a) else nnx.Variable(a) for a in arrays])
         self.count = int(arrays[0].shape[0])
 
     @property

@@ -92,6 +92,17 @@ def promoted(trees: Sequence[Any]) -> list[Any]:
 
 
 def _mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
+    found = _plain_mean(leaves, coefficients)
+    if not isinstance(found, jax.core.Tracer) and jnp.all(jnp.isfinite(found)):
+        return found
+    # A sum can overflow although the mean does not: only such entries are scaled, because small ones would underflow.
+    # The barrier keeps XLA from factoring the scale out of the sum.
+    scale = 2.0 ** -math.ceil(math.log2(1 + sum(map(abs, coefficients)) * len(leaves)))
+    small = _plain_mean(jax.lax.optimization_barrier([scale * one for one in leaves]), coefficients)
+    return jnp.where(jnp.isfinite(found), found, small / scale)
+
+
+def _plain_mean(leaves: Sequence[jax.Array], coefficients: Sequence[float]) -> jax.Array:
     if len(set(coefficients)) == 1:  # the sum of equal arrays times rounded coefficients would differ from them
         return jnp.asarray(sum(leaves) / len(leaves))
     return jnp.asarray(sum(c * one for c, one in zip(coefficients, leaves, strict=True)))
@@ -118,7 +129,7 @@ def _least(tree: Any, base: Any, density: float) -> float:
         if is_inexact(one):
             wide = [jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32)) for leaf in (one, start)]
             changes.append(np.abs(np.asarray(wide[0] - wide[1])).ravel())
-    sizes = np.concatenate(changes)
+    sizes = np.concatenate([np.zeros(0, np.float32), *changes])  # there may be none: integers do not change
     count = math.ceil(density * sizes.size)
     return float(np.partition(sizes, sizes.size - count)[sizes.size - count]) if count else math.inf
 

@@ -41,11 +41,15 @@ class PartialMerge:
     Attributes:
         kept: for each label, the indices that are kept apart. In the merged network the first n indices of a label
             are merged features, or kept features of the first network; the kept features of the other networks follow.
-        scores: for each label, the mean correlation of the activations at each index between the networks.
+        scores: for each label, the mean correlation of the activations at each index between the networks; its
+            real part, if they are complex.
         refused: for each label that cannot be widened, the reason.
         size: the number of parameters over the number of one network.
         error: the relative difference of outputs, for the first network merged with itself in this way, before least
             squares: only rounding, unless the program normalizes over a label that is widened.
+        shared: for each parameter without a permuted label, such as a slope, the relative change of the mean of the
+            networks' outputs if all networks get the mean of it, on the first batch; without changes that may be
+            rounding, such as for the bias of a linear last layer.
     """
 
     kept: dict[str, tuple[int, ...]]
@@ -53,6 +57,7 @@ class PartialMerge:
     refused: dict[str, str]
     size: float
     error: float
+    shared: dict[str, float]
 
 
 @overload
@@ -104,7 +109,9 @@ def partial_merge(
     kept, the result is the `mean`. If everything is kept and the last layer is linear, the outputs are the mean of the
     networks' outputs, in a program that does two things alone with widened labels: functions of each feature, and sums
     in a product with a parameter. Layer normalization over a widened label, or a softmax over experts that are widened,
-    mixes the features of all networks: then the outputs are not the mean.
+    mixes the features of all networks: then the outputs are not the mean. Neither are they if the networks differ in a
+    parameter without a permuted label that is more than a bias of the last layer, such as the slope of an activation:
+    kept features of all networks share the mean of it, and `info.shared` says what this changes.
 
     The program must read its sizes from the parameters. A label is tried by merging the first network with itself, with
     everything kept: if the program fails or its outputs change, the label is not widened. If outputs change for the
@@ -139,8 +146,9 @@ def partial_merge(
         ShapeError: if parameters do not match the specification.
         DTypeError: if a parameter is integer or boolean, or complex with `ridge=`.
 
-    Cost: a pass over the data for each pair of networks; the program is compiled for the wide parameters. With `ridge`,
-    a pass and at most 100 products with the data of one layer for each layer; all data are in memory.
+    Cost: a pass over the data for each pair of networks; the program is compiled for the wide parameters. With
+    `with_info`, a pass over the first batch for each network and parameter without a permuted label. With `ridge`, a
+    pass and at most 100 products with the data of one layer for each layer; all data are in memory.
 
     Example:
         >>> import jax.numpy as jnp, numpy as np
@@ -165,6 +173,7 @@ def partial_merge(
         idea to merge a part of the features is of Stoica et al., ZipIt!, arXiv:2305.03053.
     """
     checked_specification(spec)
+    with_info = _checks.flag("with_info", with_info)
     data = checked_batches(batches)
     _checks.function("apply", apply, arguments=1 + len(data[0]), example="apply, the model that was traced")
     _checks.at_most_one(keep=keep, size=size)
@@ -205,8 +214,8 @@ def partial_merge(
         params = fitted(spec, apply, params, trees, data, wide, shares, float(ridge))
     if not with_info:
         return params
-    info = PartialMerge(kept, found, refused, parameters(spec, wide) / parameters(spec, {}), error)
-    return params, info
+    larger = parameters(spec, wide) / parameters(spec, {})
+    return params, PartialMerge(kept, found, refused, larger, error, merge.shared(trees, shares))
 
 
 def _checked_shares(spec: Specification, keep: Any) -> dict[str, float] | None:
@@ -282,6 +291,21 @@ class _Merge:
         """Return the relative difference of outputs between the network and its merge with itself."""
         before, after = (jax.jit(self.apply)(tree, *self.inputs) for tree in (self.params, self.twice(wide)))
         return relative_difference(before, after)
+
+    def shared(self, trees: Sequence[Any], shares: Sequence[float]) -> dict[str, float]:
+        """Return what the mean of each parameter without a permuted label changes in the mean of the outputs."""
+
+        def outputs(params: Sequence[Any]) -> Any:
+            return combined([jax.jit(self.apply)(tree, *self.inputs) for tree in params], "mean", shares)
+
+        before, found = outputs(trees), dict[str, float]()
+        leaves = [jax.tree.leaves(tree) for tree in (*trees, combined(trees, "mean", shares))]
+        for place, leaf in enumerate(self.spec.leaves):
+            if not {*leaf.labels} & self.spec.groups.keys():
+                changed = [[*own[:place], leaves[-1][place], *own[place + 1 :]] for own in leaves[:-1]]
+                after = outputs([jax.tree.unflatten(jax.tree.structure(trees[0]), own) for own in changed])
+                found[leaf.name] = relative_difference(before, after)
+        return {name: change for name, change in found.items() if change > self.allowed}
 
     @cached_property
     def allowed(self) -> float:

@@ -10,9 +10,10 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit.weightspace.alignment._losses import checked_inputs
 from equikit.weightspace.merging._combine import checked_coefficients
 from equikit.weightspace.merging._statistics import Moments, Place, moments_at, places_of
-from equikit.weightspace.specifications._leaves import checked_leaves, named_leaves
+from equikit.weightspace.specifications._leaves import checked_leaves, named_leaves, refuse_not_real
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 
@@ -29,9 +30,12 @@ def repair(
 
     The activations of a mean of networks have a smaller variance than theirs, and running averages of batch
     normalization do not fit it. Running means and variances become those of the data, layer after layer. With
-    `networks`, every layer with a bias whose outputs are permuted is corrected too: its output \(z\) becomes
+    `networks`, layers with a bias whose outputs are permuted are corrected too: the output \(z\) becomes
     \((z - \mu) \sigma^* / \sigma + \mu^*\), where \(\mu^*, \sigma^*\) are the means of \(\mu, \sigma\) over the
-    networks, by changing its kernel and its bias. Layers inside loops, and with parameters that are used twice, stay.
+    networks, by changing the kernel and the bias. Such a layer is one product or convolution of the data with a kernel,
+    plus a bias, \(z = x W + b\), and nothing else. All other layers stay: a sum of two products \(x W + y V + b\), a
+    product that is multiplied by a gain or reshaped before the bias is added, a layer inside a loop, and a layer whose
+    kernel or bias is used twice.
 
     Args:
         spec: the symmetry of the networks, from `trace`.
@@ -45,8 +49,9 @@ def repair(
         A tree like `params`.
 
     Raises:
-        OptionError: if there is nothing to correct, there are no batches, or a statistic is not finite.
+        OptionError: if there is nothing to correct, there are no batches or one is empty, or a statistic is not finite.
         ShapeError: if parameters do not match the specification.
+        DTypeError: if a parameter or a statistic is complex, or a parameter that changes is integer.
 
     Cost: a pass over the data for each layer that is corrected, and one for each network.
 
@@ -68,12 +73,12 @@ def repair(
         Jordan, Sedghi, Saukh, Entezari and Neyshabur, REPAIR, arXiv:2211.08403.
     """
     checked_specification(spec)
-    data = [one if isinstance(one, tuple) else (one,) for one in batches]
-    _checks.some("batches", data, got="no batches", step="pass a list of inputs")
+    data = checked_inputs(batches)
     _checks.function("apply", apply, arguments=1 + len(data[0]), example="apply, the model that was traced")
     others = [] if networks is None else [*networks]
     for number, tree in enumerate([params, *others]):
         checked_leaves(spec.leaves, tree, f"networks[{number - 1}]" if number else "params")
+        refuse_not_real("repair", tree, integers=True)
     shares = checked_coefficients(coefficients, len(others)) if others else ()
     labels = [leaf.axes for leaf in spec.leaves]
     places = [
@@ -89,18 +94,22 @@ def repair(
     if not places:
         raise OptionError(
             "there is nothing to correct",
-            got="no running averages" + ("" if others else ", and no networks="),
-            expected="a model with batch normalization, or networks= and layers with a bias",
+            got="no running averages, and no " + ("layer that is corrected" if others else "networks="),
+            expected="a model with batch normalization, or networks= and a layer x @ W + b with permuted outputs, "
+            "whose bias is added to one product alone, with W and b used once",
             step="write repair(spec, apply, params, batches, networks=[one, two]), after align"
             if not others
             else "merge the networks without it",
         )
+    named = named_leaves(params)
+    names = [*named]
+    refuse_not_real("repair", {names[i]: named[names[i]] for place in places for i in (place.first, place.second)})
     moments = moments_at(apply, places)
     goals = [moments(tree, data) for tree in others]
     leaves, structure = jax.tree.flatten(params)
     for number, place in enumerate(places):
         now = moments(jax.tree.unflatten(structure, leaves), data)[number]
-        _checks.finite(f"statistics of {[*named_leaves(params)][place.first]!r}", *now, step="look at the data")
+        _checks.finite(f"statistics of {names[place.first]!r}", *now, step="look at the data")
         wanted = [goal[number] for goal in goals]
         leaves[place.first], leaves[place.second] = corrected(place, leaves, now, wanted, shares)
     return jax.tree.unflatten(structure, leaves)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.weightspace.alignment._activations import correlations
+from equikit.weightspace.alignment._losses import checked_inputs
 from equikit.weightspace.merging._widen import Widened
 from equikit.weightspace.specifications._specification import Specification
 from equikit.weightspace.specifications._tensors import tensors_of
@@ -24,23 +24,11 @@ Scores = dict[str, np.ndarray]
 
 def checked_batches(batches: Any) -> list[tuple[Any, ...]]:
     """Return each batch as a tuple of inputs, after checking that correlations over the data are defined."""
-    known = isinstance(batches, Iterable) and not isinstance(batches, Mapping | jax.Array | np.ndarray)
-    data = [one if isinstance(one, tuple) else (one,) for one in batches] if known else []
-    _checks.some("batches", data, got="no batches" if known else _checks.shown(batches), step="pass a list of inputs")
-    total = 0
-    for number, inputs in enumerate(data):
-        sizes = [np.shape(leaf) for leaf in jax.tree.leaves(inputs)]
-        if any(0 in size for size in sizes):
-            raise OptionError(
-                f"batches[{number}] is empty",
-                got=f"an input of shape {[*next(size for size in sizes if 0 in size)]}",
-                expected="one or more examples in each batch",
-                step="leave empty batches out",
-            )
-        total += max((size[0] for size in sizes if size), default=1)
+    data = checked_inputs(batches)
+    sizes = [[np.shape(leaf) for leaf in jax.tree.leaves(inputs)] for inputs in data]
     _checks.count(
         "the number of examples in batches",
-        total,
+        sum(max((size[0] for size in some if size), default=1) for some in sizes),
         least=2,
         step="pass more examples: features are compared by correlations",
     )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal as Constant
 
+from equikit import _checks
 from equikit.weightspace.tracing._roles import Traced, rearranged
 from equikit.weightspace.tracing.programs._program import CALLS, PROGRAMS, opened, program_of
 
@@ -212,6 +213,8 @@ def moments_at(apply: Callable[..., Any], places: Sequence[Place]) -> Callable[[
         found = []
         for array, axes in arrays_at(apply, places, params, inputs):
             wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+            step = "give the real and the imaginary part of complex inputs as two inputs"
+            _checks.array("activations whose statistics are corrected", wide, step=step)
             found.append((jnp.mean(wide, axes), jnp.var(wide, axes)))
         return found
 

@@ -12,6 +12,7 @@ from jax.extend.core import Literal
 
 from equikit.groups import S
 from equikit.weightspace.specifications._blame import labeled_axes
+from equikit.weightspace.specifications._leaves import is_inexact
 from equikit.weightspace.specifications._terms import Leaf
 from equikit.weightspace.tracing.axes._axes import Axis, factors
 from equikit.weightspace.tracing.axes._places import Lookup, indices_of
@@ -59,7 +60,7 @@ def labeled(
 
 
 def evaluated(program: Labeled, params: Any, inputs: tuple[Any, ...], see: Callable[[Seen], None]) -> list[Any]:
-    """Run a program, and call `see` on every piece of every floating-point array that depends on the inputs.
+    """Run a program, and call `see` on every piece of every real or complex array that depends on the inputs.
 
     Returns:
         The outputs of the program.
@@ -124,18 +125,13 @@ def _bound(equation: Any, operands: list[Any]) -> list[Any]:
     return list(found) if equation.primitive.multiple_results else [found]
 
 
-def is_number(array: Any) -> bool:
-    """Whether an array has a real floating-point dtype."""
-    return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
-
-
 def _show(array: Any, places: Any, see: Callable[[Seen], None]) -> None:
     """Call `see` on the pieces of an array.
 
     Product axes, such as flattened axes, are reshaped to their factors. If other axes depend on the index along an
     axis, each index is a piece of its own. Concatenated arrays are skipped, because their parts were seen before.
     """
-    if not is_number(array):
+    if not is_inexact(array):
         return
     if any(isinstance(one, Lookup) for place in places if not place.same for one in place.over):
         return  # the labels of an axis depend on the values of indices

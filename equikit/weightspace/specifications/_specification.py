@@ -133,7 +133,7 @@ class Specification:
             whose size the shapes do not determine, keep their sizes.
 
         Raises:
-            OptionError, DTypeError: if `params` is not a tree of arrays with these names.
+            OptionError, DTypeError: if `params` is not a tree of arrays with these names, or `also` has other labels.
             ShapeError: if an array does not fit, for example because a label has two sizes; the error names the array.
 
         Cost: one pass over the shapes.
@@ -146,6 +146,7 @@ class Specification:
             >>> spec.resized({"a": np.ones((3, 64)), "b": np.ones((64, 2))}).groups
             {'h0': S(64)}
         """
+        _checks.instance("also", also, Collection, '["in"]')  # type: ignore[type-abstract]
         for label in also:
             _checks.choice("also", label, list(self.sizes), step="look at spec.sizes", code='also=["{1}"]')
         sizes = sizes_in(self.leaves, self.bindings, [*self.groups, *also], params)
