@@ -157,6 +157,17 @@ def test_other_functionals_and_state() -> None:
     assert int(state[1].steps) == 1
 
 
+def test_functions_make_functionals() -> None:
+    def positional(spec, channels, rngs):
+        return DWSNet(spec, channels, rngs=rngs)
+
+    def keyword(spec, channels, *, rngs):
+        return DWSNet(spec, channels, rngs=rngs)
+
+    for kind in (positional, keyword):
+        assert isinstance(LearnedOptimizer(SPEC, [2], kind=kind, rngs=nnx.Rngs(0)).functional, DWSNet)
+
+
 ADAM = optax.adam(0.1)
 LEARNED = LearnedOptimizer(SPEC, [2], rngs=nnx.Rngs(0))
 WRONG = {
@@ -281,6 +292,13 @@ def test_errors() -> None:
             "trace(",
         ),
         (lambda: LearnedOptimizer(**build, rate=0.0), "rate= must be", "0.0", "> 0", "rate=0.003"),
+        (
+            lambda: LearnedOptimizer(**build, kind=lambda spec, channels: None),
+            "kind= must be callable with 2 arguments and rngs=",
+            "function",
+            "a function",
+            "kind=UNF",
+        ),
         (
             lambda: evolve(LearnedOptimizer(**build), PROBLEM, pairs=0, key=jax.random.key(0)),
             "pairs= must be",

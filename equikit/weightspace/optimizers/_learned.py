@@ -113,7 +113,7 @@ class LearnedOptimizer(nnx.Module):
     ) -> None:
         checked_specification(spec)
         call = _keywords.call_of(type(self), *([kind, Linear] if isinstance(kind, type) else []))
-        _checks.function("kind", kind, arguments=2, example="UNF")
+        _checks.function("kind", kind, arguments=2, keywords=["rngs"], example="UNF")
         if isinstance(kind, type):
             _keywords.refuse_unknown(type(self).__name__, options, call.options - {"groups"})
         self.decays = _checks.numbers("decays", decays, least=0, below=1, example=0.9)
