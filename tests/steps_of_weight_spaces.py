@@ -188,6 +188,11 @@ CALL = {
         "optimizer.transformation()",
         {"optimizer": weightspace.LearnedOptimizer(SPEC, rngs=RNGS)},
     ),
+    "a-head-of-other-channels": (
+        lambda head=(3,): weightspace.LearnedOptimizer(SPEC, head=head, rngs=RNGS),
+        "head=[16, 2]",
+        None,
+    ),
     "an-update-without-a-loss": (updated, "value_fn=loss", None),
     "a-model-that-fails": (
         lambda: weightspace.trace(lambda p, x: x @ p["a"].T, PARAMS, INPUT[:, :2]),

@@ -262,6 +262,19 @@ def test_training_is_refused(name: str) -> None:
     assert_error(ek.OptionError, call, *texts)
 
 
+def test_a_functional_of_other_shapes_is_refused() -> None:
+    """Updates of several members would be added to the parameters by broadcasting."""
+    members = lambda tree: jax.tree.map(lambda leaf: jnp.stack([leaf[..., :2]] * 2), tree)  # noqa: E731
+    params, step = init(KEY), "return two channels for each weight"
+    for error, functional, *texts in (
+        (ek.ShapeError, members, "'bias' of the result of kind= must have shape [8, 2]", "[2, 8, 2]", "[8, 2]"),
+        (ek.OptionError, lambda tree: tree["bias"], "results of kind= do not have", "'the array'", "'bias', 'first'"),
+    ):
+        kind = lambda spec, channels, rngs, functional=functional: functional  # noqa: E731
+        optimizer = LearnedOptimizer(SPEC, [2], kind=kind, rngs=nnx.Rngs(0)).transformation()
+        assert_error(error, lambda tx=optimizer: tx.update(params, tx.init(params), params), *texts, step)
+
+
 def test_errors() -> None:
     build = {"spec": SPEC, "rngs": nnx.Rngs(0)}
     optimizer = LearnedOptimizer(**build).transformation()
@@ -298,6 +311,21 @@ def test_errors() -> None:
             "function",
             "a function",
             "kind=UNF",
+        ),
+        (lambda: LearnedOptimizer(**build, members=2), "members= must be 1", "2", "1", "write members=1"),
+        (
+            lambda: LearnedOptimizer(**build, head=[4, 1]),
+            "the last width of head= is a different one",
+            "1",
+            "2",
+            "head=[16, 2]",
+        ),
+        (
+            lambda: LearnedOptimizer(**build, head=3),
+            "head= must be a list of widths",
+            "3",
+            "one width a layer",
+            "head=[16, 2]",
         ),
         (
             lambda: evolve(LearnedOptimizer(**build), PROBLEM, pairs=0, key=jax.random.key(0)),
