@@ -168,6 +168,15 @@ def test_functions_make_functionals() -> None:
         assert isinstance(LearnedOptimizer(SPEC, [2], kind=kind, rngs=nnx.Rngs(0)).functional, DWSNet)
 
 
+def test_a_layer_without_neurons_has_empty_updates() -> None:
+    params = {"first": jnp.zeros((1, 0)), "bias": jnp.zeros(0), "second": jnp.zeros((0, 1)), "last": jnp.ones(1)}
+    spec = trace(lambda p, x: apply(p, x) + p["last"], params, jnp.ones((5, 1)))
+    optimizer = LearnedOptimizer(spec, [2], rngs=nnx.Rngs(0)).transformation()
+    updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
+    assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
+    assert -1 < updates["last"] < 0
+
+
 ADAM = optax.adam(0.1)
 LEARNED = LearnedOptimizer(SPEC, [2], rngs=nnx.Rngs(0))
 WRONG = {

@@ -71,6 +71,14 @@ def test_of_equal_singular_values_no_basis_is_preferred() -> None:
     assert nothing.alignment() == 1
 
 
+def test_a_layer_without_neurons_is_aligned() -> None:
+    params = {"w0": np.zeros((3, 0), np.float32), "w1": np.zeros((0, 2), np.float32)}
+    spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jnp.ones((2, 3)))
+    found = singular_alignment(spec, params, params)
+    assert (found.alignment(), found.alignment(threshold=0.5), found.distances) == (1, 1, (0, 0))
+    assert all(pair.one.shape == (0,) and pair.after.shape == (0, 0) for pair in found.leaves.values())
+
+
 def test_axes_of_a_kernel_are_one() -> None:
     def apply(p, x):
         y = jax.lax.conv_general_dilated(x, p["conv"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

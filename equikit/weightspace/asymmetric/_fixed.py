@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
         if leaf.ndim < 2 or not is_real(leaf):
             found.append(FixedWeights(filled(False, (), bool), filled(0, (), leaf.dtype)))
         else:
-            drawn = draw_fixed((leaf.size // leaf.shape[-1], leaf.shape[-1]), count, scale, its_key)
+            drawn = draw_fixed((math.prod(leaf.shape[:-1]), leaf.shape[-1]), count, scale, its_key)
             arrays = drawn.mask.reshape(leaf.shape), drawn.values.reshape(leaf.shape).astype(leaf.dtype)
             found.append(FixedWeights(*(placed(array, its_key) for array in arrays)))
     tree = jax.tree.structure(params)

@@ -175,7 +175,7 @@ class LearnedOptimizer(nnx.Module):
     def _functional_of(self, params: Any, grads: Any, momenta: Sequence[Any], root: Any, ages: jax.Array) -> Any:
         """Return the direction and the log-size of every weight, in two channels."""
         clock = ages @ self.clock[...]
-        floor = FLOOR * jnp.max(jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(root)])) + TINY
+        floor = FLOOR * jnp.max(jnp.stack([jnp.max(leaf, initial=0) for leaf in jax.tree.leaves(root)])) + TINY
 
         def features(param: jax.Array, grad: jax.Array, root: jax.Array, *momenta: jax.Array) -> jax.Array:
             own = jnp.stack([param, grad, *(momentum / (root + floor) for momentum in momenta)], axis=-1)
@@ -217,6 +217,10 @@ def _normalized(tree: Any) -> Any:
 
     An array far below the largest one stays small: it is rounding error, such as the gradient of an unused bias.
     """
-    sizes = jax.tree.map(lambda array: jnp.sqrt(jnp.mean(array**2)), tree)
+
+    def size(array: jax.Array) -> jax.Array:
+        return jnp.sqrt(jnp.mean(array**2) if array.size else jnp.sum(array))
+
+    sizes = jax.tree.map(size, tree)
     floor = FLOOR * jnp.max(jnp.stack(jax.tree.leaves(sizes)))
     return jax.tree.map(lambda array, size: array / (size + floor + TINY), tree, sizes)
