@@ -70,3 +70,12 @@ def test_a_layer_without_neurons_has_no_fixed_entries() -> None:
     params = {"first": jnp.ones((3, 0)), "second": jnp.ones((0, 2))}
     for tree in fixed_weights(params, 0, key=KEY):
         assert jax.tree.map(jnp.shape, tree) == {"first": (3, 0), "second": (0, 2)}
+
+
+def test_more_entries_than_a_kernel_has_are_refused() -> None:
+    """The advice works at once, though the kernel of fewest inputs is not the first."""
+    params = {"first": jnp.ones((5, 4)), "second": jnp.ones((3, 2))}
+    for wrong in (4, [0, 3], 1.0):
+        texts = "count= must be a whole number", str(wrong), "an integer from 0 to 3", "write count=3"
+        assert_error(ek.OptionError, lambda wrong=wrong: fixed_weights(params, wrong, key=KEY), *texts)
+    np.testing.assert_array_equal(fixed_weights(params, count=3, key=KEY).mask["second"], True)
