@@ -260,6 +260,11 @@ CALL = {
         "jax.tree.map(lambda a: a[0], params)",
         {},
     ),
+    "a-factory-of-numbers": (
+        lambda: weightspace.Ensemble(lambda rngs: 3, 2, rngs=RNGS),
+        "nnx.Linear(4, 3, rngs=rngs)",
+        {},
+    ),
     "gate": (
         gated,
         "gate=nnx.Linear(features, 2, rngs=rngs)",
