@@ -194,6 +194,11 @@ CALL = {
         None,
     ),
     "an-update-without-a-loss": (updated, "value_fn=loss", None),
+    "a-loss-without-its-batch": (
+        lambda **o: updated(value_fn=lambda p, batch: loss(p), **o),
+        "batch=batch",
+        None,
+    ),
     "a-model-that-fails": (
         lambda: weightspace.trace(lambda p, x: x @ p["a"].T, PARAMS, INPUT[:, :2]),
         "apply(params, x)",
