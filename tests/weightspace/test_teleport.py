@@ -284,6 +284,10 @@ REFUSED = {
         lambda: teleport(SPEC, optax.sgd(0.1)),
         ("teleport needs every=", "every=None", "every=", "write every=100, or at=[0]"),
     ),
+    "a schedule of one number": (
+        lambda: teleport(SPEC, optax.sgd(0.1), at=3),
+        ("at= must be a list of numbers of updates", "3", "numbers of updates", "write at=[0]"),
+    ),
     "two schedules": (
         lambda: teleport(SPEC, optax.sgd(0.1), every=3, at=[1]),
         ("every= and at= cannot be given together", "every=3, at=(1,)", "every=", "leave at out"),

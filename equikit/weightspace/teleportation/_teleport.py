@@ -175,7 +175,7 @@ def _checked_objective(objective: str | Objective) -> Objective:
 
 
 def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Array], jax.Array]:
-    chosen = _checks.widths("at", at, least=0, example="[0]")
+    chosen = _checks.widths("at", at, least=0, example="[0]", what="numbers of updates")
     if every is not None:
         _checks.count("every", every, least=1, example=100)
     _checks.at_most_one(every=every, at=chosen or None)
