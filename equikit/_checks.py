@@ -223,14 +223,16 @@ def _entries(value: object) -> tuple[object, ...] | None:
     return tuple(value)
 
 
-def widths(name: str, value: object, *, least: int = 1, fewest: int = 0, example: str = "(32, 32)") -> tuple[int, ...]:
-    """Return a sequence of `fewest` or more integers as a tuple, or raise `OptionError`."""
+def widths(
+    name: str, value: object, *, least: int = 1, fewest: int = 0, example: str = "(32, 32)", what: str = "widths"
+) -> tuple[int, ...]:
+    """Return a sequence of `fewest` or more integers as a tuple, or raise `OptionError`; `what` is a plural noun."""
     entries = _entries(value)
     if entries is None or len(entries) < fewest:
         raise OptionError(
-            f"{name}= must be a list of widths",
+            f"{name}= must be a list of {what}",
             got=shown(value),
-            expected=f"{fewest} widths or more" if fewest > 1 else "one width a layer",
+            expected=f"{fewest} {what} or more" if fewest > 1 else "one width a layer" if what == "widths" else what,
             step=f"write {name}={example}",
         )
     return tuple(count(f"each entry of {name}=", width, least=least, example=max(least, 8)) for width in entries)

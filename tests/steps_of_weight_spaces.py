@@ -188,7 +188,17 @@ CALL = {
         "optimizer.transformation()",
         {"optimizer": weightspace.LearnedOptimizer(SPEC, rngs=RNGS)},
     ),
+    "a-head-of-other-channels": (
+        lambda head=(3,): weightspace.LearnedOptimizer(SPEC, head=head, rngs=RNGS),
+        "head=[16, 2]",
+        None,
+    ),
     "an-update-without-a-loss": (updated, "value_fn=loss", None),
+    "a-loss-without-its-batch": (
+        lambda **o: updated(value_fn=lambda p, batch: loss(p), **o),
+        "batch=batch",
+        None,
+    ),
     "a-model-that-fails": (
         lambda: weightspace.trace(lambda p, x: x @ p["a"].T, PARAMS, INPUT[:, :2]),
         "apply(params, x)",
@@ -253,6 +263,11 @@ CALL = {
     "a-graph-of-many-networks": (
         lambda: GRAPH.to_networkx(jax.tree.map(lambda a: jnp.stack([a, a]), PARAMS)),
         "jax.tree.map(lambda a: a[0], params)",
+        {},
+    ),
+    "a-factory-of-numbers": (
+        lambda: weightspace.Ensemble(lambda rngs: 3, 2, rngs=RNGS),
+        "nnx.Linear(4, 3, rngs=rngs)",
         {},
     ),
     "gate": (

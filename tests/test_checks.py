@@ -115,6 +115,7 @@ REFUSED = {
     ),
     "widths": (lambda: _checks.widths("hidden", 8), "8", "one width a layer", "write hidden=(32, 32)"),
     "widths-text": (lambda: _checks.widths("hidden", "88"), "'88'", "one width a layer", "write hidden=(32, 32)"),
+    "widths-of-none": (lambda: _checks.widths("batch", 8, what="sizes"), "8", "sizes", "write batch=(32, 32)"),
     "widths-zero": (lambda: _checks.widths("hidden", (0,)), "0", "an integer ≥ 1", "give for example 8"),
     "key": (lambda: _checks.key(0), "0", "a JAX key", "write key=jax.random.key(0)"),
     "keys": (

@@ -58,8 +58,16 @@ def test_it_is_not_exact_on_large_batches(batch: int, x64: None) -> None:
         "not exact on the batch",
         f"{float(found.residual):.1e}, with {batch} inputs and a width of 32",
         "a batch that is not larger than the width",
-        "allow_inexact=True",
+        "fewer inputs, use teleport, which is exact, or write allow_inexact=True",
     )
+
+
+def test_a_singular_matrix_is_not_exact_on_any_batch(x64: None) -> None:
+    first, second, x, matrix = drawn(8)
+    texts = "not exact on the batch", "of 1.0e+00, with 8 inputs", "independent features", "an invertible matrix closer"
+    run = lambda matrix: batch_action(first, second, x, matrix, activation=leaky)  # noqa: E731
+    assert_error(ek.EquivarianceError, lambda: run(0 * matrix), *texts)
+    assert run(jnp.eye(WIDTH)).residual < 1e-11
 
 
 def test_positive_scales_are_exact_on_any_batch(x64: None) -> None:

@@ -425,7 +425,7 @@ def test_layers_standardize_and_give_features_of_neurons() -> None:
     assert_error(ek.OptionError, lambda: ScaleEquivariant(spec, [1, 4, 2], statistics=none, rngs=nnx.Rngs(0)), *text)
     text = "out", "h7", label, "out="
     assert_error(ek.OptionError, lambda: ScaleEquivariant(spec, [1, 4, 2], "h7", rngs=nnx.Rngs(0)), *text)
-    text = "widths of the hidden layers", "8", "4", "channels=[1, 16, 16, 1]"
+    text = "the list of hidden widths is a different one", "(4, 8)", "(4, 4)", "channels=[1, 16, 16, 1]"
     assert_error(ek.OptionError, lambda: ScaleEquivariant(spec, [1, 4, 8, 2], rngs=nnx.Rngs(0)), *text)
     other = made("relu")[0].scalings[0]
     with pytest.raises(ek.OptionError, match="does not act"):

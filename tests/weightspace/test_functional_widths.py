@@ -257,7 +257,7 @@ def test_statistics_of_padded_networks_count_present_entries() -> None:
         np.testing.assert_allclose(found.scale[name][...], [1 / np.std(entries)], rtol=1e-5)
     network = UNF(SPEC, [1, 1], out="", statistics=found, rngs=nnx.Rngs(0))
     np.testing.assert_allclose(network(params, mask=masks)[1], network(TREES[1]), rtol=1e-4, atol=1e-5)
-    texts = "names in statistics=", "'again'", "'w'", "Standardize(spec, params, mask=masks)"
+    texts = "the list of names in statistics=", "'again'", "'w'", "Standardize(spec, params, mask=masks)"
     other = trace(lambda p, x: x @ p["w"], {"w": jnp.ones((2, 2))}, jnp.ones((5, 2)))
     assert_error(OptionError, lambda: UNF(other, [1, 1], statistics=found, rngs=nnx.Rngs(0)), *texts)
 

@@ -157,6 +157,26 @@ def test_other_functionals_and_state() -> None:
     assert int(state[1].steps) == 1
 
 
+def test_functions_make_functionals() -> None:
+    def positional(spec, channels, rngs):
+        return DWSNet(spec, channels, rngs=rngs)
+
+    def keyword(spec, channels, *, rngs):
+        return DWSNet(spec, channels, rngs=rngs)
+
+    for kind in (positional, keyword):
+        assert isinstance(LearnedOptimizer(SPEC, [2], kind=kind, rngs=nnx.Rngs(0)).functional, DWSNet)
+
+
+def test_a_layer_without_neurons_has_empty_updates() -> None:
+    params = {"first": jnp.zeros((1, 0)), "bias": jnp.zeros(0), "second": jnp.zeros((0, 1)), "last": jnp.ones(1)}
+    spec = trace(lambda p, x: apply(p, x) + p["last"], params, jnp.ones((5, 1)))
+    optimizer = LearnedOptimizer(spec, [2], rngs=nnx.Rngs(0)).transformation()
+    updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
+    assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
+    assert -1 < updates["last"] < 0
+
+
 ADAM = optax.adam(0.1)
 LEARNED = LearnedOptimizer(SPEC, [2], rngs=nnx.Rngs(0))
 WRONG = {
@@ -251,6 +271,19 @@ def test_training_is_refused(name: str) -> None:
     assert_error(ek.OptionError, call, *texts)
 
 
+def test_a_functional_of_other_shapes_is_refused() -> None:
+    """Updates of several members would be added to the parameters by broadcasting."""
+    members = lambda tree: jax.tree.map(lambda leaf: jnp.stack([leaf[..., :2]] * 2), tree)  # noqa: E731
+    params, step = init(KEY), "return two channels for each weight"
+    for error, functional, *texts in (
+        (ek.ShapeError, members, "'bias' of the result of kind= must have shape [8, 2]", "[2, 8, 2]", "[8, 2]"),
+        (ek.OptionError, lambda tree: tree["bias"], "results of kind= do not have", "'the array'", "'bias', 'first'"),
+    ):
+        kind = lambda spec, channels, rngs, functional=functional: functional  # noqa: E731
+        optimizer = LearnedOptimizer(SPEC, [2], kind=kind, rngs=nnx.Rngs(0)).transformation()
+        assert_error(error, lambda tx=optimizer: tx.update(params, tx.init(params), params), *texts, step)
+
+
 def test_errors() -> None:
     build = {"spec": SPEC, "rngs": nnx.Rngs(0)}
     optimizer = LearnedOptimizer(**build).transformation()
@@ -281,6 +314,28 @@ def test_errors() -> None:
             "trace(",
         ),
         (lambda: LearnedOptimizer(**build, rate=0.0), "rate= must be", "0.0", "> 0", "rate=0.003"),
+        (
+            lambda: LearnedOptimizer(**build, kind=lambda spec, channels: None),
+            "kind= must be callable with 2 arguments and rngs=",
+            "function",
+            "a function",
+            "kind=UNF",
+        ),
+        (lambda: LearnedOptimizer(**build, members=2), "members= must be 1", "2", "1", "write members=1"),
+        (
+            lambda: LearnedOptimizer(**build, head=[4, 1]),
+            "the last width of head= is a different one",
+            "1",
+            "2",
+            "head=[16, 2]",
+        ),
+        (
+            lambda: LearnedOptimizer(**build, head=3),
+            "head= must be a list of widths",
+            "3",
+            "one width a layer",
+            "head=[16, 2]",
+        ),
         (
             lambda: evolve(LearnedOptimizer(**build), PROBLEM, pairs=0, key=jax.random.key(0)),
             "pairs= must be",

@@ -140,6 +140,18 @@ REFUSED = {
         lambda: Ensemble(linear, 0, rngs=nnx.Rngs(0)),
         (ek.OptionError, "size= must be", "0", "from 1 to 100,000", "size=4"),
     ),
+    "a number": (
+        lambda: Ensemble(lambda rngs: 3, 2, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "the factory does not make networks", "3", "an nnx.Module", "nnx.Linear("),
+    ),
+    "a function": (
+        lambda: Ensemble(lambda rngs: jnp.sin, 2, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "the factory does not make networks", "sin", "an nnx.Module", "nnx.Linear("),
+    ),
+    "a module without a call": (
+        lambda: MixtureOfExperts(lambda rngs: nnx.Dict(a=nnx.Param(jnp.ones(2))), 2, linear, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "the factory does not make networks", "Dict", "can be called", "nnx.Linear("),
+    ),
     "several architectures": (
         lambda: Ensemble(several, 2, rngs=nnx.Rngs(0)),
         (ek.OptionError, "several architectures", "network 1", "one architecture", "rngs alone"),

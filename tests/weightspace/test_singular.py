@@ -91,6 +91,14 @@ def test_thresholds_of_a_figure_are_a_list_of_shares(thresholds) -> None:
         singular_alignment(SPEC, PARAMS, PARAMS).plot(thresholds=thresholds)
 
 
+def test_a_layer_without_neurons_is_aligned() -> None:
+    params = {"w0": np.zeros((3, 0), np.float32), "w1": np.zeros((0, 2), np.float32)}
+    spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jnp.ones((2, 3)))
+    found = singular_alignment(spec, params, params)
+    assert (found.alignment(), found.alignment(threshold=0.5), found.distances) == (1, 1, (0, 0))
+    assert all(pair.one.shape == (0,) and pair.after.shape == (0, 0) for pair in found.leaves.values())
+
+
 def test_axes_of_a_kernel_are_one() -> None:
     def apply(p, x):
         y = jax.lax.conv_general_dilated(x, p["conv"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

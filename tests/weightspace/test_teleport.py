@@ -253,6 +253,13 @@ def test_parameters_stay_where_the_loss_is_not_a_number() -> None:
     assert all(bool(jnp.all(jnp.isnan(leaf))) for leaf in jax.tree.leaves(new))  # by sgd, not by us: 0 * nan
 
 
+def test_parameters_stay_where_the_objective_is_constant() -> None:
+    spec, params, loss = problem()
+    new = teleported(spec, params, loss, objective=lambda loss, params: 1.0, steps=1)
+    for name, leaf in params.items():
+        np.testing.assert_array_equal(new[name], leaf)
+
+
 SPEC, PARAMS, LOSS = problem()
 TANH = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["c"], {"a": jnp.ones((3, 8)), "c": jnp.ones((8, 2))}, jnp.ones(3))
 REFUSED = {
@@ -277,6 +284,10 @@ REFUSED = {
         lambda: teleport(SPEC, optax.sgd(0.1)),
         ("teleport needs every=", "every=None", "every=", "write every=100, or at=[0]"),
     ),
+    "a schedule of one number": (
+        lambda: teleport(SPEC, optax.sgd(0.1), at=3),
+        ("at= must be a list of numbers of updates", "3", "numbers of updates", "write at=[0]"),
+    ),
     "two schedules": (
         lambda: teleport(SPEC, optax.sgd(0.1), every=3, at=[1]),
         ("every= and at= cannot be given together", "every=3, at=(1,)", "every=", "leave at out"),
@@ -285,6 +296,31 @@ REFUSED = {
         lambda: updated(PARAMS),
         ("teleport needs value_fn", "value_fn=None", "value_fn=", "value_fn=loss"),
     ),
+    "a loss of many numbers": (
+        lambda: updated(PARAMS, value_fn=lambda p: p["a"]),
+        ("the loss is not one number", "shape [3, 8], dtype float32", "a scalar, value_fn(params)", "take the mean"),
+    ),
+    "a loss without its batch": (
+        lambda: updated(PARAMS, value_fn=lambda p, x, y: LOSS(p), y=1, z=2),
+        (
+            "value_fn= cannot be called with the arguments of update",
+            "params, y=",
+            "all arguments of value_fn(p, x, y)",
+            "batch=batch",
+        ),
+    ),
+    "an objective of many numbers": (
+        lambda: updated(PARAMS, {"objective": lambda loss, p: p["a"]}, value_fn=LOSS),
+        ("the objective is not one number", "shape [3, 8]", "a scalar, objective(loss, params)", "a sum or a mean"),
+    ),
+    "an objective of integers": (
+        lambda: updated(PARAMS, {"objective": lambda loss, p: 1}, value_fn=LOSS),
+        ("the objective is not one number", "shape [], dtype int", "of a floating-point dtype", "a sum or a mean"),
+    ),
+    "an objective of parameters": (
+        lambda: updated(PARAMS, {"objective": lambda p: 0.0}),
+        ("objective= must be callable with 2 arguments", "function", "a function", 'objective="gradient_norm"'),
+    ),
     "no parameters": (
         lambda: updated(None, value_fn=LOSS),
         ("teleport needs params", "params=None", "params=", "value_fn=loss"),
@@ -292,8 +328,8 @@ REFUSED = {
 }
 
 
-def updated(params, **options):
-    tx = teleport(SPEC, optax.sgd(0.1), every=1)
+def updated(params, how=None, **options):
+    tx = teleport(SPEC, optax.sgd(0.1), every=1, **how or {})
     return tx.update(PARAMS, tx.init(PARAMS), params, **options)
 
 

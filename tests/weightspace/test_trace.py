@@ -132,6 +132,14 @@ def test_a_label_that_is_fixed_is_not_moved() -> None:
     assert fixed.fix("h1") == fixed
 
 
+def test_a_number_among_the_parameters_of_one_network_is_kept_by_augmentation() -> None:
+    params = {"a": np.ones((3, 4)), "scale": np.array(2.0), "b": np.ones((4, 2))}
+    spec = trace(lambda p, x: jnp.tanh(x @ p["a"] * p["scale"]) @ p["b"], params, jnp.ones((5, 3)))
+    moved = spec.augment(params, key=KEY)
+    assert jax.tree.map(jnp.shape, moved) == {"a": (3, 4), "scale": (), "b": (4, 2)}
+    assert moved["scale"] == 2
+
+
 def test_what_is_nested_in_a_fixed_label_is_moved_alike_for_all_its_indices() -> None:
     apply, params, x = MODELS["attention"]()
     spec = trace(apply, params, x)

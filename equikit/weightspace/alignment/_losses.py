@@ -51,21 +51,30 @@ def refuse_empty(what: str, inputs: Any) -> None:
             )
 
 
-def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:
+def checked_loss(
+    value: Any,
+    call: str,
+    *,
+    differentiated: bool = True,
+    what: str = "the loss",
+    step: str = "take the mean over the batch",
+) -> Any:
     """Return the value of a loss if it is a real scalar, traced or not; otherwise raise `OptionError`.
 
     Args:
         value: the value that the loss returned.
         call: the call of the loss, for the text of the error.
         differentiated: whether the loss is differentiated: then its dtype must be floating-point.
+        what: the value in the text of the error.
+        step: the next step.
     """
     is_array = isinstance(value, jax.Array | np.ndarray | np.number | float | int)
     kinds = (jnp.floating,) if differentiated else (jnp.floating, jnp.integer, jnp.bool_)
     if is_array and np.shape(value) == () and any(jnp.issubdtype(jnp.result_type(value), kind) for kind in kinds):
         return value
     raise OptionError(
-        "the loss is not one number",
+        f"{what} is not one number",
         got=f"shape {list(np.shape(value))}, dtype {jnp.result_type(value)}" if is_array else type(value).__name__,
         expected=f"a scalar, {call}, of a floating-point dtype",
-        step="take the mean over the batch",
+        step=step,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +143,7 @@ def singular_alignment(spec: Specification, params_a: Any, params_b: Any, *, mov
 
 def _matrix(array: Any) -> np.ndarray:
     found = np.asarray(array)
-    return found.reshape(-1, found.shape[-1]).astype(np.float64)
+    return found.reshape(math.prod(found.shape[:-1]), found.shape[-1]).astype(np.float64)
 
 
 def _pair(one: np.ndarray, before: np.ndarray, after: np.ndarray) -> SingularPair:

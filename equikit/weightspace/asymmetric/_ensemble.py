@@ -30,7 +30,7 @@ class Ensemble(nnx.Module):
         members: a module whose arrays have an additional first axis of size `size`.
 
     Raises:
-        OptionError: if there are no members, or their architectures differ.
+        OptionError: if there are no members, a member is not a module, or their architectures differ.
 
     Cost: the cost of all members, which run as one program.
 

@@ -62,7 +62,8 @@ class MixtureOfExperts(_Gated):
         experts: a module whose arrays have an additional first axis of size `size`.
 
     Raises:
-        OptionError: if there are no experts, their architectures differ, or `top` is larger than `size`.
+        OptionError: if there are no experts, an expert is not a module, their architectures differ, or `top` is larger
+            than `size`.
         ShapeError: when called, if the shape of the logits is wrong.
 
     Cost: the cost of all experts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     Args:
         params: a tree of arrays. Floating-point arrays with at least two axes are kernels, whose last axis indexes the
             outputs; no other arrays have fixed entries.
-        count: number of fixed entries of each output, at most the number of its entries.
+        count: number of fixed entries of each output, at most the number of its entries in any kernel.
         key: JAX key for positions and values.
         scale: the standard deviation of the values.
 
@@ -85,13 +86,16 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     _checks.key(key)
     _checks.number("scale", scale)
     refuse_not_real("fixed_weights", params, integers=True)
-    found = []
-    for name, leaf in named_leaves(params).items():
+    leaves, found = named_leaves(params), []
+    rows = {name: math.prod(leaf.shape[:-1]) for name, leaf in leaves.items() if leaf.ndim > 1 and is_real(leaf)}
+    most = min(rows.values(), default=None)
+    count = _checks.count("count", count, most=most, example=most)
+    for name, leaf in leaves.items():
         its_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        if leaf.ndim < 2 or not is_real(leaf):
+        if name not in rows:
             found.append(FixedWeights(filled(False, (), bool), filled(0, (), leaf.dtype)))
         else:
-            drawn = draw_fixed((leaf.size // leaf.shape[-1], leaf.shape[-1]), count, scale, its_key)
+            drawn = draw_fixed((rows[name], leaf.shape[-1]), count, scale, its_key)
             arrays = drawn.mask.reshape(leaf.shape), drawn.values.reshape(leaf.shape).astype(leaf.dtype)
             found.append(FixedWeights(*(placed(array, its_key) for array in arrays)))
     tree = jax.tree.structure(params)

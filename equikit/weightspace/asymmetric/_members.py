@@ -20,14 +20,12 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
     """Create `size` networks, and return one module with their stacked arrays.
 
     Raises:
-        OptionError: if `size` is less than one, or the architectures of the networks differ.
+        OptionError: if `size` is less than one, a network is not a module, or their architectures differ.
     """
     _checks.function("factory", factory, example="lambda rngs: nnx.Linear(4, 3, rngs=rngs)")
     _checks.rngs(rngs)
-    made = [
-        nnx.split(factory(nnx.Rngs(rngs.params())))
-        for _ in range(_checks.count("size", size, least=1, most=100_000, example=4))
-    ]
+    size = _checks.count("size", size, least=1, most=100_000, example=4)
+    made = [_network(factory(nnx.Rngs(rngs.params()))) for _ in range(size)]
     graph, first = made[0]
     for number, (other, state) in enumerate(made):
         same = graph == other and jax.tree.map(jnp.shape, first) == jax.tree.map(jnp.shape, state)
@@ -39,6 +37,18 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
                 step="let the factory depend on its rngs alone, in parameters alone",
             )
     return nnx.merge(graph, jax.tree.map(lambda *arrays: jnp.stack(arrays), *(state for _, state in made)))
+
+
+def _network(made: Any) -> Any:
+    """Split a network that a factory made, or raise `OptionError` if it is none."""
+    if not (isinstance(made, nnx.Module) and callable(made)):
+        raise OptionError(
+            "the factory does not make networks",
+            got=_checks.shown(made, 60),
+            expected="an nnx.Module that can be called",
+            step="return a module, such as nnx.Linear(4, 3, rngs=rngs)",
+        )
+    return nnx.split(made)
 
 
 def split_parameters(module: Any) -> tuple[Any, Any, Any]:

@@ -287,8 +287,9 @@ def _standardize(spec: Specification, statistics: Any, channels: int) -> Standar
     if statistics is None or not isinstance(statistics, Standardize):
         return None if statistics is None else Standardize(spec, statistics, channels=channels)
     step = "write statistics=Standardize(spec, params, mask=masks)"
-    _checks.same("names in statistics=", [*statistics.spec.terms], [*spec.terms], step=step)
-    _checks.same("channels of statistics=", statistics.channels, channels, step=f"write channels={channels}")
+    _checks.same("the list of names in statistics=", [*statistics.spec.terms], [*spec.terms], step=step)
+    step = f"write channels={channels}"
+    _checks.same("the number of channels of statistics=", statistics.channels, channels, step=step)
     return statistics
 
 

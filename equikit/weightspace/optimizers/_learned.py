@@ -13,10 +13,11 @@ import optax
 from flax import nnx
 
 from equikit import _checks, _keywords
+from equikit._errors import OptionError
 from equikit.nn import Linear
 from equikit.nn.initializers import filled, unit_normal
 from equikit.weightspace.functionals._models import UNF
-from equikit.weightspace.specifications._leaves import refuse_not_real, refuse_unlike
+from equikit.weightspace.specifications._leaves import by_path, refuse_not_real, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
@@ -71,7 +72,7 @@ class LearnedOptimizer(nnx.Module):
         rate: the learning rate \(\alpha\), whose logarithm is a parameter.
         strength: \(\beta\), which is not learned; without it the functional is not evaluated.
         rngs: random keys for the parameters.
-        **options: options of the functional.
+        **options: options of the functional; `members=` is 1, and the last width of `head=` is 2.
 
     Attributes:
         log_rate: a parameter, the logarithm of \(\alpha\), `[]`.
@@ -79,7 +80,7 @@ class LearnedOptimizer(nnx.Module):
         mixture: a parameter, c and c', `[arrays, 2, decays]`.
 
     Raises:
-        OptionError: if a decay, the rate or the strength is invalid.
+        OptionError: if a decay, the rate, the strength or an option of the functional is invalid.
 
     Example:
         >>> from equikit.weightspace import trace
@@ -113,9 +114,12 @@ class LearnedOptimizer(nnx.Module):
     ) -> None:
         checked_specification(spec)
         call = _keywords.call_of(type(self), *([kind, Linear] if isinstance(kind, type) else []))
-        _checks.function("kind", kind, arguments=2, example="UNF")
+        _checks.function("kind", kind, arguments=2, keywords=["rngs"], example="UNF")
         if isinstance(kind, type):
             _keywords.refuse_unknown(type(self).__name__, options, call.options - {"groups"})
+            _checks.count("members", options.get("members", 1), least=1, most=1)
+            head = _checks.widths("head", options.get("head", ()), example="[16, 2]")
+            _checks.same("the last width of head=", (head or (2,))[-1], 2, step="write head=[16, 2]")
         self.decays = _checks.numbers("decays", decays, least=0, below=1, example=0.9)
         self.strength: float = _checks.number("strength", strength, least=0, example=0.3, traced=False)
         widths = _checks.widths("channels", channels, example="(16,)")
@@ -171,13 +175,18 @@ class LearnedOptimizer(nnx.Module):
     def _functional_of(self, params: Any, grads: Any, momenta: Sequence[Any], root: Any, ages: jax.Array) -> Any:
         """Return the direction and the log-size of every weight, in two channels."""
         clock = ages @ self.clock[...]
-        floor = FLOOR * jnp.max(jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(root)])) + TINY
+        floor = FLOOR * jnp.max(jnp.stack([jnp.max(leaf, initial=0) for leaf in jax.tree.leaves(root)])) + TINY
 
         def features(param: jax.Array, grad: jax.Array, root: jax.Array, *momenta: jax.Array) -> jax.Array:
             own = jnp.stack([param, grad, *(momentum / (root + floor) for momentum in momenta)], axis=-1)
             return jnp.concatenate([own, jnp.broadcast_to(clock, (*own.shape[:-1], CLOCKS)).astype(own.dtype)], axis=-1)
 
-        return self.functional(jax.tree.map(features, _normalized(params), _normalized(grads), root, *momenta))
+        found = self.functional(jax.tree.map(features, _normalized(params), _normalized(grads), root, *momenta))
+        wanted, step = by_path(params), "return two channels for each weight, in a tree like the parameters"
+        _checks.same_names("results of kind=", by_path(found), wanted, step=step, error=OptionError)
+        for name, leaf in by_path(found).items():
+            _checks.shaped(f"{name!r} of the result of kind=", leaf, (*wanted[name].shape, 2), step=step)
+        return found
 
     def transformation(self) -> optax.GradientTransformation:
         """Return the optimizer as an optax transformation; `update` needs the parameters.
@@ -208,6 +217,10 @@ def _normalized(tree: Any) -> Any:
 
     An array far below the largest one stays small: it is rounding error, such as the gradient of an unused bias.
     """
-    sizes = jax.tree.map(lambda array: jnp.sqrt(jnp.mean(array**2)), tree)
+
+    def size(array: jax.Array) -> jax.Array:
+        return jnp.sqrt(jnp.mean(array**2) if array.size else jnp.sum(array))
+
+    sizes = jax.tree.map(size, tree)
     floor = FLOOR * jnp.max(jnp.stack(jax.tree.leaves(sizes)))
     return jax.tree.map(lambda array, size: array / (size + floor + TINY), tree, sizes)

@@ -95,7 +95,7 @@ class ScaleEquivariant(nnx.Module):
         plan = schedule(spec, chosen_of(scalings))
         widths = _checks.widths("channels", channels, fewest=3, example="[1, 16, 16, 1]")
         step = "write channels=[1, 16, 16, 1]"
-        _checks.same("widths of the hidden layers", widths[2:-1], widths[1:2] * (len(widths) - 3), step=step)
+        _checks.same("the list of hidden widths", widths[1:-1], widths[1:2] * (len(widths) - 2), step=step)
         _checks.function("activation", activation, example="jnp.tanh")
         computed, stored = checked_dtypes(dtype, param_dtype)
         options = Options(_checks.rngs(rngs), activation, computed, stored, True)

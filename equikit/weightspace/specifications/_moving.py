@@ -105,7 +105,7 @@ def augmented(
     flat = {leaf.name: jnp.reshape(arrays[leaf.name], (math.prod(batch), *leaf.shape)) for leaf in leaves}
     there = {label: jnp.reshape(mask, (math.prod(batch), -1)) for label, mask in masks.items()}
     drawn = jax.vmap(one)(jax.random.split(key, math.prod(batch)), flat, there)
-    return {leaf.name: drawn[leaf.name].reshape(*batch, *leaf.shape) for leaf in leaves}
+    return {leaf.name: drawn[leaf.name].reshape((*batch, *leaf.shape)) for leaf in leaves}
 
 
 def _permuted(key: jax.Array, there: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -98,12 +98,14 @@ def batch_action(
         exact = residual <= limit
         return BatchAction(jnp.where(exact, new, jnp.nan), jnp.where(exact, adapted, jnp.nan), residual)
     if not float(residual) <= limit:
+        # With the identity the outputs stay, so another matrix helps where fewer inputs do not.
+        change = "fewer inputs" if len(inputs) > first.shape[1] else "an invertible matrix closer to the identity"
         raise EquivarianceError(
             "the action of the matrix is not exact on the batch",
             got=f"a relative change of the outputs of {float(residual):.1e}, "
             f"with {len(inputs)} inputs and a width of {first.shape[1]}",
-            expected=f"at most {limit:.1e}: a batch that is not larger than the width",
-            step="pass fewer inputs, use teleport, which is exact, or write allow_inexact=True",
+            expected=f"at most {limit:.1e}: a batch that is not larger than the width, with independent features",
+            step=f"pass {change}, use teleport, which is exact, or write allow_inexact=True",
         )
     return BatchAction(new, adapted, residual)
 

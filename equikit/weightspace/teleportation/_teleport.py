@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from equikit import _checks
+from equikit._errors import OptionError
+from equikit.weightspace.alignment._losses import checked_loss
 from equikit.weightspace.optimizers._training import refuse_no_optimizer
 from equikit.weightspace.specifications._leaves import refuse_not_real
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -73,7 +75,8 @@ def teleport(
         signature names. It works under `jit`.
 
     Raises:
-        OptionError: if the specification has no continuous symmetries, or an argument is invalid.
+        OptionError: if the specification has no continuous symmetries, or an argument is invalid; in `update`, if the
+            loss needs other arguments, or the loss or the objective is not a real scalar.
 
     Cost: an ascent computes `steps + 1` gradients of the objective; each costs about 3 gradients of the loss, or about
         40 for the sharpness. Each linear group also solves two linear systems of the size of its label.
@@ -142,7 +145,8 @@ class _Ascent(NamedTuple):
         zero = origin(self.spec, dtype)
 
         def objective(tangent: Any, params: Any) -> jax.Array:
-            return self.objective(loss, moved(self.spec, tangent, params)).astype(dtype)
+            value, step = self.objective(loss, moved(self.spec, tangent, params)), "return a sum or a mean"
+            return jnp.asarray(checked_loss(value, "objective(loss, params)", what="the objective", step=step), dtype)
 
         def step(_: int, state: Any) -> Any:
             params, value, direction, length = state
@@ -166,12 +170,12 @@ class _Ascent(NamedTuple):
 
 def _checked_objective(objective: str | Objective) -> Objective:
     if callable(objective):
-        return objective
+        return _checks.function("objective", objective, arguments=2, example='"gradient_norm"')
     return OBJECTIVES[_checks.choice("objective", objective, [*OBJECTIVES])]
 
 
 def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Array], jax.Array]:
-    chosen = _checks.widths("at", at, least=0, example="[0]")
+    chosen = _checks.widths("at", at, least=0, example="[0]", what="numbers of updates")
     if every is not None:
         _checks.count("every", every, least=1, example=100)
     _checks.at_most_one(every=every, at=chosen or None)
@@ -188,4 +192,11 @@ def _checked_loss(params: Any, value_fn: Any, more: dict[str, Any]) -> Loss:
     named = inspect.signature(value_fn).parameters.values()
     takes_all = any(one.kind is one.VAR_KEYWORD for one in named)
     its = more if takes_all else {one.name: more[one.name] for one in named if one.name in more}
-    return lambda params: value_fn(params, **its)
+    if not _checks.takes(value_fn, 1, *its):
+        raise OptionError(
+            "value_fn= cannot be called with the arguments of update",
+            got=", ".join(("params", *(f"{name}=" for name in its))),
+            expected=f"all arguments of value_fn{inspect.signature(value_fn)}",
+            step="pass the others to update by name, as in batch=batch",
+        )
+    return lambda params: checked_loss(value_fn(params, **its), "value_fn(params)")
