@@ -280,7 +280,7 @@ def read_question(
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1 or isinstance(data, Mapping)
     if data is None:
         assert sides.widths is not None, "channels are needed where there are no data"
-        sizes, batch = bound_sizes(kind), _checks.widths("batch", batch, example="(32,)")
+        sizes, batch = bound_sizes(kind), _checks.widths("batch", batch, example="(32,)", what="sizes")
         pairs = list(zip(kind.inputs, sides.widths, strict=True))
         shapes = {term.name: (*batch, *(sizes[label] for label in term.labels), width) for term, width in pairs}
         refuse_empty("input", shapes)

@@ -134,7 +134,7 @@ def _measured(
     assert sides.widths is not None, "there are no data, so that channels are needed"
     samples = _checks.count("samples", samples, least=1, example=4)
     mask = _checks.flag("mask", mask)
-    batch = _checks.widths("batch", batch, example="(2,)")
+    batch = _checks.widths("batch", batch, example="(2,)", what="sizes")
     usual = jnp.result_type(complex if kind.is_complex else float)
     wanted_dtype = _checks.dtype("dtype", usual if dtype is None else dtype)
     groups_of = {label: what for label, what in kind.bindings if isinstance(what, Group)}

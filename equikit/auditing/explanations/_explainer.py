@@ -233,9 +233,9 @@ def windows(shape: tuple[int, ...], size: int | tuple[int, ...] = 1, *, cyclic: 
         >>> len(windows((4,), 3, cyclic=True)), windows((2, 3)).shape
         (4, (6, 2, 3, 1))
     """
-    shape = _checks.widths("shape", shape, fewest=1, example="(8,)")
+    shape = _checks.widths("shape", shape, fewest=1, example="(8,)", what="sizes")
     sizes = (size,) * len(shape) if _checks.integer(size) is not None else size
-    sizes = _checks.widths("size", sizes, fewest=len(shape), example="(3, 3)")
+    sizes = _checks.widths("size", sizes, fewest=len(shape), example="(3, 3)", what="sizes")
     _checks.flag("cyclic", cyclic)
     regions = np.ones((1, 1), bool)
     for n, width in zip(shape, sizes, strict=True):
