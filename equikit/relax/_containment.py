@@ -59,6 +59,8 @@ def contains(group: Group, matrix: np.ndarray) -> bool:
     if isinstance(group, DirectSum):
         blocks = zip(group.parts, group.blocks_of_entries, strict=True)
         return _is_block_diagonal(group, matrix) and all(contains(part, matrix[at, at]) for part, at in blocks)
+    if np.any(np.imag(matrix)) and not group.is_complex:
+        return False
     if isinstance(group, MatrixGroup) and group.algebra:
         return _is_generated(group, matrix)
     orders = group.defining_orders(group.n or 0)
@@ -76,6 +78,8 @@ def contains_algebra(group: Group, matrix: np.ndarray) -> bool:
     if isinstance(group, DirectSum):
         blocks = zip(group.parts, group.blocks_of_entries, strict=True)
         return _is_block_diagonal(group, matrix) and all(contains_algebra(part, matrix[at, at]) for part, at in blocks)
+    if np.any(np.imag(matrix)) and not group.is_complex:
+        return False
     if isinstance(group, MatrixGroup):
         return _in_span(_closed(group), matrix)
     orders = group.defining_orders(group.n or 0)

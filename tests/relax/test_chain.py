@@ -148,6 +148,8 @@ BAD = {
     "order": (ek.GroupError, {"x": [O(2) + O(1), O(3)]}, OUTSIDE, "O(2) + O(1), then O(3)", "descending", LARGER),
     "reflection": (ek.GroupError, {"x": [SO(3), O(2) + O(1)]}, OUTSIDE, "generator", "descending", LARGER),
     "algebra": (ek.GroupError, {"x": [H(3), SO(3)]}, OUTSIDE, "Lie algebra element", "descending", LARGER),
+    "complex": (ek.GroupError, {"x": [O(3), U(3)]}, OUTSIDE, "Lie algebra element", "descending", LARGER),
+    "complex block": (ek.GroupError, {"x": [O(3), U(2) + U(1)]}, OUTSIDE, "element", "descending", LARGER),
     "trivial": (ek.GroupError, {"x": [Trivial(2), S(2)]}, OUTSIDE, "Trivial(2), then", "descending", LARGER),
     "sizes": (ek.GroupError, {"x": [O(3), O(2)]}, "different sizes", "O(2) of size 2", "one size", "ek.O(2) + ek.O(1)"),
     "shears": (
