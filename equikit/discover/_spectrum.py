@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,12 +76,15 @@ def null_spaces(rows: Array, allowed: Array, precision: float, least_gap: float,
 
 def no_gap(spectrum: Array, least_gap: float, most: float) -> GroupError:
     """Return the error for a function without a symmetry that stands out."""
+    ratios = spectrum[:-1][spectrum[1:] <= most] / np.maximum(spectrum[1:][spectrum[1:] <= most], 1e-300)
+    smaller = math.floor(10 * np.max(ratios, initial=0)) / 10
+    accept = f", or accept a smaller gap with least_gap={smaller:g}" if 1 < smaller < least_gap else ""
     shown = ", ".join(f"{value:.2g}" for value in spectrum[-24:])
     return GroupError(
         "no Lie algebra stands out: the singular values have no gap",
         got=f"{'the smallest of them ' if len(spectrum) > 24 else ''}{shown}",
         expected=f"small values, at most {most:g}, and the next one at least {least_gap:g} times larger",
-        step="fit the function more accurately, or accept a smaller gap with least_gap=2",
+        step=f"fit the function more accurately{accept}; otherwise it has no continuous symmetry",
     )
 
 

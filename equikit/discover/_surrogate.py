@@ -118,7 +118,8 @@ def surrogate(
         learning_rate: the largest rate of Adam; it falls to zero as a cosine.
 
     Raises:
-        OptionError: if an option has no meaning, there are fewer than ten samples, or training diverges.
+        OptionError: if an option has no meaning, there are fewer than ten samples, data or targets are constant, or
+            training diverges.
         ShapeError, DTypeError: if an array is not real, or the numbers of samples differ.
 
     Cost: of training: epochs times samples times the square of the width.
@@ -146,6 +147,13 @@ def surrogate(
     into, out = _Whitening.of(x), _Whitening.of(y)
     z = ((x - into.shift) @ into.forward).astype(np.float32)
     t = ((y - out.shift) @ out.forward).astype(np.float32)
+    for what, columns in (("data", z), ("targets", t)):
+        _checks.some(
+            f"changes in the {what}",
+            range(columns.shape[1]),
+            got="the same in all samples",
+            step=f"pass {what} that vary",
+        )
     order = np.random.default_rng(np.asarray(jax.random.key_data(_checks.key(key))).tolist()).permutation(samples)
     held, rest = order[: max(1, samples // 10)], order[max(1, samples // 10) :]
     model = _Perceptron([z.shape[1], *widths, t.shape[1]], nnx.Rngs(params=key))

@@ -146,6 +146,8 @@ def test_noise_in_the_function_gives_a_small_gap_and_a_refusal():
     with pytest.raises(ek.GroupError, match="no Lie algebra stands out") as caught:
         lie_algebra(functools.partial(function, amount=0.5), X3)
     assert caught.value.got.count(",") == 8  # the whole spectrum
+    with pytest.raises(ek.GroupError, match="more accurately; otherwise it has no continuous symmetry"):
+        lie_algebra(lambda x: np.sum(x**2, axis=(1, 2)), X3[:, :1])  # one number: no smaller gap helps
 
 
 def test_random_functions_rarely_have_a_false_symmetry():
@@ -347,6 +349,8 @@ def test_a_surrogate_refuses_bad_data():
         (lambda: ek.discover.surrogate({}, X3, key=jax.random.key(0)), "there are no arrays"),
         (lambda: ek.discover.surrogate(X3, X3[:9], key=jax.random.key(0)), "targets must have shape"),
         (lambda: ek.discover.surrogate(X3, X3 * np.nan, key=jax.random.key(0)), "the targets are not finite"),
+        (lambda: ek.discover.surrogate(X3, 1 + 0 * X3, key=jax.random.key(0)), "there are no changes in the targets"),
+        (lambda: ek.discover.surrogate(0 * X3, X3, key=jax.random.key(0)), "there are no changes in the data"),
         (lambda: ek.discover.surrogate(X3, X3, key=jax.random.key(0), hidden=()), "hidden= must be a list of widths"),
     ):
         with pytest.raises(ek.EquikitError, match=text):

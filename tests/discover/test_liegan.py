@@ -97,6 +97,14 @@ def test_classes_and_data_without_outputs():
     assert small(generators=2).fit(np.concatenate([X, -X], 2), epochs=1, key=KEY).basis.shape == (2, 3, 3)
 
 
+def test_a_vector_of_zeros_does_not_end_training():
+    x = X.copy()
+    x[0] = 0
+    found = LieGAN(hidden=(4,), batch=8).fit(x, x.sum((1, 2)), epochs=1, key=KEY)
+    assert np.all(np.isfinite(found.basis))
+    assert np.all(np.isfinite(found.losses))
+
+
 def test_of_several_games_the_one_with_the_most_confused_discriminator_counts(monkeypatch):
     def game(cosine, judge):
         return FoundGenerators(np.zeros((1, 2, 2)), True, np.array([[0.7, 0.0, 0.8], [0.7, cosine, judge]]))

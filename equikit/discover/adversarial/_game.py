@@ -110,8 +110,10 @@ def overlap(matrices: Array, *, killing: bool) -> Array:
 
 
 def cosine(one: Array, other: Array) -> Array:
-    """Return the mean cosine of pairs of vectors."""
-    sizes = jnp.linalg.norm(one, axis=-1) * jnp.linalg.norm(other, axis=-1)
+    """Return the mean cosine of pairs of vectors; zero for a pair with a zero vector."""
+    squares = jnp.sum(one**2, axis=-1), jnp.sum(other**2, axis=-1)
+    there = (squares[0] > 0) & (squares[1] > 0)  # the derivative of the norm of zero is NaN
+    sizes = jnp.sqrt(jnp.where(there, squares[0], 1)) * jnp.sqrt(jnp.where(there, squares[1], 1))
     return jnp.mean(jnp.sum(one * other, axis=-1) / jnp.maximum(sizes, 1e-8))
 
 
