@@ -105,6 +105,29 @@ def test_forces_turn_with_the_molecule(group, learned, dtype):
         assert np.all(misses(after, before @ g.T) < rounding), misses(after, before @ g.T)
 
 
+CHARGES = np.array([8.0, 6, 8.5])[:, None]
+
+
+@pytest.mark.parametrize("how", [QR(), Alignment()], ids=lambda how: type(how).__name__)
+@pytest.mark.parametrize("output", ["", "p x"], ids=["invariant", "vectors"])
+def test_derivatives_across_the_line_of_different_atoms_turn_with_it(x64, how, output):
+    """What invariants change across it cancels only in the mean over all rotations about it."""
+
+    def network(x):
+        found = CHARGES * jnp.tanh(x * jnp.array([1.0, 2, 3]) + x**2)
+        return found if output else jnp.sum(found, axis=(-1, -2))
+
+    options = {"translate": None if output else "x", "channels": False, "batched": False}
+    sym = ek.symmetrize(network, f"p x -> {output}", p=ek.Fixed(3), x=ek.O(3), how=how, **options)
+    slope = jax.jit(lambda x, v: (sym(x), jax.jvp(sym, (x,), (v,))[1]))
+    turn, v = ek.O(3).random_element(np.random.default_rng(0)), np.random.default_rng(1).normal(size=(3, 3))
+    for x in (np.array([[1.16, 0, 0], [0.05, 0, 0], [-1.2, 0, 0]]), np.zeros((3, 3))):
+        for one, other in zip(slope(x @ turn.T, v @ turn.T), slope(x, v), strict=True):
+            np.testing.assert_allclose(one, other @ turn.T if output else other, atol=1e-12)
+    if not output:
+        np.testing.assert_array_equal(slope(np.zeros((3, 3)), v)[1], 0)
+
+
 def small_network(x):
     """An energy of points in any order that depends on their orientation."""
     first, second = (jnp.asarray(np.random.default_rng(5).normal(size=size), x.dtype) for size in ((3, 8), 8))

@@ -128,13 +128,16 @@ class Alignment(Framed):
         came = sample.coarsest(read)
         slopes = CERTAIN * rounding(came) / math.sqrt(12) * found.slope
         degenerate = degenerate | (jnp.maximum(doubt, slopes if self.differentiable else 0) > most_doubt(came))
-        if checked_vectors(action, label, None) != read:
+        whole = checked_vectors(action, label, None) == read
+        if not whole:
             degenerate, vanish = degenerate | (found.span < d - 1), jnp.zeros((), bool)
         size = jnp.sum(found.weights > 0).astype(jnp.float32)
         refused = degenerate & (self.on_degenerate == "error")
         info = Info(size, degenerate, refused, rank=found.span, doubt=doubt)
-        kept = jnp.where(vanish, jnp.zeros((d, d), dtype), jnp.eye(d, dtype=dtype))
-        stabilizer = {label: jnp.broadcast_to(kept, found.matrices.shape)} if orders else {}
+        # Where points vanish or are on a line, derivatives across their span are averaged as values are.
+        on_line = whole & (found.span == d - 2) & has_mean(group, orders, jnp.asarray(2)) & (d > 2)
+        spanned = jnp.where(vanish, 0, jnp.where(on_line, jnp.eye(d, dtype=dtype)[0], 1))
+        stabilizer = {label: jnp.broadcast_to(jnp.diag(spanned), found.matrices.shape)}
         element, weights = Element({label: found.matrices}, stabilizer=stabilizer), found.weights
         if not self.differentiable:
             element, weights = detached(element), jax.lax.stop_gradient(weights)

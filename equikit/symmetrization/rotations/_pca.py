@@ -73,7 +73,8 @@ class PCA(Framed):
     It is equivariant if eigenvalues differ. If two are equal, as for a cube or an octahedron, the input itself is
     symmetric, an eigenvector is any vector of a plane, and the average is not even approximately equivariant. The only
     exception is a space of directions in which the input has no extent (collinear points in space, no points): their
-    signs average to an equivariant result for outputs with at most one axis of the label.
+    signs average to an equivariant result for outputs with at most one axis of the label. Derivatives of invariants are
+    equivariant there too; derivatives of vectors are not, unlike with `QR` and `Alignment`.
 
     Args:
         label: the axis on which the group acts; by default, the only one bound to O or SO.
