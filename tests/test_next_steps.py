@@ -120,6 +120,7 @@ CASES = {
     "misspelled-in-a-network": (network, {"resid": True}),
     "random-keys-without-parameters": (pooled, {"rngs": RNGS}),
     "random-keys-as-a-number": (linear, {**S, "rngs": 0}),
+    "random-keys-as-a-class": (linear, {**S, "rngs": nnx.Rngs}),
     "size-of-a-bound-label": (lambda **o: linear(X, **o), {"p": ek.S(5)}),
     "size-of-a-bound-keyword": (lambda **o: linear(X, signature="in -> in", **o), {"groups": {"in": ek.O(5)}}),
     "size-that-no-input-has": (lambda **o: linear(X, signature="p -> p q q r r", q=ek.Sp, r=ek.Sp, **S, **o), {}),
