@@ -141,6 +141,7 @@ CASES = {
     "objects": (linear, {**S, "x": np.ones((4, 1), object)}),
     "eight-bits": (linear, {**S, "x": jnp.ones((4, 1), jnp.float8_e4m3fn)}),
     "a-list": (linear, {**S, "x": [[1.0]]}),
+    "a-list-of-complex-numbers": (linear, {**S, "x": [[1j]]}),
     "double-precision-of-jax": (linear, {**S, "x": double((4, 1))}),
     "complex-double-precision-of-jax": (linear, {**S, "x": double((4, 1), jnp.complex128)}),
     "swapped-bytes": (linear, {**S, "x": np.ones((4, 1), ">f4")}),
