@@ -369,3 +369,4 @@ def test_messages_from_unknown_positions_are_nan(powers, value):
     assert np.isnan(y).any(-1).tolist() == [False, True, False, False]
     keep = np.arange(4) > 0
     assert np.isfinite(in_numpy(layer, features, positions, mask=keep)["p"]).all()
+    assert not in_numpy(layer, features, positions, mask=~keep)["p"].any()  # a point alone

@@ -327,11 +327,11 @@ class GeometricMessage(Layer):
     def _directions(self, pairs: Pairs, radial: Radial) -> tuple[jax.Array, jax.Array]:
         """Return directions `[blocks, i, j, n]` and radial functions `[blocks, i, j, radial]`, zero where absent."""
         # Points beyond the cutoff contribute nothing, even if the square of their distance overflows.
-        near = ~jnp.any(jnp.abs(pairs.difference) >= self.radial.cutoff, -1)  # NaN is not left out
+        near = pairs.there & ~jnp.any(jnp.abs(pairs.difference) >= self.radial.cutoff, -1)  # NaN is not left out
         difference = jnp.where(near[..., None], pairs.difference, jnp.zeros((), pairs.difference.dtype))
         square = jnp.sum(difference**2, -1)
         apart = square != 0
         distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)  # the root has no derivative at zero
         directions = difference / jnp.where(apart, distance, 1)[..., None]
         functions = radial(distance).astype(difference.dtype)
-        return directions, jnp.where((pairs.there & near)[..., None], functions, jnp.zeros((), functions.dtype))
+        return directions, jnp.where(near[..., None], functions, jnp.zeros((), functions.dtype))
