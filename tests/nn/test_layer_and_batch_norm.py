@@ -253,3 +253,13 @@ def test_large_features_have_gradients():
     layer, x = ek.nn.LayerNorm({"": 3}), np.float32([1, 2, 4])
     slopes = [in_numpy(jax.grad(lambda x: layer({"": x})[""][0]), x * size) * size for size in np.float32([1, 2.0**66])]
     assert_close(slopes[1], slopes[0], 1e-4)
+
+
+def test_large_constants_have_no_variance():
+    def normalized(x):
+        layer = ek.nn.BatchNorm({"p": 1}, p=S)
+        return layer(x), layer.var["p"][...]
+
+    y, var = in_numpy(normalized, np.full((4, 1), 2.0**66, np.float32))
+    assert not y.any()
+    assert var < 1

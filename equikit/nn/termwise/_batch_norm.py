@@ -126,7 +126,8 @@ class BatchNorm(Termwise):
             found = self._averages(term) if running else self._statistics(term, wide, rows.keep(term, wide.ndim))
             mean, var, size = found
             scale, bias = (part[term.name][...] if term.name in part else 0 for part in (self.scale, self.bias))
-            return ((wide / size - mean) * lax.rsqrt(var + self.epsilon / size**2) * scale + bias).astype(array.dtype)
+            least = jnp.maximum(self.epsilon / size**2, np.finfo(size.dtype).tiny)  # a constant has no variance
+            return ((wide / size - mean) * lax.rsqrt(var + least) * scale + bias).astype(array.dtype)
 
         return self._each(x, mask, support, normalized)
 
@@ -159,7 +160,7 @@ class BatchNorm(Termwise):
         share = 1 / jnp.maximum(count, 1)
         mean = jnp.sum(array, axis=axes) * share if term.name in self.mean else jnp.zeros((), array.dtype)
         var = jnp.sum(jnp.abs(jnp.where(keep, array - mean, 0)) ** 2, axis=axes) * share
-        for running, value in ((self.mean, mean * size), (self.var, var * size**2)):
+        for running, value in ((self.mean, mean * size), (self.var, var * size * size)):
             if term.name in running:
                 old = running[term.name][...]
                 new = self.momentum * old + (1 - self.momentum) * lax.stop_gradient(value).astype(old.dtype)
