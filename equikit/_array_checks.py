@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,19 @@ def foreign(array: np.ndarray) -> bool:
     return isinstance(array, np.ma.MaskedArray) or wide or not array.dtype.isnative
 
 
+def _dtype_of(value: object) -> str | None:
+    """Return the dtype in which JAX makes an array of numbers of a value, or `None` if it cannot."""
+    for dtype in ("float32", "complex64"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
+                jnp.asarray(value, dtype=dtype)
+        except (TypeError, ValueError, np.exceptions.ComplexWarning):
+            continue
+        return dtype
+    return None
+
+
 def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     """Return a floating-point array as a JAX array, or raise `DTypeError`.
 
@@ -39,12 +53,13 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     A JAX array in double precision is intentional and never rounded.
     """
     if not isinstance(array, jax.Array | np.ndarray) or (isinstance(array, np.ndarray) and foreign(array)):
-        masked = isinstance(array, np.ma.MaskedArray)
+        masked, dtype = isinstance(array, np.ma.MaskedArray), _dtype_of(array)
+        step = f"pass jnp.asarray(x, dtype=jnp.{dtype})" if dtype else "pass an array of numbers"
         raise DTypeError(
             f"{what} {name!r} is not a plain array",
             got=f"{type(array).__name__} of dtype {array.dtype}" if hasattr(array, "dtype") else type(array).__name__,
             expected="a JAX or NumPy array of floating-point numbers",
-            step="pass x.filled(0), and the mask by mask=" if masked else "pass jnp.asarray(x, dtype=jnp.float32)",
+            step="pass x.filled(0), and the mask by mask=" if masked else step,
         )
     if not _checks.is_float(array.dtype):
         numeric = array.dtype == object or any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.number, jnp.bool_))

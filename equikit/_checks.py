@@ -510,8 +510,9 @@ def key(value: Any, *, expected: str = "a JAX key", step: str = "write key=jax.r
 
 def rngs(value: Any, stream: str = "params") -> Any:
     """Return the random keys of a Flax module, or raise `OptionError` if they are not, or lack the stream."""
-    if not callable(getattr(value, stream, None)):
-        streams = [*value] if hasattr(value, "fork") else None
+    is_class = isinstance(value, type)
+    if is_class or not callable(getattr(value, stream, None)):
+        streams = [*value] if hasattr(value, "fork") and not is_class else None
         raise OptionError(
             "rngs= must be nnx.Rngs" if streams is None else f"rngs= has no keys for {stream!r}",
             got=shown(value) if streams is None else f"nnx.Rngs with {', '.join(map(repr, streams)) or 'no keys'}",

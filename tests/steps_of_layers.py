@@ -103,6 +103,13 @@ CALL = {
         "dtype=float32",
         lambda text: CALL["a-stack-that-casts"][0](jnp.float32),
     ),
+    "a-layer-in-place-of-a-function": (
+        lambda: ek.nn.Stack(ek.nn.RMSNorm({"p": 1}, p=ek.S), 2, rngs=nnx.Rngs(0)),
+        "make=lambda rngs: ek.nn.Residual(...)",
+        lambda text: eval(
+            f"ek.nn.Stack(depth=2, rngs=rngs, {text.replace('...', 'ek.nn.RMSNorm(dict(p=1), p=ek.S)')})", NAMES
+        ),
+    ),
     "a-complex-running-average": (
         lambda **o: ek.nn.BatchNorm({"p": 1}, p=ek.S, **o)(jnp.ones((2, 4, 1), jnp.complex64)),
         "param_dtype=jnp.complex64",

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks, _keywords
-from equikit._errors import OptionError, SignatureError
+from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.groups import Group
 from equikit.nn._arguments import Space, one_term
 from equikit.nn._features import Features, features_of, mixed, not_permuted, permuted, read_features
@@ -55,6 +55,9 @@ class Pointwise(Layer):
 
     Permutations commute with every pointwise function; signed permutations, and the sign of a pseudoscalar `"det(x)"`,
     commute with odd functions. Other groups mix entries and commute only with linear functions.
+
+    The function must act on each entry alone. This is not tested: `jnp.cumsum`, `jnp.sort` and a softmax keep the
+    shape but mix entries, and the layer would not be equivariant.
 
     Oddness is tested in float32 at zero and, with both signs, at 289 logarithmically spaced magnitudes from 1e-9 to
     1e9. The caller guarantees it elsewhere.
@@ -116,11 +119,19 @@ class Pointwise(Layer):
             support: which entries of the axes of one label are present, as for `Linear`.
 
         Raises:
-            ShapeError, DTypeError: if the array does not fit.
+            ShapeError, DTypeError: if the array does not fit, or the function changes its shape.
         """
         (term,) = self.signature.inputs
         (x,), rows = read_rows(self.signature, None, [x], {}, support)
-        return rows.together(term, self.function(x))
+        y = self.function(x)
+        if jnp.shape(y) != x.shape:
+            raise ShapeError(
+                "the function of a pointwise layer changes the shape of its input",
+                got=f"shape {[*jnp.shape(y)]} of shape {[*x.shape]}",
+                expected="a function that maps each entry by itself, such as jnp.tanh",
+                step="apply this function outside of the layer",
+            )
+        return rows.together(term, y)
 
 
 def gate_name(term: Term) -> str:

@@ -354,3 +354,19 @@ def test_a_mask_comes_alone_or_by_label():
     assert found["p"].shape == (4, 2)
     with pytest.raises(ek.SignatureError, match="have no channels"):
         GeometricMessage("p", {"p": 2}, cutoff=2.0, p=S, x=O(3), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("powers", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_messages_from_unknown_positions_are_nan(powers, value):
+    layer = make(inputs={"p": 2}, outputs={"p": 2}, dtype=jnp.float32, powers=powers)
+    features, positions = draw(inputs={"p": 2}, batch=(), points=4)
+    features, positions = {"p": np.float32(features["p"])}, np.float32(positions)
+    positions[0, 0] = value
+    assert np.isnan(in_numpy(layer, features, positions)["p"]).all()
+    edges = ek.data.Neighbors.of([0, 2, 3], [1, 3, 2], n=4)
+    y = in_numpy(layer, features, positions, edges=edges)["p"]
+    assert np.isnan(y).any(-1).tolist() == [False, True, False, False]
+    keep = np.arange(4) > 0
+    assert np.isfinite(in_numpy(layer, features, positions, mask=keep)["p"]).all()
+    assert not in_numpy(layer, features, positions, mask=~keep)["p"].any()  # a point alone

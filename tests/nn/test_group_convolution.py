@@ -5,8 +5,10 @@ import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from helpers import assert_error
+from in_numpy import in_numpy
 
 import equikit as ek
 from equikit.symmetrization.finite._turned import turned
@@ -84,3 +86,9 @@ def test_what_does_not_fit_is_refused_with_the_next_step():
             "1]",
             "vectors",
         )
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 0), (6, 6, 2, 0)])
+def test_images_without_channels_have_equal_activations(shape):
+    network = ek.nn.GroupConvolution(0, ek.Z(4), hidden=(2,), vectors=len(shape) == 4, rngs=nnx.Rngs(0))
+    assert not in_numpy(network, np.ones((1, *shape), np.float32)).any()

@@ -388,6 +388,11 @@ if np.dtype(np.longdouble) != np.float64:
     UNPLAIN["long"] = lambda: np.ones((4, 4, 2), np.longdouble)
 
 
+@pytest.mark.parametrize("value", [None, "a", [[1], [1, 2]]], ids=str)
+def test_only_what_can_become_an_array_is_advised_to(value):
+    assert message_of(ek.DTypeError, lambda: linear()(value))["next step"] == "pass an array of numbers"
+
+
 @pytest.mark.parametrize("dtype", [None, jnp.float32])
 @pytest.mark.parametrize("make", UNPLAIN.values(), ids=UNPLAIN)
 def test_arrays_that_jax_would_change_are_refused(make, dtype):

@@ -276,6 +276,7 @@ def test_networks_are_modules():
         (lambda: ek.nn.Gated({"x": 1}, gate=1, x=O(3)), "gate= must be callable"),
         (lambda: ek.nn.NormGated({"x": 1}, activation="relu", x=O(3)), "activation= must be callable"),
         (lambda: ek.nn.Pointwise("relu", "p", p=S), "function= must be callable"),
+        (lambda: ek.nn.Pointwise(lambda x: x[..., :1], "p", p=S)(np.ones((3, 2), np.float32)), "changes the shape"),
     ],
 )
 def test_bad_arguments(call, message):

@@ -178,6 +178,11 @@ DIFFERENT = "label 'p' is bound to different groups"
         (lambda: ek.nn.Stack(block, 2, rngs=nnx.Rngs(0))(3), ek.DTypeError, "input 'x' is not a plain array"),
         (lambda: ek.nn.Stack(3, 2, rngs=nnx.Rngs(0)), ek.OptionError, "make= must be callable"),
         (
+            lambda: ek.nn.Stack(linear(4, 4), 2, rngs=nnx.Rngs(0)),
+            ek.OptionError,
+            "make= is a layer, not a function that makes layers",
+        ),
+        (
             lambda: ek.nn.Stack(lambda _: ek.nn.Pointwise(lambda x: x, "p", p=S), 2, rngs=nnx.Rngs(0)),
             ek.OptionError,
             "the layers of a stack differ in more than their parameters",

@@ -261,7 +261,8 @@ class Attention(Layer):
             deterministic: overrides the option of the layer.
 
         Returns:
-            `[*batch, *axes, channels]` for each output. A query that sees no key is zero, without bias.
+            `[*batch, *axes, channels]` for each output. A query that sees no key is zero, without bias. NaN or infinity
+            in a query, or in a key that it sees, gives NaN; a finite score that overflows becomes the largest float.
 
         Raises:
             ShapeError, DTypeError, OptionError: if an array does not fit; nothing is broadcast or cast silently.

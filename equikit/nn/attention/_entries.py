@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit.nn.attention._softmax import Drop, Keys, Pairs
+from equikit.nn._range import bounded
+from equikit.nn.attention._softmax import Drop, Keys, Pairs, total_score
 from equikit.plans import is_own, spread_rows, sum_rows, taken
 from equikit.supports import Level, Support
 
@@ -31,13 +32,15 @@ def attended_entries(
     level, (batch, heads, count, _) = support.levels[2], queries.shape
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     rows, columns = level.drop[1], is_own(support, level)[:, None, None]
-    scores = jnp.sum(_ends(queries, level, 1).astype(wide) * _ends(keys.rows, level, 0).astype(wide), -1).real
+    ends = (_ends(x, level, place).astype(wide) for place, x in ((1, queries), (0, keys.rows)))
+    (here, size), (there, other_size) = (bounded(x, -1) for x in ends)
+    scores, more = jnp.sum(here * there, -1).real * size[..., 0] * other_size[..., 0], None
     if pairs.features is not None:
         features = jnp.moveaxis(pairs.features, 0, 1)
         features = features if level.own is None else taken(features, level.own)
         features = jnp.where(columns, features, jnp.zeros((), features.dtype))
-        scores += jnp.einsum("rbc,ch->rbh", features, pairs.kernel, preferred_element_type=wide).real
-    scores = jnp.where(columns, scores, -jnp.inf)
+        more = jnp.einsum("rbc,ch->rbh", features, pairs.kernel, preferred_element_type=wide).real
+    scores = jnp.where(columns, total_score(scores, more), -jnp.inf)
     # Subtracting a number from all scores of a query does not change the weights, so its derivative is not needed.
     lowest = jnp.full((count, batch, heads), -jnp.inf, scores.dtype)
     most = lowest.at[rows].max(lax.stop_gradient(scores), mode="drop")
@@ -47,7 +50,7 @@ def attended_entries(
     kept = weights if drop is None else drop(weights, 0)
     values = _ends(keys.values, level, 0)
     found = _sums(kept[..., None] * values.astype(jnp.promote_types(values.dtype, jnp.float32)), level, count)
-    seen = total > 0  # the key with the largest score adds one
+    seen = total != 0  # the key with the largest score adds one, or NaN
     return found / jnp.where(seen, total, 1), seen[:, 0, :, 0]
 
 

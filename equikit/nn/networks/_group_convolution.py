@@ -204,7 +204,9 @@ def _filters(group: Z, size: int, kernel: jax.Array, *, first: bool, vectors: bo
     if not first:  # for g and h, the filter of g^-1 h
         every = every[np.arange(order)[:, None, None], np.arange(pixels)[:, None], group.plane_quotients()[:, None, :]]
     features = source if first else order * source
-    return jnp.moveaxis(every.reshape(order, size, size, features, width), 0, 3).reshape(size, size, features, -1)
+    return jnp.moveaxis(every.reshape(order, size, size, features, width), 0, 3).reshape(
+        size, size, features, order * width
+    )
 
 
 @functools.lru_cache(maxsize=32)

@@ -65,7 +65,7 @@ class Stack(Layer):
         layers: one layer whose variables have a leading axis `[depth, ...]`.
 
     Raises:
-        OptionError: if `make` returns something other than a module, or layers that differ.
+        OptionError: if `make` is a layer itself, or returns something other than a module, or layers that differ.
         ShapeError: if the input and output features of a layer differ.
 
     Cost: run time of `depth` layers; compile time of one layer.
@@ -86,6 +86,13 @@ class Stack(Layer):
     def __init__(
         self, make: Callable[[nnx.Rngs], nnx.Module], depth: int, *, remat: bool = False, rngs: nnx.Rngs
     ) -> None:
+        if isinstance(make, nnx.Module):  # it is a function, too, but of arrays
+            raise OptionError(
+                "make= is a layer, not a function that makes layers",
+                got=_checks.shown(make, 60),
+                expected="a function of random keys that returns a new layer",
+                step="write make=lambda rngs: ek.nn.Residual(...)",
+            )
         make = _checks.function("make", make, example="lambda rngs: ek.nn.Residual(...)")
         self.depth = _checks.count("depth", depth, least=1, most=1000, example=4)
         self.remat = _checks.flag("remat", remat)

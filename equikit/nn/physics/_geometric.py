@@ -234,7 +234,8 @@ class GeometricMessage(Layer):
 
         Returns:
             Arrays `[*batch, points, *axes, channels]`, named as in `outputs`; zero for absent points. Points at the
-            same position have no direction: only maps of power 0 contribute between them.
+            same position have no direction: only maps of power 0 contribute between them. A present point with a NaN
+            or infinite position gives NaN in every message that it may send or receive.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit.
@@ -302,6 +303,8 @@ class GeometricMessage(Layer):
             rows = [masked(x, (POINT,), {POINT: present}, 1) for x in rows]
             positions = masked(positions.reshape(batch, count, n), (POINT,), {POINT: present}, 1)
         positions = positions.reshape(batch, count, n)
+        # The distance from a point at infinity is not known either: two points there may be near each other.
+        positions = jnp.where(jnp.all(jnp.isfinite(positions), -1, keepdims=True), positions, jnp.nan)
         pairs = all_pairs(positions, present) if edges is None else listed_pairs(positions, present, edges)
         directions, weights = self._directions(pairs, radial)
         blocks, receivers, senders, _ = directions.shape
@@ -324,11 +327,11 @@ class GeometricMessage(Layer):
     def _directions(self, pairs: Pairs, radial: Radial) -> tuple[jax.Array, jax.Array]:
         """Return directions `[blocks, i, j, n]` and radial functions `[blocks, i, j, radial]`, zero where absent."""
         # Points beyond the cutoff contribute nothing, even if the square of their distance overflows.
-        near = jnp.all(jnp.abs(pairs.difference) < self.radial.cutoff, -1)
+        near = pairs.there & ~jnp.any(jnp.abs(pairs.difference) >= self.radial.cutoff, -1)  # NaN is not left out
         difference = jnp.where(near[..., None], pairs.difference, jnp.zeros((), pairs.difference.dtype))
         square = jnp.sum(difference**2, -1)
-        apart = square > 0
+        apart = square != 0
         distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)  # the root has no derivative at zero
         directions = difference / jnp.where(apart, distance, 1)[..., None]
         functions = radial(distance).astype(difference.dtype)
-        return directions, jnp.where((pairs.there & near)[..., None], functions, jnp.zeros((), functions.dtype))
+        return directions, jnp.where(near[..., None], functions, jnp.zeros((), functions.dtype))

@@ -15,6 +15,7 @@ from equikit import _checks
 from equikit._errors import DTypeError
 from equikit.nn._dtypes import checked_dtypes, is_complex
 from equikit.nn._features import Features, mixed
+from equikit.nn._range import bounded
 from equikit.nn.initializers import filled
 from equikit.nn.termwise._norms import widened
 from equikit.nn.termwise._rows import Rows
@@ -33,7 +34,9 @@ class BatchNorm(Termwise):
     entries does not change the running averages.
 
     If `use_running_average` is false, the layer uses batch statistics and updates the running averages; it commutes
-    even with different group elements on each sample. `model.train()` and `model.eval()` set the option.
+    even with different group elements on each sample. `model.train()` and `model.eval()` set the option. Batch
+    statistics are right for all finite features, but a running variance is infinite where its own value overflows: in
+    float32 above 3e38, for features of about 1e19.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
@@ -120,9 +123,11 @@ class BatchNorm(Termwise):
         def normalized(term: Term, array: Feature, rows: Rows) -> Feature:
             self._refuse_complex(term, array)
             wide = widened(array)
-            mean, var = self._averages(term) if running else self._statistics(term, wide, rows.keep(term, wide.ndim))
+            found = self._averages(term) if running else self._statistics(term, wide, rows.keep(term, wide.ndim))
+            mean, var, size = found
             scale, bias = (part[term.name][...] if term.name in part else 0 for part in (self.scale, self.bias))
-            return ((wide - mean) * lax.rsqrt(var + self.epsilon) * scale + bias).astype(array.dtype)
+            least = jnp.maximum(self.epsilon / size**2, np.finfo(size.dtype).tiny)  # a constant has no variance
+            return ((wide / size - mean) * lax.rsqrt(var + least) * scale + bias).astype(array.dtype)
 
         return self._each(x, mask, support, normalized)
 
@@ -136,22 +141,28 @@ class BatchNorm(Termwise):
                 step="write param_dtype=jnp.complex64",
             )
 
-    def _averages(self, term: Term) -> tuple[jax.Array, jax.Array]:
-        """Return the running averages of the mean, which is zero if not subtracted, and of the variance."""
+    def _averages(self, term: Term) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return the running averages of the mean, which is zero if not subtracted, and of the variance; and one."""
         var: jax.Array = self.var[term.name][...]
-        return self.mean[term.name][...] if term.name in self.mean else jnp.zeros((), var.dtype), var
+        zero = jnp.zeros((), var.dtype)
+        return self.mean[term.name][...] if term.name in self.mean else zero, var, zero + 1
 
-    def _statistics(self, term: Term, array: Feature, keep: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Return the mean and variance of each channel over present entries, and update the running averages."""
+    def _statistics(self, term: Term, array: Feature, keep: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return mean and variance of each channel of array / size over present entries, and the size `[channels]`.
+
+        The running averages of the array itself are updated.
+        """
         axes = tuple(range(array.ndim - 1))
+        array, size = bounded(array, axes)
+        size = size.reshape(-1)
         keep = jnp.broadcast_to(True if keep is None else keep, (*array.shape[:-1], 1))
         count = jnp.sum(keep, dtype=array.real.dtype)
         share = 1 / jnp.maximum(count, 1)
         mean = jnp.sum(array, axis=axes) * share if term.name in self.mean else jnp.zeros((), array.dtype)
         var = jnp.sum(jnp.abs(jnp.where(keep, array - mean, 0)) ** 2, axis=axes) * share
-        for running, value in ((self.mean, mean), (self.var, var)):
+        for running, value in ((self.mean, mean * size), (self.var, var * size * size)):
             if term.name in running:
                 old = running[term.name][...]
                 new = self.momentum * old + (1 - self.momentum) * lax.stop_gradient(value).astype(old.dtype)
                 running[term.name][...] = jnp.where(count > 0, new, old)
-        return mean, var
+        return mean, var, size

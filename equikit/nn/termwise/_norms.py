@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit.nn._features import Features, mixed, not_permuted
+from equikit.nn._range import bounded
 from equikit.nn.initializers import filled
 from equikit.nn.termwise._rows import Rows
 from equikit.nn.termwise._termwise import Termwise, refuse_without_norm
@@ -90,10 +91,11 @@ class RMSNorm(Termwise):
         return self._each(x, mask, support, self._normalized)
 
     def _normalized(self, term: Term, array: Feature, rows: Rows) -> Feature:
-        wide = widened(array)
-        square = jnp.mean(jnp.abs(wide) ** 2, axis=(*not_permuted(self.signature, term), -1), keepdims=True)
+        axes = (*not_permuted(self.signature, term), -1)
+        wide, size = bounded(widened(array), axes)
+        square = jnp.mean(jnp.abs(wide) ** 2, axis=axes, keepdims=True)
         scale = self.scale[term.name][...].astype(array.dtype)
-        return (wide / jnp.sqrt(square + self.epsilon)).astype(array.dtype) * scale
+        return (wide / jnp.sqrt(square + self.epsilon / size**2)).astype(array.dtype) * scale
 
 
 class LayerNorm(RMSNorm):
@@ -145,7 +147,8 @@ class LayerNorm(RMSNorm):
     def _normalized(self, term: Term, array: Feature, rows: Rows) -> Feature:
         if term.name not in self.bias:
             return super()._normalized(term, array, rows)
-        wide = widened(array)
-        wide = wide - jnp.mean(wide, axis=(*not_permuted(self.signature, term), -1), keepdims=True)
+        axes = (*not_permuted(self.signature, term), -1)
+        wide, size = bounded(widened(array), axes)
+        wide = (wide - jnp.mean(wide, axis=axes, keepdims=True)) * size
         scaled = super()._normalized(term, wide, rows).astype(array.dtype)
         return scaled + self.bias[term.name][...].astype(array.dtype)
