@@ -261,8 +261,8 @@ class Attention(Layer):
             deterministic: overrides the option of the layer.
 
         Returns:
-            `[*batch, *axes, channels]` for each output. A query that sees no key is zero, without bias. NaN or infinity
-            in a query, or in a key that it sees, gives NaN; a finite score that overflows becomes the largest float.
+            `[*batch, *axes, channels]` for each output. A query that sees no key is zero, without bias. NaN in a query,
+            or in a key that it sees, gives NaN. So do scores that overflow; if all of them are negative, zero.
 
         Raises:
             ShapeError, DTypeError, OptionError: if an array does not fit; nothing is broadcast or cast silently.

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit.nn._range import bounded
-from equikit.nn.attention._softmax import Drop, Keys, Pairs, total_score
+from equikit.nn.attention._softmax import Drop, Keys, Pairs
 from equikit.plans import is_own, spread_rows, sum_rows, taken
 from equikit.supports import Level, Support
 
@@ -32,15 +31,13 @@ def attended_entries(
     level, (batch, heads, count, _) = support.levels[2], queries.shape
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     rows, columns = level.drop[1], is_own(support, level)[:, None, None]
-    ends = (_ends(x, level, place).astype(wide) for place, x in ((1, queries), (0, keys.rows)))
-    (here, size), (there, other_size) = (bounded(x, -1) for x in ends)
-    scores, more = jnp.sum(here * there, -1).real * size[..., 0] * other_size[..., 0], None
+    scores = jnp.sum(_ends(queries, level, 1).astype(wide) * _ends(keys.rows, level, 0).astype(wide), -1).real
     if pairs.features is not None:
         features = jnp.moveaxis(pairs.features, 0, 1)
         features = features if level.own is None else taken(features, level.own)
         features = jnp.where(columns, features, jnp.zeros((), features.dtype))
-        more = jnp.einsum("rbc,ch->rbh", features, pairs.kernel, preferred_element_type=wide).real
-    scores = jnp.where(columns, total_score(scores, more), -jnp.inf)
+        scores += jnp.einsum("rbc,ch->rbh", features, pairs.kernel, preferred_element_type=wide).real
+    scores = jnp.where(columns, scores, -jnp.inf)
     # Subtracting a number from all scores of a query does not change the weights, so its derivative is not needed.
     lowest = jnp.full((count, batch, heads), -jnp.inf, scores.dtype)
     most = lowest.at[rows].max(lax.stop_gradient(scores), mode="drop")

@@ -12,8 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit.nn._range import bounded
-
 MOST_SCORES = 1 << 21
 """The most scores, of all samples and heads together, that are formed at once: 8 MiB in float32.
 
@@ -96,8 +94,7 @@ def attended(
 ) -> tuple[jax.Array, jax.Array]:
     r"""Return \(\sum_j a_{ij} v_j\), where \(a_{ij}\) is the softmax of \(q_i \cdot k_j\) over the keys that i sees.
 
-    Scores, weights and sums are computed in float32 or wider. NaN or infinity in a present key, or in a query, gives
-    NaN; finite scores that overflow become the largest float.
+    Scores, weights and sums are computed in float32 or wider. NaN in a present key gives NaN.
 
     Args:
         queries: `[batch, heads, n, numbers]`, already scaled.
@@ -158,13 +155,9 @@ def _added(
     """Return the sums with a block of keys added: the sums so far are scaled to the new largest score."""
     product = functools.partial(jnp.einsum, precision=precision)
     wide = jnp.promote_types(queries.dtype, jnp.float32)
-    (rows, row_size), (columns, column_size) = bounded(queries, -1), bounded(keys.rows, -1)
-    scores = product("bhqf,bhkf->bhqk", rows, columns, preferred_element_type=wide).real
-    scores = scores * row_size * jnp.swapaxes(column_size, -1, -2)
-    more = None
+    scores = product("bhqf,bhkf->bhqk", queries, keys.rows, preferred_element_type=wide).real
     if pairs.features is not None:
-        more = product("bqkc,ch->bhqk", pairs.features, pairs.kernel, preferred_element_type=wide).real
-    scores = total_score(scores, more)
+        scores += product("bqkc,ch->bhqk", pairs.features, pairs.kernel, preferred_element_type=wide).real
     for seen in (
         None if pairs.seen is None else pairs.seen[:, None],
         None if keys.present is None else keys.present[:, None, None],
@@ -179,14 +172,6 @@ def _added(
         "bhqk,bhkf->bhqf", kept.astype(keys.values.dtype), keys.values, preferred_element_type=found.values.dtype
     )
     return Weighted(most, found.total * before + jnp.sum(weights, -1), found.values * before[..., None] + values)
-
-
-def total_score(scores: jax.Array, more: jax.Array | None) -> jax.Array:
-    """Add the scores of pairs: an overflow becomes the largest float, which a softmax can subtract, infinity NaN."""
-    if more is not None:
-        scores += jnp.where(jnp.isinf(more), jnp.nan, more)
-    largest = float(np.finfo(scores.dtype).max)
-    return jnp.clip(scores, -largest, largest)
 
 
 def _divided(found: Weighted) -> tuple[jax.Array, jax.Array]:

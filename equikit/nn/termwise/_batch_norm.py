@@ -15,7 +15,6 @@ from equikit import _checks
 from equikit._errors import DTypeError
 from equikit.nn._dtypes import checked_dtypes, is_complex
 from equikit.nn._features import Features, mixed
-from equikit.nn._range import bounded
 from equikit.nn.initializers import filled
 from equikit.nn.termwise._norms import widened
 from equikit.nn.termwise._rows import Rows
@@ -31,12 +30,10 @@ class BatchNorm(Termwise):
     A term whose axes are only permuted, or plain, becomes \(g \odot (x - m) / \sqrt{v + \epsilon} + b\) with the mean
     and variance of each channel. Any other term is divided by its root mean square, which orthogonal matrices preserve,
     and scaled. Absent entries are not counted, so padding does not change the statistics. A batch without present
-    entries does not change the running averages.
+    entries does not change the running averages. Features above 1e19 become zero, because their squares overflow.
 
     If `use_running_average` is false, the layer uses batch statistics and updates the running averages; it commutes
-    even with different group elements on each sample. `model.train()` and `model.eval()` set the option. Batch
-    statistics are right for all finite features, but a running variance is infinite where its own value overflows: in
-    float32 above 3e38, for features of about 1e19.
+    even with different group elements on each sample. `model.train()` and `model.eval()` set the option.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
@@ -123,11 +120,9 @@ class BatchNorm(Termwise):
         def normalized(term: Term, array: Feature, rows: Rows) -> Feature:
             self._refuse_complex(term, array)
             wide = widened(array)
-            found = self._averages(term) if running else self._statistics(term, wide, rows.keep(term, wide.ndim))
-            mean, var, size = found
+            mean, var = self._averages(term) if running else self._statistics(term, wide, rows.keep(term, wide.ndim))
             scale, bias = (part[term.name][...] if term.name in part else 0 for part in (self.scale, self.bias))
-            least = jnp.maximum(self.epsilon / size**2, np.finfo(size.dtype).tiny)  # a constant has no variance
-            return ((wide / size - mean) * lax.rsqrt(var + least) * scale + bias).astype(array.dtype)
+            return ((wide - mean) * lax.rsqrt(var + self.epsilon) * scale + bias).astype(array.dtype)
 
         return self._each(x, mask, support, normalized)
 
@@ -141,28 +136,22 @@ class BatchNorm(Termwise):
                 step="write param_dtype=jnp.complex64",
             )
 
-    def _averages(self, term: Term) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Return the running averages of the mean, which is zero if not subtracted, and of the variance; and one."""
+    def _averages(self, term: Term) -> tuple[jax.Array, jax.Array]:
+        """Return the running averages of the mean, which is zero if not subtracted, and of the variance."""
         var: jax.Array = self.var[term.name][...]
-        zero = jnp.zeros((), var.dtype)
-        return self.mean[term.name][...] if term.name in self.mean else zero, var, zero + 1
+        return self.mean[term.name][...] if term.name in self.mean else jnp.zeros((), var.dtype), var
 
-    def _statistics(self, term: Term, array: Feature, keep: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Return mean and variance of each channel of array / size over present entries, and the size `[channels]`.
-
-        The running averages of the array itself are updated.
-        """
+    def _statistics(self, term: Term, array: Feature, keep: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Return the mean and variance of each channel over present entries, and update the running averages."""
         axes = tuple(range(array.ndim - 1))
-        array, size = bounded(array, axes)
-        size = size.reshape(-1)
         keep = jnp.broadcast_to(True if keep is None else keep, (*array.shape[:-1], 1))
         count = jnp.sum(keep, dtype=array.real.dtype)
         share = 1 / jnp.maximum(count, 1)
         mean = jnp.sum(array, axis=axes) * share if term.name in self.mean else jnp.zeros((), array.dtype)
         var = jnp.sum(jnp.abs(jnp.where(keep, array - mean, 0)) ** 2, axis=axes) * share
-        for running, value in ((self.mean, mean * size), (self.var, var * size * size)):
+        for running, value in ((self.mean, mean), (self.var, var)):
             if term.name in running:
                 old = running[term.name][...]
                 new = self.momentum * old + (1 - self.momentum) * lax.stop_gradient(value).astype(old.dtype)
                 running[term.name][...] = jnp.where(count > 0, new, old)
-        return mean, var, size
+        return mean, var

@@ -11,7 +11,6 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit.nn._features import Features, mixed, not_permuted
-from equikit.nn._range import bounded
 from equikit.nn.initializers import filled
 from equikit.nn.termwise._rows import Rows
 from equikit.nn.termwise._termwise import Termwise, refuse_without_norm
@@ -29,7 +28,8 @@ class RMSNorm(Termwise):
     r"""Divide features by their root mean square, which orthogonal matrices preserve, and scale channels.
 
     \(y = g \odot x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\). The mean runs over the channels and the axes of a term,
-    except permuted axes: every node of a graph is normalized separately.
+    except permuted axes: every node of a graph is normalized separately. Features above 1e19 become zero, because their
+    squares overflow.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
@@ -91,11 +91,10 @@ class RMSNorm(Termwise):
         return self._each(x, mask, support, self._normalized)
 
     def _normalized(self, term: Term, array: Feature, rows: Rows) -> Feature:
-        axes = (*not_permuted(self.signature, term), -1)
-        wide, size = bounded(widened(array), axes)
-        square = jnp.mean(jnp.abs(wide) ** 2, axis=axes, keepdims=True)
+        wide = widened(array)
+        square = jnp.mean(jnp.abs(wide) ** 2, axis=(*not_permuted(self.signature, term), -1), keepdims=True)
         scale = self.scale[term.name][...].astype(array.dtype)
-        return (wide / jnp.sqrt(square + self.epsilon / size**2)).astype(array.dtype) * scale
+        return (wide / jnp.sqrt(square + self.epsilon)).astype(array.dtype) * scale
 
 
 class LayerNorm(RMSNorm):
@@ -147,8 +146,7 @@ class LayerNorm(RMSNorm):
     def _normalized(self, term: Term, array: Feature, rows: Rows) -> Feature:
         if term.name not in self.bias:
             return super()._normalized(term, array, rows)
-        axes = (*not_permuted(self.signature, term), -1)
-        wide, size = bounded(widened(array), axes)
-        wide = (wide - jnp.mean(wide, axis=axes, keepdims=True)) * size
+        wide = widened(array)
+        wide = wide - jnp.mean(wide, axis=(*not_permuted(self.signature, term), -1), keepdims=True)
         scaled = super()._normalized(term, wide, rows).astype(array.dtype)
         return scaled + self.bias[term.name][...].astype(array.dtype)

@@ -196,22 +196,20 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_broken_keys_give_nan_and_scores_that_overflow_a_mean(path):
+def test_broken_keys_give_nan(path):
     layer = make(dtype=jnp.float32, **PATHS[path])
-    x = {name: np.stack([array] * 4).astype(np.float32) for name, array in draw().items()}
+    x = {name: np.stack([array] * 3).astype(np.float32) for name, array in draw().items()}
     x["p"][0, 1, 0], x["p"][1, 1, 0] = np.nan, np.inf
-    x = {name: array * np.float32([1, 1, 1e20, 1]).reshape(4, *[1] * (array.ndim - 1)) for name, array in x.items()}
-    more = {"pairs": {"p p": np.ones((4, 5, 5, 1), np.float32)}} if path == "pairs" else {}
-    more |= {"positions": np.float32(np.random.default_rng(0).normal(size=(4, 5, 3)))} if path == "points" else {}
+    more = {"pairs": {"p p": np.ones((3, 5, 5, 1), np.float32)}} if path == "pairs" else {}
+    more |= {"positions": np.float32(np.random.default_rng(0).normal(size=(3, 5, 3)))} if path == "points" else {}
     nodes = np.arange(5)
     more |= {"support": ek.Support("p p", nodes.repeat(5), np.tile(nodes, 5), n=5)} if path == "entries" else {}
     for array in in_numpy(layer, x, **more).values():
         assert np.isnan(array[:2]).all()
-        assert path == "points" or np.isfinite(array[2]).all()  # a square of a distance overflows as well
-        assert np.isfinite(array[3]).all()
-    keep = np.broadcast_to(nodes != 1, (4, 5))
+        assert np.isfinite(array[2]).all()
+    keep = np.broadcast_to(nodes != 1, (3, 5))
     if path != "entries":
-        assert all(np.isfinite(array[[0, 1, 3]]).all() for array in in_numpy(layer, x, mask=keep, **more).values())
+        assert all(np.isfinite(array).all() for array in in_numpy(layer, x, mask=keep, **more).values())
     if path == "points":
-        more["positions"][3, 1, 0] = np.nan
-        assert all(np.isnan(array[3]).all() for array in in_numpy(layer, x, **more).values())
+        more["positions"][2, 1, 0] = np.nan
+        assert all(np.isnan(array[2]).all() for array in in_numpy(layer, x, **more).values())
