@@ -15,6 +15,7 @@ import equikit as ek
 
 X = np.ones((4, 2), np.float32)
 MODEL = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+MASKED = np.ma.masked_array(np.ones((2, 1)), mask=False)
 RAGGED = [{"p": np.ones((2, 1))}, {"p": np.ones((3, 1))}]
 
 
@@ -147,6 +148,16 @@ CALL: dict[str, tuple[Any, str, Any]] = {
     ),
     "rows-that-differ": (lambda: trained(train=(X, X[1:])), "ek.data.Batches", {"ek": ek}),
     "examples-of-nothing": (lambda: ek.data.pad([]), '[{"p": np.ones((3, 4))}]', {}),
+    "feature-with-a-mask": (
+        lambda: ek.data.pad([{"p": MASKED}]),
+        "x.filled(0)",
+        lambda code: ek.data.pad([{"p": eval(code, {"x": MASKED})}]),
+    ),
+    "targets-with-a-mask": (
+        lambda: ek.data.Batches(RAGGED, MASKED, batch=2),
+        "x.filled(0)",
+        lambda code: ek.data.Batches(RAGGED, eval(code, {"x": MASKED}), batch=2),
+    ),
     "size-below-an-example": (
         lambda: ek.data.pad(RAGGED, sizes={"p": 2}),
         "sizes={'p': 3}",

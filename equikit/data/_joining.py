@@ -64,7 +64,7 @@ def join(
         OptionError: if there is no example, features differ, a feature has pairs of nodes, a number is too small, or
             lists do not belong to the examples.
         ShapeError: if examples differ in channels or in the size of another axis.
-        DTypeError: if a feature does not hold numbers.
+        DTypeError: if a feature does not hold numbers, or is a masked array.
 
     Cost: one copy.
 

@@ -49,7 +49,7 @@ def pad(
     Raises:
         OptionError: if there is no example, examples have different features, a size is too small, or `masked` has
             another label.
-        DTypeError: if a feature does not hold numbers.
+        DTypeError: if a feature does not hold numbers, or is a masked array.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
 
@@ -139,6 +139,7 @@ def arrays_of(examples: Sequence[Example]) -> list[dict[str, np.ndarray]]:
 
 
 def _array(name: str, given: object) -> np.ndarray:
+    _checks.unmasked(f"feature {name!r}", given, step="pass x.filled(0), and the mask by mask= to layers")
     try:
         array = np.asarray(given)
     except ValueError:  # rows of different lengths

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit.data import Batches, from_jraph, from_networkx, pad, split
+from equikit.data import Batches, from_jraph, from_networkx, join, pad, split
 from equikit.data._batches import _buckets
 
 
@@ -422,6 +422,15 @@ def test_lists_of_numbers_are_arrays_and_other_things_are_refused():
         for call in (pad, lambda given: Batches(given, batch=1)):
             with pytest.raises(ek.DTypeError, match="feature 'p' does not hold numbers"):
                 call([{"p": wrong}])
+
+
+def test_masks_of_arrays_are_not_dropped():
+    given = np.ma.masked_array([[1.0], [1e30]], mask=[[False], [True]])
+    for call in (pad, join, lambda one: Batches(one, batch=1)):
+        with pytest.raises(ek.DTypeError, match=r"feature 'p' must not be a masked array(.|\n)*x\.filled\(0\)"):
+            call([{"p": given}])
+    with pytest.raises(ek.DTypeError, match="targets must not be a masked array"):
+        Batches(examples([1, 2]), {"energy": given}, batch=1)
 
 
 def test_a_dual_has_the_size_and_the_mask_of_its_vectors():
