@@ -575,4 +575,7 @@ def cast(values: np.ndarray, dtype: Any) -> np.ndarray | None:
         found = values.astype(dtype)
         rounded = jnp.issubdtype(dtype, jnp.inexact)
         wrong = np.isfinite(values) & ~np.isfinite(found) if rounded else found != values
+        if rounded and values.dtype.kind in "iu":  # NumPy compares numbers in floating point, Python exactly
+            wide = found.astype(np.result_type(found.dtype, np.float64))
+            wrong = wide.astype(object) != values.astype(object)
     return None if np.any(wrong) else found

@@ -67,11 +67,12 @@ def from_networkx(
     place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
     links = [(place[a], place[b]) for a, b in graph.edges]
     channels = _attributes("edge", graph.edges, _wanted("edges", edges), dtype)
-    features = {pair: np.zeros((len(place), len(place), 1 + channels.shape[1]), dtype)}
+    channels = np.concatenate([np.ones((len(links), 1), dtype), channels], axis=1)
+    features = {pair: np.zeros((len(place), len(place), channels.shape[1]), dtype)}
     for (i, j), values in zip(links, channels, strict=True):
-        features[pair][i, j] = [1, *values]
+        features[pair][i, j] = values
         if not graph.is_directed():
-            features[pair][j, i] = [1, *values]
+            features[pair][j, i] = values
     if wanted:
         features[label] = _attributes("node", graph.nodes, wanted, dtype)
     return features
@@ -144,17 +145,24 @@ def _attributes(kind: str, given: Any, wanted: Mapping[str, list[Any] | None], d
                 expected="one length",
                 step="pad the vectors, or leave the attribute out",
             )
-        values = np.array(rows).reshape(len(given), lengths.pop())
-        cast = _checks.cast(values, dtype)
+        cast = _cast(rows, dtype)
         if cast is None:
+            values = np.concatenate(rows)
+            wider = [each for each in ("float32", "float64", "int64", "uint64") if _cast(rows, each) is not None]
             raise DTypeError(
                 f"attribute {name!r} of {kind}s does not fit dtype= {dtype}",
                 got=f"values from {values.min()} to {values.max()}",
                 expected=f"values that {dtype} has",
-                step=f"write dtype=np.{'float64' if _checks.cast(values, np.float32) is None else 'float32'}",
+                step=f"write dtype=np.{wider[0]}" if wider else "round the values",
             )
-        columns.append(cast)
+        columns.append(np.array(cast, dtype).reshape(len(given), lengths.pop()))
     return np.concatenate(columns, axis=1)
+
+
+def _cast(rows: list[np.ndarray], dtype: Any) -> list[np.ndarray] | None:
+    """Return rows in another dtype, each from its own, or `None` if one does not fit."""
+    found = [cast for row in rows if (cast := _checks.cast(row, dtype)) is not None]
+    return found if len(found) == len(rows) else None
 
 
 def _one_hot(what: str, value: Any, categories: list[Any]) -> np.ndarray:

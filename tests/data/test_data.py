@@ -361,13 +361,28 @@ def test_values_that_are_no_vectors_are_refused(value):
 
 @pytest.mark.parametrize(
     ("value", "dtype", "step"),
-    [(300, np.uint8, 32), (-1, np.uint8, 32), (0.5, int, 32), (2, bool, 32), (7e4, np.float16, 32), (1e300, "f4", 64)],
+    [
+        (300, np.uint8, "float32"),
+        (-1, np.uint8, "float32"),
+        (0.5, int, "float32"),
+        (2, bool, "float32"),
+        (7e4, np.float16, "float32"),
+        (1e300, "f4", "float64"),
+        (257, jnp.bfloat16, "float32"),
+        (2**24 + 1, np.float32, "float64"),
+        (2**53 + 1, np.float64, "int64"),
+        (2**64 - 1, complex, "uint64"),
+    ],
 )
 def test_values_that_the_dtype_does_not_have_are_refused(value, dtype, step):
     with pytest.raises(ek.DTypeError, match="attribute 'size' of nodes does not fit") as error:
         from_networkx(with_sizes(1, value), nodes=["size"], dtype=dtype)
-    assert error.value.step == f"write dtype=np.float{step}"
+    assert error.value.step == f"write dtype=np.{step}"
     assert f"{value:g}" in f"{float(error.value.got.split()[2]):g} {float(error.value.got.split()[4]):g}"
+    kept = from_networkx(with_sizes(1, value), nodes=["size"], dtype=getattr(np, step))["p"]
+    assert kept[1, 0] == value
+    with pytest.raises(ek.DTypeError, match="attribute 'size' of edges does not fit"):
+        from_networkx(nx.Graph([(0, 1, {"size": value})]), edges=["size"], dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", ["nope", str, object, "datetime64[s]", 3])
@@ -382,6 +397,13 @@ def test_values_keep_what_the_dtype_has():
         np.testing.assert_array_equal(
             from_networkx(graph, nodes=["size"], dtype=dtype)["p"][:, 0], np.array([np.inf, 0.1], dtype)
         )
+    for wide in (2**53 + 1, 2**64 - 1):
+        edge = nx.Graph([(0, 1, {"size": wide}), (1, 2, {"size": 0})])
+        assert from_networkx(edge, edges=["size"], dtype=np.uint64)["p p"][0, 1].tolist() == [1, wide]
+    with pytest.raises(ek.DTypeError, match="attribute 'size' of nodes does not fit") as error:
+        from_networkx(with_sizes(2**53 + 1, 0.5), nodes=["size"])
+    assert error.value.step == "round the values"
+    assert from_networkx(with_sizes(2**24 + 2, 0.1), nodes=["size"])["p"].tolist() == [[2**24 + 2], [np.float32(0.1)]]
     assert from_networkx(with_sizes(255, 0), nodes=["size"], dtype=np.uint8)["p"].tolist() == [[255], [0]]
 
 
