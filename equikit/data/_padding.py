@@ -47,8 +47,8 @@ def pad(
         `layer(features, mask=masks)`.
 
     Raises:
-        OptionError: if there is no example, examples have different features, a size is too small, or `masked` has
-            another label.
+        OptionError: if examples are not a list or there is none, examples have different features, a size is too small,
+            or `masked` has another label.
         DTypeError: if a feature does not hold numbers, or is a masked array.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
@@ -117,8 +117,15 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
     """Return the labels of each feature without the star of the dual, which has the size of its vectors.
 
     Raises:
-        OptionError: if there is no example, or examples have different features.
+        OptionError: if examples are not a list, there is none, or they have different features.
     """
+    if isinstance(examples, Mapping) or hasattr(examples, "shape") or not hasattr(examples, "__getitem__"):
+        raise OptionError(
+            "examples must be a list",
+            got=_checks.shown(examples, 60),
+            expected="dictionaries of features",
+            step="pass a list of examples",
+        )
     _checks.some("examples", examples, got=examples, step='pass [{"p": np.ones((3, 4))}]')
     first = mapping("examples[0]", examples[0])
     for number, example in enumerate(examples):

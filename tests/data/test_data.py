@@ -446,6 +446,15 @@ def test_lists_of_numbers_are_arrays_and_other_things_are_refused():
                 call([{"p": wrong}])
 
 
+def test_examples_are_a_list():
+    (example,) = examples([3])
+    for wrong in (example, iter([example]), np.ones((3, 4, 2)), {"p"}, None):
+        for call in (pad, join, lambda given: Batches(given, batch=1)):
+            with pytest.raises(ek.OptionError, match=r"examples must be a list(.|\n)*pass a list of examples"):
+                call(wrong)
+    assert pad((example,))[1].keys() == {"p"}
+
+
 def test_masks_of_arrays_are_not_dropped():
     given = np.ma.masked_array([[1.0], [1e30]], mask=[[False], [True]])
     for call in (pad, join, lambda one: Batches(one, batch=1)):
