@@ -146,6 +146,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "nx.DiGraph(graph)",
         lambda code: ek.data.from_networkx(eval(code, {"nx": nx, "graph": nx.MultiDiGraph([(0, 1), (0, 1)])})),
     ),
+    "rows-of-another-byte-order": (
+        lambda: trained(train=(X.astype(">f4"), X)),
+        "x.astype(np.float32)",
+        lambda code: trained(train=(eval(code, {"np": np, "x": X.astype(">f4")}), X)),
+    ),
     "rows-that-differ": (lambda: trained(train=(X, X[1:])), "ek.data.Batches", {"ek": ek}),
     "examples-of-nothing": (lambda: ek.data.pad([]), '[{"p": np.ones((3, 4))}]', {}),
     "feature-with-a-mask": (
