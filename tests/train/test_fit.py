@@ -566,6 +566,12 @@ def test_a_training_with_other_options_is_another_one(first, second, tmp_path):
         ({"train": ()}, ek.OptionError, "train= must be arrays or batches"),
         ({"loss": lambda model, batch: None}, ek.ShapeError, "loss= does not return one real number"),
         ({"loss": lambda model, batch: jnp.complex64(1)}, ek.ShapeError, "loss= does not return one real number"),
+        (
+            {"loss": lambda model, batch: jnp.sum(model(batch[0]) > 0)},
+            ek.ShapeError,
+            "loss= does not return one real number",
+        ),
+        ({"loss": lambda model, batch: ()}, ek.ShapeError, "loss= does not return one real number"),
         ({"loss": lambda model, batch: (jnp.float32(jnp.nan), jnp.float32(1))}, ek.OptionError, "training diverged"),
         ({"loss": hidden_nan, "validation": data()}, ek.OptionError, "training diverged"),
     ],
