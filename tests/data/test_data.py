@@ -455,6 +455,14 @@ def test_examples_are_a_list():
     assert pad((example,))[1].keys() == {"p"}
 
 
+def test_dtypes_that_do_not_mix_are_refused():
+    given = [{"p": np.ones((2, 1), dtype)} for dtype in (jnp.bfloat16, np.float16)]
+    for call in (pad, join, lambda given: Batches(given, batch=2)):
+        with pytest.raises(ek.DTypeError, match="examples of 'p' have dtypes that NumPy does not mix"):
+            call(given)
+    assert pad([given[0], {"p": np.ones((2, 1), np.float32)}])[0]["p"].dtype == np.float32
+
+
 def test_masks_of_arrays_are_not_dropped():
     given = np.ma.masked_array([[1.0], [1e30]], mask=[[False], [True]])
     for call in (pad, join, lambda one: Batches(one, batch=1)):
