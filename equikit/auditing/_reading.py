@@ -312,9 +312,10 @@ def _with_data(kind: Signature, data: Any, sides: Sides, *, as_dict: bool) -> Qu
         )
     refuse_empty("input", shapes)
     _checks.finite("the data", *(array.astype(np.complex128) for array in checked), step="leave these samples out")
-    in_order = {name: arrays[name] for name in names}
-    if not sides.channels:  # arrays of PyTorch and JAX stay what they are
-        in_order = {n: (a if hasattr(a, "shape") else np.asarray(a))[..., None] for n, a in in_order.items()}
+    # Arrays of PyTorch and JAX stay what they are.
+    in_order = {n: arrays[n] if hasattr(arrays[n], "shape") else np.asarray(arrays[n]) for n in names}
+    if not sides.channels:
+        in_order = {name: array[..., None] for name, array in in_order.items()}
     return Question(fixed, in_order, checked[0].shape[:start], bound_sizes(fixed), as_dict, sides.channels)
 
 
