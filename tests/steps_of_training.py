@@ -15,6 +15,7 @@ import equikit as ek
 
 X = np.ones((4, 2), np.float32)
 MODEL = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+BONDS = nx.Graph([(0, 1, {"bond": "single"}), (1, 2, {"bond": "double"})])
 MASKED = np.ma.masked_array(np.ones((2, 1)), mask=False)
 RAGGED = [{"p": np.ones((2, 1))}, {"p": np.ones((3, 1))}]
 
@@ -197,6 +198,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: ek.data.from_networkx(of_elements(), nodes=["element"]),
         'nodes={"element": ["C", "O"]}',
         lambda code: ek.data.from_networkx(of_elements(), **eval(f"dict({code})")),
+    ),
+    "category-of-an-edge": (
+        lambda: ek.data.from_networkx(BONDS, edges=["bond"]),
+        'edges={"bond": ["double", "single"]}',
+        lambda code: ek.data.from_networkx(BONDS, **eval(f"dict({code})")),
     ),
     "file-that-is-no-path": (lambda: ek.train.save(MODEL, 3), 'path="model.safetensors"', saved),
     "model-in-double-precision": (

@@ -359,6 +359,17 @@ def test_values_that_are_no_vectors_are_refused(value):
     assert ("categories" in error.value.step) == (value == "C")
 
 
+def test_texts_are_proposed_as_categories():
+    graph = nx.Graph([(0, 1, {"bond": "double"}), (1, 2, {"bond": "σ"}), (2, 3, {"bond": "double"})])
+    with pytest.raises(ek.OptionError, match="attribute 'bond' of edge") as error:
+        from_networkx(graph, edges=["bond"])
+    assert error.value.step == 'give the categories of an attribute: edges={"bond": ["double", "σ"]}'
+    names = nx.path_graph(30)
+    nx.set_node_attributes(names, {node: f"name {node}" for node in names}, "name")
+    with pytest.raises(ek.OptionError, match="next step: set it to a number"):
+        from_networkx(names, nodes=["name"])
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "step"),
     [
