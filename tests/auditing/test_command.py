@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import equikit as ek
-from equikit.cli import app
+from equikit.cli import app, main
 from pytest_equikit import assert_equivariant  # noqa: F401  # a fixture
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,41 @@ def test_a_program_that_ends_is_no_result(tmp_path, monkeypatch, text, problem):
     assert result.exit_code == 2
     assert problem in result.stderr
     assert "SystemExit: 1" in result.stderr
+
+
+def test_an_exception_is_no_result(monkeypatch, capsys):
+    monkeypatch.setattr("equikit.cli._audit.parse_groups", lambda *_: 1 / 0)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "argv", ["equikit", "audit", "numpy:sin", *BOTH])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00", b"no array"])
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_files_without_arrays_are_no_result(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    result = run("numpy:sin", *BOTH, "--data", str(tmp_path / name))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("equikit: the data cannot be read\n")
+
+
+def test_archives_of_other_files_are_no_result(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("p.npy", b"no array")
+    result = run("numpy:sin", *BOTH, "--data", str(tmp_path / "x.npz"))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("equikit: ")
+
+
+@pytest.mark.parametrize("words", [("audit", "numpy:sin", "-s", "p -> p", "-g", "p=S(3)"), ("demo",)])
+def test_seeds_have_32_bits(words):
+    result = CliRunner().invoke(app, [*words, "--seed", "99999999999999999999"])
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+    assert "4294967295" in result.stderr
 
 
 @pytest.mark.parametrize("target", ["numpy", "numpy:", ":sin"])
