@@ -96,7 +96,11 @@ def audit(
             step="remove the call of sys.exit from the function",
         ) from error
     if html is not None:
-        report.save(html)
+        try:
+            report.save(html)
+        except EquikitError as error:
+            error.step = "write --html report.html"
+            raise
     if as_json:
         print_json(report.as_dict())
     else:

@@ -151,6 +151,8 @@ BOTH = ("--signature", "p -> p", "-g", "p=S(3)")
         (("numpy:sin", *BOTH, "--at", "a"), "the axes of a module cannot be read", "write for example --at 'a = p x'"),
         (("numpy:sin", *BOTH, "--at", "a=p"), "the model has no module 'a'", "leave 'a' out of --at"),
         (("numpy", *BOTH), "the function 'numpy' cannot be imported", "write for example numpy:sin"),
+        (("numpy:sin", *BOTH, "--html", "/nosuch/x.html"), "the report cannot be written", "write --html report.html"),
+        (("numpy:sin", *BOTH, "--html", "x.txt"), "the report cannot be written", "write --html report.html"),
         (("numpy:sin", *BOTH, "--data", "none.npy"), "the data cannot be read", "write the file with numpy.save"),
         (("numpy:sin", "-s", "p -> p", "-g", "p=S"), "label 'p' is bound to a free group", "write --group p=S(4)"),
         (
