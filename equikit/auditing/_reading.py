@@ -295,6 +295,8 @@ def _with_data(kind: Signature, data: Any, sides: Sides, *, as_dict: bool) -> Qu
     names = [term.name for term in kind.inputs]
     given = by_name(names, data) if isinstance(data, Mapping) else {names[0]: data} if len(names) == 1 else data
     arrays = _checks.same_names("the data", given, names, step="give a dictionary with an array for each input")
+    for name in names:
+        _checks.unmasked(f"the data of {name!r}", arrays[name])
     numbers, step = ("complex", "give complex numbers") if kind.is_complex else ("real or complex", "give floats")
     checked = [_checks.array(f"the data of {name!r}", host(arrays[name]), kind=numbers, step=step) for name in names]
     _refuse_free_outputs(kind)
