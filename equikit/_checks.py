@@ -376,6 +376,7 @@ def array(what: str, value: Any, axes: Axes | None = None, *, kind: str = "real"
     """
     import jax
 
+    unmasked(what, value)
     numbers, dtypes = KINDS[kind]
     cast = f"pass jnp.asarray({what}, {'complex' if kind == 'complex' else 'float'})"
     if not isinstance(value, jax.Array | np.ndarray) or not jax.numpy.issubdtype(
@@ -388,6 +389,17 @@ def array(what: str, value: Any, axes: Axes | None = None, *, kind: str = "real"
             step=cast if what.isidentifier() else step,
         )
     return value if axes is None else shaped(what, value, axes, step=step)
+
+
+def unmasked(what: str, value: object, *, step: str | None = None) -> None:
+    """Raise `DTypeError` for a masked array of NumPy, whose mask a conversion would drop silently."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise DTypeError(
+            f"{what} must not be a masked array",
+            got=f"MaskedArray of dtype {value.dtype}",
+            expected="an array without a mask",
+            step=step or "pass x.filled(0), or leave out what is masked",
+        )
 
 
 def shaped(what: str, value: Any, axes: Axes, *, step: str | None = None) -> Any:
@@ -564,4 +576,7 @@ def cast(values: np.ndarray, dtype: Any) -> np.ndarray | None:
         found = values.astype(dtype)
         rounded = jnp.issubdtype(dtype, jnp.inexact)
         wrong = np.isfinite(values) & ~np.isfinite(found) if rounded else found != values
+        if rounded and values.dtype.kind in "iu":  # NumPy compares numbers in floating point, Python exactly
+            wide = found.astype(np.result_type(found.dtype, np.float64))
+            wrong = wide.astype(object) != values.astype(object)
     return None if np.any(wrong) else found

@@ -14,6 +14,7 @@ from equikit.groups import lie
 X = np.random.default_rng(0).normal(size=(200, 3, 2))
 FLAT = np.concatenate([X, X[:, :1]], axis=1)
 NAMES = {"np": np, "jnp": jnp, "ek": ek}
+MASKED = np.ma.masked_array(np.random.default_rng(0).normal(size=(3000, 3, 1)), mask=False)
 
 
 def almost(x, amount=0.15):
@@ -65,6 +66,11 @@ def smaller(code: str) -> Any:
 
 CALL = {
     "two-gaps-of-one-size": (lambda: ek.discover.lie_algebra(tilted, X), "most_defect=3.", smaller),
+    "samples-with-a-mask": (
+        lambda: ek.discover.permutations(MASKED),
+        "x.filled(0)",
+        lambda code: ek.discover.permutations(eval(code, {"x": MASKED})),
+    ),
     "not-a-basis": (
         lambda: lie.recognize(np.eye(2)),
         "np.array([[[0, -1], [1, 0]]])",

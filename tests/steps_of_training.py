@@ -15,6 +15,8 @@ import equikit as ek
 
 X = np.ones((4, 2), np.float32)
 MODEL = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+BONDS = nx.Graph([(0, 1, {"bond": "single"}), (1, 2, {"bond": "double"})])
+MASKED = np.ma.masked_array(np.ones((2, 1)), mask=False)
 RAGGED = [{"p": np.ones((2, 1))}, {"p": np.ones((3, 1))}]
 
 
@@ -145,8 +147,28 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "nx.DiGraph(graph)",
         lambda code: ek.data.from_networkx(eval(code, {"nx": nx, "graph": nx.MultiDiGraph([(0, 1), (0, 1)])})),
     ),
+    "rows-of-another-byte-order": (
+        lambda: trained(train=(X.astype(">f4"), X)),
+        "x.astype(np.float32)",
+        lambda code: trained(train=(eval(code, {"np": np, "x": X.astype(">f4")}), X)),
+    ),
     "rows-that-differ": (lambda: trained(train=(X, X[1:])), "ek.data.Batches", {"ek": ek}),
     "examples-of-nothing": (lambda: ek.data.pad([]), '[{"p": np.ones((3, 4))}]', {}),
+    "feature-with-a-mask": (
+        lambda: ek.data.pad([{"p": MASKED}]),
+        "x.filled(0)",
+        lambda code: ek.data.pad([{"p": eval(code, {"x": MASKED})}]),
+    ),
+    "examples-in-two-half-precisions": (
+        lambda: ek.data.pad([{"p": X[:2].astype(jnp.bfloat16)}, {"p": X.astype(np.float16)}]),
+        "x.astype(np.float32)",
+        lambda code: ek.data.pad([{"p": eval(code, {"np": np, "x": X[:2].astype(jnp.bfloat16)})}, {"p": X}]),
+    ),
+    "targets-with-a-mask": (
+        lambda: ek.data.Batches(RAGGED, MASKED, batch=2),
+        "x.filled(0)",
+        lambda code: ek.data.Batches(RAGGED, eval(code, {"x": MASKED}), batch=2),
+    ),
     "size-below-an-example": (
         lambda: ek.data.pad(RAGGED, sizes={"p": 2}),
         "sizes={'p': 3}",
@@ -176,6 +198,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: ek.data.from_networkx(of_elements(), nodes=["element"]),
         'nodes={"element": ["C", "O"]}',
         lambda code: ek.data.from_networkx(of_elements(), **eval(f"dict({code})")),
+    ),
+    "category-of-an-edge": (
+        lambda: ek.data.from_networkx(BONDS, edges=["bond"]),
+        'edges={"bond": ["double", "single"]}',
+        lambda code: ek.data.from_networkx(BONDS, **eval(f"dict({code})")),
     ),
     "file-that-is-no-path": (lambda: ek.train.save(MODEL, 3), 'path="model.safetensors"', saved),
     "model-in-double-precision": (

@@ -295,6 +295,8 @@ def _with_data(kind: Signature, data: Any, sides: Sides, *, as_dict: bool) -> Qu
     names = [term.name for term in kind.inputs]
     given = by_name(names, data) if isinstance(data, Mapping) else {names[0]: data} if len(names) == 1 else data
     arrays = _checks.same_names("the data", given, names, step="give a dictionary with an array for each input")
+    for name in names:
+        _checks.unmasked(f"the data of {name!r}", arrays[name])
     numbers, step = ("complex", "give complex numbers") if kind.is_complex else ("real or complex", "give floats")
     checked = [_checks.array(f"the data of {name!r}", host(arrays[name]), kind=numbers, step=step) for name in names]
     _refuse_free_outputs(kind)
@@ -312,9 +314,10 @@ def _with_data(kind: Signature, data: Any, sides: Sides, *, as_dict: bool) -> Qu
         )
     refuse_empty("input", shapes)
     _checks.finite("the data", *(array.astype(np.complex128) for array in checked), step="leave these samples out")
-    in_order = {name: arrays[name] for name in names}
-    if not sides.channels:  # arrays of PyTorch and JAX stay what they are
-        in_order = {n: (a if hasattr(a, "shape") else np.asarray(a))[..., None] for n, a in in_order.items()}
+    # Arrays of PyTorch and JAX stay what they are.
+    in_order = {n: arrays[n] if hasattr(arrays[n], "shape") else np.asarray(arrays[n]) for n in names}
+    if not sides.channels:
+        in_order = {name: array[..., None] for name, array in in_order.items()}
     return Question(fixed, in_order, checked[0].shape[:start], bound_sizes(fixed), as_dict, sides.channels)
 
 

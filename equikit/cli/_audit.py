@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from equikit._errors import EquikitError, OptionError
-from equikit.cli._commands import Groups, Imports, Json, app
+from equikit.cli._commands import LARGEST_SEED, Groups, Imports, Json, app
 from equikit.cli._read import parse_groups
 from equikit.cli._values import print_json
 
@@ -44,7 +44,9 @@ def audit(
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Number of random group elements, at least.")] = 256,
     confidence: Annotated[float, typer.Option("--confidence", help="Confidence of the interval of the error.")] = 0.95,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of random inputs and group elements.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of random inputs and group elements.")
+    ] = 0,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write the report to FILE.html, in a folder that exists.")
     ] = None,
@@ -94,7 +96,11 @@ def audit(
             step="remove the call of sys.exit from the function",
         ) from error
     if html is not None:
-        report.save(html)
+        try:
+            report.save(html)
+        except EquikitError as error:
+            error.step = "write --html report.html"
+            raise
     if as_json:
         print_json(report.as_dict())
     else:
@@ -143,11 +149,12 @@ def _loaded(path: Path) -> Any:
     """Return the array of a file of NumPy, or the arrays of an archive, or raise `OptionError`."""
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        arrays = {name: found[name] for name in found.files} if hasattr(found, "files") else found
+    except Exception as error:  # NumPy raises EOFError, BadZipFile and others
         raise OptionError(
             "the data cannot be read",
             got=f"--data {path}: {error}",
             expected="FILE.npy or FILE.npz, as numpy.save and numpy.savez write them",
             step="write the file with numpy.save",
         ) from error
-    return {name: found[name] for name in found.files} if hasattr(found, "files") else found
+    return arrays

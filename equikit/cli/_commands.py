@@ -41,6 +41,9 @@ from equikit.cli._values import (
 from equikit.diagrams import Diagram, HomSpace, hom
 from equikit.plans import TARGETS
 
+LARGEST_SEED = 2**32 - 1
+"""Keys of JAX do not distinguish larger seeds."""
+
 
 class _Commands(TyperGroup):
     """Commands that report errors of equikit as a message with exit code 2."""
@@ -299,7 +302,9 @@ def draw(
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, parameters, order and relabelings.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of split, parameters, order and relabelings.")
+    ] = 0,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training graphs.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the plot and the numbers; made if needed.")
@@ -324,5 +329,9 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line: the entry point of `equikit`."""
-    app(prog_name="equikit")
+    """Run the command line, the entry point of `equikit`; any other error is a traceback with exit code 2."""
+    try:
+        app(prog_name="equikit")
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        sys.exit(2)  # 1 says that a function is not equivariant

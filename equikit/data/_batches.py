@@ -135,9 +135,10 @@ class Batches(Passes):
         sizes: the padded size of each label, for each bucket.
 
     Raises:
-        OptionError: if there is no example, features differ, targets have another number of rows, an option has no
-            meaning, `masked` has another label, or a bucket is smaller than a batch with `drop_last`.
-        DTypeError: if a feature or a target does not hold numbers.
+        OptionError: if examples are not a list or there is none, features differ, targets have another number of rows,
+            an option has no meaning, `masked` has another label, or a bucket is smaller than a batch with `drop_last`.
+        DTypeError: if a feature or a target does not hold numbers, is a masked array, or has dtypes that NumPy does not
+            mix.
         ShapeError: if a feature does not have an axis for each label, or a label without a mask would be padded.
 
     Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets. Of more than 64 sizes,
@@ -201,6 +202,7 @@ def _copied(targets: Any, count: int) -> Any:
     """Return a copy of the targets, a tree of arrays with one row for each example; `None` stays `None`."""
 
     def copied(rows: Any) -> np.ndarray:
+        _checks.unmasked("targets", rows, step="pass x.filled(0), and x.mask as another target")
         try:
             found = np.atleast_1d(np.array(rows))
         except (TypeError, ValueError):  # lists of unequal lengths; typed keys

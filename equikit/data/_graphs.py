@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Attributes = Sequence[str] | Mapping[str, Sequence[Any] | None]
 """Names of attributes, or names with their categories."""
+
+MOST_CATEGORIES = 20
+"""More texts are not proposed as categories: they may be names."""
 
 
 def from_networkx(
@@ -67,11 +71,12 @@ def from_networkx(
     place, pair = {node: i for i, node in enumerate(graph)}, f"{label} {label}"
     links = [(place[a], place[b]) for a, b in graph.edges]
     channels = _attributes("edge", graph.edges, _wanted("edges", edges), dtype)
-    features = {pair: np.zeros((len(place), len(place), 1 + channels.shape[1]), dtype)}
+    channels = np.concatenate([np.ones((len(links), 1), dtype), channels], axis=1)
+    features = {pair: np.zeros((len(place), len(place), channels.shape[1]), dtype)}
     for (i, j), values in zip(links, channels, strict=True):
-        features[pair][i, j] = [1, *values]
+        features[pair][i, j] = values
         if not graph.is_directed():
-            features[pair][j, i] = [1, *values]
+            features[pair][j, i] = values
     if wanted:
         features[label] = _attributes("node", graph.nodes, wanted, dtype)
     return features
@@ -125,7 +130,7 @@ def _attributes(kind: str, given: Any, wanted: Mapping[str, list[Any] | None], d
     """Return the attributes of all nodes or edges, one row for each; without any, one column for each number."""
     columns: list[np.ndarray] = [np.zeros((len(given), 0), dtype)]
     for name, categories in wanted.items():
-        rows = []
+        rows, step = [], _step(kind, name, [each.get(name) for each in map(given.__getitem__, given)])
         for item in given:
             if name not in given[item]:
                 raise OptionError(
@@ -135,7 +140,7 @@ def _attributes(kind: str, given: Any, wanted: Mapping[str, list[Any] | None], d
                     step="set it with nx.set_node_attributes or nx.set_edge_attributes",
                 )
             what, value = f"attribute {name!r} of {kind} {item!r}", given[item][name]
-            rows.append(_vector(what, value) if categories is None else _one_hot(what, value, categories))
+            rows.append(_vector(what, value, step) if categories is None else _one_hot(what, value, categories))
         lengths = {len(row) for row in rows} or {1 if categories is None else len(categories)}
         if len(lengths) > 1:
             raise OptionError(
@@ -144,17 +149,24 @@ def _attributes(kind: str, given: Any, wanted: Mapping[str, list[Any] | None], d
                 expected="one length",
                 step="pad the vectors, or leave the attribute out",
             )
-        values = np.array(rows).reshape(len(given), lengths.pop())
-        cast = _checks.cast(values, dtype)
+        cast = _cast(rows, dtype)
         if cast is None:
+            values = np.concatenate(rows)
+            wider = [each for each in ("float32", "float64", "int64", "uint64") if _cast(rows, each) is not None]
             raise DTypeError(
                 f"attribute {name!r} of {kind}s does not fit dtype= {dtype}",
                 got=f"values from {values.min()} to {values.max()}",
                 expected=f"values that {dtype} has",
-                step=f"write dtype=np.{'float64' if _checks.cast(values, np.float32) is None else 'float32'}",
+                step=f"write dtype=np.{wider[0]}" if wider else "round the values",
             )
-        columns.append(cast)
+        columns.append(np.array(cast, dtype).reshape(len(given), lengths.pop()))
     return np.concatenate(columns, axis=1)
+
+
+def _cast(rows: list[np.ndarray], dtype: Any) -> list[np.ndarray] | None:
+    """Return rows in another dtype, each from its own, or `None` if one does not fit."""
+    found = [cast for row in rows if (cast := _checks.cast(row, dtype)) is not None]
+    return found if len(found) == len(rows) else None
 
 
 def _one_hot(what: str, value: Any, categories: list[Any]) -> np.ndarray:
@@ -170,7 +182,16 @@ def _one_hot(what: str, value: Any, categories: list[Any]) -> np.ndarray:
     return found
 
 
-def _vector(what: str, value: Any) -> np.ndarray:
+def _step(kind: str, name: str, values: list[Any]) -> str:
+    """Return what to do with an attribute of no numbers: give its categories if it has few and one is a text."""
+    plain = [value for value in values if isinstance(value, str | int | float) and not isinstance(value, bool)]
+    found = sorted({*plain}, key=str)
+    if len(plain) < len(values) or len(found) > MOST_CATEGORIES or not any(isinstance(one, str) for one in found):
+        return "set it to a number or a list of numbers, or leave the attribute out"
+    return f"give the categories of an attribute: {kind}s={json.dumps({name: found}, ensure_ascii=False)}"
+
+
+def _vector(what: str, value: Any, step: str) -> np.ndarray:
     try:
         array = np.ravel(np.asarray(value))
     except ValueError:  # lists of different lengths
@@ -180,9 +201,7 @@ def _vector(what: str, value: Any) -> np.ndarray:
             f"{what} is not a number or a vector of numbers",
             got=_checks.shown(value),
             expected="real numbers",
-            step='give the categories of an attribute: nodes={"element": ["C", "O"]}'
-            if isinstance(value, str)
-            else "set it to a number or a list of numbers, or leave the attribute out",
+            step=step,
         )
     return array
 

@@ -61,10 +61,10 @@ def join(
         use `jax.ops.segment_sum(values, graph_of, graphs)`, which drops padded nodes.
 
     Raises:
-        OptionError: if there is no example, features differ, a feature has pairs of nodes, a number is too small, or
-            lists do not belong to the examples.
+        OptionError: if examples are not a list or there is none, features differ, a feature has pairs of nodes, a
+            number is too small, or lists do not belong to the examples.
         ShapeError: if examples differ in channels or in the size of another axis.
-        DTypeError: if a feature does not hold numbers.
+        DTypeError: if a feature does not hold numbers, is a masked array, or has dtypes that NumPy does not mix.
 
     Cost: one copy.
 

@@ -47,9 +47,9 @@ def pad(
         `layer(features, mask=masks)`.
 
     Raises:
-        OptionError: if there is no example, examples have different features, a size is too small, or `masked` has
-            another label.
-        DTypeError: if a feature does not hold numbers.
+        OptionError: if examples are not a list or there is none, examples have different features, a size is too small,
+            or `masked` has another label.
+        DTypeError: if a feature does not hold numbers, is a masked array, or has dtypes that NumPy does not mix.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
 
@@ -117,8 +117,15 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
     """Return the labels of each feature without the star of the dual, which has the size of its vectors.
 
     Raises:
-        OptionError: if there is no example, or examples have different features.
+        OptionError: if examples are not a list, there is none, or they have different features.
     """
+    if isinstance(examples, Mapping) or hasattr(examples, "shape") or not hasattr(examples, "__getitem__"):
+        raise OptionError(
+            "examples must be a list",
+            got=_checks.shown(examples, 60),
+            expected="dictionaries of features",
+            step="pass a list of examples",
+        )
     _checks.some("examples", examples, got=examples, step='pass [{"p": np.ones((3, 4))}]')
     first = mapping("examples[0]", examples[0])
     for number, example in enumerate(examples):
@@ -135,10 +142,23 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
 
 def arrays_of(examples: Sequence[Example]) -> list[dict[str, np.ndarray]]:
     """Return examples with arrays in place of lists, or raise `DTypeError`."""
-    return [{name: _array(name, given) for name, given in (example or {}).items()} for example in examples]
+    found = [{name: _array(name, given) for name, given in (example or {}).items()} for example in examples]
+    for name in found[0]:
+        dtypes = {example[name].dtype for example in found}
+        try:
+            np.result_type(*dtypes)
+        except np.exceptions.DTypePromotionError:
+            raise DTypeError(
+                f"examples of {name!r} have dtypes that NumPy does not mix",
+                got=", ".join(sorted(map(str, dtypes))),
+                expected="one dtype",
+                step="give every example one dtype, as in x.astype(np.float32)",
+            ) from None
+    return found
 
 
 def _array(name: str, given: object) -> np.ndarray:
+    _checks.unmasked(f"feature {name!r}", given, step="pass x.filled(0), and the mask by mask= to layers")
     try:
         array = np.asarray(given)
     except ValueError:  # rows of different lengths

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from equikit import _checks
 from equikit._errors import DTypeError
 
 
@@ -18,6 +19,7 @@ def is_real(dtype: Any) -> bool:
 
 def real_array(what: str, value: Any) -> NDArray[np.float64]:
     """Return real numbers or booleans in float64, or raise `DTypeError`: a cast would drop imaginary parts."""
+    _checks.unmasked(what, value)
     array = np.asarray(value)
     if not is_real(array.dtype) and array.dtype.kind != "b":
         raise DTypeError(

@@ -163,6 +163,7 @@ def fit(
         OptionError: if an option has no meaning, a batch is larger than the data or not divisible by the devices, the
             folder holds checkpoints of another training, or the loss is not finite.
         ShapeError: if arrays have different numbers of rows, or the loss does not return one number.
+        DTypeError: if data do not hold numbers, or are masked, byte-swapped or of extended precision.
 
     Cost: a loss with its gradient for each batch, and a loss for each validation batch. Arrays stay on the device.
 

@@ -115,7 +115,8 @@ class Program:
                 step="return loss, accuracy",
             )
         pair = found if isinstance(found, tuple) else (found, found)
-        if len(pair) != 2 or not all(_is_number(value) for value in pair):
+        real = len(pair) == 2 and all(map(_is_number, pair))
+        if not real or not jnp.issubdtype(pair[0].dtype, jnp.floating):
             raise ShapeError(
                 "loss= does not return one real number",
                 got=_checks.shown(jax.tree.map(lambda value: getattr(value, "aval", value), found)),

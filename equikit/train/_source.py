@@ -13,7 +13,8 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._array_checks import foreign
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.data import digest
 from equikit.train._devices import replicated
 from equikit.train._fingerprint import of_shapes
@@ -121,7 +122,7 @@ class Stream:
     def _arrays(self) -> Iterator[Any]:
         """Yield batches of arrays; loaders may have tensors of other libraries."""
         for batch in self.batches:
-            yield jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), batch)
+            yield jax.tree.map(functools.partial(_numbers, self.name), batch)
 
     def _mean(self, found: list[tuple[Any, int]]) -> Any:
         """Return the mean of measures, weighted by the numbers of rows."""
@@ -154,7 +155,25 @@ def source(name: str, data: Any, batch: int | None) -> Rows | Stream:
     size = most if batch is None else _checks.count("batch", batch, least=1, example=min(32, most))
     if name == "train" and size > most:
         _checks.count("batch", batch, least=1, most=most, example=min(32, most))
-    return Rows(jax.tree.map(jnp.asarray, data), min(size, most))
+    return Rows(jax.tree.map(lambda leaf: jnp.asarray(_numbers(name, leaf)), data), min(size, most))
+
+
+def _numbers(name: str, leaf: Any) -> Any:
+    """Return an array of JAX as it is and anything else as an array of NumPy, or raise `DTypeError`."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    _checks.unmasked(f"an array of {name}=", leaf)
+    array = np.asarray(leaf)
+    numeric = any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.number, jnp.bool_))
+    if not numeric or foreign(array):
+        usual = {"f": "float32", "c": "complex64", "i": "int32", "u": "uint32"}
+        raise DTypeError(
+            f"{name}= must be arrays of numbers",
+            got=f"dtype {array.dtype}",
+            expected="floating-point, complex, integer or boolean, in a dtype of JAX",
+            step=f"pass x.astype(np.{usual[array.dtype.kind]})" if numeric else "give each class a number",
+        )
+    return array
 
 
 def _stream(name: str, data: Any, batch: int | None) -> Stream:

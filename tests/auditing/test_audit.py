@@ -363,3 +363,15 @@ def test_data_that_no_element_moves_are_refused(value):
         ek.audit(lambda x: x * np.arange(4.0)[:, None], "p -> p", p=ek.S(4), data=np.full((8, 4, 1), value))
     assert caught.value.problem == "the data do not show whether the function is equivariant"
     assert caught.value.step == "give data that vary along the axes of the groups"
+
+
+def test_masks_of_data_are_not_dropped():
+    data = np.ma.masked_array(np.ones((1, 3, 1)), mask=[[[True], [False], [False]]])
+    with pytest.raises(ek.DTypeError, match="the data of 'p' must not be a masked array"):
+        ek.audit(jnp.sin, "p -> p", p=ek.S(3), data=data)
+
+
+def test_lists_are_arrays():
+    assert ek.audit(jnp.sin, "p -> p", p=ek.S(3), data=[[[1.0], [2.0], [3.0]]]).passed
+    with pytest.raises(ek.DTypeError, match="the data of 'p' must be an array of real or complex"):
+        ek.audit(jnp.sin, "p -> p", p=ek.S(3), data=[[[1], [2], [3]]])

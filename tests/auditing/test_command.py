@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import equikit as ek
-from equikit.cli import app
+from equikit.cli import app, main
 from pytest_equikit import assert_equivariant  # noqa: F401  # a fixture
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,41 @@ def test_a_program_that_ends_is_no_result(tmp_path, monkeypatch, text, problem):
     assert "SystemExit: 1" in result.stderr
 
 
+def test_an_exception_is_no_result(monkeypatch, capsys):
+    monkeypatch.setattr("equikit.cli._audit.parse_groups", lambda *_: 1 / 0)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "argv", ["equikit", "audit", "numpy:sin", *BOTH])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00", b"no array"])
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_files_without_arrays_are_no_result(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    result = run("numpy:sin", *BOTH, "--data", str(tmp_path / name))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("equikit: the data cannot be read\n")
+
+
+def test_archives_of_other_files_are_no_result(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("p.npy", b"no array")
+    result = run("numpy:sin", *BOTH, "--data", str(tmp_path / "x.npz"))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("equikit: ")
+
+
+@pytest.mark.parametrize("words", [("audit", "numpy:sin", "-s", "p -> p", "-g", "p=S(3)"), ("demo",)])
+def test_seeds_have_32_bits(words):
+    result = CliRunner().invoke(app, [*words, "--seed", "99999999999999999999"])
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+    assert "4294967295" in result.stderr
+
+
 @pytest.mark.parametrize("target", ["numpy", "numpy:", ":sin"])
 def test_a_module_without_a_function_is_refused(target):
     result = run(target, "-s", "p -> p", "-g", "p=S(3)")
@@ -115,6 +151,8 @@ BOTH = ("--signature", "p -> p", "-g", "p=S(3)")
         (("numpy:sin", *BOTH, "--at", "a"), "the axes of a module cannot be read", "write for example --at 'a = p x'"),
         (("numpy:sin", *BOTH, "--at", "a=p"), "the model has no module 'a'", "leave 'a' out of --at"),
         (("numpy", *BOTH), "the function 'numpy' cannot be imported", "write for example numpy:sin"),
+        (("numpy:sin", *BOTH, "--html", "/nosuch/x.html"), "the report cannot be written", "write --html report.html"),
+        (("numpy:sin", *BOTH, "--html", "x.txt"), "the report cannot be written", "write --html report.html"),
         (("numpy:sin", *BOTH, "--data", "none.npy"), "the data cannot be read", "write the file with numpy.save"),
         (("numpy:sin", "-s", "p -> p", "-g", "p=S"), "label 'p' is bound to a free group", "write --group p=S(4)"),
         (

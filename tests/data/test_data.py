@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit.data import Batches, from_jraph, from_networkx, pad, split
+from equikit.data import Batches, from_jraph, from_networkx, join, pad, split
 from equikit.data._batches import _buckets
 
 
@@ -359,15 +359,41 @@ def test_values_that_are_no_vectors_are_refused(value):
     assert ("categories" in error.value.step) == (value == "C")
 
 
+def test_texts_are_proposed_as_categories():
+    graph = nx.Graph([(0, 1, {"bond": "double"}), (1, 2, {"bond": "σ"}), (2, 3, {"bond": "double"})])
+    with pytest.raises(ek.OptionError, match="attribute 'bond' of edge") as error:
+        from_networkx(graph, edges=["bond"])
+    assert error.value.step == 'give the categories of an attribute: edges={"bond": ["double", "σ"]}'
+    names = nx.path_graph(30)
+    nx.set_node_attributes(names, {node: f"name {node}" for node in names}, "name")
+    with pytest.raises(ek.OptionError, match="next step: set it to a number"):
+        from_networkx(names, nodes=["name"])
+
+
 @pytest.mark.parametrize(
     ("value", "dtype", "step"),
-    [(300, np.uint8, 32), (-1, np.uint8, 32), (0.5, int, 32), (2, bool, 32), (7e4, np.float16, 32), (1e300, "f4", 64)],
+    [
+        (300, np.uint8, "float32"),
+        (-1, np.uint8, "float32"),
+        (0.5, int, "float32"),
+        (2, bool, "float32"),
+        (7e4, np.float16, "float32"),
+        (1e300, "f4", "float64"),
+        (257, jnp.bfloat16, "float32"),
+        (2**24 + 1, np.float32, "float64"),
+        (2**53 + 1, np.float64, "int64"),
+        (2**64 - 1, complex, "uint64"),
+    ],
 )
 def test_values_that_the_dtype_does_not_have_are_refused(value, dtype, step):
     with pytest.raises(ek.DTypeError, match="attribute 'size' of nodes does not fit") as error:
         from_networkx(with_sizes(1, value), nodes=["size"], dtype=dtype)
-    assert error.value.step == f"write dtype=np.float{step}"
+    assert error.value.step == f"write dtype=np.{step}"
     assert f"{value:g}" in f"{float(error.value.got.split()[2]):g} {float(error.value.got.split()[4]):g}"
+    kept = from_networkx(with_sizes(1, value), nodes=["size"], dtype=getattr(np, step))["p"]
+    assert kept[1, 0] == value
+    with pytest.raises(ek.DTypeError, match="attribute 'size' of edges does not fit"):
+        from_networkx(nx.Graph([(0, 1, {"size": value})]), edges=["size"], dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", ["nope", str, object, "datetime64[s]", 3])
@@ -382,6 +408,13 @@ def test_values_keep_what_the_dtype_has():
         np.testing.assert_array_equal(
             from_networkx(graph, nodes=["size"], dtype=dtype)["p"][:, 0], np.array([np.inf, 0.1], dtype)
         )
+    for wide in (2**53 + 1, 2**64 - 1):
+        edge = nx.Graph([(0, 1, {"size": wide}), (1, 2, {"size": 0})])
+        assert from_networkx(edge, edges=["size"], dtype=np.uint64)["p p"][0, 1].tolist() == [1, wide]
+    with pytest.raises(ek.DTypeError, match="attribute 'size' of nodes does not fit") as error:
+        from_networkx(with_sizes(2**53 + 1, 0.5), nodes=["size"])
+    assert error.value.step == "round the values"
+    assert from_networkx(with_sizes(2**24 + 2, 0.1), nodes=["size"])["p"].tolist() == [[2**24 + 2], [np.float32(0.1)]]
     assert from_networkx(with_sizes(255, 0), nodes=["size"], dtype=np.uint8)["p"].tolist() == [[255], [0]]
 
 
@@ -422,6 +455,32 @@ def test_lists_of_numbers_are_arrays_and_other_things_are_refused():
         for call in (pad, lambda given: Batches(given, batch=1)):
             with pytest.raises(ek.DTypeError, match="feature 'p' does not hold numbers"):
                 call([{"p": wrong}])
+
+
+def test_examples_are_a_list():
+    (example,) = examples([3])
+    for wrong in (example, iter([example]), np.ones((3, 4, 2)), {"p"}, None):
+        for call in (pad, join, lambda given: Batches(given, batch=1)):
+            with pytest.raises(ek.OptionError, match=r"examples must be a list(.|\n)*pass a list of examples"):
+                call(wrong)
+    assert pad((example,))[1].keys() == {"p"}
+
+
+def test_dtypes_that_do_not_mix_are_refused():
+    given = [{"p": np.ones((2, 1), dtype)} for dtype in (jnp.bfloat16, np.float16)]
+    for call in (pad, join, lambda given: Batches(given, batch=2)):
+        with pytest.raises(ek.DTypeError, match="examples of 'p' have dtypes that NumPy does not mix"):
+            call(given)
+    assert pad([given[0], {"p": np.ones((2, 1), np.float32)}])[0]["p"].dtype == np.float32
+
+
+def test_masks_of_arrays_are_not_dropped():
+    given = np.ma.masked_array([[1.0], [1e30]], mask=[[False], [True]])
+    for call in (pad, join, lambda one: Batches(one, batch=1)):
+        with pytest.raises(ek.DTypeError, match=r"feature 'p' must not be a masked array(.|\n)*x\.filled\(0\)"):
+            call([{"p": given}])
+    with pytest.raises(ek.DTypeError, match="targets must not be a masked array"):
+        Batches(examples([1, 2]), {"energy": given}, batch=1)
 
 
 def test_a_dual_has_the_size_and_the_mask_of_its_vectors():

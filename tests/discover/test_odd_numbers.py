@@ -10,6 +10,7 @@ from equikit.discover import LieGAN, permutations, subgroups, surrogate
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(100, 3, 1))
+MASKED = np.ma.masked_array(X, mask=X > 1)
 DATA = np.random.default_rng(0).normal(size=(4000, 3, 1))
 
 
@@ -36,6 +37,14 @@ def test_bfloat16_is_read():
         (ek.OptionError, lambda: trained(y=X, outputs=lambda g: 1 / 0), "the function raises an exception"),
         (ek.OptionError, lambda: surrogate(X[:0], X[:0], key=KEY), "there are no numbers in the data"),
         (ek.OptionError, lambda: surrogate(X[:3], X[:3], key=KEY), "the number of samples"),
+        (ek.DTypeError, lambda: permutations(MASKED), "the samples must not be a masked array"),
+        (ek.DTypeError, lambda: permutations((X, MASKED)), "the outputs must not be a masked array"),
+        (ek.DTypeError, lambda: permutations((X, MASKED), equivariant=True), "the outputs must not be a masked array"),
+        (ek.DTypeError, lambda: permutations(np.sum, MASKED), "data must not be a masked array"),
+        (ek.DTypeError, lambda: surrogate(MASKED, X, key=KEY), "data must not be a masked array"),
+        (ek.DTypeError, lambda: surrogate(X, MASKED, key=KEY), "targets must not be a masked array"),
+        (ek.DTypeError, lambda: trained(MASKED), "x must not be a masked array"),
+        (ek.DTypeError, lambda: trained(y=MASKED), "the outputs must not be a masked array"),
         (ek.TooLargeError, lambda: subgroups(ek.S(7)), "too many elements for a table"),
     ],
 )

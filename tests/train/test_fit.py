@@ -440,6 +440,28 @@ def test_wrong_arguments_raise_errors(options, error, text):
     assert caught.value.step
 
 
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (np.array(["a"] * 12), "give each class a number"),
+        (np.array(["a"] * 12, object), "give each class a number"),
+        (np.ones((12, 1), ">f4"), "x.astype(np.float32)"),
+        (np.ones((12, 1), ">i8"), "x.astype(np.int32)"),
+        (np.ma.masked_array(np.ones((12, 1))), "must not be a masked array"),
+    ],
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_data_are_numbers_of_jax(column, text, several):
+    x, y = data()
+    for wrong in ((x, column), (column, y)):
+        with pytest.raises(ek.DTypeError) as caught:
+            fit(Affine(), squared, [wrong] if several else wrong, epochs=1, key=KEY)
+        assert "train=" in str(caught.value)
+        assert text in str(caught.value)
+    with pytest.raises(ek.DTypeError, match="validation="):
+        trained(validation=(x, column))
+
+
 def test_complex_parameters_descend():
     layer = ek.nn.Linear("u -> u", 1, 1, u=ek.U, rngs=nnx.Rngs(0), param_dtype=jnp.complex64)
     x = np.ones((4, 2, 1), np.complex64)
@@ -544,6 +566,12 @@ def test_a_training_with_other_options_is_another_one(first, second, tmp_path):
         ({"train": ()}, ek.OptionError, "train= must be arrays or batches"),
         ({"loss": lambda model, batch: None}, ek.ShapeError, "loss= does not return one real number"),
         ({"loss": lambda model, batch: jnp.complex64(1)}, ek.ShapeError, "loss= does not return one real number"),
+        (
+            {"loss": lambda model, batch: jnp.sum(model(batch[0]) > 0)},
+            ek.ShapeError,
+            "loss= does not return one real number",
+        ),
+        ({"loss": lambda model, batch: ()}, ek.ShapeError, "loss= does not return one real number"),
         ({"loss": lambda model, batch: (jnp.float32(jnp.nan), jnp.float32(1))}, ek.OptionError, "training diverged"),
         ({"loss": hidden_nan, "validation": data()}, ek.OptionError, "training diverged"),
     ],

@@ -271,6 +271,7 @@ class LieGAN:
 
     def _read(self, x: Any, y: Any) -> tuple[jax.Array, jax.Array, int | None]:
         """Return inputs and outputs with unit second moment, and the number of classes."""
+        _checks.unmasked("x", x)
         inputs = np.asarray(x)
         if inputs.ndim != 3 or not is_real(inputs.dtype) or not inputs.shape[1]:
             raise ShapeError(
@@ -292,8 +293,7 @@ class LieGAN:
         scaled = np.swapaxes(inputs, 1, 2) / np.sqrt(np.mean(np.square(inputs, dtype=float)))
         if y is None:
             return jnp.asarray(scaled, jnp.float32), jnp.zeros((len(inputs), 0)), None
-        outputs = np.asarray(y)
-        numbers = real_array("the outputs", outputs)
+        numbers, outputs = real_array("the outputs", y), np.asarray(y)
         _checks.shaped("y", outputs, [len(inputs), *map(str, range(outputs.ndim - 1))], step="pass one row for each x")
         _checks.finite("the outputs", outputs, step="drop the samples that are not finite")
         if outputs.dtype.kind in "iub" and outputs.ndim == 1:

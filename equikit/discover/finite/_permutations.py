@@ -99,6 +99,7 @@ def permutations(
 
     Raises:
         ShapeError: if arrays have the wrong shape, or rows of x and y differ in number.
+        DTypeError: if an array is masked, or outputs are not real.
         OptionError: if data are too few, not finite, or constant, or the function is constant.
         TooLargeError: if there are more than 64 points, or too many candidates fail the test.
         GroupError: if products of generators fail the test, with 1.25 times the limit for data. In a group of at most
@@ -243,6 +244,7 @@ def _group(elements: np.ndarray, order: int, n: int, name: str, *, signs: bool) 
 
 def _vectors(what: str, value: Any) -> np.ndarray:
     """Return samples `[samples, n, channels]` in float64."""
+    _checks.unmasked(what, value)
     array = np.asarray(value)
     if array.ndim != 3 or not is_real(array.dtype):
         raise ShapeError(
