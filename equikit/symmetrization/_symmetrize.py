@@ -42,6 +42,7 @@ from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine._sequential import (
     Sequential,
     SequentialModule,
+    accepting,
     in_sequence,
     refuse_unsettled,
 )
@@ -209,7 +210,7 @@ class Symmetrized:
             frame = replace(frame, weights=settled(frame.weights, frame.info))
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
-            raise _without_frame(self.how, frame.info, arrays)
+            raise _without_frame(self.how, self.action, frame.info, arrays)
         return frame
 
 
@@ -240,7 +241,7 @@ def named(how: Method) -> str:
     return f"{type(how).__name__}({named(of)})" if isinstance(of, Method) else type(how).__name__
 
 
-def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameError:
+def _without_frame(how: Method, action: Action, info: Info, x: Mapping[str, Array]) -> FrameError:
     refused = np.asarray(info.refused)
     place = np.unravel_index(np.argmax(refused), refused.shape)
     known = {name: getattr(info, name) for name in ("doubt", "gap", "rank", "ties", "size")}
@@ -249,7 +250,7 @@ def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameErro
     finite = all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values())
     dtype = max((array.dtype for array in x.values()), key=rounding)
     lacks = "is symmetric itself, or {} does not tell that it is not"
-    step = 'look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them'
+    step = accepting(how, action, "look at sym.info(x)")
     if (unsure := info.more.get(UNSURE)) is not None and bool(unsure[(..., *place)].any()):
         lacks, step = "has an order that rounding to {} decides", "use ek.frames.Directions or float64"
     return FrameError(

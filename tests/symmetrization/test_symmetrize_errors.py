@@ -9,6 +9,7 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
+from equikit.symmetrization.canonicalization import RotationCanonicalization
 from equikit.symmetrization.frames import PCA, QR, Alignment, Directions, GroupAverage, Sort, Stochastic
 
 CLOUD = jax.random.normal(jax.random.key(0), (5, 3))
@@ -473,3 +474,23 @@ CASES = {
 def test_it_is_refused(name):
     call, wanted = CASES[name]
     assert_error(wanted[0], call, *wanted[1:])
+
+
+LIGHT = jnp.array([[1.0, 0.6, 0.8, 0], [2, 1.2, 1.6, 0]])
+SQUARE = jnp.array([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("how", "group", "x", "values"),
+    [
+        (QR(), ek.Lorentz, LIGHT, 'on_degenerate="flag" accepts'),
+        (RotationCanonicalization(lambda x: jnp.repeat(x, 4, -1)), ek.Lorentz, LIGHT, 'on_degenerate="flag" accepts'),
+        (PCA(), ek.O(3), SQUARE, 'on_degenerate="flag" or "sample" or "weighted" accepts'),
+    ],
+    ids=["QR", "RotationCanonicalization", "PCA"],
+)
+def test_the_next_step_for_a_symmetric_input_names_only_values_that_the_method_takes(how, group, x, values):
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.Fixed(len(x)), x=group, channels=False, how=how)
+    with pytest.raises(ek.FrameError) as caught:
+        sym(x)
+    assert values in caught.value.step

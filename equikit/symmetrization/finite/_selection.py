@@ -61,7 +61,7 @@ class Choosing(Method, nnx.Module):
         invariant_to: str | tuple[str, ...] = (),
     ) -> None:
         self.tolerance = option("tolerance", tolerance)
-        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
+        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, self.policies)
         self.invariant_to = option("invariant_to", invariant_to)
 
     @property
