@@ -253,6 +253,9 @@ def _without_frame(how: Method, action: Action, info: Info, x: Mapping[str, Arra
     step = accepting(how, action, "look at sym.info(x)")
     if (unsure := info.more.get(UNSURE)) is not None and bool(unsure[(..., *place)].any()):
         lacks, step = "has an order that rounding to {} decides", "use ek.frames.Directions or float64"
+    if isinstance(how, nnx.Module) and info.gap is not None and bool(jnp.isnan(info.gap[place])):
+        lacks = "is finite, but the network or energy returned NaN or infinity for it"
+        step = "look for a division by zero, a logarithm or a root in the network or energy"
     return FrameError(
         f"an input has no frame: it {lacks.format(dtype) if finite else 'is not finite'}",
         got=f"{refused.sum()} of {refused.size} inputs for {named(how)}; "
