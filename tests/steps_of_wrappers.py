@@ -184,6 +184,27 @@ CALL = {
         'axes=("i", "j")',
         None,
     ),
+    "axes-with-other-labels": (
+        lambda **o: ek.symmetrize(
+            jnp.sin,
+            "row col -> row col",
+            how=canonicalization.ImageCanonicalization(jnp.sin, ek.D(4), **o),
+            row=ek.Fixed(4),
+            col=ek.Fixed(4),
+        ),
+        'axes=("row", "col")',
+        None,
+    ),
+    "an-axis-of-images-with-a-group": (
+        lambda **o: ek.symmetrize(
+            jnp.sin,
+            "i j -> i j",
+            how=canonicalization.ImageCanonicalization(jnp.sin, ek.D(4)),
+            **{"i": ek.Fixed(28), "j": ek.S} | o,
+        ),
+        "j=ek.Fixed(28)",
+        None,
+    ),
     "vectors-of-images": (
         lambda **o: ek.symmetrize(
             jnp.sin,

@@ -295,10 +295,18 @@ def test_errors():
     assert_error(
         ek.SignatureError,
         lambda: turned("i j -> ", ("i", "k"), **image),
-        "k= must be a Fixed",
-        "None",
-        "a Fixed",
-        "write k=ek.Fixed(28)",
+        "no axis has the label 'k'",
+        "axes=('i', 'k') for 'i j -> ",
+        "the labels of the rows and of the columns",
+        'write axes=("i", "j")',
+    )
+    assert_error(
+        ek.SignatureError,
+        lambda: turned("i -> ", ("i", "k"), i=ek.Fixed(4)),
+        "no axis has the label 'k'",
+        "axes=('i', 'k') for 'i -> ",
+        "the labels of the rows and of the columns",
+        'as in "i k -> "',
     )
     assert_error(
         ek.OptionError,
