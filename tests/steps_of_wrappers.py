@@ -39,6 +39,12 @@ def on_free(signature, how, **options):
     return ek.symmetrize(jnp.sin, signature, how=how, **options)
 
 
+def on_terms(x):
+    return ek.symmetrize(
+        lambda x: {"y": x["r"]}, {"r": "p x", "q": "p"}, {"y": "p x"}, p=ek.S, x=ek.O(3), how=ek.frames.PCA()
+    )(x)
+
+
 def with_dropout(**options):
     return wrapped(dropped, call={"key": KEY}, **options)
 
@@ -246,6 +252,11 @@ CALL = {
     "numbers-to-sort-by": (lambda: on_points("p p -> p p"), "ek.frames.Laplacian", {}),
     "a-graph": (lambda: on_points("p -> p", ek.frames.Laplacian()), "ek.frames.Sort", {}),
     "infinite-inputs": (lambda: wrapped(x=POINTS.at[0].set(jnp.nan)), "jnp.nan_to_num(x)", {}),
+    "one-array-for-two-inputs": (
+        lambda: on_terms(POINTS),
+        'x={"r": ..., "q": ...}',
+        lambda text: on_terms(**eval(f"dict({text.replace('...', 'POINTS', 1).replace('...', 'POINTS[:, 0]')})")),
+    ),
     "inputs-without-channels": (lambda **o: wrapped(x=POINTS[..., 0], **o), "channels=False", None),
     "scores": (
         lambda: ek.symmetrize(

@@ -154,9 +154,10 @@ class Symmetrized:
     ) -> tuple[dict[str, Array], dict[str, Array], Call]:
         action, terms = self.action, self.action.inputs
         as_mapping = len(terms) > 1 or isinstance(x, Mapping)
-        given = by_name([t.name for t in terms], mapping("x", x)) if as_mapping else {terms[0].name: x}
+        names = [term.name for term in terms]
+        given = by_name(names, mapping("x", x, names=names)) if as_mapping else {names[0]: x}
         step = "give one array for each term; other arguments of the backbone follow the first"
-        _checks.same_names("the inputs", given, [term.name for term in terms], step=step, error=SignatureError)
+        _checks.same_names("the inputs", given, names, step=step, error=SignatureError)
         arrays = {term.name: checked_dtype(term.name, given[term.name]) for term in terms}
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
         refuse_real(action.signature, arrays, arrays.values())

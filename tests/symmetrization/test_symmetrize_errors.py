@@ -455,6 +455,18 @@ CASES = {
         lambda: wrapped()(CLOUD, mask={"x": jnp.ones(3, bool)}),
         (ek.OptionError, "cannot be masked", "O(3)", "permutes", "leave the mask out"),
     ),
+    "one array in place of several": (
+        lambda: ek.symmetrize(
+            jnp.sin, {"a": "p x", "b": "p"}, {"y": "p x"}, p=ek.S, x=ek.O(3), channels=False, how=PCA()
+        )(CLOUD),
+        (
+            ek.OptionError,
+            "x is not a dictionary",
+            "Array",
+            "a dictionary from name to value",
+            'write x={"a": ..., "b": ...}',
+        ),
+    ),
     "several inputs in one array": (
         lambda: ek.symmetrize(jnp.sin, "a: p x + b: p -> p x", p=ek.S, x=ek.O(3), channels=False, how=PCA())(
             {"a": CLOUD}
