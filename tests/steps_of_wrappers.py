@@ -79,6 +79,13 @@ def vote(x, parts):
 
 
 CALL = {
+    "a-missing-method": (
+        lambda **o: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), **o),
+        "how=ek.frames.PCA()",
+        None,
+    ),
+    "draws-from-nothing": (lambda **o: ek.frames.Stochastic(**o), "of=ek.frames.PCA()", None),
+    "a-missing-group": (lambda **o: ek.Canonicalize(jnp.sin, **o), "group=ek.O(3)", None),
     "average-of-infinitely-many": (
         lambda **o: called(KEY, ek.frames.GroupAverage("x", **o)),
         "samples=64",

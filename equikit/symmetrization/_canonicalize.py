@@ -15,6 +15,7 @@ from equikit.symmetrization.rotations._descent import EnergyDescent
 from equikit.symmetrization.rotations._rotation import RotationCanonicalization
 
 
+@_keywords.needs(group="write group=ek.O(3)")
 def Canonicalize(  # capitalized because it returns an instance of a class
     network: Any, group: Group | type[Group], *, by: Literal["network", "energy"] = "network", **options: Any
 ) -> Method:

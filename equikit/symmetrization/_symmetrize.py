@@ -280,6 +280,7 @@ class SymmetrizedFunction(Symmetrized, PytreeOf):
         return f"symmetrize({self.backbone!r}, {str(self.action.signature)!r}, how={self.how!r})"
 
 
+@_keywords.needs(how="write how=ek.frames.PCA()")
 def symmetrize(
     backbone: Any,
     signature: str | Mapping[str, str],

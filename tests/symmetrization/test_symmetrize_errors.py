@@ -1,5 +1,9 @@
 """What cannot be symmetrized is refused, with the reason and a next step."""
 
+import copy
+import inspect
+import pickle
+
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
@@ -353,6 +357,22 @@ CASES = {
         lambda: wrapped(how=PCA, channels=True),
         (ek.OptionError, "how= must be a Method", "PCA", "a Method", "write how=ek.frames.PCA()"),
     ),
+    "a missing method": (
+        lambda: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3)),
+        (ek.OptionError, "symmetrize needs how=", "p=, x=", "how=", "write how=ek.frames.PCA()"),
+    ),
+    "a misspelled method": (
+        lambda: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), hwo=PCA()),
+        (ek.OptionError, "symmetrize has no option 'hwo'", "hwo=", "how", "write how="),
+    ),
+    "draws from nothing": (
+        lambda: Stochastic(samples=2),
+        (ek.OptionError, "Stochastic needs of=", "samples=", "of=", "write of=ek.frames.PCA()"),
+    ),
+    "no group": (
+        lambda: ek.Canonicalize(jnp.sin, by="energy"),
+        (ek.OptionError, "Canonicalize needs group=", "by=", "group=", "write group=ek.O(3)"),
+    ),
     "nothing": (
         lambda: wrapped(how=[]),
         (ek.OptionError, "there are no methods", "how=[]", "one or more methods", "ek.frames.PCA()"),
@@ -480,6 +500,12 @@ CASES = {
         ),
     ),
 }
+
+
+def test_random_draws_have_a_signature_without_a_default_and_can_be_copied():
+    assert inspect.signature(Stochastic).parameters["of"].default is inspect.Parameter.empty
+    how = Stochastic(PCA(), samples=2)
+    assert copy.deepcopy(how) == pickle.loads(pickle.dumps(how)) == how
 
 
 @pytest.mark.parametrize("name", CASES)

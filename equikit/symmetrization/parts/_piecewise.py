@@ -164,6 +164,7 @@ class PiecewiseFunction(Piecewise, PytreeOf):
         return f"piecewise({self.symmetrized!r}, parts={self.parts!r})"
 
 
+@_keywords.needs(how="write how=ek.frames.PCA()")
 def piecewise(
     backbone: Any,
     signature: str | Mapping[str, str],
