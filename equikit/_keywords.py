@@ -7,10 +7,12 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from equikit._checks import nearest
 from equikit._errors import OptionError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,28 @@ def refuse_unknown(owner: str, given: Collection[str], known: Collection[str]) -
         expected=f"{', '.join(sorted(known))}" if known else "no options",
         step=f"write {near}=" if near else f"remove {unknown[0]}=",
     )
+
+
+def needs(**steps: str) -> Callable[[Function], Function]:
+    """Make a function or constructor raise `OptionError`, with these next steps, if it lacks one of these arguments."""
+
+    def wrapped(call: Function) -> Function:
+        owner = call.__qualname__.partition(".")[0]
+        parameters = inspect.signature(call).parameters.values()
+        places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+        @functools.wraps(call)
+        def needing(*given: Any, **keywords: Any) -> Any:
+            for name in steps.keys() - keywords.keys() - {*places[: len(given)]}:
+                known = call_of(call).arguments - {"cls"}
+                refuse_unknown(owner, [word for word in keywords if word not in known and nearest(word, [name])], known)
+                got, step = ", ".join(f"{word}=" for word in keywords) or "no keywords", steps[name]
+                raise OptionError(f"{owner} needs {name}=", got=got, expected=f"{name}=", step=step)
+            return call(*given, **keywords)
+
+        return needing  # type: ignore[return-value]  # it has the same signature
+
+    return wrapped
 
 
 def answer_misspelled(door: str) -> None:

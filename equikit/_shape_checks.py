@@ -37,14 +37,15 @@ def by_label(argument: str, given: object, label: str = "p") -> dict[str, Any]:
     return {normalized(label): value for label, value in mapping(argument, given, label).items()}
 
 
-def mapping(argument: str, given: object, label: str = "p") -> Mapping[Any, Any]:
-    """Return a dictionary (empty for `None`), or raise `OptionError`, which names `label`."""
+def mapping(argument: str, given: object, label: str = "p", *, names: Collection[str] = ()) -> Mapping[Any, Any]:
+    """Return a dictionary (empty for `None`), or raise `OptionError`, which names `label`, or the `names` of terms."""
     if given is not None and not isinstance(given, Mapping):
+        values = ", ".join(f'"{key}": ...' for key in names or [label])
         raise OptionError(
             f"{argument} is not a dictionary",
             got=type(given).__name__,
-            expected="a dictionary from label to value",
-            step=f'write {argument}={{"{label}": ...}}',
+            expected=f"a dictionary from {'name' if names else 'label'} to value",
+            step=f"write {argument}={{{values}}}",
         )
     return given or {}
 

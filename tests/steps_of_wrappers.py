@@ -39,6 +39,12 @@ def on_free(signature, how, **options):
     return ek.symmetrize(jnp.sin, signature, how=how, **options)
 
 
+def on_terms(x):
+    return ek.symmetrize(
+        lambda x: {"y": x["r"]}, {"r": "p x", "q": "p"}, {"y": "p x"}, p=ek.S, x=ek.O(3), how=ek.frames.PCA()
+    )(x)
+
+
 def with_dropout(**options):
     return wrapped(dropped, call={"key": KEY}, **options)
 
@@ -73,6 +79,13 @@ def vote(x, parts):
 
 
 CALL = {
+    "a-missing-method": (
+        lambda **o: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), **o),
+        "how=ek.frames.PCA()",
+        None,
+    ),
+    "draws-from-nothing": (lambda **o: ek.frames.Stochastic(**o), "of=ek.frames.PCA()", None),
+    "a-missing-group": (lambda **o: ek.Canonicalize(jnp.sin, **o), "group=ek.O(3)", None),
     "average-of-infinitely-many": (
         lambda **o: called(KEY, ek.frames.GroupAverage("x", **o)),
         "samples=64",
@@ -184,6 +197,27 @@ CALL = {
         'axes=("i", "j")',
         None,
     ),
+    "axes-with-other-labels": (
+        lambda **o: ek.symmetrize(
+            jnp.sin,
+            "row col -> row col",
+            how=canonicalization.ImageCanonicalization(jnp.sin, ek.D(4), **o),
+            row=ek.Fixed(4),
+            col=ek.Fixed(4),
+        ),
+        'axes=("row", "col")',
+        None,
+    ),
+    "an-axis-of-images-with-a-group": (
+        lambda **o: ek.symmetrize(
+            jnp.sin,
+            "i j -> i j",
+            how=canonicalization.ImageCanonicalization(jnp.sin, ek.D(4)),
+            **{"i": ek.Fixed(28), "j": ek.S} | o,
+        ),
+        "j=ek.Fixed(28)",
+        None,
+    ),
     "vectors-of-images": (
         lambda **o: ek.symmetrize(
             jnp.sin,
@@ -225,6 +259,11 @@ CALL = {
     "numbers-to-sort-by": (lambda: on_points("p p -> p p"), "ek.frames.Laplacian", {}),
     "a-graph": (lambda: on_points("p -> p", ek.frames.Laplacian()), "ek.frames.Sort", {}),
     "infinite-inputs": (lambda: wrapped(x=POINTS.at[0].set(jnp.nan)), "jnp.nan_to_num(x)", {}),
+    "one-array-for-two-inputs": (
+        lambda: on_terms(POINTS),
+        'x={"r": ..., "q": ...}',
+        lambda text: on_terms(**eval(f"dict({text.replace('...', 'POINTS', 1).replace('...', 'POINTS[:, 0]')})")),
+    ),
     "inputs-without-channels": (lambda **o: wrapped(x=POINTS[..., 0], **o), "channels=False", None),
     "scores": (
         lambda: ek.symmetrize(

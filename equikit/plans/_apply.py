@@ -55,7 +55,7 @@ Masks = Mask | Mapping[str, Mask]
 def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     """Return weights by pair of term numbers from weights by name, after checks of every shape and dtype."""
     expected = weight_places(plan.signature, plan.channels, plan.bias)
-    weights = by_name(expected, mapping("weights", weights))
+    weights = by_name(expected, mapping("weights", weights, names=expected))
     # Compared here before a check is called: every Python call of a warm layer counts.
     if weights.keys() != expected.keys():
         _checks.same_names("the weights", weights, expected, step="see weight_shapes(plan)")

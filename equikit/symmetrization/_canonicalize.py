@@ -15,6 +15,7 @@ from equikit.symmetrization.rotations._descent import EnergyDescent
 from equikit.symmetrization.rotations._rotation import RotationCanonicalization
 
 
+@_keywords.needs(group="write group=ek.O(3)")
 def Canonicalize(  # capitalized because it returns an instance of a class
     network: Any, group: Group | type[Group], *, by: Literal["network", "energy"] = "network", **options: Any
 ) -> Method:
@@ -26,8 +27,9 @@ def Canonicalize(  # capitalized because it returns an instance of a class
     Args:
         network: the network or energy that chooses the element; see the class.
         group: the group. `Z(n)` and `D(n)` rotate images, `"i j"` with fixed axes; `O`, `SO` and `S` act on a label,
-            and by energy any finite group of a label, such as `S`, `H` or a `MatrixGroup`. A label must be bound to
-            this group, or to a group of this class if it is a class: `ek.O`.
+            and by energy any finite group of a label, such as `S`, `H` or a `MatrixGroup`, and `Z(n)` and `D(n)` in a
+            signature without images or with `label=`. A label must be bound to this group, or to a group of this class
+            if it is a class: `ek.O`.
         by: `"network"` or `"energy"`.
         **options: options of the class, such as `on_degenerate=`, or `label=` if several labels have the group.
 
@@ -74,6 +76,7 @@ def Canonicalize(  # capitalized because it returns an instance of a class
         )
     known = _keywords.call_of(made, Canonicalize).arguments - {"self", "network", "encoder", "group"}
     _keywords.refuse_unknown("Canonicalize", options, known)
-    method: Method = made(network, group, **options) if isinstance(group, Z) else made(network, **options)
-    method.asked = None if isinstance(group, Z) else group
+    of_label = not isinstance(group, Z) or (by == "energy" and options.get("label") is not None)
+    method: Method = made(network, **options) if of_label else made(network, group, **options)
+    method.asked = group
     return method

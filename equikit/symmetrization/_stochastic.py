@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from equikit import _checks
+from equikit import _checks, _keywords
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._method import Method
@@ -72,9 +72,14 @@ class Stochastic(_Drawing):
     of: Method
     samples: int = 1
 
-    def __new__(cls, of: Method | None = None, samples: int = 1) -> Any:
+    @_keywords.needs(of="write of=ek.frames.PCA()")
+    def __new__(cls, of: Method, samples: int = 1) -> Any:
         """Return a module if the method has parameters, so that training finds them."""
         return StochasticModule(of, samples) if isinstance(of, nnx.Module) else super().__new__(cls)
+
+    def __getnewargs__(self) -> tuple[Method, int]:
+        """Return the arguments with which a copy is made."""
+        return self.of, self.samples
 
     def __post_init__(self) -> None:
         _checks.instance("of", self.of, Method, "ek.frames.PCA()")  # type: ignore[type-abstract]  # none is made

@@ -42,6 +42,7 @@ from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine._sequential import (
     Sequential,
     SequentialModule,
+    accepting,
     in_sequence,
     refuse_unsettled,
 )
@@ -153,9 +154,10 @@ class Symmetrized:
     ) -> tuple[dict[str, Array], dict[str, Array], Call]:
         action, terms = self.action, self.action.inputs
         as_mapping = len(terms) > 1 or isinstance(x, Mapping)
-        given = by_name([t.name for t in terms], mapping("x", x)) if as_mapping else {terms[0].name: x}
+        names = [term.name for term in terms]
+        given = by_name(names, mapping("x", x, names=names)) if as_mapping else {names[0]: x}
         step = "give one array for each term; other arguments of the backbone follow the first"
-        _checks.same_names("the inputs", given, [term.name for term in terms], step=step, error=SignatureError)
+        _checks.same_names("the inputs", given, names, step=step, error=SignatureError)
         arrays = {term.name: checked_dtype(term.name, given[term.name]) for term in terms}
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
         refuse_real(action.signature, arrays, arrays.values())
@@ -209,7 +211,7 @@ class Symmetrized:
             frame = replace(frame, weights=settled(frame.weights, frame.info))
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
-            raise _without_frame(self.how, frame.info, arrays)
+            raise _without_frame(self.how, self.action, frame.info, arrays)
         return frame
 
 
@@ -240,7 +242,7 @@ def named(how: Method) -> str:
     return f"{type(how).__name__}({named(of)})" if isinstance(of, Method) else type(how).__name__
 
 
-def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameError:
+def _without_frame(how: Method, action: Action, info: Info, x: Mapping[str, Array]) -> FrameError:
     refused = np.asarray(info.refused)
     place = np.unravel_index(np.argmax(refused), refused.shape)
     known = {name: getattr(info, name) for name in ("doubt", "gap", "rank", "ties", "size")}
@@ -249,9 +251,12 @@ def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameErro
     finite = all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values())
     dtype = max((array.dtype for array in x.values()), key=rounding)
     lacks = "is symmetric itself, or {} does not tell that it is not"
-    step = 'look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them'
+    step = accepting(how, action, "look at sym.info(x)")
     if (unsure := info.more.get(UNSURE)) is not None and bool(unsure[(..., *place)].any()):
         lacks, step = "has an order that rounding to {} decides", "use ek.frames.Directions or float64"
+    if isinstance(how, nnx.Module) and info.gap is not None and bool(jnp.isnan(info.gap[place])):
+        lacks = "is finite, but the network or energy returned NaN or infinity for it"
+        step = "look for a division by zero, a logarithm or a root in the network or energy"
     return FrameError(
         f"an input has no frame: it {lacks.format(dtype) if finite else 'is not finite'}",
         got=f"{refused.sum()} of {refused.size} inputs for {named(how)}; "
@@ -275,6 +280,7 @@ class SymmetrizedFunction(Symmetrized, PytreeOf):
         return f"symmetrize({self.backbone!r}, {str(self.action.signature)!r}, how={self.how!r})"
 
 
+@_keywords.needs(how="write how=ek.frames.PCA()")
 def symmetrize(
     backbone: Any,
     signature: str | Mapping[str, str],

@@ -66,8 +66,8 @@ APPLIES = {
         lambda: apply(program, ones((4, 2)), ones((2, 2, 3))),
         "weights is not a dictionary",
         "Array",
-        "a dictionary",
-        "weights=",
+        "a dictionary from name to value",
+        'weights={"p -> p": ...',
     ),
     "plan-normalize": (
         ek.OptionError,

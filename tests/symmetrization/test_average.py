@@ -232,7 +232,7 @@ def make(group, **options):
 def test_groups_without_an_average_are_refused():
     compact = "only a compact group has a uniform (Haar) probability"
     for group in (ek.Lorentz, ek.GL(2), ek.Sp(2)):
-        step = "ek.frames.QR" if group.form is not None else "bind the label to a compact group"
+        step = "ek.frames.QR" if group is ek.Lorentz else "bind the label to a compact group"
         assert_error(
             ek.GroupError, lambda group=group: make(group, samples=3), str(group), "not compact", compact, step
         )
@@ -295,10 +295,18 @@ def test_errors():
     assert_error(
         ek.SignatureError,
         lambda: turned("i j -> ", ("i", "k"), **image),
-        "k= must be a Fixed",
-        "None",
-        "a Fixed",
-        "write k=ek.Fixed(28)",
+        "no axis has the label 'k'",
+        "axes=('i', 'k') for 'i j -> ",
+        "the labels of the rows and of the columns",
+        'write axes=("i", "j")',
+    )
+    assert_error(
+        ek.SignatureError,
+        lambda: turned("i -> ", ("i", "k"), i=ek.Fixed(4)),
+        "no axis has the label 'k'",
+        "axes=('i', 'k') for 'i -> ",
+        "the labels of the rows and of the columns",
+        'as in "i k -> "',
     )
     assert_error(
         ek.OptionError,

@@ -114,3 +114,20 @@ def test_random_draws_of_a_method_with_parameters_keep_them_in_sight():
     assert jax.eval_shape(lambda cloud: sym.frame(cloud, key=key), cloud).size == 2
     one, two = jax.jit(lambda cloud: (sym(cloud, key=key), sym(cloud)))(cloud)
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)  # both draws are the one element
+
+
+@pytest.mark.parametrize("label", [None, "t"])
+@pytest.mark.parametrize("group", [ek.Z(4), ek.D(4)], ids=str)
+def test_cyclic_groups_act_on_the_label_that_is_bound_to_them(group, label):
+    how = ek.Canonicalize(lambda x: -x[:, 0, 0], group=group, by="energy", label=label, on_degenerate="weighted")
+    sym = ek.symmetrize(lambda x: jnp.cumsum(x, -2), "t -> t", t=group, how=how)
+    assert sym.how.acts_on(sym.action) == {"t"}
+    x = np.float32([1, 3, 0, 2])[:, None]
+    np.testing.assert_allclose(sym(np.roll(x, 1, axis=0)), np.roll(sym(x), 1, axis=0))
+
+
+def test_cyclic_groups_turn_images_although_a_label_is_bound_to_them():
+    how = ek.Canonicalize(lambda x: x[:, 0, 0, 0, 0], group=ek.Z(4), by="energy", invariant_to="t")
+    pixels = {"i": ek.Fixed(6), "j": ek.Fixed(6)}
+    sym = ek.symmetrize(jnp.sin, "i j t -> i j t", t=ek.Z(4), how=how, **pixels)
+    assert sym.how.acts_on(sym.action) == {"i", "j"}

@@ -96,3 +96,20 @@ def test_without_jit_an_error_counts_the_refused_inputs(name):
     sym, shape = METHODS[name]()
     with pytest.raises(ek.FrameError, match=r"not finite\n.*2 of 4 inputs.*is number 1: it has NaN"):
         sym(cloud_and_bad(shape)[1], key=KEY)
+
+
+UNDEFINED = {
+    "energy": lambda: on_entries(
+        canonicalization.EnergyCanonicalization(lambda x: jnp.log(-1 - x[:, 0, 0, 0] ** 2), label="p")
+    ),
+    "permutation": lambda: on_entries(canonicalization.PermutationCanonicalization(lambda x: jnp.log(-1 - x**2)[:, 0])),
+    "rotation": lambda: on_points(canonicalization.RotationCanonicalization(lambda x: jnp.log(-1 - x**2)[..., [0, 0]])),
+}
+
+
+@pytest.mark.parametrize("name", UNDEFINED)
+def test_a_network_that_returns_nan_for_a_finite_input_is_named_as_the_reason(name):
+    sym, shape = UNDEFINED[name]()
+    with pytest.raises(ek.FrameError, match="it is finite, but the network or energy returned NaN") as caught:
+        sym(np.ones((*shape, 1), np.float32))
+    assert "in the network or energy" in caught.value.step

@@ -1,5 +1,9 @@
 """What cannot be symmetrized is refused, with the reason and a next step."""
 
+import copy
+import inspect
+import pickle
+
 import flax.linen as linen
 import jax
 import jax.numpy as jnp
@@ -9,6 +13,7 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
+from equikit.symmetrization.canonicalization import RotationCanonicalization
 from equikit.symmetrization.frames import PCA, QR, Alignment, Directions, GroupAverage, Sort, Stochastic
 
 CLOUD = jax.random.normal(jax.random.key(0), (5, 3))
@@ -352,6 +357,22 @@ CASES = {
         lambda: wrapped(how=PCA, channels=True),
         (ek.OptionError, "how= must be a Method", "PCA", "a Method", "write how=ek.frames.PCA()"),
     ),
+    "a missing method": (
+        lambda: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3)),
+        (ek.OptionError, "symmetrize needs how=", "p=, x=", "how=", "write how=ek.frames.PCA()"),
+    ),
+    "a misspelled method": (
+        lambda: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), hwo=PCA()),
+        (ek.OptionError, "symmetrize has no option 'hwo'", "hwo=", "how", "write how="),
+    ),
+    "draws from nothing": (
+        lambda: Stochastic(samples=2),
+        (ek.OptionError, "Stochastic needs of=", "samples=", "of=", "write of=ek.frames.PCA()"),
+    ),
+    "no group": (
+        lambda: ek.Canonicalize(jnp.sin, by="energy"),
+        (ek.OptionError, "Canonicalize needs group=", "by=", "group=", "write group=ek.O(3)"),
+    ),
     "nothing": (
         lambda: wrapped(how=[]),
         (ek.OptionError, "there are no methods", "how=[]", "one or more methods", "ek.frames.PCA()"),
@@ -454,6 +475,18 @@ CASES = {
         lambda: wrapped()(CLOUD, mask={"x": jnp.ones(3, bool)}),
         (ek.OptionError, "cannot be masked", "O(3)", "permutes", "leave the mask out"),
     ),
+    "one array in place of several": (
+        lambda: ek.symmetrize(
+            jnp.sin, {"a": "p x", "b": "p"}, {"y": "p x"}, p=ek.S, x=ek.O(3), channels=False, how=PCA()
+        )(CLOUD),
+        (
+            ek.OptionError,
+            "x is not a dictionary",
+            "Array",
+            "a dictionary from name to value",
+            'write x={"a": ..., "b": ...}',
+        ),
+    ),
     "several inputs in one array": (
         lambda: ek.symmetrize(jnp.sin, "a: p x + b: p -> p x", p=ek.S, x=ek.O(3), channels=False, how=PCA())(
             {"a": CLOUD}
@@ -469,7 +502,33 @@ CASES = {
 }
 
 
+def test_random_draws_have_a_signature_without_a_default_and_can_be_copied():
+    assert inspect.signature(Stochastic).parameters["of"].default is inspect.Parameter.empty
+    how = Stochastic(PCA(), samples=2)
+    assert copy.deepcopy(how) == pickle.loads(pickle.dumps(how)) == how
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_refused(name):
     call, wanted = CASES[name]
     assert_error(wanted[0], call, *wanted[1:])
+
+
+LIGHT = jnp.array([[1.0, 0.6, 0.8, 0], [2, 1.2, 1.6, 0]])
+SQUARE = jnp.array([[1.0, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("how", "group", "x", "values"),
+    [
+        (QR(), ek.Lorentz, LIGHT, 'on_degenerate="flag" accepts'),
+        (RotationCanonicalization(lambda x: jnp.repeat(x, 4, -1)), ek.Lorentz, LIGHT, 'on_degenerate="flag" accepts'),
+        (PCA(), ek.O(3), SQUARE, 'on_degenerate="flag" or "sample" or "weighted" accepts'),
+    ],
+    ids=["QR", "RotationCanonicalization", "PCA"],
+)
+def test_the_next_step_for_a_symmetric_input_names_only_values_that_the_method_takes(how, group, x, values):
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.Fixed(len(x)), x=group, channels=False, how=how)
+    with pytest.raises(ek.FrameError) as caught:
+        sym(x)
+    assert values in caught.value.step

@@ -137,7 +137,7 @@ def fitting_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
         weights = {KERNEL: weights}
     expected = shapes_of(plan)
     step = "see weight_shapes(plan)" if isinstance(plan, Plan) else "see multilinear_weight_shape"
-    given = by_name(expected, mapping("weights", weights))
+    given = by_name(expected, mapping("weights", weights, names=expected))
     _checks.same_names("the weights", given, expected, step=step)
     for name, shape in expected.items():
         _checks.shaped(f"the weights {name!r}", given[name], shape, step=step)

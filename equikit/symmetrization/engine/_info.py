@@ -23,7 +23,8 @@ class Info:
         size: number of elements; float32 if it may exceed integers.
         degenerate: whether the elements are not equivariant for this input.
         refused: whether the input is rejected because it is degenerate.
-        gap: the smallest gap between neighboring eigenvalues (or keys) that determine the frame, over the largest.
+        gap: the smallest gap between neighboring eigenvalues (or keys) that determine the frame, over the largest;
+            NaN if a network or energy did not return finite numbers.
         rank: the dimension that the input spans.
         ties: the number of entries with the same keys as an earlier entry.
         doubt: a first-order error bound of the entries of \(g^{-1} \delta g\), where \(\delta g\) is the error of g due

@@ -41,6 +41,9 @@ class Method(ABC):
     asked: Any = None
     """The required group of a label, if one was requested."""
 
+    policies: ClassVar[tuple[Any, ...]] = get_args(OnDegenerate)
+    """The values that `on_degenerate` may have, if it is an option."""
+
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         for name in ("acts_on", "reads", "frame", "draw"):
@@ -85,9 +88,6 @@ class Method(ABC):
 
 class Framed(Method):
     """A method without parameters, defined by the frame of one sample. Subclasses are frozen dataclasses."""
-
-    policies: ClassVar[tuple[str, ...]] = get_args(OnDegenerate)
-    """The values that `on_degenerate` may have."""
 
     def __post_init__(self) -> None:
         check_options(self, self.policies)

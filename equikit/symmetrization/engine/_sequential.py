@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import EquikitError, OptionError
 from equikit.groups import O
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame, then
@@ -73,6 +74,37 @@ def code_of(method: object) -> str:
         elif isinstance(value, str | int | float | tuple) and value != field.default:
             options.append(f"{field.name}={value!r}")
     return f"{type(method).__name__}({', '.join(options)})"
+
+
+def accepting(how: Method, action: Action, step: str) -> str:
+    """Return the next step for an input that a method refuses, with the values of `on_degenerate=` that accept it."""
+    refusing = [part for part in _parts(how) if getattr(part, "on_degenerate", None) in ("error", "weighted")]
+    usable = [
+        f'"{policy}"'
+        for policy in ("flag", "sample", "weighted")
+        if refusing and all(policy != part.on_degenerate and _takes(part, policy, action) for part in refusing)
+    ]
+    if usable:
+        step = f"{step}; on_degenerate={' or '.join(usable)} accepts such inputs"
+    return step
+
+
+def _parts(how: Any) -> list[Any]:
+    """Return the methods that a method combines, or itself; of `EnergyDescent` itself and its starts."""
+    inner = [*getattr(how, "methods", ()), getattr(how, "of", None), getattr(how, "starts", None)]
+    found = [part for method in inner if isinstance(method, Method) for part in _parts(method)]
+    return [how, *found] if hasattr(how, "starts") or not found else found
+
+
+def _takes(method: Any, policy: str, action: Action) -> bool:
+    """Whether a method has this value of `on_degenerate=`, and accepts the groups of the signature with it."""
+    other = copy.copy(method)
+    object.__setattr__(other, "on_degenerate", policy)
+    try:
+        other.acts_on(action)
+    except EquikitError:
+        return False
+    return policy in method.policies
 
 
 def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:

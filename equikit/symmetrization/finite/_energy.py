@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit.groups import Group, H, MatrixGroup, S, Z, checked_polygon
+from equikit.groups import Fixed, Group, H, MatrixGroup, S, Z, checked_polygon
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._info import Info
@@ -47,7 +47,8 @@ class EnergyCanonicalization(Selecting):
 
     Args:
         encoder: a function of the backbone's inputs, with one batch axis, `[inputs, *axes, channels]`.
-        group: `Z(n)` or `D(n)`, which rotates images; by default the finite group that is bound to `label`.
+        group: `Z(n)` or `D(n)`, which rotates images, or acts on a label that is bound to it if the signature has no
+            images; by default the finite group that is bound to `label`.
         label: the axis on which the group acts, for groups that do not rotate images; the only one by default.
         axes: for images, the labels of rows and columns.
         vectors: for images, a label for components of vectors, which rotate with them.
@@ -91,15 +92,15 @@ class EnergyCanonicalization(Selecting):
         super().__init__(**options)
         _checks.at_most_one(group=group, label=label)
         self.score = Score(encoder, features, rngs)
-        self.group: Z | None = None if group is None else checked_polygon(group)
+        self.asked = self.group = None if group is None else checked_polygon(group)
         self.label = option("label", label)
         self.axes = checked_axes(axes)
         self.vectors = option("vectors", vectors)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the group, or the labels of the images."""
-        if self.group is not None:
-            return turned_labels(action, self.group, self.axes, self.vectors)
+        if (images := self._of_images(action)) is not None:
+            return turned_labels(action, images, self.axes, self.vectors)
         label = only_label(self, action, self.label, (S, H, MatrixGroup), _may_be_finite)
         group = action.groups[label]
         step = "use EnergyDescent for O(n) and SO(n)"
@@ -107,6 +108,12 @@ class EnergyCanonicalization(Selecting):
         if group.n is not None:
             listed(group, group.n, MOST, STEP)  # raises an error if the group is too large
         return frozenset([label])
+
+    def _of_images(self, action: Action) -> Z | None:
+        """Return the group if it rotates images: if both axes are `Fixed`, or no label is bound to it."""
+        bound = dict(action.signature.bindings)
+        fixed = all(isinstance(bound.get(axis), Fixed) for axis in self.axes)
+        return self.group if fixed or self.group not in action.groups.values() else None
 
     def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
@@ -123,8 +130,8 @@ class EnergyCanonicalization(Selecting):
     def _elements(self, action: Action, x: Mapping[str, Array]) -> Element:
         """Return all elements of the group, `[elements, ...]`."""
         dtype = wide(jnp.zeros(0), x)
-        if self.group is not None:
-            return turns(self.group, self.axes, self.vectors, dtype)
+        if (images := self._of_images(action)) is not None:
+            return turns(images, self.axes, self.vectors, dtype)
         (label,) = self.acts_on(action)
         return elements_on(action, label, size_of(action, label, x), dtype, MOST, STEP)
 

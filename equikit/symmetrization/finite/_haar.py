@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import GroupError
-from equikit.groups import Group
+from equikit.groups import Group, O
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.finite._listed import as_linear
 
@@ -49,7 +49,7 @@ def refuse_noncompact(group: Group) -> None:
         got=f"{group}, " + ("for which no uniform sampler is known" if compact else "which is not compact"),
         expected="a finite group, or O, SO, U or Bistochastic: only a compact group has a uniform (Haar) probability",
         step="use a frame, as ek.frames.QR for a group with a metric"
-        if group.form is not None
+        if isinstance(group, O)
         else "bind the label to a compact group, or use another method",
     )
 

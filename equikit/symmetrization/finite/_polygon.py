@@ -22,6 +22,16 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
         GroupError: if the components of vectors are not bound to a group that contains their rotations.
     """
     bound = dict(action.signature.bindings)
+    if unknown := [label for label in axes if label not in bound]:
+        rows, columns = _likely_axes(action) or axes
+        raise SignatureError(
+            f"no axis has the label {unknown[0]!r}",
+            got=f"axes={axes} for {str(action.signature)!r}",
+            expected="the labels of the rows and of the columns",
+            step=f'write axes=("{rows}", "{columns}")'
+            if (rows, columns) != axes
+            else f'write the rows and the columns of images into the signature, as in "{rows} {columns} -> "',
+        )
     for label in axes:
         _checks.instance(label, bound.get(label), Fixed, "ek.Fixed(28)", error=SignatureError)
     for term in (*action.signature.inputs, *action.signature.outputs):
@@ -53,6 +63,13 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
             step=f"bind {vectors}=ek.O(2), or leave vectors= out",
         )
     return frozenset(axes if vectors is None else (*axes, vectors))
+
+
+def _likely_axes(action: Action) -> tuple[str, str] | None:
+    """Return the first two `Fixed` labels of an input term that has two different ones."""
+    bound = dict(action.signature.bindings)
+    fixed = [[label for label in dict.fromkeys(t.labels) if isinstance(bound.get(label), Fixed)] for t in action.inputs]
+    return next(((labels[0], labels[1]) for labels in fixed if len(labels) > 1), None)
 
 
 def images(action: Action, axes: tuple[str, str]) -> list[Term]:

@@ -61,7 +61,7 @@ class Choosing(Method, nnx.Module):
         invariant_to: str | tuple[str, ...] = (),
     ) -> None:
         self.tolerance = option("tolerance", tolerance)
-        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
+        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, self.policies)
         self.invariant_to = option("invariant_to", invariant_to)
 
     @property
@@ -155,7 +155,9 @@ def _chosen(
 
     same = same_results(action, elements, sample, found, near, same_inputs)
     best, sure = _picked(elements, found.best[None], slope), jnp.all(jnp.isfinite(values), axis=-1)
-    return decided(on_degenerate, found, near, same, best, lambda at: _picked(elements, at, slope), sure, key)
+    frame = decided(on_degenerate, found, near, same, best, lambda at: _picked(elements, at, slope), sure, key)
+    gap: Any = frame.info.gap
+    return replace(frame, info=replace(frame.info, gap=jnp.where(sure, gap, jnp.nan)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -164,7 +166,8 @@ def _drawn(beta: float, samples: int, values: Array, elements: Element, sample: 
     dtype, degenerate = wide(values, sample.x), ~jnp.all(jnp.isfinite(values), axis=-1)
     noisy = beta * values.astype(dtype) + jax.random.gumbel(key, (samples, *values.shape), dtype)
     elements = _picked(elements, jnp.argmax(noisy, axis=-1), _slope(noisy, dtype))
-    info = Info(jnp.full(degenerate.shape, samples, jnp.float32), degenerate, degenerate)
+    gap = jnp.where(degenerate, jnp.nan, jnp.inf)
+    info = Info(jnp.full(degenerate.shape, samples, jnp.float32), degenerate, degenerate, gap)
     weights = jnp.full((samples, *degenerate.shape), 1 / samples, dtype)
     return Frame(elements, settled(weights, info), info, drawn=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +87,8 @@ class OrbitDistance(Method, nnx.Module):
         Nguyen et al., Learning symmetrization for equivariance with orbit distance minimization, arXiv:2311.07143.
     """
 
+    policies: ClassVar[tuple[Any, ...]] = ("flag", "error")
+
     def __init__(
         self,
         network: Callable[..., Any],
@@ -110,7 +112,7 @@ class OrbitDistance(Method, nnx.Module):
         self.invariant_to = option("invariant_to", invariant_to)
         self.compare_input = option("compare_input", compare_input)
         self.tolerance = option("tolerance", tolerance)
-        self.on_degenerate = _checks.choice("on_degenerate", on_degenerate, ("flag", "error"))
+        self.on_degenerate = _checks.choice("on_degenerate", on_degenerate, self.policies)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the matrices."""

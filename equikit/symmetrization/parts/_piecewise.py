@@ -15,13 +15,14 @@ from equikit import _checks, _keywords
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
 from equikit.signatures import parse_signature
 from equikit.symmetrization._symmetrize import Symmetrized, _narrow, named, symmetrize
+from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
 from equikit.symmetrization.engine._options import option, refuse_wrong_key
-from equikit.symmetrization.engine._sequential import code_of
+from equikit.symmetrization.engine._sequential import accepting, code_of
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
@@ -81,7 +82,7 @@ class Piecewise:
         weights = self._weights(x, parts, masks, (*call.batch, call.sizes[self.points]))
         for_frame, for_backbone = (None, None) if key is None else jax.random.split(key)
         frame, several, weighed = self._frames(arrays, masks, weights, for_frame)
-        _refuse(sym.how, frame.info)
+        _refuse(sym.how, sym.action, frame.info)
         y, errors = mean_over(
             PartsCall.of(call, self.points, self.tell, weights.shape[-1], frozenset(masks)),
             frame,
@@ -136,7 +137,7 @@ class Piecewise:
         return replace(frame, info=excused(frame.info, weights)), x, weighed
 
 
-def _refuse(how: Method, info: Info) -> None:
+def _refuse(how: Method, action: Action, info: Info) -> None:
     """Raise `FrameError` if a part has no frame, outside of compiled programs."""
     if isinstance(info.refused, jax.core.Tracer) or not bool(jnp.any(info.refused)):
         return
@@ -146,7 +147,7 @@ def _refuse(how: Method, info: Info) -> None:
         "a part of an input has no frame: it is symmetric itself, or not finite",
         got=f"{len(refused)} of {info.refused.size} parts for {named(how)}; the first is part {part}",
         expected="parts without symmetries of their own, all entries finite",
-        step='look at the info; another on_degenerate= ("flag", "sample", "weighted") goes on with them',
+        step=accepting(how, action, "look at the info"),
         how=repr(how),
         refused=refused,
     )
@@ -163,6 +164,7 @@ class PiecewiseFunction(Piecewise, PytreeOf):
         return f"piecewise({self.symmetrized!r}, parts={self.parts!r})"
 
 
+@_keywords.needs(how="write how=ek.frames.PCA()")
 def piecewise(
     backbone: Any,
     signature: str | Mapping[str, str],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +89,8 @@ class PermutationCanonicalization(Method, nnx.Module):
         arXiv:2306.02866, for scores and their derivative.
     """
 
+    policies: ClassVar[tuple[Any, ...]] = ("error", "flag", "sample")
+
     def __init__(
         self,
         network: Callable[..., Any],
@@ -112,7 +114,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         self.gumbel = option("gumbel", gumbel)
         self.tolerance = option("tolerance", tolerance)
         self.max_size = option("max_size", max_size)
-        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, ("error", "flag", "sample"))
+        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, self.policies)
         self.deterministic = False
 
     def __str__(self) -> str:

@@ -134,6 +134,7 @@ class SortedScores(Ordering):
         steps = jnp.diff(scores if there is None else jnp.where(there[found.order], scores, jnp.nan))
         clear = steps > keys.tolerances[0]
         gap = jnp.min(jnp.where(clear, steps / jnp.where(largest > 0, largest, 1), jnp.inf), initial=jnp.inf)
+        gap = jnp.where(finite, gap, jnp.nan)
         return Ordered(orders, ties_in(blocks), finite, found.certain, alike, gap=gap, more=more)
 
 

@@ -220,14 +220,16 @@ def lowest(
 
     same = same_results(action, mean, sample, found, near, same_inputs)
     doubt = jnp.max(jnp.where(there & (found.tied | jnp.isinf(paths.doubt)), paths.doubt, 0), axis=0)
-    known = jnp.all(jnp.isfinite(paths.after) | ~there, axis=0) & jnp.any(there, axis=0) & ~starts.degenerate
+    finite = jnp.all(jnp.isfinite(paths.after) | ~there, axis=0)
+    known = finite & jnp.any(there, axis=0) & ~starts.degenerate
     sure = known & (doubt <= most_doubt(sample.coarsest(action.inputs)))
     frame = decided(on_degenerate, found, near, same, mean, lambda p: Element({label: _at(p, turns)}), sure, key)
     own, best = frame.info, found.best[None]
+    gap: Any = own.gap
     info = replace(
         own,
         refused=own.refused | starts.refused,
-        gap=own.gap if starts.gap is None or own.gap is None else jnp.minimum(own.gap, starts.gap),
+        gap=jnp.where(finite, gap if starts.gap is None else jnp.minimum(gap, starts.gap), jnp.nan),
         rank=starts.rank,
         doubt=doubt,
         more={

@@ -184,7 +184,7 @@ class GramSchmidt(Framed):
             jnp.ones((), jnp.float32),
             degenerate,
             refused,
-            gap=basis.gap,
+            gap=jnp.where(finite, basis.gap, jnp.nan),
             rank=jnp.sum(~placed.open),
             doubt=doubt,
             more={"matrix": matrix},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import jax
 from flax import nnx
@@ -97,7 +97,7 @@ class RotationCanonicalization(Method, nnx.Module):
         self.terms = option("terms", terms)
         self.translation = option("translation", translation)
         self.tolerance = option("tolerance", tolerance)
-        self.on_degenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
+        self.on_degenerate = _checks.choice("on_degenerate", on_degenerate, self.policies)
 
     def __str__(self) -> str:
         return f"RotationCanonicalization({type(self.network).__name__}(...), on_degenerate={self.on_degenerate!r})"
