@@ -1,4 +1,4 @@
-"""Dense layers beside flattened images are loaded in the order of the model, or refused."""
+"""Dense layers that read or make flattened images are loaded in the order of the model, or refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +52,7 @@ def test_flattened_images_have_channels_first(inputs: tuple[int, ...]) -> None:
 
 
 def test_the_model_tells_what_is_behind_an_image() -> None:
-    """The first matrix has as many outputs as inputs; the second reads its result, and the image pooled in two ways."""
+    """The first matrix has as many outputs as inputs; the second reads its result and two kinds of pooled images."""
     shapes = {"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("a", 80, 80) | of_linear("b", 88, 2)
     state, sizes = drawn(shapes), {"conv": (3, 3, 3, 4), "a": (80, 80), "b": (88, 2)}
     params = {name: {"kernel": np.ones(size), "bias": np.ones(size[-1])} for name, size in sizes.items()}
@@ -119,7 +119,7 @@ def test_the_order_behind_an_image_is_not_guessed() -> None:
 
 
 READERS: dict[str, tuple[Callable[..., jax.Array], int]] = {
-    "an image beside a vector": (lambda image, x: jnp.concatenate([flat(image), x[:, 0, 0]], -1), 83),
+    "an image and a vector": (lambda image, x: jnp.concatenate([flat(image), x[:, 0, 0]], -1), 83),
     "two images": (lambda image, x: jnp.concatenate([flat(image), flat(image)], -1), 160),
     "channels between positions": (lambda image, x: flat(image[:, :, :4].reshape(-1, 4, 2, 2, 4).swapaxes(3, 4)), 64),
     "frames of a film": (lambda image, x: image.reshape(1, -1), 240),

@@ -262,7 +262,7 @@ class Attention(Layer):
 
         Returns:
             `[*batch, *axes, channels]` for each output. A query that sees no key is zero, without bias. NaN in a query,
-            or in a key that it sees, gives NaN. So do scores that overflow; if all of them are negative, zero.
+            or in a key that it sees, gives NaN. Scores that overflow give NaN, or zero if all are negative.
 
         Raises:
             ShapeError, DTypeError, OptionError: if an array does not fit; nothing is broadcast or cast silently.

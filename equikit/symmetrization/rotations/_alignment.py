@@ -134,7 +134,7 @@ class Alignment(Framed):
         size = jnp.sum(found.weights > 0).astype(jnp.float32)
         refused = degenerate & (self.on_degenerate == "error")
         info = Info(size, degenerate, refused, rank=found.span, doubt=doubt)
-        # Where points vanish or are on a line, derivatives across their span are averaged as values are.
+        # Derivatives across a line, or at the origin, are averaged over the rotations that fix the points.
         on_line = whole & (found.span == d - 2) & has_mean(group, orders, jnp.asarray(2)) & (d > 2)
         spanned = jnp.where(vanish, 0, jnp.where(on_line, jnp.eye(d, dtype=dtype)[0], 1))
         stabilizer = {label: jnp.broadcast_to(jnp.diag(spanned), found.matrices.shape)}

@@ -86,9 +86,8 @@ def align(
       improves; it is never worse than \(\mathrm{Re} \langle a, b \rangle\).
     - `"activations"`: the same search with activations in place of weights: all arrays of the program that depend on
       the data and have a labeled axis. Indices are compared by correlation over the data, or by its real part if it
-      is complex. A label that no such array has is not permuted, for example a label inside a while loop, a label
-      between two weights that are multiplied with each other, or a label of experts that are looked up. If no array
-      has a label, this is an error.
+      is complex. Labels without such an array are not permuted: labels inside a while loop, between two weights that
+      are multiplied with each other, or of experts that are looked up. If no array has a label, this is an error.
     - `"straight_through"`: minimize \(L((a + g b) / 2)\) over g by training. Trained parameters start at the first
       network, g permutes the second network closest to them, and the gradient passes through this projection as
       through the identity. The result is the best of all visited permutations, which include that for `"weights"`.
