@@ -159,11 +159,6 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "x.filled(0)",
         lambda code: ek.data.pad([{"p": eval(code, {"x": MASKED})}]),
     ),
-    "examples-in-two-half-precisions": (
-        lambda: ek.data.pad([{"p": X[:2].astype(jnp.bfloat16)}, {"p": X.astype(np.float16)}]),
-        "x.astype(np.float32)",
-        lambda code: ek.data.pad([{"p": eval(code, {"np": np, "x": X[:2].astype(jnp.bfloat16)})}, {"p": X}]),
-    ),
     "targets-with-a-mask": (
         lambda: ek.data.Batches(RAGGED, MASKED, batch=2),
         "x.filled(0)",

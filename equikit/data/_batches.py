@@ -137,8 +137,7 @@ class Batches(Passes):
     Raises:
         OptionError: if examples are not a list or there is none, features differ, targets have another number of rows,
             an option has no meaning, `masked` has another label, or a bucket is smaller than a batch with `drop_last`.
-        DTypeError: if a feature or a target does not hold numbers, is a masked array, or has dtypes that NumPy does not
-            mix.
+        DTypeError: if a feature or a target does not hold numbers or is a masked array.
         ShapeError: if a feature does not have an axis for each label, or a label without a mask would be padded.
 
     Cost: one copy per pass; to choose buckets, \(O(s^2 b)\) for s different sizes and b buckets. Of more than 64 sizes,

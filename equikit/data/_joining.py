@@ -64,7 +64,7 @@ def join(
         OptionError: if examples are not a list or there is none, features differ, a feature has pairs of nodes, a
             number is too small, or lists do not belong to the examples.
         ShapeError: if examples differ in channels or in the size of another axis.
-        DTypeError: if a feature does not hold numbers, is a masked array, or has dtypes that NumPy does not mix.
+        DTypeError: if a feature does not hold numbers or is a masked array.
 
     Cost: one copy.
 

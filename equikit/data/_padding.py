@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ def pad(
     Raises:
         OptionError: if examples are not a list or there is none, examples have different features, a size is too small,
             or `masked` has another label.
-        DTypeError: if a feature does not hold numbers, is a masked array, or has dtypes that NumPy does not mix.
+        DTypeError: if a feature does not hold numbers or is a masked array.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
 
@@ -141,20 +142,17 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
 
 
 def arrays_of(examples: Sequence[Example]) -> list[dict[str, np.ndarray]]:
-    """Return examples with arrays in place of lists, or raise `DTypeError`."""
+    """Return examples with arrays in place of lists, of one dtype for each feature, or raise `DTypeError`."""
     found = [{name: _array(name, given) for name, given in (example or {}).items()} for example in examples]
-    for name in found[0]:
-        dtypes = {example[name].dtype for example in found}
-        try:
-            np.result_type(*dtypes)
-        except np.exceptions.DTypePromotionError:
-            raise DTypeError(
-                f"examples of {name!r} have dtypes that NumPy does not mix",
-                got=", ".join(sorted(map(str, dtypes))),
-                expected="one dtype",
-                step="give every example one dtype, as in x.astype(np.float32)",
-            ) from None
-    return found
+    dtypes = {name: _common({example[name].dtype for example in found}) for name in found[0]}
+    return [{name: array.astype(dtypes[name], copy=False) for name, array in example.items()} for example in found]
+
+
+def _common(dtypes: Collection[np.dtype]) -> np.dtype:
+    try:
+        return np.result_type(*dtypes)
+    except np.exceptions.DTypePromotionError:  # by versions of NumPy that do not mix two kinds of half precision
+        return functools.reduce(np.promote_types, dtypes, np.dtype(np.float32))
 
 
 def _array(name: str, given: object) -> np.ndarray:

@@ -466,12 +466,13 @@ def test_examples_are_a_list():
     assert pad((example,))[1].keys() == {"p"}
 
 
-def test_dtypes_that_do_not_mix_are_refused():
-    given = [{"p": np.ones((2, 1), dtype)} for dtype in (jnp.bfloat16, np.float16)]
-    for call in (pad, join, lambda given: Batches(given, batch=2)):
-        with pytest.raises(ek.DTypeError, match="examples of 'p' have dtypes that NumPy does not mix"):
-            call(given)
-    assert pad([given[0], {"p": np.ones((2, 1), np.float32)}])[0]["p"].dtype == np.float32
+def test_examples_of_two_dtypes_become_the_wider_one():
+    halves = [jnp.bfloat16, np.float16]  # some versions of NumPy refuse to mix them
+    for mixed, wanted in ((halves, np.float32), ([jnp.bfloat16, np.complex64], np.complex64), ([int, bool], int)):
+        given = [{"p": np.full((2, 1), 3, dtype)} for dtype in mixed]
+        for found in (pad(given)[0], join(given).features, next(iter(Batches(given, batch=1))).features):
+            assert found["p"].dtype == wanted
+        np.testing.assert_array_equal(join(given).features["p"][:2], given[0]["p"].astype(wanted))
 
 
 def test_masks_of_arrays_are_not_dropped():
