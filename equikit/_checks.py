@@ -216,7 +216,7 @@ def names(name: str, value: object, *, fewest: int = 0, optional: bool = False, 
     )
 
 
-def _entries(value: object) -> tuple[object, ...] | None:
+def sequence(value: object) -> tuple[object, ...] | None:
     """Return the entries of a sequence that is not text, or `None` for any other value."""
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0:
         return None
@@ -227,7 +227,7 @@ def widths(
     name: str, value: object, *, least: int = 1, fewest: int = 0, example: str = "(32, 32)", what: str = "widths"
 ) -> tuple[int, ...]:
     """Return a sequence of `fewest` or more integers as a tuple, or raise `OptionError`; `what` is a plural noun."""
-    entries = _entries(value)
+    entries = sequence(value)
     if entries is None or len(entries) < fewest:
         raise OptionError(
             f"{name}= must be a list of {what}",
@@ -240,7 +240,7 @@ def widths(
 
 def numbers(name: str, value: object, *, example: float = 0.5, **bounds: float) -> tuple[float, ...]:
     """Return one or more numbers as a tuple, or raise `OptionError`; `number` describes the bounds."""
-    entries = _entries(value)
+    entries = sequence(value)
     if not entries:
         raise OptionError(
             f"{name}= must be a list of numbers",

@@ -104,6 +104,10 @@ class GroupError(EquikitError, ValueError):
     """A group does not have a requested size or property."""
 
 
+class GroupAttributeError(GroupError, AttributeError):
+    """A group lacks or cannot store an attribute; `hasattr` and other tools rely on an `AttributeError`."""
+
+
 class DiagramError(EquikitError, ValueError):
     """A diagram is malformed, or two diagrams cannot be combined."""
 

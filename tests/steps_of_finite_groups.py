@@ -1,5 +1,7 @@
 """Next steps of subgroup lattices, finite groups and LieGAN that are code, as `CALL` in `test_steps_as_code.py`."""
 
+import copy
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -8,6 +10,7 @@ import numpy as np
 
 import equikit as ek
 from equikit.groups import subgroup
+from equikit.groups.families._permutations import checked_permutation
 
 KEY, X = jax.random.key(0), np.random.default_rng(0).normal(size=(64, 2, 1))
 DISCRETE = ek.discover.FoundGenerators(np.pi / 2 * np.array([[[0.0, -1], [1, 0]]]), True, np.zeros((1, 3)))
@@ -26,7 +29,72 @@ def again(code: str) -> None:
     assert trained(**eval(f"dict({code})", {"np": np, "jnp": jnp}))
 
 
+class Turns(ek.MatrixGroup):
+    """A group of matrices that stores its argument without a field."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__([[[0, -1], [1, 0]]])
+        self.count = count
+
+
+class Resized(ek.MatrixGroup):
+    """A group of matrices that assigns its size."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+
+class Unfinished(ek.MatrixGroup):
+    """A group of matrices whose constructor is empty."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class Shifts(ek.groups.PermutationGroup):
+    """A group of permutations with a generator that is not one."""
+
+    def generators(self, n: int | None = None) -> list[Any]:
+        return [[1, 2, 3, 4]]
+
+
+def with_constructor(lines: str, above: str = "", field: str = "") -> Any:
+    """Return the class of matrices with this constructor."""
+    scope: dict[str, Any] = {"ek": ek, "dataclass": dataclass}
+    body = f"    {field}\n    def __init__(self, count=4):\n        {lines}"
+    exec(f"{above}\nclass Turns(ek.MatrixGroup):\n{body}", scope)
+    return scope["Turns"]
+
+
+def stored(written: str) -> None:
+    """Follow the step that makes an argument a field."""
+    base = "super().__init__([[[0, -1], [1, 0]]]); "
+    above = "@dataclass(frozen=True, init=False, repr=False)"
+    group = with_constructor(base + written, above, "count: object = None")(3)
+    assert (copy.deepcopy(group).count, group.name, len(group.elements())) == (3, None, 4)
+
+
 CALL: dict[str, tuple[Any, str, Any]] = {
+    "an-attribute-that-is-not-a-field": (
+        lambda: Turns(3),
+        'object.__setattr__(self, "count", count)',
+        stored,
+    ),
+    "a-size-that-is-assigned": (
+        lambda: Resized(3),
+        'object.__setattr__(self, "n", n)',
+        lambda code: with_constructor(f"n = 2; {code}")(),
+    ),
+    "a-constructor-without-that-of-its-base": (
+        Unfinished,
+        "super().__init__(...)",
+        lambda code: with_constructor(code.replace("...", "[[[0, -1], [1, 0]]]"))().elements(),
+    ),
+    "generators-that-are-not-permutations": (
+        lambda: Shifts(4).elements(),
+        "np.roll(np.arange(4), 1)",
+        lambda code: checked_permutation(eval(code, {"np": np}), 4),
+    ),
     "subgroups-of-a-free-group": (
         lambda: ek.discover.subgroups(ek.S()),
         "S(4)",

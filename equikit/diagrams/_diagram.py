@@ -34,7 +34,11 @@ def row(labels: Iterable[str]) -> tuple[str, ...]:
     """Return the labels of a row, given as text or one by one."""
     if isinstance(labels, str | bytes):
         return parse_labels(labels)
-    return _words(tuple(labels) if isinstance(labels, Iterable) else (labels,))
+    words = tuple(labels) if isinstance(labels, Iterable) else (labels,)
+    try:
+        return _words(words)
+    except TypeError:  # a label that cannot be hashed is not a word
+        return _words.__wrapped__(words)
 
 
 def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, object], labels: Iterable[str]) -> Forms:

@@ -62,7 +62,7 @@ class _Perceptron(nnx.Module):
         return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)  # jit refers to a function weakly
 class Surrogate:
     """A fitted network, as a function of arrays like those that it was fitted to.
 
@@ -75,13 +75,26 @@ class Surrogate:
     _inputs: _Whitening
     _outputs: _Whitening
     _names: tuple[str, ...] | None
+    _given: dict[str, tuple[int, ...]]
     _shapes: dict[str, tuple[int, ...]]
     _single: bool
 
     def __call__(self, data: Any) -> Any:
-        """Return outputs for an array `[samples, ...]`, or for a dictionary of arrays, as in the fit."""
-        arrays = [data] if self._names is None else [data[name] for name in self._names]
-        rows = jnp.concatenate([jnp.reshape(array, (len(array), -1)) for array in arrays], axis=1)
+        """Return outputs for an array `[samples, ...]`, or for a dictionary of arrays, as in the fit.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not have the axes of the fit, or is not real.
+        """
+        if self._names is None:
+            data = {"": data}
+        else:
+            _checks.same_names("the data", data, self._names, step="pass an array for each name of the fit")
+        arrays: list[Any] = []
+        for name, shape in self._given.items():
+            samples = len(arrays[0]) if arrays else "samples"
+            array = _checks.array(str(name) or "data", data[name], [samples, *shape])
+            arrays.append(jnp.reshape(array, (len(array), math.prod(shape))))
+        rows = jnp.concatenate(arrays, axis=1)
         kind = rows.dtype
         z = (rows - jnp.asarray(self._inputs.shift, kind)) @ jnp.asarray(self._inputs.forward, kind)
         y = self._model(z) @ jnp.asarray(self._outputs.backward, kind) + jnp.asarray(self._outputs.shift, kind)
@@ -132,10 +145,11 @@ def surrogate(
     """
     widths = _checks.widths("hidden", hidden, fewest=1)
     _checks.count("epochs", epochs, least=1, example=100)
+    batch = _checks.count("batch", batch, least=1, example=256)
     _checks.number("learning_rate", learning_rate, above=0, example=3e-3)
     inputs, names = _named(data)
     outputs, several = _named(targets)
-    samples = len(next(iter(inputs.values())))
+    samples = len(_checks.array("data", next(iter(inputs.values())), ["samples", "*axes"]))
     for what, arrays in (("data", inputs), ("targets", outputs)):
         for array in arrays.values():
             _checks.array(what, array, [samples, "*axes"])
@@ -168,8 +182,8 @@ def surrogate(
         batch=min(batch, len(rest), len(held)) if len(held) < batch else batch,
     )
     error = float(np.sqrt(fitted.losses[fitted.best, 1]))
-    shapes = {name: tuple(array.shape[1:]) for name, array in outputs.items()}
-    return Surrogate(error, fitted.model, into, out, names, shapes, several is None)
+    given, shapes = ({name: tuple(a.shape[1:]) for name, a in part.items()} for part in (inputs, outputs))
+    return Surrogate(error, fitted.model, into, out, names, given, shapes, several is None)
 
 
 def _named(given: Any) -> tuple[dict[str, Any], tuple[str, ...] | None]:

@@ -27,7 +27,7 @@ from equikit.draw._picture import (
     columns,
 )
 from equikit.draw.writers import svg, tikz
-from equikit.signatures import base
+from equikit.signatures import base, parse_labels
 
 RADIUS, LINE = 5.0, 2.6
 NUMBER, NAME = 14.0, FONT + 4
@@ -105,7 +105,8 @@ def stacked(
         notes: a text to the right of each diagram.
     """
     every = [label for diagram in diagrams for label in diagram.labels]
-    colors = hues(every, None if labels is None else tuple(labels))
+    given = parse_labels(labels) if isinstance(labels, str) else _checks.sequence(labels) or labels
+    colors = hues(every, _checks.names("labels", given, optional=True, example="p"))
     named = len(colors) > 1 and bool(every)
     rows = [diagrams[0].top, *(diagram.bottom for diagram in diagrams)]
     most, widest = max(map(len, rows)), max(map(columns, every), default=0) * LETTER if named else 0.0

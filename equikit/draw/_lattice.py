@@ -49,7 +49,7 @@ def lattice_picture(lattice: SubgroupLattice, marked: Iterable[Subgroup] | None)
 
 def _checked_marks(lattice: SubgroupLattice, marked: Iterable[Subgroup] | None) -> frozenset[Subgroup]:
     every = frozenset(lattice)
-    several = isinstance(marked, Iterable) and not isinstance(marked, Subgroup)
+    several = isinstance(marked, Iterable) and not isinstance(marked, Subgroup) and getattr(marked, "ndim", 1) != 0
     given: tuple[Any, ...] = () if marked is None else tuple(marked) if several else (marked,)
     for one in given:
         if not isinstance(one, Subgroup) or one not in every:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from equikit._checks import instance
+from equikit._errors import GroupAttributeError, GroupError
 from equikit.groups._group import Blocks, Group
 
 
@@ -23,6 +25,14 @@ class Dual(Group):
     of: Group = field(init=False)
 
     def __init__(self, of: Group) -> None:
+        instance("of", of, Group, "ek.GL(3)", error=GroupError)  # type: ignore[type-abstract]
+        if not of.has_dual:
+            raise GroupAttributeError(
+                f"{of} has no dual of its own",
+                got=f"the dual of {of}",
+                expected="a group that tells dual vectors apart: U, GL or MatrixGroup",
+                step=f"use {of} itself, which is its own dual",
+            )
         object.__setattr__(self, "of", of)
         object.__setattr__(self, "n", of.n)
 
@@ -91,6 +101,10 @@ class Dual(Group):
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the matrix by which an element acts."""
         return self.of.dual_element(element)
+
+    def dual_element(self, element: np.ndarray) -> np.ndarray:
+        """Return the matrix by which an element acts in the group."""
+        return self.of.matrix(element)
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
         """Apply an element to one axis of a NumPy or JAX array."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 
 from equikit._checks import LARGEST_COUNT, count, count_text, integer, refuse_if_more, shown
-from equikit._errors import GroupError, ShapeError, TooLargeError
+from equikit._errors import GroupAttributeError, GroupError, ShapeError, TooLargeError
 from equikit.groups._elements import too_many
 from equikit.groups._random import NumPyRandom, Random
 
@@ -59,10 +60,11 @@ def namespace(array: Any) -> Any:
 
 def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
     """Raise `ShapeError` if an axis of an array does not have the size of a group element."""
-    if not -array.ndim <= axis < array.ndim or array.shape[axis] != size:
+    place = integer(axis)
+    if place is None or not -array.ndim <= place < array.ndim or array.shape[place] != size:
         raise ShapeError(
             f"the {element} does not fit the axis",
-            got=f"size {size}, axis {axis} of an array of shape {tuple(array.shape)}",
+            got=f"size {size}, axis {shown(axis)} of an array of shape {tuple(array.shape)}",
             expected=f"an axis of size {size}",
             step="draw the element for the size of the axis, or name another axis",
         )
@@ -118,6 +120,13 @@ class Group(ABC):
                 step="write ek.MatrixGroup([np.eye(3)[[1, 2, 0]]]), with your permutations as matrices",
             )
         return object.__new__(cls)
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super(Group, cls).__init_subclass__(**keywords)
+        if "__dataclass_params__" in vars(cls):  # the class with slots that `dataclass` makes of the first one
+            cls.__setattr__ = _refuse_change  # type: ignore[method-assign]  # its own fails in subclasses
+        elif "__init__" in vars(cls):
+            cls.__init__ = _settling(cls.__init__)  # type: ignore[method-assign]  # it has the same signature
 
     def __post_init__(self) -> None:
         if self.n is not None:
@@ -182,7 +191,7 @@ class Group(ABC):
         Raises:
             GroupError: if the group has no pseudotensors, or is free, because these maps depend on n.
         """
-        raise GroupError(
+        raise GroupAttributeError(
             f"{self} has no pseudotensors",
             got=str(self),
             expected="O(n) or O(p, q), whose elements have determinants 1 and -1",
@@ -216,7 +225,7 @@ class Group(ABC):
         fits = n is None or self.n is None or integer(n) == self.n
         size = self.n if n is None or self.n is not None else self.checked(n)
         if size is None or not fits:
-            raise GroupError(
+            raise GroupAttributeError(
                 f"the size of {self} is not settled",
                 got=f"n={shown(n)}",
                 expected="n for a free group, nothing else for a bound one",
@@ -303,6 +312,10 @@ class Group(ABC):
 
         return DirectSum(self, other)
 
+    def __radd__(self, other: object) -> Group:
+        """Return the direct sum, or raise `GroupError` for anything that is not a group."""
+        return Group.__add__(cast(Group, other), self)  # which refuses it
+
     @property
     def dual(self) -> Group:
         r"""The dual representation, which acts on an axis with a star.
@@ -312,13 +325,6 @@ class Group(ABC):
         """
         from equikit.groups._dual import Dual  # Dual derives from Group
 
-        if not self.has_dual:
-            raise GroupError(
-                f"{self} has no dual of its own",
-                got=f"the dual of {self}",
-                expected="a group that tells dual vectors apart: U, GL or MatrixGroup",
-                step=f"use {self} itself, which is its own dual",
-            )
         return Dual(self)
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
@@ -343,12 +349,48 @@ class Group(ABC):
         return space.conj(transposed) if self.keeps_norm else space.linalg.inv(matrix)
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
-        """Return the matrix of an element in the dual representation, for groups that have one."""
-        raise NotImplementedError(f"{type(self).__name__}.dual_element")
+        """Return the matrix of an element in the dual representation.
+
+        Raises:
+            GroupError: if vectors and dual vectors of the group are the same.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.dual_element, for {self.dual}")  # or `dual` raises
 
     @abstractmethod
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
         """Apply an element to one axis of a NumPy or JAX array."""
+
+
+def _refuse_change(group: Any, name: str, value: Any) -> None:
+    """Raise `GroupAttributeError`: only fields are in copies and comparisons of groups, and fields do not change."""
+    written = f'object.__setattr__(self, "{name}", {name})'
+    new = name not in {field.name for field in fields(group)}
+    raise GroupAttributeError(
+        f"a group cannot store {name!r}" if new else f"{name!r} of a group cannot change",
+        got=f"{name} = {shown(value)}",
+        expected="a field of a frozen dataclass, which its constructor sets",
+        step=f'write "{name}: object = None" in your class, @dataclass(frozen=True, init=False, repr=False) above it, '
+        f"and {written} in its __init__"
+        if new
+        else f"in __init__, write {written}",
+    )
+
+
+def _settling(constructor: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor that raises `GroupError` if it leaves the group without a size."""
+
+    @functools.wraps(constructor)
+    def settling(group: Group, *given: Any, **keywords: Any) -> None:
+        constructor(group, *given, **keywords)
+        if not hasattr(group, "n"):
+            raise GroupError(
+                f"the constructor of {type(group).__name__} does not set the size of the group",
+                got="an __init__ without the one of the base class",
+                expected="a constructor that ends with a group",
+                step=f"call super().__init__(...) in {type(group).__name__}.__init__",
+            )
+
+    return settling
 
 
 @functools.lru_cache(maxsize=64)

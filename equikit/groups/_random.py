@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from equikit._checks import instance
+
 
 class Random(Protocol):
     """A source of independent random arrays.
@@ -43,6 +45,9 @@ class NumPyRandom:
     generator: np.random.Generator
     dtype: Any = np.float64
     space: Any = np
+
+    def __post_init__(self) -> None:
+        instance("generator", self.generator, np.random.Generator, "np.random.default_rng(0)")
 
     def normal(self, *shape: int) -> np.ndarray:
         """Return independent standard normal numbers."""

@@ -66,7 +66,11 @@ if TYPE_CHECKING:
         weights_of as weights_of,
     )
     from equikit.plans._multilinear import applied_maps as applied_maps, apply_multilinear, multilinear_weight_shape
-    from equikit.plans._options import Method as Method, RunOptions as RunOptions
+    from equikit.plans._options import (
+        Method as Method,
+        RunOptions as RunOptions,
+        checked_precision as checked_precision,
+    )
     from equikit.plans.compilation._transpose import transpose_weights
     from equikit.plans.costs._method import Choice as Choice, run_choice as run_choice
     from equikit.plans.execution._contract import run_contractions as run_contractions
@@ -142,6 +146,7 @@ _IN_JAX = {
     "applied": "_apply",
     "applied_maps": "_multilinear",
     "as_whole": "execution._layout",
+    "checked_precision": "_options",
     "from_graphs": "sparse._pooled",
     "is_own": "sparse._walk",
     "laid_out": "execution._layout",

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from equikit import _checks
@@ -162,10 +161,7 @@ def applied_maps(
         step, what = "give one array for each input, in the order of the signature", f"inputs of {space.text!r}"
         _checks.count(f"the number of {what}", len(inputs), least=terms, most=terms, step=step, error=ShapeError)
     signature = space.signature
-    masks = {
-        label: jnp.asarray(m) if isinstance(m, np.ndarray | jax.Array) else m
-        for label, m in masks_of(signature, mask).items()
-    }
+    masks = masks_of(signature, mask)
     weights = checked_dtype("weights", weights, "weights")
     arrays, known = checked_values(signature, inputs, {"weights": weights}), by_label("sizes", sizes)
     widths = [x.shape[-1] if x.ndim else 1 for x in arrays]

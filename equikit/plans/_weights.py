@@ -21,6 +21,9 @@ def checked_plan(plan: Any) -> Plan:
 
 def weight_name(source: Term | None, target: Term) -> str:
     """Return the name of the weights of a pair of terms: `"p p -> p"`, and `"-> p"` for a bias."""
+    _checks.instance("target", target, Term, "space.signature.outputs[0]")
+    if source is not None:
+        _checks.instance("source", source, Term, "space.signature.inputs[0]")
     name = target.name or "()"
     return f"-> {name}" if source is None else f"{source.name or '()'} -> {name}"
 

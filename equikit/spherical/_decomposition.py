@@ -132,11 +132,14 @@ class Decomposition:
 
     def matrix(self, dtype: Any = np.float64) -> np.ndarray:
         """Return the change of basis in floating point, rounded once from the exact one; see `change_of_basis`."""
-        kind = np.dtype(dtype)
-        if kind not in (np.float32, np.float64):
+        try:
+            kind = np.dtype(dtype)
+        except TypeError:
+            kind = None
+        if kind is None or kind not in (np.float32, np.float64):
             raise DTypeError(
                 "the change of basis does not come in this dtype",
-                got=f"dtype {kind}",
+                got=f"dtype {_checks.shown(dtype) if kind is None else kind}",
                 expected="float64 or float32",
                 step="cast the result yourself, or take rows() and squared_norms(), which are exact",
             )

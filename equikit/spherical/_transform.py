@@ -13,6 +13,7 @@ from jaxtyping import Inexact
 from equikit import _checks
 from equikit._array_checks import checked_dtype
 from equikit._errors import DTypeError, ShapeError
+from equikit.plans import checked_precision
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
 
@@ -60,7 +61,7 @@ def to_irreps(
     check_axes(array, space.order)
     *batch, channels = array.shape[: array.ndim - 1 - space.order] + array.shape[-1:]
     flat = array.reshape(*batch, 3**space.order, channels)
-    y = jnp.einsum("yx,...xc->...yc", basis(space, array), flat, precision=precision)
+    y = jnp.einsum("yx,...xc->...yc", basis(space, array), flat, precision=checked_precision(precision))
     parts, start = {}, 0
     for (degree, parity), copies in space.multiplicities.items():
         size = copies * (2 * degree + 1)
@@ -104,7 +105,7 @@ def from_irreps(
     arrays = checked_parts(y, space)
     flat = [lax.collapse(array, array.ndim - 3, array.ndim - 1) for array in arrays]
     whole = jnp.concatenate(flat, axis=-2)
-    x = jnp.einsum("yx,...yc->...xc", basis(space, whole), whole, precision=precision)
+    x = jnp.einsum("yx,...yc->...xc", basis(space, whole), whole, precision=checked_precision(precision))
     return x.reshape(*x.shape[:-2], *(3,) * space.order, x.shape[-1])
 
 

@@ -158,10 +158,11 @@ class Entries:
         """
         self._refuse_spread()
         graphs, nodes = self.levels[:2]
-        if order == 0:
+        number = _checks.integer(order)
+        if number == 0:
             own = np.zeros(graphs.count) if graphs.own is None else _on_host(graphs.own)
             return jnp.asarray(own < graphs.count)
-        if order == 1:
+        if number == 1:
             return jnp.asarray(_on_host(nodes.drop[0]) < graphs.count)
         return jnp.asarray(_on_host(self.indices(order)[0]) < self.n)
 
@@ -188,7 +189,8 @@ class Entries:
     def _order(self, order: Any) -> int:
         if order is None and len(self.orders) == 1:
             return self.orders[0]
-        if order not in self.orders:
+        number = _checks.integer(order)
+        if number is None or number not in self.orders:
             raise OptionError(
                 f"the support has entries of {len(self.orders)} orders"
                 if order is None
@@ -197,7 +199,7 @@ class Entries:
                 expected=f"the number of axes: {' or '.join(map(str, self.orders))}",
                 step=f"write order={self.orders[0]}",
             )
-        return int(order)
+        return number
 
     def _refuse_spread(self) -> None:
         """Raise `OptionError` if the tables are of many devices, and not of one graph."""

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from helpers import assert_error
 
 import equikit as ek
 
@@ -101,3 +102,9 @@ def test_there_is_no_worst_element_without_an_error():
     report = ek.audit(np.sin, "p -> p", p=ek.S(3), channels=1)
     assert "worst element      none" in str(report)
     assert not [text for text in captions(report) if text.startswith("Worst element")]
+
+
+def test_a_report_is_saved_under_a_name(report):
+    for wrong in (3, None, "report.txt"):
+        step = 'report.save("report.html")'
+        assert_error(ek.OptionError, lambda x=wrong: report.save(x), "cannot be written", str(wrong), ".html", step)

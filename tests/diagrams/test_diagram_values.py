@@ -89,6 +89,7 @@ BUILD_ERRORS = {
     "long": (lambda: Diagram(("p",), (), (0, 1)), "one block number for each vertex"),
     "mixed": (lambda: Diagram(("p",), ("q",), (0, 0)), "a block joins axes with different labels"),
     "label-number": (lambda: Diagram((1,), (), (0,)), "a label of the diagram is not a word"),
+    "label-list": (lambda: Diagram.identity([["p"]]), "a label of the diagram is not a word"),
     "label-two-words": (lambda: Diagram(("p q",), (), (0,)), "a label of the diagram is not a word"),
     "label-empty": (lambda: Diagram(("",), (), (0,)), "a label of the diagram is not a word"),
     "outside": (lambda: Diagram.from_blocks("p", "p", [(0, 2), (1,)]), "not a partition"),

@@ -5,7 +5,9 @@ import random
 import re
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
+from helpers import assert_error
 from pictures import contrast, diagrams, elements
 
 from equikit._errors import OptionError
@@ -197,3 +199,12 @@ def test_the_license_is_in_the_metadata():
     (license,) = ET.fromstring(diagram_svg(Diagram.identity("p"))).iter("{http://creativecommons.org/ns#}license")
     place = license.get("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}resource")
     assert place == "http://creativecommons.org/publicdomain/zero/1.0/"
+
+
+def test_the_labels_that_share_colors_are_names():
+    diagram = Diagram.identity("p")
+    pictures = {diagram_svg(diagram, labels=labels) for labels in ("p q", ["q", "p"], {"p", "q"}, iter("pq"))}
+    assert len(pictures) == 1
+    for wrong, got in ((3, "3"), (np.array(3), "array(3)"), ([["p"]], "['p']")):
+        step = 'labels=("p",)'
+        assert_error(OptionError, lambda x=wrong: diagram_svg(diagram, labels=x), "labels=", got, "texts", step)

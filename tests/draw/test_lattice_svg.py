@@ -74,6 +74,6 @@ def test_marked_subgroups_have_a_ring():
 def test_marks_are_none_one_or_several_subgroups():
     lattice = subgroups(ek.D(3))
     assert lattice_svg(lattice, marked=None) == lattice_svg(lattice) == lattice_svg(lattice, marked=[])
-    for wrong in (3, "D(3)", [None], [["D(3)"]]):
+    for wrong in (3, "D(3)", [None], [["D(3)"]], np.array(3)):
         with pytest.raises(ek.OptionError, match="a marked subgroup is not in the lattice"):
             lattice_svg(lattice, marked=wrong)

@@ -1,13 +1,27 @@
 """Bad arguments to `plan` and `apply`."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import assert_error
 
 import equikit as ek
 from equikit.diagrams import mean_square_gains
-from equikit.plans import apply, multilinear_plan, multilinear_weight_shape, plan, unshared
+from equikit.plans import (
+    PASSES,
+    apply,
+    apply_multilinear,
+    multilinear_plan,
+    multilinear_weight_shape,
+    plan,
+    plan_cost,
+    unshared,
+    weight_name,
+)
 
 ones = jnp.ones
 program = plan(ek.hom("p -> p", p=ek.S), (2, 3))
@@ -201,3 +215,34 @@ def test_the_error_names_the_argument_the_value_and_the_next_step(case):
 def test_unknown_options_of_plan_are_refused_by_python(text):
     with pytest.raises(TypeError, match=r"plan\(\) got an unexpected keyword argument 'foo'"):
         ek.hom(text, p=ek.S).plan(foo=1)
+
+
+@pytest.mark.parametrize("call", [*PASSES, lambda space: [*plan_cost(space)]])
+def test_a_space_is_not_a_plan(call):
+    space = ek.hom("p -> p", p=ek.S)
+    step = "plan=space.plan((channels_in, channels_out))"
+    assert_error(ek.OptionError, lambda: call(space), "plan= must be a Plan", "hom(", "a Plan", step)
+
+
+def test_the_size_of_a_number_is_a_count_of_bytes():
+    for wrong in (None, -1, 0, math.nan, 1j):
+        cost = plan_cost(program, itemsize=wrong)
+        assert_error(ek.OptionError, lambda c=cost: [*c], "itemsize=", str(wrong), "an integer ≥ 1", "itemsize=4")
+
+
+def test_a_text_is_not_a_term():
+    (term,) = program.signature.outputs
+    step = "target=space.signature.outputs[0]"
+    assert_error(ek.OptionError, lambda: weight_name(term, "p"), "target= must be a Term", "'p'", "a Term", step)
+    step = "source=space.signature.inputs[0]"
+    assert_error(ek.OptionError, lambda: weight_name("p", term), "source= must be a Term", "'p'", "a Term", step)
+
+
+def test_masks_of_multilinear_maps_are_booleans():
+    space, x = ek.hom("p, p -> p", p=ek.S(3)), ones((3, 1))
+    call = functools.partial(apply_multilinear, space, (x, x), ones((5, 1, 1, 1)))
+    masks = np.array([True, True, False])
+    assert call(mask=masks)[:, 0].tolist() == call(mask=jnp.asarray(masks))[:, 0].tolist() == [11, 11, 0]
+    for wrong, got in ((masks.astype(str), "<U5"), (masks.astype(float), "float64"), (masks.tolist(), "list")):
+        step = "asarray(mask, dtype=bool)"
+        assert_error(ek.DTypeError, lambda m=wrong: call(mask=m), "not an array of booleans", got, "bool", step)

@@ -201,3 +201,18 @@ ERRORS = [
 @pytest.mark.parametrize(("error", "call", "problem", "got", "expected", "step"), ERRORS)
 def test_errors_of_transforms(error, call, problem, got, expected, step):
     assert_error(error, call, problem, got, expected, step)
+
+
+def test_a_precision_that_jax_does_not_have_is_refused():
+    x = tensors(2)
+    for call in (lambda p: to_irreps(x, 2, precision=p), lambda p: from_irreps(to_irreps(x, 2), 2, precision=p)):
+        for wrong in ("foo", []):
+            assert_error(
+                ek.OptionError,
+                lambda c=call, p=wrong: c(p),
+                "precision=",
+                repr(wrong),
+                '"highest"',
+                'precision="highest"',
+            )
+        call(jax.lax.Precision.HIGH)

@@ -9,6 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse
+from helpers import assert_error
 
 import equikit as ek
 
@@ -354,3 +355,11 @@ def test_tracers_are_refused(call, what, step):
 def test_a_support_is_not_joined_with_other_objects():
     with pytest.raises(TypeError, match="unsupported operand"):
         pairs() | 3
+
+
+@pytest.mark.parametrize("order", [np.zeros(0), np.zeros(2), "a", 3, -1])
+def test_an_order_without_entries_is_refused(order):
+    for call in (pairs().present, pairs().indices):
+        got = f"order={order!r}"
+        assert_error(ek.OptionError, lambda c=call: c(order), "no such entries", got, "number of axes: 2", "order=2")
+    assert pairs().present(np.int64(2)).tolist() == [True, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,15 +202,15 @@ class Report:
         Raises:
             OptionError: if the name does not end in `.html`, or the file cannot be written.
         """
-        target = Path(path)
         try:
-            if target.suffix.lower() != ".html":
+            target = Path(path) if isinstance(path, str | os.PathLike) else None
+            if target is None or target.suffix.lower() != ".html":
                 raise OSError(0, "the name does not end in .html")
             target.write_text(page(self.signature, self._repr_html_()), encoding="utf-8")
         except OSError as error:
             raise OptionError(
                 "the report cannot be written",
-                got=f"{target}: {error.strerror}",
+                got=f"{path}: {error.strerror}",
                 expected="a file FILE.html in a folder that exists",
                 step='write report.save("report.html")',
             ) from error

@@ -15,6 +15,7 @@ from equikit import _checks
 from equikit._errors import GroupError, TooLargeError
 from equikit.groups._elements import closure
 from equikit.groups._group import Blocks, Group, namespace
+from equikit.groups._random import NumPyRandom
 from equikit.groups.families._linear import MOST_ROWS, MatrixElements, inverse_transposed
 from equikit.groups.invariants._entries import (
     Entries,
@@ -196,7 +197,7 @@ class MatrixGroup(MatrixElements):
         """
         from scipy.linalg import expm  # installed with JAX, not with NumPy
 
-        size = self._size(n, MOST_ROWS // 2)
+        size, generator = self._size(n, MOST_ROWS // 2), NumPyRandom(generator).generator  # which is checked
         letters = [m for g in self.generators() for m in (g, np.linalg.inv(g))]
         element, most = np.eye(size), max(4.0, min(map(stretch, letters), default=1.0) + 1e-6)
         for place in generator.integers(0, 2 * len(letters), WORD if letters else 0):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from equikit._errors import GroupError
+from equikit._errors import GroupAttributeError, GroupError
 from equikit.groups._branching import Branching, of_orthogonal
 from equikit.groups._form import Form
 from equikit.groups._group import MOST_POINTS, Blocks, Group, checked_size
@@ -87,7 +87,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         if not self.reflects:
             return self
         if self.n is None:
-            raise GroupError(
+            raise GroupAttributeError(
                 "maps that change their sign under reflections depend on n",
                 got=f"the free group {self}, and an odd number of determinants in input and output together",
                 expected="a group with a size",
@@ -152,7 +152,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         positive, random = size - self.negative, NumPyRandom(generator)
         turn = np.zeros((size, size))
         turn[:positive, :positive], turn[positive:, positive:] = (haar(random, m) for m in (positive, self.negative))
-        noise = BOOST * generator.normal(size=(size, size)) / max(1.0, np.sqrt(size / 4))
+        noise = BOOST * random.normal(size, size) / max(1.0, np.sqrt(size / 4))
         return cayley(metric[:, None] * (noise - noise.T) / 2) @ turn
 
 

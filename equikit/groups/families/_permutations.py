@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from equikit._checks import shown
 from equikit._errors import GroupError, TooLargeError
 from equikit.groups._elements import closure
 from equikit.groups._group import Blocks, Elements, Group, refuse_if_wide, refuse_misfit
@@ -65,7 +67,7 @@ class PermutationGroup(Group):
         """List permutations that generate the group, integer arrays `[n]`."""
 
     def _closure(self, n: int, most: int) -> np.ndarray:
-        return closure(str(self), np.arange(n), self.generators(n), lambda after, before: after[before], most)
+        return closure(str(self), np.arange(n), _generators(self, n), lambda after, before: after[before], most)
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the permutation matrix, int64 `[n, n]`, with a one in row `element[i]`, column `i`."""
@@ -111,20 +113,36 @@ class PermutationGroup(Group):
         return _fixed_points(self)
 
 
-def checked_permutation(element: object, size: int | None) -> np.ndarray:
+def checked_permutation(
+    element: object, size: int | None, *, what: str = "the element", step: str = "draw one with random_element"
+) -> np.ndarray:
     """Return `element` as an integer array that lists each of 0..n-1 once, or raise `GroupError`."""
-    array = np.asarray(element)
+    try:
+        array = np.asarray(element)
+    except ValueError:  # lists of different lengths, such as cycles
+        array = np.asarray(None)
     if array.shape == (0,):
         array = array.astype(np.int64)
     points = np.arange(len(array) if size is None and array.ndim else size or 0)
     if array.ndim != 1 or array.dtype.kind not in "iu" or not np.array_equal(np.sort(array), points):
         raise GroupError(
-            "the element is not a permutation",
-            got=repr(element),
+            f"{what} is not a permutation",
+            got=shown(element),
             expected=f"an integer array [n] that holds each of 0..{'n' if size is None else size}-1 once",
-            step="draw one with random_element",
+            step=step,
         )
     return array
+
+
+def _generators(group: PermutationGroup, n: int) -> list[np.ndarray]:
+    """Return the generators as int64 arrays, or raise `GroupError` if one is not a permutation of n points.
+
+    Nothing moves on zero points, so families need not care for them.
+    """
+    given: Any = group.generators(n)
+    what, step = f"a generator of {group}", f"return a list of arrays such as np.roll(np.arange({n}), 1)"
+    each = given if isinstance(given, Iterable) else [given]
+    return [checked_permutation(element, n, what=what, step=step).astype(np.int64) for element in each if n]
 
 
 @functools.lru_cache(maxsize=128)
@@ -139,7 +157,7 @@ def _fixed_points(group: PermutationGroup) -> Counter[int] | None:
 @functools.lru_cache(maxsize=128)
 def _invariants(group: PermutationGroup, order: int) -> np.ndarray:
     assert group.n is not None
-    moves = [(element, np.ones(group.n, np.int64)) for element in group.generators()]
+    moves = [(element, np.ones(group.n, np.int64)) for element in _generators(group, group.n)]
     tensors = orbit_tensors(str(group), group.n, moves, order)
     tensors.setflags(write=False)  # the cached array is shared
     return tensors

@@ -11,6 +11,7 @@ from equikit._errors import GroupError
 from equikit.groups._branching import Branching, of_symplectic
 from equikit.groups._form import Form
 from equikit.groups._group import Blocks, checked_size
+from equikit.groups._random import NumPyRandom
 from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
 from equikit.groups.families._orthogonal import BOOST
 
@@ -89,9 +90,9 @@ class Sp(MatrixElements):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Sample an element of moderate size, float64 `[n, n]`; noncompact groups have no uniform distribution."""
-        size = self._size(n, MOST_ROWS)
+        size, random = self._size(n, MOST_ROWS), NumPyRandom(generator)
         element = np.eye(size)
         for _ in range(2):
-            noise = BOOST * generator.normal(size=(size, size)) / max(1.0, np.sqrt(size / 4))
+            noise = BOOST * random.normal(size, size) / max(1.0, np.sqrt(size / 4))
             element = element @ cayley(-self.form.matrix(size) @ (noise + noise.T) / 2)
         return element

@@ -133,9 +133,8 @@ class GL(MatrixElements):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Sample an element of moderate size, float64 `[n, n]`; noncompact groups have no uniform distribution."""
-        size = self._size(n, MOST_ROWS)
-        stretch = np.exp(BOOST * generator.normal(size=size))
-        random = NumPyRandom(generator)
+        size, random = self._size(n, MOST_ROWS), NumPyRandom(generator)
+        stretch = np.exp(BOOST * random.normal(size))
         result: np.ndarray = (haar(random, size) * stretch) @ haar(random, size)
         return result
 

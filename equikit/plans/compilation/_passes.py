@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from equikit.diagrams import HomSpace
 from equikit.plans._ir import Normalize, Plan
+from equikit.plans._weights import checked_plan
 from equikit.plans.compilation._lattice import cheapest_expansions, cheapest_reductions
 from equikit.plans.compilation._products import joined_product, parts_of, with_split_wires
 from equikit.plans.compilation._unshared import unshared
@@ -29,7 +30,7 @@ def share_reductions(plan: Plan) -> Plan:
         >>> len(before.reductions), len(share_reductions(before).reductions)
         (17, 5)
     """
-    return replace(plan, reductions=tuple(dict.fromkeys(plan.reductions)))
+    return replace(checked_plan(plan), reductions=tuple(dict.fromkeys(plan.reductions)))
 
 
 def reduce_from_smallest(plan: Plan) -> Plan:
@@ -47,7 +48,7 @@ def reduce_from_smallest(plan: Plan) -> Plan:
         >>> [plan.cost(n=10)[1] for plan in (before, reduce_from_smallest(before))]
         [108708, 105228]
     """
-    return replace(plan, reductions=cheapest_reductions(plan.signature, plan.products))
+    return replace(checked_plan(plan), reductions=cheapest_reductions(plan.signature, plan.products))
 
 
 def add_before_broadcasting(plan: Plan) -> Plan:
@@ -63,7 +64,7 @@ def add_before_broadcasting(plan: Plan) -> Plan:
         >>> len(before.expansions), len(add_before_broadcasting(before).expansions)
         (17, 5)
     """
-    return replace(plan, expansions=cheapest_expansions(plan.signature, plan.products))
+    return replace(checked_plan(plan), expansions=cheapest_expansions(plan.signature, plan.products))
 
 
 def batch_products(plan: Plan) -> Plan:
@@ -79,7 +80,7 @@ def batch_products(plan: Plan) -> Plan:
         >>> len(before.products), len(batch_products(before).products)
         (15, 3)
     """
-    parts = parts_of(plan).items()
+    parts = parts_of(checked_plan(plan)).items()
     return replace(plan, products=tuple(joined_product(plan.signature, *item) for item in parts))
 
 
@@ -94,7 +95,8 @@ def permute_smaller_side(plan: Plan) -> Plan:
         >>> [len(plan.products[0].wires_out) for plan in (before, permute_smaller_side(before))]
         [6, 3]
     """
-    return replace(plan, products=tuple(with_split_wires(product, plan.features) for product in plan.products))
+    features = checked_plan(plan).features
+    return replace(plan, products=tuple(with_split_wires(product, features) for product in plan.products))
 
 
 PASSES: tuple[Callable[[Plan], Plan], ...] = (

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from equikit import _checks
 from equikit.diagrams import HalfDiagram, HomSpace, size_symbols
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
+from equikit.plans._weights import checked_plan
 from equikit.plans.compilation._contractions import equation, letter_sizes
 from equikit.plans.compilation._lattice import acted_labels, root
 from equikit.plans.costs._products import Tally, count_contraction
@@ -146,7 +147,10 @@ def plan_cost(
         itemsize: bytes of a number.
         rows: numbers of rows of a support, whose indices are read too.
     """
+    if not isinstance(plan, MultilinearPlan):
+        checked_plan(plan)
     sizes, batch = plan_sizes(plan, n), _checks.count("batch", batch)
+    itemsize = _checks.count("itemsize", itemsize, least=1, example=ITEMSIZE)
 
     def axes(core: Sequence[str]) -> tuple[Any, ...]:
         if rows is None:
