@@ -224,7 +224,14 @@ ERRORS = [
     ),
     (ek.OptionError, lambda: decompose(2, pseudo=1), "pseudo= must be True or False", "1", "a bool", "pseudo=True"),
     (ek.DTypeError, lambda: change_of_basis(2, dtype=np.int32), "in this dtype", "int32", "float64", "rows()"),
-    (ek.TooLargeError, lambda: change_of_basis(9), "would not fit in memory", "387,420,489", "bytes", "smaller"),
+    (
+        ek.TooLargeError,
+        lambda: change_of_basis(9),
+        "would not fit in memory",
+        "387,420,489",
+        "bytes",
+        "use a smaller order",
+    ),
 ]
 
 
