@@ -23,7 +23,7 @@ OPTIONS = {
     r"(--no-channels.*) data\[": r"\1 save data[",
     r"leave data out": "leave --data out",
     r"\b(draws|confidence|channels)=([\d.]+)": r"--\1 \2",
-    r"\b(confidence|channels)=": r"--\1",
+    r"\b(draws|confidence|channels)=": r"--\1",
     r'\bat=\{"(.*?)": "(.*?)"\}': r"--at '\1=\2'",
     r"\bat=": "--at",
     r"give a dictionary with an array for each input": "save an array of each name with numpy.savez",
@@ -98,7 +98,8 @@ def audit(
             **given,
         )
     except EquikitError as error:
-        error.problem, error.expected, error.step = map(_as_options, (error.problem, error.expected, error.step))
+        error.problem = _as_options(error.problem)
+        error.expected, error.step = (text and _as_options(text) for text in (error.expected, error.step))
         raise
     except SystemExit as error:  # its code would look like the result of the audit
         raise OptionError(
@@ -121,10 +122,10 @@ def audit(
         raise typer.Exit(1)
 
 
-def _as_options(text: str | None) -> str | None:
+def _as_options(text: str) -> str:
     """Replace the arguments of Python in a text by the options of the command."""
     for pattern, option in OPTIONS.items():
-        text = None if text is None else re.sub(pattern, option, text)
+        text = re.sub(pattern, option, text)
     return text
 
 

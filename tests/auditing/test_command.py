@@ -200,6 +200,7 @@ BOTH = ("--signature", "p -> p", "-g", "p=S(3)")
             "--confidence must be a number > 0 and < 1",
             "write --confidence 0.95",
         ),
+        (("numpy:sin", *BOTH, "--draws", "2000000"), "--draws must be a whole number ≤ 1,000,000", "write --draws 256"),
         (("numpy:pi", *BOTH), "this cannot be called", "name a function, such as numpy:sin"),
         (
             ("numpy:sin", "-s", "x -> x", "-g", "x=O(3)", "--draws", "4", "--confidence", "0.9999"),
