@@ -62,9 +62,10 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
             step="pass x.filled(0), and the mask by mask=" if masked else step,
         )
     if not _checks.is_float(array.dtype):
+        narrow = "holds numbers with fewer than 16 bits" if jnp.issubdtype(array.dtype, jnp.inexact) else None
         numeric = array.dtype == object or any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.number, jnp.bool_))
         raise DTypeError(
-            f"{what} {name!r} does not hold floating-point numbers",
+            f"{what} {name!r} {narrow or 'does not hold floating-point numbers'}",
             got=f"dtype {array.dtype}",
             expected=_checks.FLOATS,
             step="pass x.astype(jnp.float32)" if numeric else "pass an array of numbers",

@@ -552,8 +552,9 @@ def dtype(name: str, value: Any) -> Any:
     except TypeError:
         wanted = None
     if wanted is None or not is_float(wanted):
+        bits = " of 16 bits or more" if wanted is not None and jax.numpy.issubdtype(wanted, jax.numpy.inexact) else ""
         raise DTypeError(
-            f"{name}= must be a floating-point dtype",
+            f"{name}= must be a floating-point dtype{bits}",
             got=shown(value) if wanted is None else wanted,
             expected=FLOATS,
             step=f"write {name}=jnp.float32",

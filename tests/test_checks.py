@@ -302,3 +302,8 @@ def test_every_error_class_can_be_raised_with_fields():
     for kind in classes:
         extra = {"label": "q"} if kind is UnboundLabelError else {}
         assert pickle.loads(pickle.dumps(kind("a problem", got=1, step="do it", **extra))).step == "do it"
+
+
+def test_a_dtype_of_eight_bits_is_a_floating_point_dtype():
+    with pytest.raises(ek.DTypeError, match="dtype= must be a floating-point dtype of 16 bits or more"):
+        _checks.dtype("dtype", "float8_e4m3fn")

@@ -328,8 +328,9 @@ def test_check_passes_with_the_labels_fixed_that_it_names():
 
 COMMANDS = {
     "unbound": ["basis", "p q -> p", "-g", "p=S"],
+    "size-without-matrices": ["basis", "p -> p", "-g", "p=S(4)", "--n", "4"],
     "matrices-without-a-size": ["basis", "p -> p", "-g", "p=S", "--matrices"],
-    "one-size-of-two": ["basis", "p -> q", "-g", "p=S", "-g", "q=S", "--n", "p=4"],
+    "one-size-of-two": ["basis", "p -> q", "-g", "p=S", "-g", "q=S", "--matrices", "--n", "p=4"],
     "size-of-a-bound-space": ["basis", "p -> p", "-g", "p=S(3)", "--n", "4"],
     "sizes": ["plan", "p -> p", "-g", "p=S", "--n", "x"],
     "group": ["basis", "p -> p", "--group", "p:S"],

@@ -14,6 +14,7 @@ from equikit.auditing._callables import (
 )
 from equikit.auditing._evaluation import Evaluation as Evaluation
 from equikit.auditing._reading import (
+    MOST_DRAWS as MOST_DRAWS,
     bound_sizes as bound_sizes,
     normal as normal,
     random_masks as random_masks,

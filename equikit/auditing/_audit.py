@@ -18,7 +18,7 @@ from equikit.auditing._describe import describe
 from equikit.auditing._evaluation import Evaluation, refuse_channels, refuse_data, refuse_samples
 from equikit.auditing._measure import Measurement, measured, special_elements
 from equikit.auditing._probe import Comparison, Probe, groups_of, probed, random_element
-from equikit.auditing._reading import Question, read_masks, read_question, seeds_of
+from equikit.auditing._reading import MOST_DRAWS, Question, read_masks, read_question, seeds_of
 from equikit.auditing._worst import worst_element
 from equikit.auditing.modules import located, study
 from equikit.auditing.reports._report import Report
@@ -87,7 +87,8 @@ def audit(
 
     Raises:
         OptionError: if the function raises an exception, there are no data or entries, no element moves the data, no
-            group permutes entries that could be masked, or there are too few draws for the confidence.
+            group permutes entries that could be masked, or there are too few draws for the confidence, or over 10^6.
+        TooLargeError: if random inputs have more than 2^27 entries.
         ShapeError, DTypeError: if the data or masks do not fit the signature.
         GroupError: if a group is free and no data tell its size.
         EquivarianceError: if outputs do not have the shapes of the signature or are not finite, or if two calls with
@@ -114,7 +115,7 @@ def audit(
         The normalized error: Kim et al., Regularizing towards soft equivariance under mixed symmetries,
         arXiv:2306.00356.
     """
-    draws = _checks.count("draws", draws, least=1, example=256)
+    draws = _checks.count("draws", draws, least=1, most=MOST_DRAWS, example=256)
     confidence = _checks.number("confidence", confidence, above=0, below=1, example=0.95, traced=False)
     seeds = seeds_of(key)
     call = _keywords.call_of(audit)

@@ -63,7 +63,7 @@ class Evaluation:
         return EquivarianceError(
             "the function does not have the outputs of its signature",
             got={name: type(result[name]) if s is None else list(s) for name, s in shapes.items()},
-            expected=f"{term.name!r} with shape {[*wanted, *['channels'] * channels]}",
+            expected=f"{term.name!r} with shape [{', '.join(map(str, [*wanted, *['channels'] * channels]))}]",
             step=step,
         )
 

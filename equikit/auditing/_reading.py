@@ -21,6 +21,11 @@ from equikit.nn import Features, typed_side
 from equikit.plans import Channels, per_term
 from equikit.signatures import Signature, Term, base, bind, binding_text, parse_arrow, parse_side
 
+MOST_DRAWS = 10**6
+"""The largest number of random elements or directions: a mean error between 0 and 1 is known to 0.002 then."""
+MOST_ENTRIES = 2**27
+"""The largest number of entries of random inputs: a gigabyte in double precision."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sides:
@@ -111,7 +116,13 @@ def refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def normal(seeds: np.random.Generator, shape: Sequence[int], dtype: Any) -> np.ndarray:
-    """Return standard normal numbers, with an imaginary part if the dtype is complex."""
+    """Return standard normal numbers, with an imaginary part if the dtype is complex.
+
+    Raises:
+        TooLargeError: if there are more than `MOST_ENTRIES`.
+    """
+    step = "use fewer channels, a smaller batch, or groups of smaller sizes"
+    _checks.refuse_if_more("the random inputs are too large", math.prod(shape), MOST_ENTRIES, "entries", step)
     numbers = seeds.normal(size=shape)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         numbers = numbers + 1j * seeds.normal(size=shape)

@@ -18,6 +18,21 @@ from equikit.cli._commands import LARGEST_SEED, Groups, Imports, Json, app
 from equikit.cli._read import parse_groups
 from equikit.cli._values import print_json
 
+OPTIONS = {
+    r"\bchannels=False": "--no-channels",
+    r"(--no-channels.*) data\[": r"\1 save data[",
+    r"leave data out": "leave --data out",
+    r"\b(draws|confidence|channels)=([\d.]+)": r"--\1 \2",
+    r"\b(draws|confidence|channels)=": r"--\1",
+    r'\bat=\{"(.*?)": "(.*?)"\}': r"--at '\1=\2'",
+    r"\bat=": "--at",
+    r"give a dictionary with an array for each input": "save an array of each name with numpy.savez",
+    r"a dictionary with the names": "FILE.npz with the names",
+    r"pass a function, such as jnp\.sin": "name a function, such as numpy:sin",
+    r"pass (jax\.vmap.*)": r"define batched = \1 in the module, and name it",
+}
+"""What the texts of an audit say in Python, as patterns, and on the command line."""
+
 
 @app.command()
 def audit(
@@ -83,10 +98,8 @@ def audit(
             **given,
         )
     except EquikitError as error:
-        # Steps name the options of the command.
-        error.step = re.sub(r"\bbind (\w+)=ek\.", r"write --group \1=", error.step or "")
-        error.step = error.step.replace("write draws=", "write --draws ").replace(" at=", " --at")
-        error.step = error.step.replace("write channels=False", "write --no-channels")
+        error.problem = _as_options(error.problem)
+        error.expected, error.step = (text and _as_options(text) for text in (error.expected, error.step))
         raise
     except SystemExit as error:  # its code would look like the result of the audit
         raise OptionError(
@@ -104,9 +117,16 @@ def audit(
     if as_json:
         print_json(report.as_dict())
     else:
-        typer.echo(str(report))
+        typer.echo(_as_options(str(report)))
     if not report.passed:
         raise typer.Exit(1)
+
+
+def _as_options(text: str) -> str:
+    """Replace the arguments of Python in a text by the options of the command."""
+    for pattern, option in OPTIONS.items():
+        text = re.sub(pattern, option, text)
+    return text
 
 
 def _function(target: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from equikit import __version__
 from equikit._checks import choice, count_text
-from equikit._errors import EquikitError, UnboundLabelError
+from equikit._errors import EquikitError, OptionError, UnboundLabelError
 from equikit._progress import progress
 from equikit.cli._drawing import drawing, format_of, pictures, refuse_drawing
 from equikit.cli._read import (
@@ -44,6 +45,9 @@ from equikit.plans import TARGETS
 LARGEST_SEED = 2**32 - 1
 """Keys of JAX do not distinguish larger seeds."""
 
+BINDING = re.compile(r'\bbind (?:groups=\{")?(\w+)(?:=|": )ek\.(\w+(?:\([^)]*\))?)\}?')
+"""A step that binds a label in Python; the command line has quotes for it, which shells need."""
+
 
 class _Commands(TyperGroup):
     """Commands that report errors of equikit as a message with exit code 2."""
@@ -52,7 +56,9 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except EquikitError as error:
-            step = f"add --group {error.label}=S" if isinstance(error, UnboundLabelError) else None
+            step = BINDING.sub(r"write --group '\1=\2'", error.step or "") or None
+            if isinstance(error, UnboundLabelError):
+                step = f"add --group {error.label}=S"
             typer.echo(f"equikit: {error.text(step)}", err=True)
             raise typer.Exit(2) from None
 
@@ -121,8 +127,15 @@ def basis(
     """
     from equikit.draw import sections, space_text
 
-    space = parse_space(signature, parse_groups(group or (), imports or ()))
+    space = parse_space(signature, parse_groups(group or (), imports or ()), "list(space.diagrams)")
     sizes = needed_sizes(n, space, "matrices") if matrices or n is not None else {}
+    if n is not None and not matrices:
+        raise OptionError(
+            "--n is the size of the matrices",
+            got=f"--n {n} without --matrices",
+            expected="--n with --matrices",
+            step="leave --n out, or add --matrices; for the dimension at a size, write it as in --group 'p=S(4)'",
+        )
 
     def rows(diagram: Diagram) -> list[list[int]]:
         result: list[list[int]] = diagram.matrix({label: sizes[label] for label in diagram.labels}).tolist()
@@ -269,7 +282,8 @@ def draw(
     """
     from equikit.draw import diagram_text, plural
 
-    space = parse_space(signature, parse_groups(group or (), imports or ()))
+    code = "ek.draw.diagram_svg(space.diagrams[0])"
+    space = parse_space(signature, parse_groups(group or (), imports or ()), code)
     total, kind = diagram_count(space), format_of(output, kind)
     wanted = (0,) if kind == "svg" and total == 1 and index is None else parse_index(index)
     chosen = list(numbered(space, wanted, limit))

@@ -19,8 +19,15 @@ def format_of(output: Path | None, wanted: str | None) -> str:
     """Return the format of a drawing: the requested one, or the one that the file name says.
 
     Raises:
-        OptionError: if the format is unknown, or is not the one of the file.
+        OptionError: if the format is unknown, or is not the one of the file, or the file is a folder.
     """
+    if output is not None and output.is_dir():
+        raise OptionError(
+            "the output is a folder",
+            got=f"--output {output}",
+            expected="a file in a folder that exists",
+            step="name a file in this folder",
+        )
     named = None if output is None else SUFFIXES.get(output.suffix.lower())
     if wanted is None:
         if output is not None and named is None:

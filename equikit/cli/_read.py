@@ -19,7 +19,8 @@ from equikit.groups import DirectSum, Fixed, Group, Lorentz
 from equikit.plans import TARGETS
 
 NUMBER = "[0-9]{1,9}"
-PART = rf"[A-Za-z_]\w*(?:\({NUMBER}(?:,{NUMBER})*\))?"
+SIZE = "[0-9]{1,4000}"  # groups have their own limit; Python reads integers of at most 4,300 digits
+PART = rf"[A-Za-z_]\w*(?:\({SIZE}(?:,{SIZE})*\))?"
 BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<parts>{PART}(?:\+{PART})*)")
 Families = Mapping[str, type[Group] | type[Fixed] | Group]
 """Families by name, and groups that have a name."""
@@ -38,8 +39,8 @@ PUBLIC = {name: getattr(groups, name) for name in sorted(groups.__all__) if name
 FAMILIES: Families = {name: value for name, value in PUBLIC.items() if _is_family(value)}
 
 
-def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace:
-    """Return the space of linear maps of a signature.
+def parse_space(signature: str, groups: Mapping[str, Group | Fixed], code: str) -> HomSpace:
+    """Return the space of linear maps of a signature; `code` does in Python what the command does.
 
     Raises:
         SignatureError: if it cannot be read, or is one of multilinear maps.
@@ -50,7 +51,7 @@ def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace
             "the command works on linear maps",
             got=f"{signature!r}, a signature of multilinear maps",
             expected="inputs separated by +, no sym and no alt",
-            step="use ek.hom and ek.plans.apply_multilinear in Python, or the command plan",
+            step=f"make the space in Python with ek.hom, and write {code}",
         )
     return space
 

@@ -40,14 +40,14 @@ UNFORMED = "use a smaller size, or a plan or a layer, which never form it"
 BASES = "diagram", "orbit"
 
 
-def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
+def refuse_if_large(what: str, entries: int, itemsize: int = 8, step: str = UNFORMED) -> None:
     """Raise `TooLargeError` before an array larger than `LARGEST_ARRAY` is allocated."""
     if entries * itemsize > LARGEST_ARRAY:
         raise TooLargeError(
             f"{what} would not fit in memory",
             got=f"{_checks.count_text(entries)} entries, {_checks.count_text(entries * itemsize)} bytes",
             expected=f"at most {LARGEST_ARRAY:,} bytes",
-            step=UNFORMED,
+            step=step,
         )
 
 

@@ -279,7 +279,7 @@ class Group(ABC):
 
         Returns:
             Elements as `random_element` returns them, stacked: int64 `[elements, n]` for permutations, signed or not,
-            and `[elements, n, n]` for a `MatrixGroup`, int64 if its generators are. The array is read-only.
+            and `[elements, n, n]` for matrices, int64 if the generators are. The array is read-only.
 
         Raises:
             GroupError: if the group is not finite.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import GroupError, ShapeError, SignatureError
+from equikit._errors import GroupError, OptionError, ShapeError, SignatureError
 from equikit.diagrams import HomSpace, hom
 from equikit.groups import Fixed, Group, common_null_space
 from equikit.relax._containment import refuse_outside
@@ -193,8 +193,13 @@ def steps_of(lists: Mapping[str, Sequence[Group]]) -> list[dict[str, Group]]:
     lengths = {len(groups) for groups in lists.values()}
     for length in lengths:
         _checks.count("the number of groups in a chain", length, least=2, step=example)
-    names = "the length of the chains"
-    _checks.same(names, sorted(lengths), [max(lengths)], step="repeat a group where another label has more groups")
+    if len(lengths) > 1:
+        raise OptionError(
+            "the chains have different lengths",
+            got=", ".join(f"{len(groups)} groups on {label!r}" for label, groups in lists.items()),
+            expected="equally many groups on each label",
+            step="repeat a group where another label has more groups",
+        )
     return [dict(zip(lists, step, strict=True)) for step in zip(*lists.values(), strict=True)]
 
 

@@ -72,7 +72,13 @@ LOOSE_MARK = (
     'write for example "x~", or "det(x)" for a pseudoscalar',
 )
 
-LINEAR = Grammar(("->", "()", "+", ":"), GRAMMAR, EXAMPLE, {MARK: LOOSE_MARK})
+COMMA = (
+    "commas separate the inputs of multilinear maps; here '+' separates inputs",
+    GRAMMAR,
+    'write for example "a: p + b: p -> p", for a dictionary of inputs',
+)
+
+LINEAR = Grammar(("->", "()", "+", ":"), GRAMMAR, EXAMPLE, {MARK: LOOSE_MARK, ",": COMMA})
 
 
 def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:

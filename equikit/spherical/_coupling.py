@@ -180,7 +180,8 @@ def contraction(a: int, b: int, c: int) -> Diagram:
 def _components(degrees: tuple[int, int, int], diagram: Diagram) -> tuple[np.ndarray, np.ndarray]:
     """Return the map between integer rows, int64 `[2a+1, 2b+1, 2c+1]`, and the product of their squared norms."""
     a, b, c = degrees
-    refuse_if_large("the dense form of the diagram", 3 ** (a + b + c), BYTES)
+    step = "use smaller degrees, whose sum is at most 16"
+    refuse_if_large("the dense form of the diagram", 3 ** (a + b + c), BYTES, step)
     sources = []
     for degree in degrees:
         rows, norms = exact_rows(degree, "sym")

@@ -84,7 +84,8 @@ def exact_rows(order: int, symmetry: Symmetry | None) -> tuple[np.ndarray, np.nd
     step = "decompose(order) names the irreps without it"
     refuse_if_more("the change of basis would not fit in memory", order, MOST_AXES, "axes", step)  # counting takes long
     counts = count_irreps(order, symmetry)
-    refuse_if_large("the change of basis", sum(c * (2 * l + 1) for l, c in counts.items()) * 3**order, BYTES)
+    entries = sum(c * (2 * l + 1) for l, c in counts.items()) * 3**order
+    refuse_if_large("the change of basis", entries, BYTES, "use a smaller order")
     if symmetry == "sym":
         blocks = [symmetric_rows(order, degree) for degree in counts]
     else:

@@ -124,7 +124,10 @@ def inhabited(space: Decomposition) -> Decomposition:
 
 def check_axes(array: jax.Array, order: int) -> None:
     """Raise `ShapeError` unless the axes before the channels are of size three."""
-    _checks.shaped("x", array, ("*batch", *(3,) * order, "channels"), step="add the missing axes; channels come last")
+    step = "add the missing axes; channels come last"
+    if array.ndim > order:
+        step = f"give the axes of the tensor size 3, or {step}"
+    _checks.shaped("x", array, ("*batch", *(3,) * order, "channels"), step=step)
 
 
 def checked_parts(y: object, space: Decomposition) -> list[jax.Array]:

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from equikit import _checks, _keywords
 from equikit._errors import EquivarianceError, OptionError
 from equikit.auditing import (
+    MOST_DRAWS,
     Evaluation,
     act,
     adapted,
@@ -132,7 +133,7 @@ def _measured(
     sides = read_sides(signature, outputs, channels)
     kind = bind(sides.inputs, sides.outputs, groups, bindings, call=call)
     assert sides.widths is not None, "there are no data, so that channels are needed"
-    samples = _checks.count("samples", samples, least=1, example=4)
+    samples = _checks.count("samples", samples, least=1, most=MOST_DRAWS, example=4)
     mask = _checks.flag("mask", mask)
     batch = _checks.widths("batch", batch, example="(2,)", what="sizes")
     usual = jnp.result_type(complex if kind.is_complex else float)

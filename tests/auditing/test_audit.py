@@ -76,6 +76,17 @@ def test_rounding_explains_the_errors_of_an_equivariant_function(dtype):
     assert eps / 50 < report.error < report.rounding < 10 * eps
 
 
+def test_audits_without_end_are_refused():
+    options = {"x": ek.O(3), "channels": 1}
+    with pytest.raises(ek.OptionError, match="draws= must be a whole number ≤ 1,000,000"):
+        ek.audit(np.sin, "x -> x", **options | {"draws": 10**30})
+    for call in (ek.audit, ek.testing.equivariance_error):
+        with pytest.raises(ek.TooLargeError, match="the random inputs are too large"):
+            call(np.sin, "x -> x", **options | {"channels": 10**30, "key": jax.random.key(0)})
+    with pytest.raises(ek.OptionError, match="samples= must be a whole number ≤ 1,000,000"):
+        ek.testing.equivariance_error(np.sin, "x -> x", **options, key=jax.random.key(0), samples=10**30)
+
+
 def test_a_hidden_cast_is_found():
     """Numbers in half precision inside of a function in single precision."""
     hidden = lambda x: np.asarray(np.asarray(shrunk(x), np.float16), np.float32)  # noqa: E731

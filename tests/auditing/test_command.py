@@ -28,6 +28,20 @@ net = Net()
 """
 
 
+MIXING = """
+from flax import nnx
+
+class Net(nnx.Module):
+    def __init__(self):
+        self.mix = nnx.Linear(3, 3, use_bias=False, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.mix(x)
+
+net = Net()
+"""
+
+
 def run(*words):
     return CliRunner().invoke(app, ["audit", *words])
 
@@ -46,7 +60,7 @@ def test_a_function_without_channels(tmp_path, monkeypatch):
     odd = ["numpy:negative", "--signature", "p x -> p x", "-g", "p=S", "-g", "x=O(3)", "--data", "x.npy"]
     assert run(*odd, "--no-channels").exit_code == 0
     failed = run("numpy:negative", "--signature", "p x -> p x", "-g", "p=S(5)", "-g", "x=O(3)", "--data", "x.npy")
-    assert "next step: write --no-channels if the function takes such arrays" in failed.stderr
+    assert "next step: write --no-channels if the function takes such arrays, or save data[..., None]" in failed.stderr
     twice = run(*words, "--no-channels", "--channels", "2")
     assert "next step: remove --no-channels or --channels" in twice.stderr
 
@@ -134,6 +148,27 @@ def test_only_groups_are_offered():
     assert offered == names
 
 
+def test_advice_on_data_is_for_the_shell(tmp_path):
+    def step(*words):
+        return run("numpy:sin", "-s", "p -> p", "-g", "p=S", *words).stderr.rpartition("next step: ")[2].strip()
+
+    np.save(tmp_path / "none.npy", np.ones((0, 3, 1)))
+    np.savez(tmp_path / "other.npz", a=np.ones((4, 3, 1)))
+    none, other = (["--data", str(tmp_path / name)] for name in ("none.npy", "other.npz"))
+    assert step(*none) == "give data with samples, or leave --data out and write --channels 1"
+    assert step(*other) == "save an array of each name with numpy.savez"
+
+
+def test_a_report_advises_options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixing_model.py").write_text(MIXING)
+    np.save("x.npy", np.random.default_rng(0).normal(size=(40, 4, 3)).astype(np.float32))
+    words = ["-s", "p x -> p x", "-g", "p=S", "-g", "x=SO(3)", "--data", "x.npy", "--no-channels", "--draws", "40"]
+    report = run("mixing_model:net", *words).stdout
+    assert """if mix should return "p x", write --at 'mix=p x'; or correct the signature""" in report
+    assert "first broken       mix" in run("mixing_model:net", *words, "--at", "mix=p x").stdout
+
+
 def test_archives_hold_several_inputs(tmp_path):
     np.savez(tmp_path / "x.npz", p=np.ones((2, 3, 1)), q=np.ones((2, 4, 1)))
     result = run("equikit:__version__", "-s", "p + q -> p", "-g", "p=S", "-g", "q=S", "--data", str(tmp_path / "x.npz"))
@@ -154,7 +189,19 @@ BOTH = ("--signature", "p -> p", "-g", "p=S(3)")
         (("numpy:sin", *BOTH, "--html", "/nosuch/x.html"), "the report cannot be written", "write --html report.html"),
         (("numpy:sin", *BOTH, "--html", "x.txt"), "the report cannot be written", "write --html report.html"),
         (("numpy:sin", *BOTH, "--data", "none.npy"), "the data cannot be read", "write the file with numpy.save"),
-        (("numpy:sin", "-s", "p -> p", "-g", "p=S"), "label 'p' is bound to a free group", "write --group p=S(4)"),
+        (("numpy:sin", "-s", "p -> p", "-g", "p=S"), "label 'p' is bound to a free group", "write --group 'p=S(4)'"),
+        (
+            ("numpy:sin", "-s", "größe -> größe", "-g", "größe=S"),
+            "label 'größe' is bound to a free group",
+            "write --group 'größe=S(4)'",
+        ),
+        (
+            ("numpy:sin", *BOTH, "--confidence", "2"),
+            "--confidence must be a number > 0 and < 1",
+            "write --confidence 0.95",
+        ),
+        (("numpy:sin", *BOTH, "--draws", "2000000"), "--draws must be a whole number ≤ 1,000,000", "write --draws 256"),
+        (("numpy:pi", *BOTH), "this cannot be called", "name a function, such as numpy:sin"),
         (
             ("numpy:sin", "-s", "x -> x", "-g", "x=O(3)", "--draws", "4", "--confidence", "0.9999"),
             "too few samples for the claimed confidence",

@@ -70,6 +70,36 @@ def test_a_function_without_modules_has_an_equation():
     assert ek.audit(lambda x: np.tanh(x), "x -> x", x=ek.SO(2), channels=1, draws=40).first_broken is None
 
 
+@pytest.mark.parametrize(
+    ("function", "name", "action"),
+    [
+        (lambda x: jnp.cumsum(x, -2), "cumsum of cumsum", "a matrix on axis 1"),
+        (lambda x: x[..., ::-1, :], "rev", "permutes axis 1"),
+        (lambda x: 2 * jnp.cumsum(jnp.sin(x), -2), "cumsum of cumsum", "a matrix on axis 1"),
+    ],
+)
+def test_an_operation_that_replaces_the_group_by_a_matrix_is_named(function, name, action):
+    found = ek.audit(function, "p -> p", p=ek.S(4), channels=2)
+    assert found.first_broken.startswith(f"{name} (test_first_broken.py:")
+    assert found.modules.hint.startswith(f"p acts on the outputs of {found.first_broken} in another way")
+    assert f": {action}; if this is intended" in found.modules.hint
+    few = ek.auditing.locate(function, "p -> p", p=ek.S(4), data=np.random.default_rng(0).normal(size=(2, 4, 1)))
+    assert few.first_broken == found.first_broken
+
+
+def test_a_fault_that_no_action_fits_comes_first():
+    found = ek.audit(lambda x: jnp.cumsum(jnp.cumsum(x, -2) ** 3, -2), "p -> p", p=ek.S(4), channels=2)
+    assert found.first_broken.startswith("integer_pow (")
+    assert found.modules.hint is None
+
+
+def test_axes_in_a_wrong_order_are_described():
+    found = ek.audit(lambda x: jnp.swapaxes(x, 1, 2), "p q -> p q", p=ek.S(4), q=ek.S(4), channels=1)
+    assert (found.passed, found.first_broken) == (False, None)
+    assert "p acts on the outputs in another way than the signature says: p on axis 2; correct" in found.modules.hint
+    assert found.modules.hint in str(found)
+
+
 class Between(nnx.Module):
     """Uses the components of vectors as numbers between two layers; `output` is also the name of a layer."""
 

@@ -58,6 +58,13 @@ def test_caret(text, carets, problem):
     assert caret_error(lambda: hom(text, p=S)) == (problem, text, carets)
 
 
+def test_commas_in_a_signature_of_linear_maps_have_a_step():
+    with pytest.raises(SignatureError, match="commas separate the inputs of multilinear maps; here '\\+'") as error:
+        ek.audit(lambda x: x["a"] * x["b"], "p, p -> p", p=S(3), channels=1)
+    assert '"a: p + b: p -> p", for a dictionary' in error.value.step
+    assert ek.audit(lambda x: x["a"] * x["b"], "a: p + b: p -> p", p=S(3), channels=1).passed
+
+
 @pytest.mark.parametrize("space", ["\t", "\n", "\u00a0", "\u2003"], ids=["tab", "newline", "no-break", "em"])
 def test_white_space_does_not_move_the_caret(space):
     _, shown, carets = caret_error(lambda: hom(f"p{space}p -> p !", p=S))

@@ -236,6 +236,14 @@ def test_wrong_input_is_refused():
             "≥ 1000",
             "samples=16384",
         ),
+        (
+            ek.TooLargeError,
+            lambda: permutations(ring, x, samples=10**30),
+            "shuffled inputs are too large",
+            "entries",
+            "134,217,728",
+            "a smaller samples=",
+        ),
         (SHAPE, lambda: permutations(x[0]), "samples of n points", "shape [4]", "[samples, n, channels]", "one row"),
         (
             SHAPE,

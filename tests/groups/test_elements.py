@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_error
 
-from equikit import SO, A, D, GroupError, H, MatrixGroup, OptionError, S, TooLargeError, Z
+from equikit import SO, A, D, GroupError, H, MatrixGroup, O, OptionError, S, TooLargeError, Z
 
 GOLDEN = (1 + math.sqrt(5)) / 2
 THIRD = np.array([[-1, -math.sqrt(3)], [math.sqrt(3), -1]]) / 2
@@ -15,6 +15,7 @@ CYCLE = [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
 ORDERS = {
     **{S(0): 1, S(1): 1, S(4): 24, A(1): 1, A(4): 12, Z(0): 1, Z(5): 5, D(0): 1, D(1): 1, D(2): 2, D(4): 8, D(5): 10},
     **{H(0): 1, H(1): 2, H(3): 48},
+    **{O(0): 1, O(1): 2, O(0, 1): 2, SO(0): 1, SO(1): 1, O(1) + O(1): 4, O(1) + SO(1) + S(2): 4},
     MatrixGroup([[[0, -1], [1, 0]]], name="C4"): 4,
     MatrixGroup([[[0, -1, 0], [1, 0, 0], [0, 0, 1]], CYCLE], name="octahedron"): 24,
     MatrixGroup([[[0, -1], [1, -1]]], name="C3 in a skew basis"): 3,
@@ -50,7 +51,7 @@ def test_a_free_group_has_elements_of_every_size(kind):
 
 
 def test_groups_that_are_not_finite_or_too_large_are_refused():
-    for group in (SO(3), MatrixGroup(lie_algebra=[[[0, 1], [-1, 0]]])):
+    for group in (SO(3), O(1, 1), O(1) + O(2), MatrixGroup(lie_algebra=[[[0, 1], [-1, 0]]])):
         assert not group.is_finite
         assert group.order() is None
         assert_error(GroupError, group.elements, "cannot be listed", str(group), "finite", "random_element")

@@ -154,3 +154,7 @@ def test_a_plan_shows_itself_in_a_notebook():
         assert [cell.text for cell in rows[0]] == ["stage", "step", "from", "to", "shape", "FLOPs", "bytes"]
         assert len(rows) == 2 + len(list(plan_cost(program)))
         assert signature.replace("() -> ()", "->").split(" ")[0] in page.find("caption").text
+
+
+def test_one_step_is_not_plural():
+    assert ek.hom("x -> x", x=ek.O(3)).plan().table().splitlines()[-1].startswith("total  1 step ")

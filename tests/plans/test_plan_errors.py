@@ -67,6 +67,14 @@ APPLIES = {
         "float32",
         "astype",
     ),
+    "weights-of-eight-bits": (
+        ek.DTypeError,
+        lambda: apply(program, ones((4, 2)), {"p -> p": ones((2, 2, 3), jnp.float8_e4m3fn)}),
+        "weights 'p -> p' holds numbers with fewer than 16 bits",
+        "dtype float8_e4m3fn",
+        "float32",
+        "astype",
+    ),
     "weights-float64": (
         ek.DTypeError,
         lambda: apply(program, ones((4, 2)), {"p -> p": double((2, 2, 3))}),

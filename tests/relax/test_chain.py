@@ -196,7 +196,12 @@ def test_other_bad_arguments():
     )
     lists = {"x": [O(2), SO(2), Trivial(2)], "y": [O(2), Trivial(2)]}
     assert_error(
-        ek.OptionError, lambda: chain("x y -> x y", **lists), "length of the chains", "[2, 3]", "[3]", "repeat a group"
+        ek.OptionError,
+        lambda: chain("x y -> x y", **lists),
+        "the chains have different lengths",
+        "3 groups on 'x', 2 groups on 'y'",
+        "equally many",
+        "repeat a group",
     )
     wide = {"x": [O(9), Trivial(9)]}
     assert_error(

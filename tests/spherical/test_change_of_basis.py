@@ -226,7 +226,14 @@ ERRORS = [
     (ek.DTypeError, lambda: change_of_basis(2, dtype=np.int32), "in this dtype", "int32", "float64", "rows()"),
     (ek.DTypeError, lambda: change_of_basis(2, dtype="foo"), "in this dtype", "'foo'", "float64", "rows()"),
     (ek.DTypeError, lambda: change_of_basis(2, dtype=0), "in this dtype", "dtype 0", "float64", "rows()"),
-    (ek.TooLargeError, lambda: change_of_basis(9), "would not fit in memory", "387,420,489", "bytes", "smaller"),
+    (
+        ek.TooLargeError,
+        lambda: change_of_basis(9),
+        "would not fit in memory",
+        "387,420,489",
+        "bytes",
+        "use a smaller order",
+    ),
 ]
 
 

@@ -93,7 +93,7 @@ ERRORS = [
         "coupling(3, 1, 2)",
     ),
     (ek.OptionError, lambda: coupling(-1, 1, 1), "first= must be a whole number", "-1", "an integer ≥ 0", "first=1"),
-    (ek.TooLargeError, lambda: coupling(7, 7, 7), "would not fit in memory", "entries", "bytes", "smaller"),
+    (ek.TooLargeError, lambda: coupling(7, 7, 7), "would not fit in memory", "entries", "bytes", "sum is at most 16"),
 ]
 
 

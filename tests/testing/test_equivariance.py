@@ -216,7 +216,7 @@ def test_outputs_of_another_shape_are_an_error(function, got, key):
     lines = str(caught.value).split("\n")
     assert lines[0] == "the function does not have the outputs of its signature"
     assert got in lines[1]
-    assert lines[2] == "  expected:  'p' with shape [2, 5, 'channels']"
+    assert lines[2] == "  expected:  'p' with shape [2, 5, channels]"
 
 
 def test_arguments_that_settle_nothing_are_errors(key):

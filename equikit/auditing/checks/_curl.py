@@ -12,7 +12,7 @@ from equikit import _checks
 from equikit._errors import EquikitError, OptionError, ShapeError
 from equikit.auditing._action import wide
 from equikit.auditing._callables import Adapted, host, raised
-from equikit.auditing._reading import seeds_of
+from equikit.auditing._reading import MOST_DRAWS, seeds_of
 from equikit.auditing._rounding import epsilon
 from equikit.auditing.checks._asked import read_function
 from equikit.auditing.checks._estimate import MARGIN, Estimate
@@ -61,7 +61,7 @@ def curl_error(
         >>> spring.passed, whirl.passed, f"{whirl.error:.2f}"
         (True, False, '1.00')
     """
-    pairs = _checks.count("pairs", pairs, least=1, example=8)
+    pairs = _checks.count("pairs", pairs, least=1, most=MOST_DRAWS, example=8)
     _checks.choice("how", how, WAYS)
     seeds = seeds_of(key)
     function = read_function(force, {"x": x}, as_dict=False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from equikit import _checks, _keywords
 from equikit._errors import OptionError
-from equikit.auditing._reading import Question
+from equikit.auditing._reading import MOST_ENTRIES, Question
 from equikit.auditing.checks._asked import asked_about, estimated
 from equikit.auditing.checks._estimate import Estimate
 from equikit.auditing.modules._experiment import Changed
@@ -23,8 +23,6 @@ from equikit.auditing.modules.recording._calls import Recording
 from equikit.nn import Features
 
 NAME = "padding"
-MOST_PADDED = 2**27
-"""The largest number of entries of all padded inputs: a gigabyte in double precision."""
 
 
 def padding_error(
@@ -123,8 +121,8 @@ def padding_error(
         places = [array.ndim - 1 - len(term.labels) + i for i, label in enumerate(term.labels) if label == along]
         shapes[term.name] = [size + more * (axis in places) for axis, size in enumerate(array.shape)]
     size, own = sum(map(math.prod, shapes.values())), sum(array.size for array in asked.arrays.values())
-    step = "append fewer entries" if 2 * own <= MOST_PADDED and n > 1 else "give fewer samples"
-    _checks.refuse_if_more("the padded inputs are too large", size, MOST_PADDED, "entries", step)
+    step = "append fewer entries" if 2 * own <= MOST_ENTRIES and n > 1 else "give fewer samples"
+    _checks.refuse_if_more("the padded inputs are too large", size, MOST_ENTRIES, "entries", step)
     longer = {}
     for name, array in asked.arrays.items():
         longer[name] = (rms(array) or 1.0) * asked.seeds.normal(size=shapes[name])

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from equikit import _checks
+from equikit.auditing._reading import MOST_DRAWS
 from equikit.auditing.explanations._explainer import Explainer, Model, Need, Scalar, attribution, filled
 from equikit.plans import Inputs
 
@@ -106,7 +107,7 @@ def integrated_gradients(
     Source:
         Sundararajan et al., Axiomatic attribution for deep networks, arXiv:1703.01365, section 3.
     """
-    steps = _checks.count("steps", steps, least=1, example=50)
+    steps = _checks.count("steps", steps, least=1, most=MOST_DRAWS, example=50)
     one = _along(baseline, lambda x: ((jnp.arange(steps) + 0.5) / steps, None))
     return attribution("integrated_gradients", model, target, one, PERMUTED, baseline=baseline)
 
@@ -151,7 +152,7 @@ def gradient_shap(
         the package captum calls GradientShap.
     """
     _checks.key(key)
-    samples = _checks.count("samples", samples, least=1, example=20)
+    samples = _checks.count("samples", samples, least=1, most=MOST_DRAWS, example=20)
     noise = _checks.number("noise", noise, least=0, example=0.1, traced=False)
     one = _along(baseline, lambda x: _random_points(key, samples, noise, x))
     needs = (*PERMUTED, "noise")

@@ -13,6 +13,7 @@ import numpy as np
 from equikit import _checks, _keywords
 from equikit.auditing._action import Elements, act, wide
 from equikit.auditing._elements import identity
+from equikit.auditing._reading import MOST_DRAWS
 from equikit.auditing._rounding import epsilon, perturbed
 from equikit.auditing.explanations._explainer import Explainer, filled
 from equikit.auditing.explanations._moved import Moves, moves
@@ -132,7 +133,7 @@ def guarantee(
         bindings,
         call,
         most=_checks.count("most", most, least=1, example=720),
-        draws=_checks.count("samples", samples, least=1, example=8),
+        draws=_checks.count("samples", samples, least=1, most=MOST_DRAWS, example=8),
         seed=_checks.count("seed", seed),
     )
     tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True, traced=False)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit.auditing._reading import MOST_DRAWS
 from equikit.auditing.explanations._explainer import (
     Explainer,
     Model,
@@ -192,6 +193,6 @@ def _listed(orders: Any, players: int, seed: int) -> np.ndarray:
                 step="pass the number of random orders",
             )
         return orders
-    count = _checks.count("orders", orders, least=1, example=25)
+    count = _checks.count("orders", orders, least=1, most=MOST_DRAWS, example=25)
     order = np.tile(np.arange(players), (count, 1))
     return np.random.default_rng(_checks.count("seed", seed)).permuted(order, axis=1)

@@ -14,6 +14,7 @@ from equikit._progress import progress
 from equikit.auditing._action import Elements, act_each
 from equikit.auditing._bounds import Interval, mean_interval
 from equikit.auditing._callables import raised
+from equikit.auditing._reading import MOST_DRAWS
 from equikit.auditing.explanations._moved import Moves, axes_of, moves
 from equikit.plans import Inputs
 from equikit.signatures import Signature, Term
@@ -178,7 +179,7 @@ def _moves(
         bindings,
         _keywords.call_of(function),
         most=_checks.count("most", most, least=1, example=720),
-        draws=_checks.count("samples", draws, least=1, example=50),
+        draws=_checks.count("samples", draws, least=1, most=MOST_DRAWS, example=50),
         seed=_checks.count("seed", seed),
     )
 

@@ -86,9 +86,14 @@ class Experiment:
                 self.found[key] = self._same_as_before(label, first, known, noise)
         return self.found[key]
 
-    def is_broken(self, label: str) -> Callable[[int, str, int], bool]:
-        """Return the function that says whether an array of an equation is broken."""
-        return lambda call, side, place: self.array(label, "equations", call, side, place).state == "broken"
+    def is_broken(self, label: str, *, exactly: bool = False) -> Callable[[int, str, int], bool]:
+        """Return the function that says whether an array of an equation is broken; exactly, if actions are fitted."""
+
+        def broken(call: int, side: str, place: int) -> bool:
+            found = self.array(label, "equations", call, side, place)
+            return found.state == "broken" or (exactly and found.is_fitted)
+
+        return broken
 
     def _same_as_before(self, label: str, first: np.ndarray, seconds: Sequence[np.ndarray], noise: float) -> Found:
         """Infer the action, or look it up: the input of a module often is the output of another one."""

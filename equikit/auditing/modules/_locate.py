@@ -18,7 +18,7 @@ from equikit.auditing._rounding import epsilon, perturbed
 from equikit.auditing.modules._declared import Declared, read_at, refuse_unknown
 from equikit.auditing.modules._experiment import Arrays, Changed, Experiment
 from equikit.auditing.modules._infer import Moved
-from equikit.auditing.modules._outside import hint, hint_of_inputs, outside
+from equikit.auditing.modules._outside import hint, hint_of_inputs, hint_of_operation, hint_of_outputs, outside
 from equikit.auditing.modules._paths import broken_path, equation_row, rows_of
 from equikit.auditing.modules._report import ModuleReport, ModuleRow
 from equikit.auditing.modules.recording._calls import Recording
@@ -175,13 +175,15 @@ def blamed(
     never = experiment.base.never
     broken = [label for label, state in rows[-1].outputs.items() if state == "broken"]
     if len(rows) == 1 and experiment.base.equations and broken:
-        path, culprit = broken_path(experiment.base, 0, experiment.is_broken(broken[0]))
+        label = broken[0]
+        path, culprit = broken_path(experiment.base, 0, experiment.is_broken(label))
+        if culprit is None:
+            path, culprit = broken_path(experiment.base, 0, experiment.is_broken(label, exactly=True))
         steps = tuple(equation_row(experiment, place) for place in path)
-        name = None if culprit is None else experiment.base.equations[culprit].name
-        notes: tuple[str, ...] = ()
-        if name is None:
-            notes = (f"no equation has inputs on which {broken[0]} acts and outputs on which it does not",)
-        return ModuleReport(name, broken[0] if name else None, name, (*steps, *rows), never, notes)
+        if culprit is None:
+            return ModuleReport(None, None, None, rows, never, hint=hint_of_outputs(experiment, label))
+        row = steps[path.index(culprit)]
+        return ModuleReport(row.name, label, row.name, (*steps, *rows), never, hint=hint_of_operation(row, label))
     advice = hint(rows, broken)
     found = _fault(experiment, rows, broken)
     if found is None:

@@ -121,3 +121,24 @@ def hint_of_inputs(experiment: Experiment, rows: Sequence[ModuleRow], at: int, l
         f"the inputs of {_shown(rows[at])} change by {text} under {label}, and any matrix counts as an action; "
         "look also at the code that makes them"
     )
+
+
+def hint_of_operation(row: ModuleRow, label: str) -> str | None:
+    """Return what to do about an operation whose outputs change by a fitted matrix or permutation, if they do."""
+    if row.outputs[label] != "kept":
+        return None
+    return (
+        f"{label} acts on the outputs of {row.name} in another way than on its inputs: {row.actions[label]}; if this "
+        "is intended, such as another basis, look at the operations after it"
+    )
+
+
+def hint_of_outputs(experiment: Experiment, label: str) -> str:
+    """Return how the outputs change, if the group acts on all arrays of a function, but not as the signature says."""
+    last = len(experiment.base.calls) - 1
+    places = range(len(experiment.base.calls[last].outputs))
+    text = "; ".join(dict.fromkeys(experiment.array(label, "calls", last, "outputs", i).text for i in places))
+    return (
+        f"{label} acts on the outputs in another way than the signature says: {text}; correct the signature, or the "
+        "operation that puts the axes in this order"
+    )

@@ -47,7 +47,9 @@ class ModuleReport:
     Attributes:
         first_broken: the first module whose inputs have an action and whose outputs have none. It is `"output"` if the
             fault is in the code of the root module or function itself, between its modules; `None` if the whole
-            function keeps the symmetry, or if no module can be blamed. Later faults are masked by the first one.
+            function keeps the symmetry, or if no module can be blamed. Later faults are masked by the first one. For
+            plain functions of JAX it is an operation; if all outputs have an action, the first one by which the group
+            acts in another way than before.
         label: the label whose group it breaks.
         place: the equation of the fault and its source line, for functions of JAX.
         rows: one for each call; the last one is the whole function.
@@ -56,7 +58,8 @@ class ModuleReport:
         where: the place of the fault in words, if it is in the code of a module or function that calls modules, between
             them.
         step: what to do next in this case.
-        hint: what to do about the first module whose outputs change by a fitted matrix, if the whole function fails.
+        hint: what to do about the first module whose outputs change by a fitted matrix, if the whole function fails;
+            or how the outputs change, if no operation of a plain function is at fault.
     """
 
     first_broken: str | None

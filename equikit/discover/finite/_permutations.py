@@ -18,6 +18,8 @@ from equikit.discover.finite._search import Search
 from equikit.groups import D, Group, H, MatrixGroup, S, Z
 
 MOST_POINTS = 64
+MOST_SHUFFLED = 2**27
+"""The largest number of entries of shuffled inputs: a gigabyte in double precision."""
 FEWEST = 64
 """Samples that the error of a function is measured with, at least."""
 PRODUCTS = 32
@@ -101,7 +103,8 @@ def permutations(
         ShapeError: if arrays have the wrong shape, or rows of x and y differ in number.
         DTypeError: if an array is masked, or outputs are not real.
         OptionError: if data are too few, not finite, or constant, or the function is constant.
-        TooLargeError: if there are more than 64 points, or too many candidates fail the test.
+        TooLargeError: if there are more than 64 points, the shuffled inputs have more than 2^27 entries, or too many
+            candidates fail the test.
         GroupError: if products of generators fail the test, with 1.25 times the limit for data. In a group of at most
             256 elements all are tested, in a larger one the largest error is searched with at most 160 products, so
             that an element with a slightly larger error may remain.
@@ -126,6 +129,8 @@ def permutations(
         x = _vectors("data", data)
         count = _checks.count("samples", samples, least=1000, example=16384)
         _refuse_few(len(x), FEWEST)
+        what, step = "the shuffled inputs are too large", "use a smaller samples="
+        _checks.refuse_if_more(what, count * x[0].size, MOST_SHUFFLED, "entries", step)
         limit = 0.1 if limit is None else limit
         if x.shape[1] < 2 - signs:
             return _of_nothing(x.shape[1], limit)

@@ -13,7 +13,6 @@ import numpy as np
 
 from equikit._checks import shown
 from equikit._errors import GroupError
-from equikit.groups._elements import closure
 from equikit.groups._group import Blocks, Fixed, Group
 from equikit.groups._random import NumPyRandom, Random
 from equikit.groups.families._linear import MOST_ROWS, MatrixElements, inverse_transposed
@@ -116,10 +115,6 @@ class DirectSum(MatrixElements):
         orders = [part.order() for part in self.parts]
         known = [order for order in orders if order is not None]
         return math.prod(known) if len(known) == len(orders) else None
-
-    def _closure(self, n: int, most: int) -> np.ndarray:
-        letters = self.generators()
-        return closure(str(self), np.eye(n, dtype=np.result_type(np.int64, *letters)), letters, np.matmul, most)
 
     def draw(self, random: Random, n: int) -> Any:
         """Sample an element of every part from its Haar distribution, `[n, n]`."""

@@ -82,7 +82,10 @@ class Z(PermutationGroup):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class D(Z):
-    r"""The dihedral group \(D_n\) of order 2n: the symmetries of a polygon, which permute its n corners.
+    r"""The dihedral group \(D_n\): the symmetries of a polygon, which permute its n corners.
+
+    Its order is 2n for three corners or more. With fewer corners reflections and rotations are the same permutations:
+    `D(2)` has order two, `D(1)` and `D(0)` have order one.
 
     It has no diagrams: equivariant maps are sums over orbits of index tuples. Always bound.
 
@@ -96,6 +99,8 @@ class D(Z):
         >>> from equikit import hom
         >>> hom("z -> z", z=D(5)).dim
         3
+        >>> [D(n).order() for n in range(5)]
+        [1, 1, 2, 6, 8]
     """
 
     family: ClassVar[str] = "dihedral"

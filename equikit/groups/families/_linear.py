@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
+from equikit.groups._elements import closure
 from equikit.groups._group import Group, namespace, refuse_misfit
 
 MOST_ROWS = 1000
@@ -27,6 +28,11 @@ class MatrixElements(Group):
     @abstractmethod
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List integer matrices that span the Lie algebra; with `generators`, they determine the equivariant maps."""
+
+    def _closure(self, n: int, most: int) -> np.ndarray:
+        letters = self.generators(n)
+        identity = np.eye(self._size(n, MOST_ROWS), dtype=np.result_type(np.int64, *letters))
+        return closure(str(self), identity, letters, np.matmul, most)
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the element itself, or raise `GroupError` if it is not a square matrix of the size of the group."""

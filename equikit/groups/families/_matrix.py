@@ -13,7 +13,6 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import GroupError, TooLargeError
-from equikit.groups._elements import closure
 from equikit.groups._group import Blocks, Group, namespace
 from equikit.groups._random import NumPyRandom
 from equikit.groups.families._linear import MOST_ROWS, MatrixElements, inverse_transposed
@@ -183,11 +182,6 @@ class MatrixGroup(MatrixElements):
         """List the given elements of the Lie algebra."""
         self._size(n)
         return [numbers(matrix) for matrix in self.algebra]
-
-    def _closure(self, n: int, most: int) -> np.ndarray:
-        letters = self.generators()
-        identity = np.eye(self._size(n, MOST_ROWS), dtype=np.result_type(np.int64, *letters))
-        return closure(str(self), identity, letters, np.matmul, most)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Sample a product of random generators, their inverses, and exponentials of the Lie algebra, `[n, n]`.

@@ -47,7 +47,8 @@ def plan_rows(
         for line in lines
     ]
     flops, moved = total(lines)
-    return [*cells, ("total", f"{len(lines)} steps", "", "", "", _number(flops), _number(moved))]
+    count = f"{len(lines)} step{'s' * (len(lines) != 1)}"
+    return [*cells, ("total", count, "", "", "", _number(flops), _number(moved))]
 
 
 def sparse_table(plan: Stages, support: Support, batch: int, n: Sizes) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jax import numpy as jnp
 
+from equikit import _checks
 from equikit.plans._apply import apply
-from equikit.plans._ir import MultilinearPlan, Plan
+from equikit.plans._ir import LARGEST_AXIS, MultilinearPlan, Plan
 from equikit.plans._multilinear import apply_multilinear, multilinear_weight_shape
 from equikit.plans._weights import weight_shapes
 from equikit.plans.targets._compiled import compiled_cost
@@ -35,11 +37,16 @@ def plan_compiled_cost(
         sizes: the size of every label.
         batch: entries of the batch axis, which is spread over the devices.
         target, gradient, devices: as in `compiled_cost`.
+
+    Raises:
+        TooLargeError: if no array can have so many entries, or the program does not fit in the memory of a device.
     """
 
     dtype = jnp.complex64 if plan.signature.is_complex else jnp.float32
 
     def array(*shape: int) -> Any:
+        what, step = "an array of the program would have too many entries", "use a smaller size, or fewer channels"
+        _checks.refuse_if_more(what, math.prod(shape), LARGEST_AXIS, "entries", step)
         return jax.ShapeDtypeStruct(shape, dtype)
 
     terms = plan.signature.inputs

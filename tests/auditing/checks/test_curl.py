@@ -50,6 +50,8 @@ def test_forces_that_are_none():
         curl_error(lambda x: x.sum(0), X)
     with pytest.raises(ek.OptionError, match="the forces are not finite"):
         curl_error(lambda x: x * jnp.nan, jnp.asarray(X))
+    with pytest.raises(ek.OptionError, match="pairs= must be a whole number ≤ 1,000,000"):
+        curl_error(lambda x: x, X, pairs=10**30)
     with pytest.raises(ek.OptionError, match="unknown value for how="):
         curl_error(lambda x: x, X, how="auto")
     with pytest.raises(ek.OptionError, match="the force cannot be differentiated"):

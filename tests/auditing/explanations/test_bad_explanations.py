@@ -100,6 +100,13 @@ CASES = {
         ek.ShapeError,
         "baseline= does not fit the inputs",
     ),
+    "steps without end": (lambda: integrated_gradients(of_set, steps=10**30), ek.OptionError, "≤ 1,000,000"),
+    "orders without end": (
+        lambda: shapley(of_set, regions=windows((4,)), orders=10**30),
+        ek.OptionError,
+        "≤ 1,000,000",
+    ),
+    "elements without end": (lambda: score(np.tanh, samples=10**30), ek.OptionError, "≤ 1,000,000"),
     "no steps": (lambda: integrated_gradients(of_set, steps=0), ek.OptionError, "write steps=50"),
     "no key": (lambda: gradient_shap(of_set, 0, key=3), ek.OptionError, "write key=jax.random.key(0)"),
     "regions of numbers": (
