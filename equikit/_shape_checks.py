@@ -298,9 +298,12 @@ def _check_mask(label: str, given: Mapping[str, Any], found: Shapes, signature: 
         )
     expected = (*found.batch, found.sizes[label])
     if mask.shape != expected:
+        step = f"pass a mask of shape {list(expected)}, one entry for each {label!r}"
+        if mask.shape == expected[-mask.ndim :]:
+            step = f"broadcast it yourself with {_library(mask)}.broadcast_to if one mask serves the whole batch"
         raise ShapeError(
             f"the mask for {label!r} has the wrong shape",
             got=f"shape {list(mask.shape)}",
             expected=f"{list(expected)}: the batch axes, then the axis {label!r}",
-            step=f"broadcast it yourself with {_library(mask)}.broadcast_to if one mask serves the whole batch",
+            step=step,
         )

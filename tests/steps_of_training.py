@@ -123,6 +123,7 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         {"optax": optax},
     ),
     "devices-that-are-no-list": (lambda: trained(devices=4), "devices=jax.devices()", again()),
+    "list-without-a-device": (lambda: trained(devices=[]), "devices=jax.devices()", again()),
     "nothing-to-train": (lambda: trained(wrt=nnx.BatchStat), "wrt=nnx.Param", again()),
     "checkpoint-that-is-no-folder": (lambda: trained(checkpoint=3), 'checkpoint="checkpoints"', eval_only),
     "checkpoints-of-nothing": (lambda: trained(checkpoint_every=2), 'checkpoint="folder"', eval_only),
@@ -229,6 +230,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         lambda: ek.data.from_networkx(nx.empty_graph(0), nodes=5),
         'nodes=("charge",)',
         lambda code: ek.data.from_networkx(nx.empty_graph(0), **eval(f"dict({code})")),
+    ),
+    "shares-that-are-no-list": (
+        lambda: ek.data.split(X, 0.5),
+        "parts=(0.5, 0.5)",
+        lambda code: ek.data.split(X, **eval(f"dict({code})")),
     ),
     "shares-that-do-not-sum-to-one": (
         lambda: ek.data.split(X, (0.5, 0.1)),

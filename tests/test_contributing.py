@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -12,8 +15,8 @@ from flax import nnx
 from typer.testing import CliRunner
 
 import equikit as ek
-from equikit.cli import app
-from equikit.nn.networks._hidden import NONLINEARITIES
+from equikit.cli import _commands, app
+from equikit.nn.networks import _hidden
 from equikit.weightspace import trace
 from equikit.weightspace.tracing.primitives import _table
 
@@ -26,12 +29,27 @@ def section(topic):
     return CONTRIBUTING.partition(f"\n## Add a {topic}\n")[2].partition("\n## ")[0]
 
 
-def example(topic):
-    """The names that the example of a section defines."""
+def block(topic):
+    """The code of the example of a section."""
     (code,) = re.findall(r"^```python\n(.*?)^```", section(topic), re.MULTILINE | re.DOTALL)
-    names = {"__name__": "example"}
-    exec(compile(code, f"CONTRIBUTING.md, {topic}", "exec"), names)
+    return code
+
+
+def line(topic, start):
+    """The line of code of a section that begins with a word."""
+    (code,) = re.findall(rf"^    (\"?{start}\b.*)$", section(topic), re.MULTILINE)
+    return code
+
+
+def example(topic, module=None):
+    """The names that the example of a section defines, at the end of a module or in a file of its own."""
+    names = {"__name__": "example"} if module is None else {**vars(module)}
+    exec(compile(block(topic), f"CONTRIBUTING.md, {topic}", "exec"), names)
     return names
+
+
+def text(module):
+    return Path(module.__file__).read_text(encoding="utf-8")
 
 
 def test_every_kind_of_extension_has_an_example():
@@ -44,6 +62,23 @@ def test_the_files_that_it_names_exist():
     files = [path for path in re.findall(r"equikit/[\w/]+(?:\.py|/)", CONTRIBUTING) if Path(path).name not in examples]
     assert len(files) > 8
     assert all((Path(__file__).parents[1] / path).exists() for path in files)
+
+
+def test_the_files_with_the_examples_pass_the_linter():
+    pytest.importorskip("ruff")
+    other, start = "from equikit.nn._nonlinear import Gated, NormGated, Pointwise\n", '    "pointwise": _pointwise,\n'
+    hidden = text(_hidden).replace(other, other + line("nonlinearity", "from") + "\n")
+    hidden = hidden.replace(start, start + f"    {line('nonlinearity', 'squash')}\n")
+    files = {
+        "equikit/nn/_squash.py": block("nonlinearity"),
+        "equikit/nn/networks/_hidden.py": hidden,
+        "equikit/draw/_dot.py": block("drawing"),
+        "equikit/cli/_commands.py": text(_commands) + "\n\n" + block("command"),
+    }
+    for path, code in files.items():
+        checked = [sys.executable, "-m", "ruff", "check", "--stdin-filename", path, "-"]
+        result = subprocess.run(checked, input=code, capture_output=True, encoding="utf-8")
+        assert result.returncode == 0, result.stdout
 
 
 def test_the_frame_makes_a_function_equivariant():
@@ -59,8 +94,12 @@ def test_the_frame_makes_a_function_equivariant():
 
 
 def test_the_nonlinearity_is_a_choice_of_networks(monkeypatch):
-    monkeypatch.setitem(NONLINEARITIES, "squash", None)  # removed when the test ends
-    example("nonlinearity")
+    squash, names = types.ModuleType("equikit.nn._squash"), {**vars(_hidden)}
+    vars(squash).update(example("nonlinearity"))
+    monkeypatch.setitem(sys.modules, "equikit.nn._squash", squash)
+    exec(line("nonlinearity", "from"), names)
+    ((name, builder),) = eval(f"{{{line('nonlinearity', 'squash')}}}", names).items()
+    monkeypatch.setitem(_hidden.NONLINEARITIES, name, builder)
     widths = [{"": 2, "x": 3}, {"": 4, "x": 4}, {"x": 1}]
     network = ek.nn.Network(widths, nonlinearity="squash", x=ek.O(3), rngs=nnx.Rngs(0))
     assert type(network.nonlinear[0]).__name__ == "Squash"
@@ -69,7 +108,6 @@ def test_the_nonlinearity_is_a_choice_of_networks(monkeypatch):
 
 
 def test_the_primitive_keeps_permutations_and_signs(monkeypatch):
-    (line,) = re.findall(r'^    ("softsign": .*),$', section("primitive to `trace`"), re.MULTILINE)
     softsign = jax.extend.core.Primitive("softsign")
     softsign.def_impl(lambda x: x / (1 + abs(x)))
     softsign.def_abstract_eval(lambda x: x)
@@ -80,7 +118,7 @@ def test_the_primitive_keeps_permutations_and_signs(monkeypatch):
     params, x = {"in": jnp.ones((3, 8)), "out": jnp.ones((8, 2))}, jnp.ones((5, 3))
     with pytest.warns(ek.TraceWarning, match="softsign"):
         assert not trace(model, params, x).groups
-    ((name, rule),) = eval(f"{{{line}}}", vars(_table)).items()
+    ((name, rule),) = eval(f"{{{line('primitive to `trace`', 'softsign')}}}", vars(_table)).items()
     monkeypatch.setitem(_table.TABLE, name, rule)
     spec = trace(model, params, x)
     assert [str(group) for group in spec.groups.values()] == ["S(8)"]
@@ -96,7 +134,7 @@ def test_the_drawing_has_a_node_for_each_axis_and_joins_blocks():
 
 def test_the_command_reads_groups_and_prints_json(monkeypatch):
     monkeypatch.setattr(app, "registered_commands", [*app.registered_commands])
-    example("command")
+    example("command", _commands)
     words = ["dimension", "p p -> p p", "--group", "p=S"]
     plain, value = (CliRunner().invoke(app, [*words, *more]) for more in ([], ["--json"]))
     assert (plain.exit_code, plain.stdout) == (0, "15\n")

@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
     whole = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure equikit against its rivals.")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("list", help="the benchmarks, room by room (also without a command)")
+    commands.add_parser("list", help="list the benchmarks (also without a command)")
     which = "a benchmark, paper:NUMBER for the one of an arXiv number, or all"
     one = commands.add_parser("run", help="run benchmarks")
     one.add_argument("which", metavar="NAME", help=which)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -186,7 +187,8 @@ def index() -> str:
             if module.split(".")[1] != room:
                 continue
             benchmark, found = catalog.load(name), stored(name)
-            seeds = f"{len({line['seed'] for line in found})} of {benchmark.seeds}"
+            stored_seeds = Counter(cell for cell, _ in {(line["cell"], line["seed"]) for line in found})
+            seeds = f"{max(stored_seeds.values(), default=0)} of {benchmark.seeds}"
             link = f"[{name}]({Path(os.path.relpath(page(name), README.parent)).as_posix()})"
             body.append([link, benchmark.summary, str(len(benchmark.cells(False))), seeds, hours(found)])
         text += [f"**{title}**", "", *grid(["benchmark", "what", "cells", "seeds", "hours"], body, 2), ""]

@@ -174,7 +174,7 @@ def _points(entry: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def equal(ours: Ours, value: float, spread: float | None) -> bool:
-    """Return whether two values agree: within two standard deviations, ours and the paper's, or within ten percent."""
+    """Return whether two values agree: within twice the smaller known standard deviation, or within ten percent."""
     gap = abs(ours.mean - value)
     known = [sd for sd in (ours.sd, spread) if sd is not None]
     return gap <= CLOSE * abs(value) or (bool(known) and gap <= DEVIATIONS * min(known))
@@ -199,7 +199,8 @@ def holds(claim: Claim, found: Found, train: int | None = None) -> bool | None:
 def verdict(published: Published, claims: Iterable[Claim], found: Found) -> Verdict:
     """The verdict on a published value, by a rule fixed beforehand.
 
-    - *reproduced*: our mean is within two standard deviations of both, or within ten percent, on the paper's data;
+    - *reproduced*: on the paper's data, our mean is within twice the smaller known standard deviation, or within ten
+      percent;
     - *contradicted*: it is not, and a claim of the paper about this value fails by more than two standard deviations;
     - *partly*: it is not, and all claims about it hold;
     - *other data*: the data are not the paper's, and the paper makes no claim about the value;

@@ -129,12 +129,15 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
     for text in bindings:
         found = BINDING.fullmatch(_squeezed(text))
         parts = [part.rstrip(")").partition("(") for part in found["parts"].split("+")] if found else []
-        if found is None or any(p[0] not in families for p in parts) or not found["label"].isidentifier():
+        unknown = [name for name, *_ in parts if name not in families]
+        if found is None or unknown or not found["label"].isidentifier():
             raise SignatureError(
                 "the group of a label cannot be read",
                 got=f"--group {text!r}",
                 expected=f"a label, =, and one of {', '.join(families)} with its size, as S(5), O(1,3) or Fixed(3)",
-                step="write for example --group 'p=S(5)', in quotes because of the parentheses",
+                step=f"correct the name, or add --import with the module that defines {unknown[0]}"
+                if unknown
+                else "write for example --group 'p=S(5)', in quotes because of the parentheses",
             )
         label = found["label"]
         if label in bound:
@@ -154,13 +157,16 @@ def _group(text: str, family: type[Group] | type[Fixed] | Group, sizes: str) -> 
     if isinstance(family, Group):
         if not numbers:
             return family
+        expected = f"{family} without a size"
     else:
+        parameters = ", ".join(inspect.signature(family).parameters)
+        expected = f"a size for each parameter of the group: {family.__name__}({parameters})"
         with contextlib.suppress(TypeError):
             return cast(Any, family)(*numbers)  # type: ignore[no-any-return]
     raise SignatureError(
         "the group of a label cannot be read",
         got=f"--group {text!r}",
-        expected="one size for each parameter of the group: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
+        expected=expected,
         step="correct the sizes",
     )
 

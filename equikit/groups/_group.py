@@ -298,7 +298,7 @@ class Group(ABC):
                 f"the elements of {self} cannot be listed",
                 got=str(self),
                 expected="a finite group: Z, D, S, A, H, or a MatrixGroup without Lie algebra",
-                step="draw some of them with random_element",
+                step="use a finite group, or draw elements of this one with random_element",
             )
         return _listed(self, size, allowed)
 

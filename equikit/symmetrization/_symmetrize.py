@@ -44,6 +44,7 @@ from equikit.symmetrization.engine._sequential import (
     SequentialModule,
     accepting,
     in_sequence,
+    random_part,
     refuse_unsettled,
 )
 from equikit.symmetrization.engine.backbones._backbone import Call, KeyArgument
@@ -201,7 +202,7 @@ class Symmetrized:
         self, arrays: dict[str, Array], masks: dict[str, Array], key: jax.Array | None, refuse: bool = True
     ) -> Frame:
         if self.how.needs_key:
-            _checks.given(type(self.how).__name__, "write sym(x, key=jax.random.key(0))", key=key)
+            _checks.given(random_part(self.how), "write sym(x, key=jax.random.key(0))", key=key)
         sample, how = Sample(arrays, masks), self.how
         at_once = _is_value(how)
         if at_once:

@@ -45,7 +45,7 @@ class Checkpoints:
         Arrays are read after names and shapes were compared: orbax prints tracebacks of its own where they differ.
 
         Raises:
-            OptionError: if another training wrote the checkpoints.
+            OptionError: if another training wrote the checkpoints, or the newest one cannot be read.
         """
         if self._manager.latest_step() is None:
             return None
@@ -74,7 +74,17 @@ class Checkpoints:
             self._manager.save(epochs, args=kinds.Composite(**parts), force=last)
 
     def _read(self, **parts: Any) -> Any:
-        return self._manager.restore(self._manager.latest_step(), args=self._orbax.args.Composite(**parts))
+        *older, newest = self._manager.all_steps()
+        try:
+            return self._manager.restore(newest, args=self._orbax.args.Composite(**parts))
+        except Exception as error:  # each part of a damaged checkpoint raises errors of its own
+            what = f"continues from {self._folder / str(older[-1])}" if older else "starts again"
+            raise OptionError(
+                "the newest checkpoint of checkpoint= cannot be read",
+                got=f"{type(error).__name__}: {str(error)[:160]}",
+                expected=f"a complete checkpoint in {self._folder / str(newest)}",
+                step=f"if that folder is damaged, delete it: training then {what}",
+            ) from error
 
 
 def _writable(folder: object) -> Path:

@@ -21,19 +21,20 @@ def sharding_of(devices: Sequence[jax.Device], batch: int) -> tuple[NamedShardin
     Raises:
         OptionError: if the devices cannot share a batch equally.
     """
-    if not isinstance(devices, Sequence) or not all(isinstance(device, jax.Device) for device in devices):
+    listed = isinstance(devices, Sequence) and all(isinstance(device, jax.Device) for device in devices)
+    if not listed or not devices:
         raise OptionError(
             "devices= must be a list of devices",
             got=repr(devices)[:80],
-            expected="a list of jax.Device",
+            expected="one jax.Device or more",
             step="write devices=jax.devices()",
         )
-    if not devices or batch % len(devices):
+    if batch % len(devices):
         raise OptionError(
             f"{len(devices)} devices cannot share a batch of {batch} equally",
             got=f"batch={batch}, {len(devices)} devices",
             expected="a batch that is a multiple of the number of devices",
-            step=f"pass batch={-(-batch // max(len(devices), 1)) * max(len(devices), 1)}, or other devices",
+            step=f"pass batch={-(-batch // len(devices)) * len(devices)}, or other devices",
         )
     mesh = Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
     return NamedSharding(mesh, _spec()), NamedSharding(mesh, _spec("data"))

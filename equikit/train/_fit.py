@@ -161,7 +161,7 @@ def fit(
 
     Raises:
         OptionError: if an option has no meaning, a batch is larger than the data or not divisible by the devices, the
-            folder holds checkpoints of another training, or the loss is not finite.
+            folder holds checkpoints of another training or a damaged one, or the loss is not finite.
         ShapeError: if arrays have different numbers of rows, or the loss does not return one number.
         DTypeError: if data do not hold numbers, or are masked, byte-swapped or of extended precision.
 

@@ -381,6 +381,14 @@ def test_the_overviews_state_the_stored_lines() -> None:
         assert f"<!-- begin {name} -->\n{text}<!-- end {name} -->" in document.read_text(encoding="utf-8")
 
 
+def test_the_index_counts_the_seeds_of_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = {"one": range(5), "two": range(1, 6)}
+    found = [{"cell": cell, "seed": seed} for cell, seeds in cells.items() for seed in seeds]
+    monkeypatch.setattr(pages, "stored", lambda name: found)
+    assert "| 5 of 5 |" in pages.index()
+    assert "| 6 of " not in pages.index()
+
+
 def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
     plan = Plan(True, (0,), None, False, tmp_path)
     with alone(tmp_path / "slow.lock"), pytest.raises(Skip, match="another run writes to"):

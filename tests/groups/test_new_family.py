@@ -200,13 +200,15 @@ def test_groups_of_matrices_in_a_module(folder):
         "p": "Wreath(2, 2)",
     }
     assert ek.hom("y y -> y y", groups={"y": found["y"]}).dim == 6
-    with pytest.raises(ek.SignatureError, match="cannot be read"):
+    with pytest.raises(ek.SignatureError, match=r"cannot be read[\s\S]*C4 without a size"):
         parse_groups(["x=C4(2)"], ["point_groups"])
+    with pytest.raises(ek.SignatureError, match="add --import with the module that defines Wreath"):
+        parse_groups(["p=Wreath(2,2)"])
 
 
 @pytest.mark.parametrize("sizes", ["", "(2)", "(2,3,4)"])
 def test_a_family_needs_its_sizes(wreath, sizes):
-    with pytest.raises(ek.SignatureError, match="cannot be read"):
+    with pytest.raises(ek.SignatureError, match=r"cannot be read[\s\S]*Wreath\(points, boxes\)"):
         parse_groups([f"p=Wreath{sizes}"], ["my_groups"])
     assert_error(
         ek.SignatureError,

@@ -194,7 +194,7 @@ def test_subgroups_of_a_dihedral_group_are_named_by_reflections():
 def test_what_has_no_list_of_subgroups_is_refused():
     assert_error(ek.OptionError, lambda: subgroups(ek.D), "group= must be a Group", "D", "a Group", "group=ek.D(6)")
     assert_error(ek.GroupError, lambda: subgroups(ek.S()), "S has no size yet", "S", "known size", "write S(4)")
-    assert_error(ek.GroupError, lambda: subgroups(ek.SO(3)), "cannot be listed", "SO(3)", "finite", "random_element")
+    assert_error(ek.GroupError, lambda: subgroups(ek.SO(3)), "cannot be listed", "SO(3)", "finite", "a finite group")
     assert_error(ek.TooLargeError, lambda: subgroups(ek.S(7)), "too many elements", "5,040", "1,000", "smaller")
     assert_error(
         ek.TooLargeError, lambda: subgroups(ek.S(4), most=20), "S(4) has too many subgroups", "20", "20", "most="

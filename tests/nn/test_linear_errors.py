@@ -274,7 +274,15 @@ CALLS = {
         "the mask for 'p' has the wrong shape",
         "shape [4, 1]",
         "[4]",
-        "jnp.broadcast_to",
+        "pass a mask of shape [4]",
+    ),
+    "mask-of-another-batch": (
+        ek.ShapeError,
+        lambda: linear()(ones((7, 4, 4, 2)), mask={"p": ones((3, 4), bool)}),
+        "the mask for 'p' has the wrong shape",
+        "shape [3, 4]",
+        "[7, 4]: the batch axes, then the axis 'p'",
+        "pass a mask of shape [7, 4]",
     ),
     "mask-dtype": (
         ek.DTypeError,
@@ -330,7 +338,7 @@ CALLS = {
         "the mask for 'a' has the wrong shape",
         "shape [5]",
         "[4]: the batch axes, then the axis 'a'",
-        "broadcast",
+        "pass a mask of shape [4], one entry for each 'a'",
     ),
     "pool-too-few-axes": (
         ek.ShapeError,

@@ -392,3 +392,10 @@ def test_detached_frames_and_weights_have_no_derivatives(x64):
 @pytest.mark.parametrize("choice", ["flag", "weighted"])
 def test_derivatives_are_finite_on_every_input(x64, name, group, choice):
     assert np.isfinite(measured(group, name, choice)[2]).all()
+
+
+def test_the_part_of_a_sequence_that_needs_a_key_is_named():
+    how = [ek.frames.PCA(on_degenerate="sample"), ek.frames.Sort()]
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), channels=False, how=how)
+    with pytest.raises(ek.OptionError, match="PCA needs key="):
+        sym(jnp.ones((5, 3)))

@@ -4,6 +4,7 @@ import gc
 import io
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -389,6 +390,31 @@ def test_checkpoints_of_another_training_are_refused(tmp_path):
         checkpointed(tmp_path, epochs=2, batch=5)
 
 
+@pytest.mark.parametrize("part", ["record/metadata", "arrays/_METADATA"])
+def test_a_damaged_checkpoint_is_named_and_the_older_one_continues(part, tmp_path):
+    whole = trained(epochs=2, checkpoint=tmp_path)
+    newest = tmp_path / "2"
+    (newest / part).write_bytes(b"")  # as a full disk leaves it
+    with pytest.raises(ek.OptionError, match="the newest checkpoint of checkpoint= cannot be read") as caught:
+        trained(epochs=2, checkpoint=tmp_path)
+    assert str(newest) in caught.value.expected
+    assert caught.value.step.endswith(f"delete it: training then continues from {tmp_path / '1'}")
+    shutil.rmtree(newest)
+    started = []
+    again = trained(epochs=2, checkpoint=tmp_path, callback=lambda epoch, *_: started.append(epoch))
+    assert started == [1]
+    np.testing.assert_array_equal(again.losses, whole.losses)
+
+
+def test_a_damaged_checkpoint_without_an_older_one_starts_again(tmp_path):
+    trained(epochs=1, checkpoint=tmp_path)
+    shutil.rmtree(tmp_path / "1" / "arrays")
+    with pytest.raises(ek.OptionError, match="delete it: training then starts again"):
+        trained(epochs=1, checkpoint=tmp_path)
+    shutil.rmtree(tmp_path / "1")
+    assert not np.isnan(trained(epochs=1, checkpoint=tmp_path).seconds).any()
+
+
 def test_it_works_under_jax_numpy_and_a_model_of_equikit():
     model = ek.nn.DeepSets(2, [8], 1, rngs=nnx.Rngs(0))
     x = np.random.default_rng(0).normal(size=(8, 3, 2))  # float64, as NumPy makes it
@@ -428,7 +454,7 @@ def test_it_works_under_jax_numpy_and_a_model_of_equikit():
         ),
         ({"train": Again([data()]), "devices": jax.devices()}, ek.OptionError, "devices= does not apply"),
         ({"devices": jax.devices() * 5}, ek.OptionError, "5 devices cannot share a batch of 12 equally"),
-        ({"devices": []}, ek.OptionError, "0 devices cannot share"),
+        ({"devices": []}, ek.OptionError, "got:       []"),
         ({"optimizer": optax.sgd(1e30)}, ek.OptionError, "training diverged in epoch"),
     ],
 )

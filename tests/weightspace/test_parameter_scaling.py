@@ -74,6 +74,14 @@ def test_what_is_scaled_by_which_power() -> None:
     assert_error(ek.OptionError, lambda: spec.rescale(scaling, -numbers / numbers, params), *text)
 
 
+def test_zero_is_not_a_sign() -> None:
+    params = plain({"a": (3, 4), "c": (4, 2)})
+    spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["c"], params, jnp.ones((5, 3)))
+    text = "the numbers do not scale", "the least 0", "plus or minus one", "pass jnp.sign of nonzero numbers"
+    assert_error(ek.OptionError, lambda: spec.rescale(spec.scalings[0], np.zeros(4), params), *text)
+    assert spec.rescale(spec.scalings[0], jnp.sign(jnp.arange(4) - 1.5), params)
+
+
 def test_scalings_come_in_the_order_of_the_program_with_power_one_for_what_is_used_first() -> None:
     def apply(p, x):
         p = jax.tree.map(lambda leaf: leaf * 1.0, p)  # a cast of all parameters is no use

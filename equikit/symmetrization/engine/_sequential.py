@@ -89,6 +89,11 @@ def accepting(how: Method, action: Action, step: str) -> str:
     return step
 
 
+def random_part(how: Method) -> str:
+    """Return the name of the first method that needs a key, of those that a method combines."""
+    return next(type(part).__name__ for part in [*_parts(how), how] if part.needs_key)
+
+
 def _parts(how: Any) -> list[Any]:
     """Return the methods that a method combines, or itself; of `EnergyDescent` itself and its starts."""
     inner = [*getattr(how, "methods", ()), getattr(how, "of", None), getattr(how, "starts", None)]

@@ -100,7 +100,7 @@ def _checked_numbers(scaling: Scaling, size: int, numbers: Any) -> np.ndarray:
             got=f"shape {list(given.shape)}, "
             + (f"the least {np.min(values, initial=np.inf):.3g}" if real else f"dtype {given.dtype}"),
             expected=f"{size} real numbers, " + ("all above zero" if positive else "plus or minus one"),
-            step=f"pass jnp.{'exp' if positive else 'sign'} of any numbers",
+            step=f"pass jnp.{'exp of' if positive else 'sign of nonzero'} numbers, one for each of the {size} neurons",
         )
     return values
 

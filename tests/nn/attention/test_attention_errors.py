@@ -154,7 +154,7 @@ CALLS = {
     ),
     "mask of another size": (
         lambda: CROSS({"p": X["p"]}, CONTEXT, mask={"t": np.ones(5, bool)}), ek.ShapeError,
-        "the mask for 't' has the wrong shape", "[5]", "[4]", "broadcast",
+        "the mask for 't' has the wrong shape", "[5]", "[4]", "pass a mask of shape [4]",
     ),
     "context of another batch": (
         lambda: CROSS({"p": X["p"]}, {"t": np.ones((2, 4, 4), np.float32)}), ek.ShapeError,
