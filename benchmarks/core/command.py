@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from rich.console import Console
 from rich.markup import escape
 
@@ -53,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     which = "a benchmark, paper:NUMBER for the one of an arXiv number, or all"
     one = commands.add_parser("run", help="run benchmarks")
     one.add_argument("which", metavar="NAME", help=which)
-    one.add_argument("--quick", action="store_true", help="small cases and short training: does everything work?")
+    one.add_argument(
+        "--quick", action="store_true", help="small cases, short training, quick compilation: does everything work?"
+    )
     one.add_argument("--seeds", type=seeds, metavar="FIRST:END", help="one seed, or a range without its end")
     one.add_argument("--only", metavar="CASE", help="cells whose name contains this")
     one.add_argument("--resume", action="store_true", help="keep the cells of an earlier run into the same folder")
@@ -103,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem = unfit(names) if options.store else None
     if problem:
         read.error(problem)
+    if options.quick:  # most of a short run is compilation
+        jax.config.update("jax_disable_most_optimizations", True)
     try:
         return run_all(names, options, folder, console)
     except KeyboardInterrupt:

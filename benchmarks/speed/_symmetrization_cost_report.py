@@ -32,11 +32,16 @@ Records = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def by_case(records: Iterable[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Records]]:
-    """The records of each case."""
+    """The records of each case, with none in a direction that was not run."""
     found: dict[str, tuple[Mapping[str, Any], dict[str, Mapping[str, Mapping[str, Any]]]]] = {}
     for case, direction, by_rival in rows(records):
-        found.setdefault(label(case), (case, {}))[1][direction] = by_rival
+        found.setdefault(label(case), (case, {each: {} for each in DIRECTIONS}))[1][direction] = by_rival
     return list(found.values())
+
+
+def measured(of: Records) -> list[str]:
+    """The rivals that were measured in any direction."""
+    return list(dict.fromkeys(rival for by_rival in of.values() for rival in by_rival))
 
 
 def ratio(of: Records, direction: str, rival: str) -> float | None:
@@ -48,7 +53,7 @@ def ratio(of: Records, direction: str, rival: str) -> float | None:
 def table(of: Records) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table of a case."""
     head, body = ["", *DIRECTIONS, "compile, s / MiB", "with gradients, compile, s / MiB"], []
-    for rival in of[DIRECTIONS[0]]:
+    for rival in measured(of):
         cells = [rival]
         for direction in DIRECTIONS:
             found = None if rival == BARE else ratio(of, direction, rival)
@@ -96,11 +101,11 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw ratios to the network alone, a panel a case: full marks forward, hollow ones with gradients."""
     cases = by_case(result["measurements"])
-    counts = [len(of[DIRECTIONS[0]]) for _, of in cases]
+    counts = [len(measured(of)) for _, of in cases]
     figure = new_figure(7.5, 1.0 * len(cases) + 0.27 * sum(counts))
     panels = figure.subplots(len(cases), 1, squeeze=False, sharex=True, height_ratios=counts)[:, 0]
     for axes, (case, of) in zip(panels, cases, strict=True):
-        names = list(of[DIRECTIONS[0]])
+        names = measured(of)
         for row, rival in enumerate(names):
             color, marker = STYLES[row % len(STYLES)]
             for direction, filled in zip(DIRECTIONS, (True, False), strict=True):

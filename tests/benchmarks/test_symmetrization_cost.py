@@ -14,7 +14,7 @@ from flax import nnx
 from benchmarks.core import lines as stored
 from benchmarks.core.folders import BENCHMARKS, RESULTS
 from benchmarks.speed._symmetrization_cost_methods import KINDS, made
-from benchmarks.speed._symmetrization_cost_report import Most, by_case, check, lines, ratio, table
+from benchmarks.speed._symmetrization_cost_report import Most, by_case, check, lines, plot, ratio, table
 from benchmarks.speed.symmetrization_cost import BENCHMARK
 from equikit.symmetrization import Symmetrized
 
@@ -36,6 +36,16 @@ def test_ratios_are_those_to_the_network_alone() -> None:
     of = {"forward": {one["rival"]: one for one in records[:3]}, "forward+backward": {}}
     assert ratio(of, "forward+backward", "frame") is None
     assert table(of)[1][1][:3] == ["frame", "8.00 (8.0x)", "–"]
+
+
+def test_a_case_without_one_direction_is_shown(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    case, direction = {"inputs": "clouds", "batch": 2, "size": 8}, "forward+backward"
+    records = [{"case": case, "direction": direction, "rival": rival, "median": 0.001} for rival in ("bare", "frame")]
+    ((_, of),) = by_case(records)
+    assert [row[:3] for row in table(of)[1]] == [["bare", "–", "1.00"], ["frame", "–", "1.00 (1.00x)"]]
+    plot(tmp_path / "plot.png", {"measurements": records}, (), (), "")
+    assert (tmp_path / "plot.png").exists()
 
 
 @pytest.mark.slow
