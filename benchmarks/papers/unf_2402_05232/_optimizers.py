@@ -165,11 +165,14 @@ TARGETS = tuple(
 
 def cells(sizes: Sizes) -> list[Cell]:
     """One for all plain optimizers of a problem, one for each learned one; NFN and UNF are equal on a perceptron."""
+    learned = {name: [*LEARNED] for name in CASES}
+    learned["train a perceptron"].remove(NFN_RIVAL)
+    if sizes == QUICK:  # the others are learned on the perceptron; each takes a minute to compile here
+        learned["train a transformer"] = [NFN_RIVAL]
     return [
         Cell({"task": name, "train": sizes.meta_steps}, "train", rivals, sizes)
         for name in CASES
-        for rivals in (("momentum", DEFAULT, "Adam"), *((rival,) for rival in LEARNED))
-        if (name, rivals) != ("train a perceptron", (NFN_RIVAL,))
+        for rivals in (("momentum", DEFAULT, "Adam"), *((rival,) for rival in learned[name]))
     ]
 
 
