@@ -180,7 +180,7 @@ def test_the_command_line_reads_sums():
         "y": O(1, 3) + Trivial(2),
     }
     assert_error(
-        ek.SignatureError, lambda: parse_groups(["x=O(2)+Nope(1)"]), "cannot be read", "Nope", "Trivial", "S(5)"
+        ek.SignatureError, lambda: parse_groups(["x=O(2)+Nope(1)"]), "cannot be read", "Nope", "Trivial", "defines Nope"
     )
     assert_error(ek.SignatureError, lambda: parse_groups(["x=O(2)+"]), "cannot be read", "O(2)+", "a label", "S(5)")
     assert_error(ek.GroupError, lambda: parse_groups(["x=O(2)+O"]), "a direct sum needs", "O", "bound groups", "O(2)")
