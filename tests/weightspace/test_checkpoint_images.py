@@ -52,7 +52,7 @@ def test_flattened_images_have_channels_first(inputs: tuple[int, ...]) -> None:
 
 
 def test_the_model_tells_what_is_behind_an_image() -> None:
-    """The first matrix has as many outputs as inputs; the second reads its result and two kinds of pooled images."""
+    """The first matrix is square; the second reads its result and two kinds of pooled images."""
     shapes = {"conv.weight": (4, 3, 3, 3), "conv.bias": (4,)} | of_linear("a", 80, 80) | of_linear("b", 88, 2)
     state, sizes = drawn(shapes), {"conv": (3, 3, 3, 4), "a": (80, 80), "b": (88, 2)}
     params = {name: {"kernel": np.ones(size), "bias": np.ones(size[-1])} for name, size in sizes.items()}

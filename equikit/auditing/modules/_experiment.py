@@ -87,11 +87,11 @@ class Experiment:
         return self.found[key]
 
     def is_broken(self, label: str, *, exactly: bool = False) -> Callable[[int, str, int], bool]:
-        """Return the function that says whether an array of an equation is broken; exactly, if actions are fitted."""
+        """Return the test whether an array of an equation is broken; if `exactly`, fitted actions count as broken."""
 
         def broken(call: int, side: str, place: int) -> bool:
             found = self.array(label, "equations", call, side, place)
-            return found.state == "broken" or (exactly and found.is_fitted)
+            return found.state == "broken" or (exactly and not found.is_own)
 
         return broken
 
@@ -178,4 +178,5 @@ def worst(found: Sequence[Found]) -> Found:
     if not found:
         return Found("kept", "no arrays", 0.0, 0.0)
     text = "; ".join(dict.fromkeys(one.text for one in found))
-    return Found("kept", text, max(one.error for one in found), max(one.rounding for one in found))
+    error, rounding = max(one.error for one in found), max(one.rounding for one in found)
+    return Found("kept", text, error, rounding, is_own=all(one.is_own for one in found))

@@ -21,8 +21,6 @@ MARGIN = 6.0
 MARGIN_OF_FITS = 24.0
 """The same for fitted matrices, to which the rounding errors of both sides contribute."""
 MOST_AXES = 3
-PERMUTES, MATRIX, FEW = "permutes axis", "a matrix on axis", "too few samples to fit a matrix"
-"""Words for actions that are fitted, and for one that cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +32,14 @@ class Found:
         text: the action, or why it is unknown.
         error: the smallest error, relative to the root mean square of the entries; of the first action if it is kept.
         rounding: the error that rounding explains, relative as well.
+        is_own: false if a permutation or a matrix is fitted, or would be with more samples.
     """
 
     state: State
     text: str
     error: float
     rounding: float
-
-    @property
-    def is_fitted(self) -> bool:
-        """Whether the action is not the group's own on some axes: a permutation or a matrix is fitted, or would be."""
-        return self.text.startswith((PERMUTES, MATRIX, FEW))
+    is_own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +200,7 @@ def infer(
             error = max(permutation_error(base, array, axis) for array in moved)
             best = min(best, error)
             if error <= MARGIN * noise:
-                return Found("kept", f"{PERMUTES} {axis}", error / scale, noise / scale)
+                return Found("kept", f"permutes axis {axis}", error / scale, noise / scale, is_own=False)
     tried = False
     if change.fits:
         for axes in subsets(base.shape):
@@ -216,10 +211,10 @@ def infer(
             error, norm = max(error for error, _ in fits), max(norm for _, norm in fits)
             best = min(best, error)
             if error <= MARGIN_OF_FITS * noise * max(1.0, norm):
-                text = f"{MATRIX} {', '.join(map(str, axes))}"
-                return Found("kept", text, error / scale, noise / scale)
+                text = f"a matrix on axis {', '.join(map(str, axes))}"
+                return Found("kept", text, error / scale, noise / scale, is_own=False)
     if change.fits and not tried and base[0].size > 1:
-        return Found("unknown", FEW, best / scale, noise / scale)
+        return Found("unknown", "too few samples to fit a matrix", best / scale, noise / scale, is_own=False)
     return Found("broken", "no action", best / scale, noise / scale)
 
 
