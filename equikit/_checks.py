@@ -238,22 +238,17 @@ def widths(
     return tuple(count(f"each entry of {name}=", width, least=least, example=max(least, 8)) for width in entries)
 
 
-def numbers(
-    name: str, value: object, *, example: float = 0.5, code: str | None = None, **bounds: float
-) -> tuple[float, ...]:
-    """Return one or more numbers as a tuple, or raise `OptionError`; `number` describes the bounds.
-
-    `code` makes such a tuple, where `example` alone is none.
-    """
+def numbers(name: str, value: object, *, example: tuple[float, ...] = (0.5,), **bounds: float) -> tuple[float, ...]:
+    """Return one or more numbers as a tuple, or raise `OptionError`; `number` describes the bounds."""
     entries = sequence(value)
     if not entries:
         raise OptionError(
             f"{name}= must be a list of numbers",
             got=shown(value),
             expected="one number or more",
-            step=f"write {name}={code or f'({example:g},)'}",
+            step=f"write {name}={example}",
         )
-    each: Any = {"example": example, "traced": False, **bounds}
+    each: Any = {"example": example[0], "traced": False, **bounds}
     return tuple(number(f"each entry of {name}=", entry, **each) for entry in entries)
 
 

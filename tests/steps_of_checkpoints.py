@@ -75,6 +75,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "coefficients=[0.5, 0.5]",
         lambda code: merged(**eval(f"dict({code})")),
     ),
+    "coefficients-that-are-no-list": (
+        lambda: merged(coefficients=0.5),
+        "coefficients=(0.5, 0.5)",
+        lambda code: merged(**eval(f"dict({code})")),
+    ),
     "network-without-statistics": (
         lambda: weightspace.repair(SPEC, of_square, SQUARE, [X]),
         "repair(spec, apply, params, batches, networks=[one, two])",

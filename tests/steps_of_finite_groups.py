@@ -125,6 +125,7 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         {"jax": jax, "f": np.sum},
     ),
     "one-learning-rate": (lambda: trained(rates=(1e-3,)), "rates=(1e-3, 2e-4)", again),
+    "learning-rates-that-are-no-list": (lambda: trained(rates=1e-3), "rates=(0.001, 0.0002)", again),
     "a-mask-of-nothing": (lambda: trained(mask=np.zeros((2, 2))), "mask=np.ones((2, 2), bool)", again),
     "fewer-samples-than-a-batch": (
         lambda: trained(X[:16]),

@@ -58,6 +58,11 @@ CALL: dict[str, tuple[Any, str, Any]] = {
         "gates=(0.0, 0.0)",
         lambda code: Linear(CHAIN, 1, 1, rngs=RNGS, **eval(f"dict({code})")),
     ),
+    "gates-that-are-no-list": (
+        lambda: Linear(CHAIN, 1, 1, rngs=RNGS, gates="open"),
+        "gates=(0.0, 0.0)",
+        lambda code: Linear(CHAIN, 1, 1, rngs=RNGS, **eval(f"dict({code})")),
+    ),
     "penalty-of-an-equivariant-layer": (
         lambda: Penalty(EXACT, x=[ek.O(3)]),
         "ek.relax.restrict(model, x=ek.Trivial(3))",

@@ -36,7 +36,7 @@ def split(rows: Any, parts: Sequence[float], *, seed: int = 0) -> list[Any]:
         >>> len(train[0]), len(test[0]), bool(np.all(train[0] ** 2 == train[1]))
         (8, 2, True)
     """
-    shares = _checks.numbers("parts", parts, least=0.0, example=0.5, code="(0.5, 0.5)")
+    shares = _checks.numbers("parts", parts, least=0.0, example=(0.5, 0.5))
     if abs(sum(shares) - 1) > 1e-6:
         raise OptionError(
             "parts= must sum to one",

@@ -104,7 +104,7 @@ class Linear(Layer):
         """Make the parameters of the broken parts."""
         steps = self.chain.steps
         given = (gates,) * steps if isinstance(gates, int | float) else gates
-        values = _checks.numbers("gates", given, example=0.0)
+        values = _checks.numbers("gates", given, example=(0.0,) * steps)
         _checks.count("the number of gates", len(values), least=steps, most=steps, step=f"write gates={(0.0,) * steps}")
         _checks.rngs(rngs)
         bases, scales = self.chain.broken(bias=self.kept.use_bias), self._scales()

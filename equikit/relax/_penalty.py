@@ -182,15 +182,15 @@ def tuned(weights: Any, penalties: Any, *, power: float = 2.0) -> np.ndarray:
     Source:
         Kim et al., Regularizing towards soft equivariance under mixed symmetries, arXiv:2306.00356, section 4.3.
     """
-    old = np.array(_checks.numbers("weights", np.ravel(weights).tolist(), least=0, example=1.0))
+    old = np.array(_checks.numbers("weights", np.ravel(weights).tolist(), least=0, example=(1.0,)))
     record = np.asarray(penalties)
     if record.dtype.kind not in "fiu":
-        _checks.numbers("penalties", record.ravel().tolist(), example=1.0)
+        _checks.numbers("penalties", record.ravel().tolist(), example=(1.0,))
     record = record.astype(np.float64)
     _checks.shaped("penalties", record, ["*epochs", len(old)])
     found = record.reshape(-1, len(old))
     _checks.some("epochs in penalties=", [*found], got=f"shape {[*record.shape]}", step="record one epoch or more")
-    least = np.array(_checks.numbers("penalties", found.min(axis=0), least=0, example=1.0))
+    least = np.array(_checks.numbers("penalties", found.min(axis=0), least=0, example=(1.0,)))
     _checks.number("power", power, above=0, traced=False, example=2.0)
     _checks.some(
         "weights above zero", np.flatnonzero(old).tolist(), got=old.tolist(), step="give a group a weight of 1.0"

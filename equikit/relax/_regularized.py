@@ -79,7 +79,7 @@ class Regularized(nnx.Module):
         self.penalty = Penalty(model, groups=groups, **bindings)
         count = len(self.penalty.candidates)
         given = (weights,) * count if isinstance(weights, int | float) else weights
-        values = _checks.numbers("weights", given, least=0, example=1.0)
+        values = _checks.numbers("weights", given, least=0, example=(1.0,) * count)
         step = f"write weights={(1.0,) * count}"
         _checks.count("the number of weights", len(values), least=count, most=count, step=step)
         example = "lambda model, batch: jnp.mean((model(batch[0]) - batch[1]) ** 2)"

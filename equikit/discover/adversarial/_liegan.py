@@ -178,7 +178,7 @@ class LieGAN:
         _checks.flag("killing", self.killing)
         _checks.widths("hidden", self.hidden)
         _checks.count("batch", self.batch, least=1, example=64)
-        if len(_checks.numbers("rates", self.rates, example=1e-3, above=0.0)) != 2:
+        if len(_checks.numbers("rates", self.rates, example=(1e-3, 2e-4), above=0.0)) != 2:
             raise OptionError(
                 "rates= must be two learning rates",
                 got=_checks.shown(self.rates),

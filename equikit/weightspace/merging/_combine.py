@@ -27,7 +27,7 @@ def checked_coefficients(coefficients: Any, count: int) -> tuple[float, ...]:
     if coefficients is None:
         return (1 / count,) * count
     equal = ", ".join([f"{1 / count:.2g}"] * count)
-    found = _checks.numbers("coefficients", coefficients, example=0.5)
+    found = _checks.numbers("coefficients", coefficients, example=(0.5,) * count)
     if len(found) != count or sum(found) <= 0:
         raise OptionError(
             "coefficients= must have one number for each network, with a positive sum",

@@ -120,7 +120,7 @@ class LearnedOptimizer(nnx.Module):
             _checks.count("members", options.get("members", 1), least=1, most=1)
             head = _checks.widths("head", options.get("head", ()), example="[16, 2]")
             _checks.same("the last width of head=", (head or (2,))[-1], 2, step="write head=[16, 2]")
-        self.decays = _checks.numbers("decays", decays, least=0, below=1, example=0.9)
+        self.decays = _checks.numbers("decays", decays, least=0, below=1, example=(0.9,))
         self.strength: float = _checks.number("strength", strength, least=0, example=0.3, traced=False)
         widths = _checks.widths("channels", channels, example="(16,)")
         rate = _checks.number("rate", rate, above=0, example=3e-3)
