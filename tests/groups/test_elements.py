@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_error
 
-from equikit import SO, A, D, GroupError, H, MatrixGroup, O, OptionError, S, TooLargeError, Z
+from equikit import GL, SO, A, Bistochastic, D, GroupError, H, MatrixGroup, O, OptionError, S, Sp, TooLargeError, U, Z
 
 GOLDEN = (1 + math.sqrt(5)) / 2
 THIRD = np.array([[-1, -math.sqrt(3)], [math.sqrt(3), -1]]) / 2
@@ -16,6 +16,7 @@ ORDERS = {
     **{S(0): 1, S(1): 1, S(4): 24, A(1): 1, A(4): 12, Z(0): 1, Z(5): 5, D(0): 1, D(1): 1, D(2): 2, D(4): 8, D(5): 10},
     **{H(0): 1, H(1): 2, H(3): 48},
     **{O(0): 1, O(1): 2, O(0, 1): 2, SO(0): 1, SO(1): 1, O(1) + O(1): 4, O(1) + SO(1) + S(2): 4},
+    **{Bistochastic(0): 1, Bistochastic(1): 1, Bistochastic(2): 2, U(0): 1, U(0).dual: 1, GL(0): 1, Sp(0): 1},
     MatrixGroup([[[0, -1], [1, 0]]], name="C4"): 4,
     MatrixGroup([[[0, -1, 0], [1, 0, 0], [0, 0, 1]], CYCLE], name="octahedron"): 24,
     MatrixGroup([[[0, -1], [1, -1]]], name="C3 in a skew basis"): 3,
@@ -51,7 +52,8 @@ def test_a_free_group_has_elements_of_every_size(kind):
 
 
 def test_groups_that_are_not_finite_or_too_large_are_refused():
-    for group in (SO(3), O(1, 1), O(1) + O(2), MatrixGroup(lie_algebra=[[[0, 1], [-1, 0]]])):
+    infinite = SO(3), O(1, 1), O(1) + O(2), Bistochastic(3), U(1), MatrixGroup(lie_algebra=[[[0, 1], [-1, 0]]])
+    for group in infinite:
         assert not group.is_finite
         assert group.order() is None
         assert_error(GroupError, group.elements, "cannot be listed", str(group), "finite", "random_element")

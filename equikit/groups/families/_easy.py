@@ -149,6 +149,7 @@ class Bistochastic(MatrixElements):
     """
 
     family: ClassVar[str] = "bistochastic"
+    most_finite: ClassVar[int] = 2
     blocks: ClassVar[Blocks] = "small"
     is_real: ClassVar[bool] = True
 

@@ -21,13 +21,28 @@ MOST_ALGEBRA = 128
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MatrixElements(Group):
-    """A group whose elements are the matrices of their action."""
+    """A group whose elements are the matrices of their action.
+
+    Attributes:
+        most_finite: the largest size at which the group is finite, because its Lie algebra is zero.
+    """
 
     most_points: ClassVar[int] = MOST_ROWS
+    most_finite: ClassVar[int] = 0
 
     @abstractmethod
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List integer matrices that span the Lie algebra; with `generators`, they determine the equivariant maps."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether n is so small that there are no rotations and no boosts."""
+        return self.n is not None and self.n <= self.most_finite
+
+    def order(self, n: int | None = None) -> int | None:
+        """Return the number of elements if the Lie algebra is zero, such as two for O(1)."""
+        size = self._size(n)
+        return len(self._closure(size, 2)) if size <= self.most_finite else None
 
     def _closure(self, n: int, most: int) -> np.ndarray:
         letters = self.generators(n)

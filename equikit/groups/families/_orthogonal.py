@@ -39,6 +39,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 
     negative: int = field(default=0)
     family: ClassVar[str] = "orthogonal"
+    most_finite: ClassVar[int] = 1
     blocks: ClassVar[Blocks] = "pair"
     is_real: ClassVar[bool] = True
     has_pseudotensors: ClassVar[bool] = True
@@ -76,11 +77,6 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
     def form(self) -> Form | None:
         """The metric, unless it is the identity matrix."""
         return Form("metric", self.n - self.negative, self.negative) if self.negative and self.n else None
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether n is at most one, so that there are no rotations and no boosts."""
-        return self.n is not None and self.n < 2
 
     @property
     def twisted(self) -> Group:
@@ -125,11 +121,6 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         """Return the diagonal of the metric, int64 `[n]`."""
         size = self._size(n, MOST_POINTS)
         return np.repeat(np.array([1, -1]), [size - self.negative, self.negative])
-
-    def order(self, n: int | None = None) -> int | None:
-        """Return the number of elements if it is finite: two for O(1), and one for SO(1)."""
-        size = self._size(n)
-        return 1 + len(self.generators(size)) if size < 2 else None
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a reflection for each sign of the metric; with the Lie algebra they generate the group."""
