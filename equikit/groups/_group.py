@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
@@ -125,12 +124,23 @@ class Group(ABC):
         super(Group, cls).__init_subclass__(**keywords)
         if "__dataclass_params__" in vars(cls):  # the class with slots that `dataclass` makes of the first one
             cls.__setattr__ = _refuse_change  # type: ignore[method-assign]  # its own fails in subclasses
-        elif "__init__" in vars(cls):
-            cls.__init__ = _settling(cls.__init__)  # type: ignore[method-assign]  # it has the same signature
 
     def __post_init__(self) -> None:
         if self.n is not None:
             object.__setattr__(self, "n", self.checked(self.n))
+
+    if not TYPE_CHECKING:  # type checkers would allow every attribute
+
+        def __getattr__(self, name):
+            """Raise `GroupError` for a field without a value, and the error of any other attribute again."""
+            if name in {field.name for field in fields(self)}:
+                raise GroupAttributeError(
+                    f"the constructor of {type(self).__name__} does not set {name!r}",
+                    got="an __init__ without the one of the base class",
+                    expected="a constructor that ends with a group",
+                    step=f"call super().__init__(...) in {type(self).__name__}.__init__",
+                )
+            return object.__getattribute__(self, name)
 
     @property
     def form(self) -> Form | None:
@@ -374,23 +384,6 @@ def _refuse_change(group: Any, name: str, value: Any) -> None:
         if new
         else f"in __init__, write {written}",
     )
-
-
-def _settling(constructor: Callable[..., None]) -> Callable[..., None]:
-    """Return a constructor that raises `GroupError` if it leaves the group without a size."""
-
-    @functools.wraps(constructor)
-    def settling(group: Group, *given: Any, **keywords: Any) -> None:
-        constructor(group, *given, **keywords)
-        if not hasattr(group, "n"):
-            raise GroupError(
-                f"the constructor of {type(group).__name__} does not set the size of the group",
-                got="an __init__ without the one of the base class",
-                expected="a constructor that ends with a group",
-                step=f"call super().__init__(...) in {type(group).__name__}.__init__",
-            )
-
-    return settling
 
 
 @functools.lru_cache(maxsize=64)

@@ -91,13 +91,14 @@ def test_a_stored_field_is_in_copies_and_comparisons():
     assert copy.deepcopy(Turns(3)).count == 3
 
 
-def test_a_constructor_that_sets_no_size_is_refused():
+@pytest.mark.parametrize("use", [str, hash, lambda group: group.elements(), lambda group: ek.hom("x -> x", x=group)])
+def test_a_group_whose_constructor_sets_no_size_is_refused(use):
     class Empty(ek.MatrixGroup):
         def __init__(self, count):
             pass
 
     step = "call super().__init__(...) in Empty.__init__"
-    assert_error(ek.GroupError, lambda: Empty(3), "Empty does not set the size", "an __init__", "a group", step)
+    assert_error(ek.GroupError, lambda: use(Empty(3)), "Empty does not set '", "an __init__", "a group", step)
     assert str(inspect.signature(Empty)) == "(count)"
 
 
