@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,12 @@ class Checkpoints:
         self._folder, self._orbax = folder, orbax.checkpoint
         self._about: dict[str, Any] = json.loads(json.dumps(about))  # as it is read back
         options = self._orbax.CheckpointManagerOptions(max_to_keep=2, save_interval_steps=every)
-        self._manager = self._orbax.CheckpointManager(folder, options=options)
+        try:
+            self._manager = self._orbax.CheckpointManager(folder, options=options)
+        except Exception as error:  # it reads the metadata of all checkpoints
+            raise _unreadable(
+                "a checkpoint", error, f"complete checkpoints in {folder}", "pass a new folder"
+            ) from error
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -39,8 +46,8 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self._manager.close()  # waits until everything is written
 
-    def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-        """Return the newest arrays, in a tree such as `like`, and the record that was saved with them.
+    def restore(self, like: Any) -> tuple[Any, int, list[tuple[float, float]]] | None:
+        """Return the newest arrays, in a tree such as `like`, the best epoch, and the losses.
 
         Arrays are read after names and shapes were compared: orbax prints tracebacks of its own where they differ.
 
@@ -49,8 +56,8 @@ class Checkpoints:
         """
         if self._manager.latest_step() is None:
             return None
-        record: dict[str, Any] = self._read(record=self._orbax.args.JsonRestore()).record
-        changed = differences(record["about"], self._about)
+        about, best, losses = self._read(_entries, record=self._orbax.args.JsonRestore())
+        changed = differences(about, self._about)
         if changed:
             raise OptionError(
                 f"checkpoint= holds another training, with other {' and other '.join(changed)}",
@@ -59,9 +66,9 @@ class Checkpoints:
                 + f", as in {self._folder}",
                 step="pass a new folder, or what the training in this folder was started with",
             )
-        found = self._read(arrays=self._orbax.args.StandardRestore(_without_keys(like))).arrays
-        tell(f"training: continues after epoch {len(record['losses']) - 1} of {self._folder}")
-        return jax.tree.map(_with_keys, like, found), record
+        found = self._read(attrgetter("arrays"), arrays=self._orbax.args.StandardRestore(_without_keys(like)))
+        tell(f"training: continues after epoch {len(losses) - 1} of {self._folder}")
+        return jax.tree.map(_with_keys, like, found), best, losses
 
     def save(self, epochs: int, arrays: Any, record: dict[str, Any], *, last: bool) -> None:
         """Save after this number of epochs, if it is time or the last one."""
@@ -73,18 +80,26 @@ class Checkpoints:
             }
             self._manager.save(epochs, args=kinds.Composite(**parts), force=last)
 
-    def _read(self, **parts: Any) -> Any:
+    def _read(self, found: Callable[[Any], Any], **parts: Any) -> Any:
         *older, newest = self._manager.all_steps()
         try:
-            return self._manager.restore(newest, args=self._orbax.args.Composite(**parts))
+            return found(self._manager.restore(newest, args=self._orbax.args.Composite(**parts)))
         except Exception as error:  # each part of a damaged checkpoint raises errors of its own
             what = f"continues from {self._folder / str(older[-1])}" if older else "starts again"
-            raise OptionError(
-                "the newest checkpoint of checkpoint= cannot be read",
-                got=f"{type(error).__name__}: {str(error)[:160]}",
-                expected=f"a complete checkpoint in {self._folder / str(newest)}",
-                step=f"if that folder is damaged, delete it: training then {what}",
-            ) from error
+            step = f"if that folder is damaged, delete it: training then {what}"
+            expected = f"a complete checkpoint in {self._folder / str(newest)}"
+            raise _unreadable("the newest checkpoint", error, expected, step) from error
+
+
+def _unreadable(what: str, error: Exception, expected: str, step: str) -> OptionError:
+    got = f"{type(error).__name__}: {str(error)[:160]}"
+    return OptionError(f"{what} of checkpoint= cannot be read", got=got, expected=expected, step=step)
+
+
+def _entries(found: Any) -> tuple[dict[str, Any], int, list[tuple[float, float]]]:
+    """Return the entries of a record; other JSON raises an error of Python."""
+    record = found.record
+    return {**record["about"]}, int(record["best"]), [(float(one), float(two)) for one, two in record["losses"]]
 
 
 def _writable(folder: object) -> Path:

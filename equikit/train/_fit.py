@@ -88,8 +88,7 @@ class _Run:
         """Continue from the newest checkpoint, if there is one."""
         found = saved.restore((self.carry, self.kept))
         if found is not None:
-            (self.carry, self.kept), record = found
-            self.best, self.losses = record["best"], [(one, two) for one, two in record["losses"]]
+            (self.carry, self.kept), self.best, self.losses = found
             self.seconds = [float("nan")] * len(self.losses)
 
     def save(self, saved: Checkpoints, *, last: bool) -> None:

@@ -390,11 +390,21 @@ def test_checkpoints_of_another_training_are_refused(tmp_path):
         checkpointed(tmp_path, epochs=2, batch=5)
 
 
-@pytest.mark.parametrize("part", ["record/metadata", "arrays/_METADATA"])
-def test_a_damaged_checkpoint_is_named_and_the_older_one_continues(part, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        *[
+            ("record/metadata", text)
+            for text in ("", "[]", "{}", '{"about": 1}', '{"about": {}, "best": 0, "losses": [1]}')
+        ],
+        ("arrays/_METADATA", ""),
+        ("arrays/_METADATA", "[]"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_older_one_continues(part, content, tmp_path):
     whole = trained(epochs=2, checkpoint=tmp_path)
     newest = tmp_path / "2"
-    (newest / part).write_bytes(b"")  # as a full disk leaves it
+    (newest / part).write_text(content)  # empty, as a full disk leaves it, or of another program
     with pytest.raises(ek.OptionError, match="the newest checkpoint of checkpoint= cannot be read") as caught:
         trained(epochs=2, checkpoint=tmp_path)
     assert str(newest) in caught.value.expected
@@ -413,6 +423,14 @@ def test_a_damaged_checkpoint_without_an_older_one_starts_again(tmp_path):
         trained(epochs=1, checkpoint=tmp_path)
     shutil.rmtree(tmp_path / "1")
     assert not np.isnan(trained(epochs=1, checkpoint=tmp_path).seconds).any()
+
+
+def test_a_folder_with_other_metadata_is_refused(tmp_path):
+    trained(epochs=1, checkpoint=tmp_path)
+    (tmp_path / "1" / "_CHECKPOINT_METADATA").write_text("[]")
+    with pytest.raises(ek.OptionError, match="a checkpoint of checkpoint= cannot be read") as caught:
+        trained(epochs=1, checkpoint=tmp_path)
+    assert (caught.value.expected, caught.value.step) == (f"complete checkpoints in {tmp_path}", "pass a new folder")
 
 
 def test_it_works_under_jax_numpy_and_a_model_of_equikit():
