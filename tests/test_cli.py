@@ -340,6 +340,7 @@ def test_a_batch_has_a_sample_for_each_device():
         (["plan", "p -> p", "-g", "p=S(3)", "--target", ""], "unknown value for --target="),
         (["plan", "p -> p", "-g", "p=S", "--target", "cpu"], "compiled programs need a size for every label"),
         (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--code"], "--code shows what is not compiled"),
+        (["plan", "p -> p", "-g", "p=S", "--code", "--passes"], "--code shows nothing of --passes"),
         (["plan", "p -> p", "-g", "p=S(3)", "--gradient"], "--gradient is for programs that are compiled"),
         (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--devices", "99"], "fewer than 99 CPU devices"),
         (["plan", "p -> p", "-g", "p=S(3)", "--target", "cpu", "--devices", "8", "--batch", "9"], "write --batch 16"),
@@ -358,6 +359,13 @@ def test_errors_are_messages(words, message, as_json):
     assert message in text
     assert "next step:" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("option", ["n", "batch"])
+def test_a_program_that_is_printed_alone_has_no_sizes(option):
+    words = "plan", "p -> p", "-g", "p=S", "--code", f"--{option}", "5"
+    assert f"--code shows nothing of --{option}" in refused(*words)
+    assert json.loads(said(*words, "--json"))["code"]
 
 
 def test_advice_is_for_the_shell():

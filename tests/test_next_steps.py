@@ -344,6 +344,7 @@ COMMANDS = {
     "format-of-a-file": ["draw", "p -> p", "-g", "p=S", "--output", "many.html", "--format", "svg"],
     "format": ["draw", "p -> p", "-g", "p=S", "--format", "tik"],
     "scale-of-text": ["draw", "p -> p", "-g", "p=S", "--scale", "2"],
+    "size-of-a-program": ["plan", "p -> p", "-g", "p=S", "--code", "--n", "5"],
     "target": ["plan", "p -> p", "-g", "p=S(3)", "--target", "cpi"],
     "size-of-a-compiled-program": ["plan", "p -> p", "-g", "p=S", "--target", "cpu"],
     "devices-without-a-target": ["plan", "p -> p", "-g", "p=S(3)", "--devices", "1", "--gradient"],

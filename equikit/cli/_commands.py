@@ -25,6 +25,7 @@ from equikit.cli._read import (
     parse_sizes,
     parse_space,
     parse_targets,
+    refuse_for_code,
     refuse_for_targets,
     refuse_linear_options,
 )
@@ -203,6 +204,8 @@ def plan(
     Example: equikit plan "p p -> p p" -g p=S --channels 32,32 --batch 32 --n 64 --target h100,v5e
     """
     refuse_for_targets(target, passes=passes, code=code, gradient=gradient, devices=devices > 1)
+    if code:
+        refuse_for_code(passes=passes, n=n is not None and not as_json, batch=batch is not None and not as_json)
     if target is not None and "jax" not in sys.modules:  # JAX reads both when it is imported
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices))

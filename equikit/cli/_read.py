@@ -318,3 +318,14 @@ def refuse_for_targets(target: str | None, **options: bool) -> None:
                 expected="--target" if alone else f"one of --{name} and --target",
                 step="add --target cpu" if alone else f"leave --{name} out",
             )
+
+
+def refuse_for_code(**options: bool) -> None:
+    """Raise `OptionError` if an option is given that the program of `--code` does not show."""
+    for name in [name for name, given in options.items() if given]:
+        raise OptionError(
+            f"--code shows nothing of --{name}",
+            got=f"--{name} with --code",
+            expected=f"one of --{name} and --code",
+            step=f"leave --{name} out",
+        )
