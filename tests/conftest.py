@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy_programs
 import pytest
 
 MAPS = Path("/proc/self/maps")
@@ -25,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--compiles", action="store_true", help="show the CPU time, the programs and the compilations of each test file"
     )
+    parser.addoption("--compiled", action="store_true", help="let XLA compute all programs, and NumPy none")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in options.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+    if not config.getoption("--compiled"):
+        config.pluginmanager.register(Evaluated())
     config.pluginmanager.register(Costs(config.getoption("--compiles")))
 
 
@@ -61,6 +65,21 @@ def pytest_collection_finish() -> None:
     """
     gc.freeze()
     gc.set_threshold(100_000, 20)
+
+
+class Evaluated:
+    """NumPy computes programs of quick tests, apart from tests marked `compiled`: most programs run once or twice."""
+
+    def __init__(self) -> None:
+        numpy_programs.install()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        marked = any(item.get_closest_marker(name) for name in ("slow", "compiled"))
+        compiled = marked or "full_compile" in getattr(item, "fixturenames", ())
+        numpy_programs.Programs.operations.clear()
+        with numpy_programs.everything_in_numpy(not compiled):
+            return (yield)
 
 
 class Costs:

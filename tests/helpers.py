@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from in_numpy import in_numpy
 
 import equikit as ek
 from equikit.diagrams import Diagrams
@@ -268,6 +269,18 @@ def compilations() -> Iterator[list[float]]:
         yield found
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def assert_compiles(module: nnx.Module, *inputs: Any, **keywords: Any) -> None:
+    """Check that XLA computes what NumPy evaluates, as most tests do."""
+    graph, state = nnx.split(module)
+
+    def run(state: Any, given: Any) -> Any:
+        return nnx.merge(graph, state)(*given[0], **given[1])
+
+    given = state, (inputs, keywords)
+    compiled = jax.jit(run).lower(*given).compile()(*given)
+    jax.tree.map(lambda one, other: assert_close(one, other, 1e-4), in_numpy(run, *given), compiled)
 
 
 def message_of(error: type[Exception], call) -> dict[str, str]:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import assert_tabulates
+from helpers import assert_compiles, assert_tabulates
 from public_layers import LAYERS, RNGS
 
 import equikit as ek
@@ -30,6 +30,11 @@ def test_every_public_layer_is_tried():
 @every_layer
 def test_tabulate_shows_a_layer_and_leaves_nnx_working(layer, inputs):
     assert_tabulates(layer, *inputs)
+
+
+@every_layer
+def test_xla_computes_what_numpy_evaluates(layer, inputs):
+    assert_compiles(layer, *inputs)
 
 
 @every_layer

@@ -59,6 +59,7 @@ def test_a_description_has_every_layer_and_every_array():
     assert len(description["shapes"]) == len(jax.tree.leaves(nnx.state(MODELS["graphs"]())))
 
 
+@pytest.mark.compiled
 def test_orbax_saves_arrays_and_description_together(tmp_path):
     layer = linear()
     items = {

@@ -4,9 +4,12 @@ import sys
 from pathlib import Path
 
 import jax.numpy as jnp
+import pytest
 from flax import nnx
 
 import equikit as ek
+
+pytestmark = pytest.mark.compiled
 
 PACKAGE = str(Path(ek.__file__).parent)
 

@@ -11,6 +11,8 @@ from equikit.symmetrization.canonicalization import PermutationCanonicalization
 from equikit.symmetrization.engine._sample import Sample, moved_back
 from equikit.symmetrization.frames import PCA, Alignment, Directions, Sort
 
+pytestmark = pytest.mark.compiled
+
 MIX = np.random.default_rng(7).normal(size=(3, 3)).astype(np.float32)
 NETWORK = ek.nn.DeepSets(3, [16, 16], 1, out="p", rngs=nnx.Rngs(0))
 OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from helpers import STRANGE, assert_tabulates, foreign_errors
+from helpers import STRANGE, assert_compiles, assert_tabulates, foreign_errors
 
 import equikit as ek
 from equikit import symmetrization
@@ -110,13 +110,25 @@ def test_every_public_method_and_module_is_tried():
     assert methods <= {call for call, *_ in CALLS.values()}
 
 
-@pytest.mark.parametrize(
+every_module = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "Stochastic" else name for name in MODULES]
 )
+
+
+def keywords_of(name):
+    return {"key": jax.random.key(0)} if name in ("Probabilistic", "Stochastic") else {}
+
+
+@every_module
 def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
     module, inputs = MODULES[name]
-    keywords = {"key": jax.random.key(0)} if name in ("Probabilistic", "Stochastic") else {}
-    assert_tabulates(module, *inputs, **keywords)
+    assert_tabulates(module, *inputs, **keywords_of(name))
+
+
+@every_module
+def test_xla_computes_what_numpy_evaluates(name):
+    module, inputs = MODULES[name]
+    assert_compiles(module, *inputs, **keywords_of(name))
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -245,6 +245,7 @@ def checkpointed(folder, **options):
     return fit(Affine(dropout=0.3), squared, (x, y), (x[:5], y[:5] - 3), checkpoint=folder, **options)
 
 
+@pytest.mark.compiled
 def test_a_killed_training_resumes_with_the_same_result(tmp_path):
     here = os.path.dirname(__file__)
     killed = subprocess.run([sys.executable, "-c", KILLED, here, tmp_path / "a"], timeout=300)
@@ -333,6 +334,7 @@ def test_another_width_is_refused_before_arrays_are_read(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.compiled
 def test_more_epochs_extend_a_training_with_an_optimizer_of_optax(tmp_path):
     trained(epochs=3, checkpoint=tmp_path)
     extended = trained(epochs=5, checkpoint=tmp_path)

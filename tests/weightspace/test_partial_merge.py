@@ -343,6 +343,7 @@ def test_least_squares_of_half_precision_are_finite_and_match_float32(dtype: str
         assert_allclose(np.asarray(array, np.float64), wanted[name], atol=0.03)
 
 
+@pytest.mark.compiled
 def test_least_squares_that_overflow_or_fix_a_dtype_are_refused() -> None:
     def fixed(p: Any, x: Any) -> Any:
         start = jnp.zeros((len(x), p["a"].shape[1]), jnp.float16)

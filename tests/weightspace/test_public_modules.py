@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 from flax import nnx
-from helpers import assert_tabulates, foreign_errors
+from helpers import assert_compiles, assert_tabulates, foreign_errors
 
 from equikit import weightspace as ws
 
@@ -98,12 +98,21 @@ def test_every_public_module_is_tried():
     assert {kind for kind in kinds if issubclass(kind, nnx.Module)} <= {call for call, *_ in CALLS.values()}
 
 
-@pytest.mark.parametrize("name", CALLED)
-def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
+def module_and_input(name):
     call, arguments, keywords = CALLS[name]
     of_any = isinstance(arguments[0], ws.AnyArchitecture)
     given = ws.join_graphs([(TRACED, PARAMS)]) if of_any else PARAMS
-    assert_tabulates(call(*arguments, **keywords), ROWS if call.__name__ in OF_ROWS else given)
+    return call(*arguments, **keywords), ROWS if call.__name__ in OF_ROWS else given
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
+    assert_tabulates(*module_and_input(name))
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_xla_computes_what_numpy_evaluates(name):
+    assert_compiles(*module_and_input(name))
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -1,0 +1,134 @@
+"""Which programs NumPy computes while tests run: most run once or twice, and XLA takes longer to compile them.
+
+Eager code compiles every operation for every shape, 30 ms of CPU each. Where XLA has no choice of rounding, NumPy has
+the same bits, so that such programs are always computed here. All others are in tests that are not marked `compiled`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from in_numpy import CALLS, Evaluator, LeftToJax, equations_of
+
+MOVES = CALLS | {
+    "broadcast_in_dim", "concatenate", "copy", "dynamic_slice", "gather", "iota", "iota_2x32_shape", "pad", "reshape",
+    "rev", "select_n", "slice", "split", "squeeze", "stack", "stop_gradient", "transpose", "unstack",
+}  # fmt: skip
+"""Operations that copy entries."""
+
+CHOICES = {
+    "abs", "and", "eq", "ge", "gt", "is_finite", "le", "lt", "max", "min", "ne", "neg", "not", "or", "reduce_and",
+    "reduce_max", "reduce_min", "reduce_or", "shift_left", "shift_right_logical", "sign", "threefry2x32", "xor",
+}  # fmt: skip
+"""Operations that round nothing."""
+
+ROUNDED = {"add", "div", "mul", "sqrt", "square", "sub"}
+"""Operations that IEEE 754 rounds correctly. XLA may round two of them once, so that a program has one on floats."""
+
+FLOATS = {np.dtype(name) for name in ("float32", "float64")}
+SHARDINGS = ("in_shardings", "out_shardings")
+
+RUNS = 100
+"""A program is compiled where a test has run as many operations of it as this times those that it has, and SHORT."""
+SHORT = 5_000
+
+
+class Programs:
+    """What is known of the test that runs."""
+
+    installed = False
+    everything = False
+    operations: ClassVar[Counter[int]] = Counter()
+
+
+def install() -> None:
+    """Let JAX ask here before it compiles what it runs; a later JAX that has no such place compiles everything."""
+    from jax._src import pjit
+
+    compiled = getattr(pjit, "_pjit_call_impl_python", None)
+    if compiled is None or Programs.installed:
+        return
+
+    @functools.wraps(compiled)
+    def call(*arguments: Any, **options: Any) -> Any:
+        outputs = _outputs(arguments, options)
+        return compiled(*arguments, **options) if outputs is None else (outputs, None, None, [])
+
+    pjit._pjit_call_impl_python, Programs.installed = call, True
+
+
+@contextlib.contextmanager
+def everything_in_numpy(chosen: bool = True) -> Iterator[None]:
+    """Compute all programs in NumPy, also those whose rounding differs from that of XLA."""
+    before, Programs.everything = Programs.everything, chosen
+    try:
+        yield
+    finally:
+        Programs.everything = before
+
+
+def _outputs(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[jax.Array] | None:
+    """What the program gives, or nothing where XLA has to compute it."""
+    program = getattr(options["jaxpr"], "jaxpr", options["jaxpr"])
+    placed = any(type(each).__name__ != "UnspecifiedValue" for name in SHARDINGS for each in options[name])
+    placed = placed or not options["ctx_mesh"].empty or any(getattr(each, "_committed", False) for each in arguments)
+    exact = is_exact(program)
+    placed = placed or jax.config.jax_debug_nans
+    if placed or any(options["donated_invars"]) or program.effects or not (exact or Programs.everything):
+        return None
+    count = sum(1 for _ in equations_of(program))
+    most = count * RUNS + SHORT - Programs.operations[id(program)]
+    evaluator = Evaluator(most, strict=exact or count == 1)
+    try:
+        with everything_in_numpy(False), np.errstate(all="ignore"):
+            values = evaluator(options["jaxpr"], arguments)
+    except LeftToJax:
+        return None
+    if exact and _rounds(program) and _has_subnormal([*arguments, *values]):
+        return None
+    if not exact:
+        Programs.operations[id(program)] += int(most - evaluator.left)
+    return [_array(value, v.aval) for value, v in zip(values, program.outvars, strict=True)]
+
+
+def _array(value: Any, aval: Any) -> jax.Array:
+    from jax._src.array import ArrayImpl
+
+    array = value if isinstance(value, jax.Array) else jax.device_put(value)
+    return ArrayImpl(aval, array.sharding, [array], committed=False) if aval.weak_type else array
+
+
+@functools.lru_cache(2**14)
+def is_exact(jaxpr: Any) -> bool:
+    """Whether NumPy has the bits of XLA."""
+    equations = list(equations_of(jaxpr))
+    rounded = [each for each in equations if each.primitive.name in ROUNDED and each.outvars[0].aval.dtype.kind == "f"]
+    return all(map(_is_exact_alone, equations)) and len(rounded) < 2
+
+
+def _is_exact_alone(equation: Any) -> bool:
+    name, dtypes = equation.primitive.name, [v.aval.dtype for v in (*equation.invars, *equation.outvars)]
+    if any(jax.dtypes.issubdtype(dtype, jax.dtypes.extended) for dtype in dtypes):
+        return False
+    if name in MOVES:
+        return True
+    if name == "convert_element_type":
+        kinds = {dtype.kind for dtype in dtypes}
+        return set(dtypes) <= FLOATS or kinds <= set("biu") or (dtypes[0].kind in "biu" and dtypes[-1] in FLOATS)
+    return name in CHOICES | ROUNDED and all(dtype.kind in "biu" or dtype in FLOATS for dtype in dtypes)
+
+
+def _rounds(jaxpr: Any) -> bool:
+    return any(equation.primitive.name not in MOVES for equation in equations_of(jaxpr))
+
+
+def _has_subnormal(values: Iterable[Any]) -> bool:
+    """XLA makes subnormal numbers zero."""
+    arrays = (np.asarray(value) for value in values)
+    return any(((a != 0) & (abs(a) < np.finfo(a.dtype).tiny)).any() for a in arrays if a.dtype.kind == "f")
