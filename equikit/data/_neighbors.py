@@ -51,7 +51,7 @@ def neighbors(
     Args:
         positions: `[n, d]`, anywhere in space, not necessarily in the cell.
         cutoff: the distance, in the unit of the positions.
-        cell: `[d, d]`, whose rows are the lattice vectors; `[graphs, d, d]` for a cell of each graph.
+        cell: `[d, d]`, whose rows are the lattice vectors; `[graphs, d, d]` for a cell of each graph in `graph_of`.
         periodic: whether the points repeat along the rows of the cell, for all rows or for each; by default all. Rows
             that are not periodic are not used, and may be zero.
         graph_of: integers `[n]`, the number of the graph of each point, in any order; edges join points of one graph.
@@ -64,7 +64,7 @@ def neighbors(
     Raises:
         OptionError: if the cutoff is not positive, rows of the cell are dependent, positions are infinite or NaN,
             lengths are above 1e100 or below 1e-100, so that their squares are not in float64, a graph number is
-            negative, an argument is traced, or `edges` is too small.
+            negative, several cells are given without `graph_of`, an argument is traced, or `edges` is too small.
         ShapeError, DTypeError: if an array has another shape or kind.
         TooLargeError: if more than 50 million images or 2³¹ pairs are within reach.
 
@@ -110,6 +110,9 @@ def neighbors(
     else:
         axes = _periodic(periodic, d)
         lattices = _lattices(cell, d, axes, graph)
+        if len(lattices) > 1:
+            step = "give graph_of= the number of the graph of each point, or cell= one matrix"
+            _checks.given(f"cell= with {len(lattices)} matrices", step, graph_of=graph_of)
         owner = graph if len(lattices) > 1 else np.zeros_like(graph)
         senders, receivers, multiples = _with_images(x, cutoff, apart, owner, lattices)
         images = np.zeros((len(senders), d), np.int64)

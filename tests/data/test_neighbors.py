@@ -403,6 +403,14 @@ ERRORS = {
         "a cell for each number in graph_of=",
         "give cell= one matrix for each graph",
     ),
+    "cells of several graphs without numbers of graphs": (
+        ek.OptionError,
+        listed(cell=np.stack([np.eye(3), 10 * np.eye(3)])),
+        "cell= with 2 matrices needs graph_of=",
+        "graph_of=None",
+        "graph_of=",
+        "give graph_of= the number of the graph of each point, or cell= one matrix",
+    ),
     "mask of numbers": (
         ek.DTypeError,
         listed(mask=np.ones(4)),
