@@ -135,8 +135,9 @@ class Batches(Passes):
         sizes: the padded size of each label, for each bucket.
 
     Raises:
-        OptionError: if examples are not a list or there is none, features differ, targets have another number of rows,
-            an option has no meaning, `masked` has another label, or a bucket is smaller than a batch with `drop_last`.
+        OptionError: if examples are not a list or there is none, features are missing or differ, targets have another
+            number of rows, an option has no meaning, `masked` has another label or `terms` another name, or a bucket is
+            smaller than a batch with `drop_last`.
         DTypeError: if a feature or a target does not hold numbers or is a masked array.
         ShapeError: if a feature does not have an axis for each label, or a label without a mask would be padded.
 

@@ -61,8 +61,9 @@ def join(
         use `jax.ops.segment_sum(values, graph_of, graphs)`, which drops padded nodes.
 
     Raises:
-        OptionError: if examples are not a list or there is none, features differ, a feature has pairs of nodes, a
-            number is too small, or lists do not belong to the examples.
+        OptionError: if examples are not a list or there is none, features are missing or differ, a feature has pairs of
+            nodes, `terms` has another name, a number is too small, or lists are missing or do not belong to the
+            examples.
         ShapeError: if examples differ in channels or in the size of another axis.
         DTypeError: if a feature does not hold numbers or is a masked array.
 
@@ -80,6 +81,8 @@ def join(
         [0, 1, 2, 3, 8, 8, 8, 8]
     """
     label = _checks.text("label", label, example="p")
+    if edges is not None:
+        _checks.given("edges=", "give neighbors= the neighbor list of each example", neighbors=neighbors)
     labels = labels_of(examples, terms)
     examples = arrays_of(examples)
     for name, axes in labels.items():

@@ -48,8 +48,8 @@ def pad(
         `layer(features, mask=masks)`.
 
     Raises:
-        OptionError: if examples are not a list or there is none, examples have different features, a size is too small,
-            or `masked` has another label.
+        OptionError: if examples are not a list or there is none, examples have no features or different ones, a size
+            is too small, `masked` has another label, or `terms` another name.
         DTypeError: if a feature does not hold numbers or is a masked array.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
@@ -91,8 +91,9 @@ def marked(masked: Collection[str] | None, labels: Collection[str]) -> tuple[str
     """Return the labels with a mask, or raise `OptionError`."""
     if masked is None:
         return tuple(labels)
-    step = f"write masked={[*labels]}"
-    return tuple(_checks.choice("masked", label, [*labels], step=step, code="{}=[{!r}]") for label in masked)
+    step, given = f"write masked={[*labels]}", _checks.sequence(masked)
+    each = [masked] if given is None else given
+    return tuple(_checks.choice("masked", label, [*labels], step=step, code="{}=[{!r}]") for label in each)
 
 
 def refuse_padded(masks: Collection[str], found: Sequence[Mapping[str, int]], wanted: Mapping[str, int]) -> None:
@@ -118,7 +119,8 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
     """Return the labels of each feature without the star of the dual, which has the size of its vectors.
 
     Raises:
-        OptionError: if examples are not a list, there is none, or they have different features.
+        OptionError: if examples are not a list, there is none, they have no features or different ones, or `terms` has
+            another name.
     """
     if isinstance(examples, Mapping) or hasattr(examples, "shape") or not hasattr(examples, "__getitem__"):
         raise OptionError(
@@ -129,21 +131,25 @@ def labels_of(examples: Sequence[Example], terms: Mapping[str, str] | None) -> d
         )
     _checks.some("examples", examples, got=examples, step='pass [{"p": np.ones((3, 4))}]')
     first = mapping("examples[0]", examples[0])
+    got = "None or an empty dictionary"
+    _checks.some("features in examples[0]", first, got=got, step='pass [{"p": np.ones((3, 4))}]')
     for number, example in enumerate(examples):
         if mapping(f"examples[{number}]", example).keys() != first.keys():
             raise OptionError(
                 f"examples[{number}] has other features than examples[0]",
-                got=sorted(example),
-                expected=sorted(examples[0]),
+                got=[*(example or ())],
+                expected=[*first],
                 step="give every example the same features",
             )
-    known = dict(terms or {})
+    known = mapping("terms", terms, names=first)
+    for name in known:
+        _checks.choice("a key of terms", name, [*first], step=f"remove the key {name!r}", code="the key {1!r}")
     return {name: tuple(map(base, parse_term(known.get(name, name)).labels)) for name in first}
 
 
 def arrays_of(examples: Sequence[Example]) -> list[dict[str, np.ndarray]]:
     """Return examples with arrays in place of lists, of one dtype for each feature, or raise `DTypeError`."""
-    found = [{name: _array(name, given) for name, given in (example or {}).items()} for example in examples]
+    found = [{name: _array(name, given) for name, given in example.items()} for example in examples]
     dtypes = {name: _common({example[name].dtype for example in found}) for name in found[0]}
     return [{name: array.astype(dtypes[name], copy=False) for name, array in example.items()} for example in found]
 

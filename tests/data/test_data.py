@@ -171,6 +171,15 @@ def test_parts_are_disjoint_and_keep_rows_together():
     [
         (lambda: pad([]), ek.OptionError, "examples"),
         (lambda: pad([3]), ek.OptionError, "examples[0] is not a dictionary"),
+        (lambda: pad([None]), ek.OptionError, "there are no features in examples[0]"),
+        (lambda: pad([{}]), ek.OptionError, "there are no features in examples[0]"),
+        (lambda: Batches([None] * 3, batch=2), ek.OptionError, "there are no features in examples[0]"),
+        (lambda: pad([*examples([3]), None]), ek.OptionError, "examples[1] has other features"),
+        (lambda: pad([{"positions": np.ones((2, 1))}], terms={"position": "p"}), ek.OptionError, "the key 'positions'"),
+        (lambda: pad(examples([3]), terms={"size": "p"}), ek.OptionError, "next step: remove the key 'size'"),
+        (lambda: pad(examples([3]), terms="p"), ek.OptionError, "terms is not a dictionary"),
+        (lambda: pad([{"p q": np.ones((2, 3, 1))}], masked="pq"), ek.OptionError, "unknown value for masked="),
+        (lambda: pad(examples([3]), masked=3), ek.OptionError, "unknown value for masked="),
         (
             lambda: pad([{"p": np.ones((2, 1))}, {"q": np.ones((2, 1))}]),
             ek.OptionError,

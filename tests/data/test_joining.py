@@ -125,6 +125,14 @@ ERRORS = {
         "at least 4",
         "graphs=4",
     ),
+    "edges without lists": (
+        ek.OptionError,
+        lambda: joined(edges=8),
+        "edges= needs neighbors=",
+        "neighbors=None",
+        "neighbors=",
+        "give neighbors= the neighbor list of each example",
+    ),
     "other lists": (
         ek.OptionError,
         lambda: joined(neighbors=LISTS[:2]),
