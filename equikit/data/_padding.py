@@ -49,7 +49,7 @@ def pad(
 
     Raises:
         OptionError: if examples are not a list or there is none, examples have no features or different ones, a size
-            is too small, `masked` has another label, or `terms` another name.
+            is too small, `masked` has another label, `terms` another name, or a feature is traced.
         DTypeError: if a feature does not hold numbers or is a masked array.
         ShapeError: if a feature does not have an axis for each label, a label has two sizes in one example, examples
             have different numbers of channels, `sizes` has other labels, or a label without a mask would be padded.
@@ -163,9 +163,10 @@ def _common(dtypes: Collection[np.dtype]) -> np.dtype:
 
 def _array(name: str, given: object) -> np.ndarray:
     _checks.unmasked(f"feature {name!r}", given, step="pass x.filled(0), and the mask by mask= to layers")
+    _checks.untraced(f"feature {name!r}", given, step="make the batch outside of jit, grad and vmap, and pass it on")
     try:
         array = np.asarray(given)
-    except ValueError:  # rows of different lengths
+    except (TypeError, ValueError):  # lists of tracers, typed keys; rows of different lengths
         array = np.asarray(None)
     if jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool:
         return array

@@ -27,7 +27,7 @@ def split(rows: Any, parts: Sequence[float], *, seed: int = 0) -> list[Any]:
 
     Raises:
         OptionError: if shares are negative or do not sum to one, or there are no examples.
-        ShapeError: if arrays and lists have different numbers of examples.
+        ShapeError: if arrays and lists have different numbers of examples, or the data have no rows.
 
     Cost: one copy.
 
@@ -44,7 +44,16 @@ def split(rows: Any, parts: Sequence[float], *, seed: int = 0) -> list[Any]:
             expected="shares such as (0.8, 0.1, 0.1)",
             step="write parts=(0.8, 0.1, 0.1)",
         )
-    counts = {len(part) for part in jax.tree.leaves(rows, is_leaf=_is_list)}
+    leaves = jax.tree.leaves(rows, is_leaf=_is_list)
+    for part in leaves:
+        if not _is_list(part) and not getattr(part, "shape", ()):
+            raise ShapeError(
+                "the data are not arrays or lists with an entry for each example",
+                got=_checks.shown(part, 60),
+                expected="arrays with one row per example, or lists with one entry per example",
+                step="pass a list or an array of the examples",
+            )
+    counts = {len(part) for part in leaves}
     if len(counts) != 1:
         raise ShapeError(
             "the parts of the data have different numbers of examples",

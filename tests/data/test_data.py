@@ -279,6 +279,10 @@ def with_names():
         (lambda: pad([{"p": np.ones((2, 1))}, {"p": np.ones((2, 3))}]), ek.ShapeError, "number of channels of 'p'"),
         (lambda: split((np.ones(3), np.ones(4)), (0.5, 0.5)), ek.ShapeError, "different numbers of examples"),
         (lambda: split(np.ones(0), (0.5, 0.5)), ek.OptionError, "number of examples"),
+        *(
+            (lambda rows=rows: split(rows, (0.5, 0.5)), ek.ShapeError, "the data are not arrays or lists")
+            for rows in (5, "abcd", np.array(3), range(4), (np.ones(4), 4))
+        ),
         (lambda: Batches(examples([3, 4]), batch=2, buckets=2, drop_last=True), ek.OptionError, "would never show"),
         (lambda: Batches(examples([3, 4]), 7, batch=2), ek.OptionError, "number of targets"),
         (lambda: Batches(examples([3, 4]), ["a", "b"], batch=2), ek.DTypeError, "targets must be arrays of numbers"),
@@ -482,6 +486,16 @@ def test_examples_of_two_dtypes_become_the_wider_one():
         for found in (pad(given)[0], join(given).features, next(iter(Batches(given, batch=1))).features):
             assert found["p"].dtype == wanted
         np.testing.assert_array_equal(join(given).features["p"][:2], given[0]["p"].astype(wanted))
+
+
+def test_features_are_not_traced():
+    for call in (pad, join, lambda given: Batches(given, batch=1)):
+        with pytest.raises(ek.OptionError, match="feature 'p' must not be traced"):
+            jax.jit(lambda x, call=call: call([{"p": x}]))(np.ones((2, 1)))
+        with pytest.raises(ek.DTypeError, match="feature 'p' does not hold numbers"):
+            jax.jit(lambda x, call=call: call([{"p": [x]}]))(np.ones(1))
+        with pytest.raises(ek.DTypeError, match="feature 'p' does not hold numbers"):
+            call([{"p": jax.random.key(0)}])
 
 
 def test_masks_of_arrays_are_not_dropped():
