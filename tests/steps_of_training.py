@@ -125,6 +125,7 @@ CALL: dict[str, tuple[Any, str, Any]] = {
     "devices-that-are-no-list": (lambda: trained(devices=4), "devices=jax.devices()", again()),
     "list-without-a-device": (lambda: trained(devices=[]), "devices=jax.devices()", again()),
     "nothing-to-train": (lambda: trained(wrt=nnx.BatchStat), "wrt=nnx.Param", again()),
+    "filter-that-is-no-filter": (lambda: trained(wrt=3), "wrt=nnx.Param", again()),
     "checkpoint-that-is-no-folder": (lambda: trained(checkpoint=3), 'checkpoint="checkpoints"', eval_only),
     "checkpoints-of-nothing": (lambda: trained(checkpoint_every=2), 'checkpoint="folder"', eval_only),
     "optimizer-that-is-no-optimizer": (lambda: trained(optimizer="adam"), "optimizer=optax.adam(1e-3)", again()),

@@ -210,9 +210,7 @@ def fit(
         _checks.given("checkpoint_every=", 'write checkpoint="folder"', checkpoint=checkpoint)
         every = _checks.count("checkpoint_every", checkpoint_every, least=1, example=10)
 
-    parts: Any = nnx.split(model, wrt, ...)
-    graphdef, params, rest = parts
-    _checks.some("variables to train", jax.tree.leaves(params), got=f"wrt={wrt}", step="write wrt=nnx.Param")
+    graphdef, params, rest = _parts(model, wrt)
     tx, about = _optimizer(optimizer, data.steps, epochs)
     carry: Carry = jax.tree.map(jnp.asarray, (params, rest, tx.init(params)))
     if checkpoint is not None:
@@ -296,6 +294,25 @@ def _takes_key(name: str, function: object, arguments: int, *, optional: bool = 
         if optional
         else "write augment=lambda batch, *, key: batch",
     )
+
+
+def _parts(model: nnx.Module, wrt: Any) -> tuple[Any, Any, Any]:
+    """Return the model without arrays, the variables to train and the others, or raise `OptionError`."""
+    try:
+        nnx.filterlib.to_predicate(wrt)
+    except (TypeError, ValueError):  # Flax cannot format some values in its own error
+        raise OptionError(
+            "wrt= must be a filter of Flax",
+            got=_checks.shown(wrt),
+            expected="a class of variables, a name, a function, or a list of these",
+            step="write wrt=nnx.Param",
+        ) from None
+    parts: Any = nnx.split(model, wrt, ...)
+    has_parameters = jax.tree.leaves(nnx.state(model, nnx.Param))
+    step = "write wrt=nnx.Param" if has_parameters else "pass a model with variables of class nnx.Param"
+    _checks.some("variables to train", jax.tree.leaves(parts[1]), got=f"wrt={_checks.shown(wrt)}", step=step)
+    found: tuple[Any, Any, Any] = parts
+    return found
 
 
 def _optimizer(

@@ -57,6 +57,8 @@ class Program:
         turn, draw = jax.random.split(key)
         if self.augment is not None:
             batch = self.augment(batch, key=turn)
+            found, got = jax.tree.leaves(batch), _checks.shown(batch)
+            _checks.some("arrays in the batch of augment=", found, got=got, step="return the batch from augment")
         if self.shared is not None:
             batch = _constrained(batch, self.shared)
 

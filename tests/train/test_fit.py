@@ -476,6 +476,11 @@ def test_it_works_under_jax_numpy_and_a_model_of_equikit():
         ({"devices": jax.devices() * 5}, ek.OptionError, "5 devices cannot share a batch of 12 equally"),
         ({"devices": []}, ek.OptionError, "got:       []"),
         ({"optimizer": optax.sgd(1e30)}, ek.OptionError, "training diverged in epoch"),
+        ({"wrt": 3}, ek.OptionError, "wrt= must be a filter of Flax"),
+        ({"wrt": [nnx.Param, {}]}, ek.OptionError, "wrt= must be a filter of Flax"),
+        ({"augment": lambda batch, *, key: None}, ek.OptionError, "next step: return the batch from augment"),
+        ({"augment": lambda batch, *, key: ()}, ek.OptionError, "there are no arrays in the batch of augment="),
+        ({"model": nnx.Dict()}, ek.OptionError, "next step: pass a model with variables of class nnx.Param"),
     ],
 )
 def test_wrong_arguments_raise_errors(options, error, text):
