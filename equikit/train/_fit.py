@@ -344,6 +344,13 @@ def _optimizer(
 
 
 def _refuse_divergence(epoch: int, values: Sequence[float]) -> None:
+    if math.isfinite(values[0]) and not math.isfinite(values[-1]):
+        raise OptionError(
+            f"the measure on validation data is not finite in epoch {epoch}",
+            got=f"measures {values}",
+            expected="finite numbers, in the validation data too",
+            step="look for NaN in the validation data; if there is none, lower the learning rate",
+        )
     if not all(map(math.isfinite, values)):
         raise OptionError(
             f"training diverged in epoch {epoch}",

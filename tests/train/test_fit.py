@@ -481,6 +481,7 @@ def test_it_works_under_jax_numpy_and_a_model_of_equikit():
         ({"augment": lambda batch, *, key: None}, ek.OptionError, "next step: return the batch from augment"),
         ({"augment": lambda batch, *, key: ()}, ek.OptionError, "there are no arrays in the batch of augment="),
         ({"model": nnx.Dict()}, ek.OptionError, "next step: pass a model with variables of class nnx.Param"),
+        ({"validation": (np.nan * data()[0], data()[1])}, ek.OptionError, "look for NaN in the validation data"),
     ],
 )
 def test_wrong_arguments_raise_errors(options, error, text):
