@@ -21,6 +21,7 @@ from equikit.cli._values import print_json
 OPTIONS = {
     r"\bchannels=False": "--no-channels",
     r"(--no-channels.*) data\[": r"\1 save data[",
+    r"\bdata=\{name: (array\[.*?\]) for .*?\}": r"save \1 of each name with numpy.savez",
     r"leave data out": "leave --data out",
     r"\b(draws|confidence|channels)=([\d.]+)": r"--\1 \2",
     r"\b(draws|confidence|channels)=": r"--\1",

@@ -148,15 +148,20 @@ def test_only_groups_are_offered():
     assert offered == names
 
 
-def test_advice_on_data_is_for_the_shell(tmp_path):
-    def step(*words):
-        return run("numpy:sin", "-s", "p -> p", "-g", "p=S", *words).stderr.rpartition("next step: ")[2].strip()
+def test_advice_on_data_is_for_the_shell(tmp_path, monkeypatch):
+    def step(*words, target="numpy:sin", signature="p -> p"):
+        return run(target, "-s", signature, "-g", "p=S", *words).stderr.rpartition("next step: ")[2].strip()
 
     np.save(tmp_path / "none.npy", np.ones((0, 3, 1)))
     np.savez(tmp_path / "other.npz", a=np.ones((4, 3, 1)))
     none, other = (["--data", str(tmp_path / name)] for name in ("none.npy", "other.npz"))
     assert step(*none) == "give data with samples, or leave --data out and write --channels 1"
     assert step(*other) == "save an array of each name with numpy.savez"
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "model_of_two_arrays.py").write_text("def net(x):\n    b, p = x['p'].shape\n    return x['p']\n")
+    np.savez(tmp_path / "two.npz", **{"p": np.ones((4, 3, 1)), "p p": np.ones((4, 3, 3, 1))})
+    found = step("--data", str(tmp_path / "two.npz"), target="model_of_two_arrays:net", signature="p + p p -> p")
+    assert found == "write --no-channels, and save array[..., 0] of each name with numpy.savez"
 
 
 def test_a_report_advises_options(tmp_path, monkeypatch):
