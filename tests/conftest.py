@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in options.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
+    jax.config.update("jax_traceback_filtering", "off")  # cutting tracebacks takes longer than most tests of errors
     if not config.getoption("--compiled"):
         config.pluginmanager.register(Evaluated())
     config.pluginmanager.register(Costs(config.getoption("--compiles")))
