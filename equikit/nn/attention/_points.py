@@ -109,14 +109,15 @@ def centered(
 ) -> tuple[jax.Array, jax.Array]:
     """Return positions relative to the mean of the present keys, so that rounding does not depend on the origin.
 
-    Absent positions are zero.
+    Absent positions are zero. The mean leaves out NaN and infinities, so that they reach only queries that see them.
     """
     wide = jnp.promote_types(jnp.result_type(*places), jnp.float32)
     here, there = (place.astype(wide) for place in places)
     keep = jnp.ones(there.shape[:-1], bool) if masks[1] is None else masks[1]
     there = jnp.where(keep[..., None], there, 0)
-    count = jnp.maximum(jnp.sum(keep, -1), 1)[..., None, None].astype(wide)
-    center = jnp.sum(there, -2, keepdims=True) / count
+    finite = keep & jnp.all(jnp.isfinite(there), -1)
+    count = jnp.maximum(jnp.sum(finite, -1), 1)[..., None, None].astype(wide)
+    center = jnp.sum(jnp.where(finite[..., None], there, 0), -2, keepdims=True) / count
     there = jnp.where(keep[..., None], there - center, 0)
     here = here - center
     return here if masks[0] is None else jnp.where(masks[0][..., None], here, 0), there

@@ -94,7 +94,8 @@ def attended(
 ) -> tuple[jax.Array, jax.Array]:
     r"""Return \(\sum_j a_{ij} v_j\), where \(a_{ij}\) is the softmax of \(q_i \cdot k_j\) over the keys that i sees.
 
-    Scores, weights and sums are computed in float32 or wider. NaN in a present key gives NaN.
+    Scores, weights and sums are computed in float32 or wider. NaN or an infinity in a key gives
+    NaN to the queries that see it.
 
     Args:
         queries: `[batch, heads, n, numbers]`, already scaled.
@@ -154,10 +155,17 @@ def _added(
 ) -> Weighted:
     """Return the sums with a block of keys added: the sums so far are scaled to the new largest score."""
     product = functools.partial(jnp.einsum, precision=precision)
+    broken = None
+    if pairs.seen is not None:  # zero times NaN is NaN, so that a key would reach queries that do not see it
+        broken = ~jnp.all(jnp.isfinite(keys.rows), -1) | ~jnp.all(jnp.isfinite(keys.values), -1)
+        rows, values = (jnp.where(broken[..., None], jnp.zeros((), x.dtype), x) for x in keys[:2])
+        keys = keys._replace(rows=rows, values=values)
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     scores = product("bhqf,bhkf->bhqk", queries, keys.rows, preferred_element_type=wide).real
     if pairs.features is not None:
         scores += product("bqkc,ch->bhqk", pairs.features, pairs.kernel, preferred_element_type=wide).real
+    if broken is not None:
+        scores = jnp.where(broken[:, :, None], jnp.nan, scores)
     for seen in (
         None if pairs.seen is None else pairs.seen[:, None],
         None if keys.present is None else keys.present[:, None, None],

@@ -213,3 +213,36 @@ def test_broken_keys_give_nan(path):
     if path == "points":
         more["positions"][2, 1, 0] = np.nan
         assert all(np.isnan(array[2]).all() for array in in_numpy(layer, x, **more).values())
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("path", ["all", "blocks", "points", "entries", "context"])
+def test_broken_keys_reach_only_the_queries_that_see_them(path, broken):
+    layer = make(dtype=jnp.float32, **PATHS.get(path, {"context": {"t": 6, "t x": 2}, "t": S}))
+    seen = np.ones((5, 5), bool)
+    seen[:3, 1] = False
+    more = {"support": ek.Support.from_mask(seen)} if path == "entries" else {"pair_mask": seen}
+    own, rows = (jax.tree.map(np.float32, draw()) for _ in range(2))
+    rows["p"][1, 0] = broken
+    if path == "points":
+        more["positions"] = np.float32(np.random.default_rng(0).normal(size=(5, 3)))
+        more["positions"][1, 0] = broken
+    given = [own, {name.replace("p", "t"): array for name, array in rows.items()}] if path == "context" else [rows]
+    found = in_numpy(layer, *given, **more)
+    reached = [False, path != "context", False, True, True]
+    for array in found.values():
+        assert np.isnan(array.reshape(5, -1)).all(-1).tolist() == reached
+        assert np.isfinite(array.reshape(5, -1)).all(-1).tolist() == np.logical_not(reached).tolist()
+
+
+@pytest.mark.parametrize("path", ["all", "blocks"])
+def test_gradients_of_queries_are_finite_next_to_broken_keys_that_no_query_sees(path):
+    layer = make(dtype=jnp.float32, context={"t": 6, "t x": 2}, t=S, **PATHS[path])
+    x, context = (jax.tree.map(np.float32, draw(label=label)) for label in ("p", "t"))
+    context["t"][1] = np.nan
+    seen = np.broadcast_to(np.arange(5) != 1, (5, 5))
+
+    def loss(x):
+        return sum(jnp.sum(y**2) for y in layer(x, context, pair_mask=seen).values())
+
+    assert all(np.isfinite(array).all() and array.any() for array in in_numpy(jax.grad(loss), x).values())
