@@ -34,6 +34,13 @@ CALL = {
         '{"p": 16, "p x": 8}, p=ek.S, x=ek.O(3)',
         lambda text: eval(f"ek.nn.GeometricMessage({{'p': 1}}, {text}, cutoff=1.0, hidden=(), rngs=rngs)", NAMES),
     ),
+    "powers-of-the-direction": (
+        lambda powers=8: ek.nn.GeometricMessage(
+            {"p x x x x": 1}, {"p x x x x": 1}, cutoff=1.0, powers=powers, hidden=(), p=ek.S, x=ek.O(3), rngs=RNGS
+        ),
+        "powers=1",
+        None,
+    ),
     "kernel-size": (
         lambda **o: ek.nn.GroupConvolution(1, ek.D(4), rngs=RNGS, **{"kernel_size": 2} | o),
         "kernel_size=3",

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 
 from equikit import _checks, _keywords
 from equikit._array_checks import Shapes, checked_arrays, is_array, masks_of
-from equikit._errors import OptionError, ShapeError, SignatureError
+from equikit._errors import OptionError, ShapeError, SignatureError, TooLargeError
 from equikit._masks import masked
 from equikit._neighbors import Neighbors
 from equikit.diagrams import MultilinearSpace
@@ -31,9 +31,6 @@ from equikit.nn.physics._radial import Radial
 from equikit.plans import Channels, Feature, Masks, planned_maps, run_contractions
 from equikit.plans.sharding import Result, placed, result
 from equikit.signatures import Signature, Term, bind, given_bindings
-
-MOST_POWERS = 20
-"""The highest power of the direction; far smaller powers already give too many diagrams."""
 
 
 class GeometricMessage(Layer):
@@ -52,7 +49,7 @@ class GeometricMessage(Layer):
             `ek.hom("p -> p x", p=ek.S, x=ek.O(3))`.
         outputs: the message features, in a dictionary; for a space the channels of both sides, `(16, 8)`.
         cutoff: the distance beyond which points send no messages to each other.
-        powers: the highest power of the direction.
+        powers: the highest power of the direction; under O(3) at most 9 between scalars and 7 between vectors.
         radial: number of output functions of the `Radial` network; the \(f_b\) are linear combinations of them.
         basis, basis_size, hidden: as for `Radial`.
         neighbors: the typical number of points within the cutoff, which scales initial weights to preserve the
@@ -69,6 +66,7 @@ class GeometricMessage(Layer):
 
     Raises:
         SignatureError, OptionError: if the features do not belong to points in space, or an output has no map.
+        TooLargeError: if there are too many diagrams for a power of the direction.
 
     Cost: memory for \(p^2\) pairs with `radial` · \(n^{powers}\) numbers; time \(p^2\) times channels and maps. With a
         neighbor list both are linear in its edges.
@@ -131,7 +129,8 @@ class GeometricMessage(Layer):
         _checks.rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
         neighbors = _checks.number("neighbors", neighbors, above=0, example=1.0, traced=False)
-        self.powers = _checks.count("powers", powers, most=MOST_POWERS)
+        self.powers = _checks.count("powers", powers)
+        self._refuse_high_powers()
         radial = _checks.count("radial", radial, least=1, example=8)
         self.radial = Radial(
             cutoff, radial, basis=basis, basis_size=basis_size, hidden=hidden, rngs=rngs, param_dtype=param_dtype
@@ -189,6 +188,22 @@ class GeometricMessage(Layer):
                 step='write {"p": 16, "p x": 8}, p=ek.S, x=ek.O(3)',
             )
         return points[0], spaces[0]
+
+    def _refuse_high_powers(self) -> None:
+        """Raise `TooLargeError` if there are too many diagrams for a power of the direction."""
+        for power in range(self.powers + 1):
+            for source, target in itertools.product(self.sources, self.signature.outputs):
+                try:
+                    self._maps(source, power, target)
+                except TooLargeError as error:
+                    if not power:
+                        raise
+                    raise TooLargeError(
+                        f"powers= is too high for maps from {source.name!r} to {target.name!r}",
+                        got=f"powers={self.powers}, where power {power} takes {error.got}",
+                        expected=f"an integer from 0 to {power - 1} for these features",
+                        step=f"write powers={power - 1}",
+                    ) from None
 
     def _name(self, source: Term, power: int, target: Term) -> str:
         return f"{source.name}, {power} -> {target.name}"
