@@ -105,7 +105,8 @@ def count(
         name: the argument, or a description such as `"the number of products"`.
         value: its value.
         least, most: the range, both ends included.
-        example: the number in the next step; by default the larger of `least` and 1.
+        example: the number in the next step, by default the larger of `least` and 1; a float that equals a larger
+            integer in the range is suggested as this integer.
         step: the next step, in place of an example.
         error: the class of the error.
     """
@@ -117,6 +118,12 @@ def count(
     if number is not None and number >= LARGEST_COUNT and most is None:
         unit += f", below {count_text(LARGEST_COUNT)}"
     example = max(least, 1) if example is None else example
+    if (
+        isinstance(value, float | np.floating)
+        and value.is_integer()
+        and value <= (LARGEST_COUNT if most is None else most)
+    ):
+        example = max(example, int(value))
     argument = name.isidentifier()
     too_large = most is not None and number is not None and number > most
     bound = f" ≤ {most:,}" if too_large else f" ≥ {least}" if least else ""
@@ -400,6 +407,16 @@ def unmasked(what: str, value: object, *, step: str | None = None) -> None:
             expected="an array without a mask",
             step=step or "pass x.filled(0), or leave out what is masked",
         )
+
+
+def numpy_array(what: str, value: Any, *, step: str) -> np.ndarray[Any, Any]:
+    """Return an array of NumPy, or raise `ShapeError` for lists of different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ShapeError(
+            f"{what} has lists of different lengths", got=shown(value), expected="an array", step=step
+        ) from None
 
 
 def shaped(what: str, value: Any, axes: Axes, *, step: str | None = None) -> Any:

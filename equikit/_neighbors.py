@@ -116,7 +116,7 @@ def _refuse_traced(what: str, value: Any) -> None:
 
 def _integers(name: str, given: Any) -> np.ndarray:
     _refuse_traced(name, given)
-    array = np.asarray(given)
+    array = _checks.numpy_array(name, given, step=INDEX_STEP)
     if not (np.issubdtype(array.dtype, np.integer) or not array.size):
         raise DTypeError(
             f"{name} must be an array of integers", got=f"dtype {array.dtype}", expected="integers", step=INDEX_STEP

@@ -30,9 +30,25 @@ CALL: dict[str, tuple[Any, str, Any]] = {
     "graphs-beyond": (lambda graphs=1: pairs(graph_of=[1, 1, 0], graphs=graphs), "graphs=2", None),
     "indices-that-are-floats": (
         lambda: pairs(np.array([0.0, 1.0])),
-        "senders.astype(np.int32)",
+        "np.asarray(senders, np.int32)",
         lambda code: pairs(eval(code, {"np": np, "senders": np.array([0.0, 1.0])})),
     ),
+    "indices-that-are-a-list-of-floats": (
+        lambda: pairs([0.0, 1.0]),
+        "np.asarray(senders, np.int32)",
+        lambda code: pairs(eval(code, {"np": np, "senders": [0.0, 1.0]})),
+    ),
+    "mask-of-numbers-in-a-list": (
+        lambda: ek.Support.from_mask([[0, 1], [1, 0]]),
+        "np.asarray(mask) != 0",
+        lambda code: ek.Support.from_mask(eval(code, {"np": np, "mask": [[0, 1], [1, 0]]})),
+    ),
+    "nodes-as-a-float": (lambda n=2.0: pairs(n=n), "n=2", None),
+    "nodes-as-a-small-float": (lambda n=1.0: pairs(n=n), "n=2", None),
+    "nodes-as-a-text": (lambda n="2": pairs(n=n), "n=2", None),
+    "graphs-as-a-text": (lambda graphs="2": pairs(graph_of=[1, 1, 0], graphs=graphs), "graphs=2", None),
+    "padding-as-a-float": (lambda nodes=5.0: EDGES.pad(nodes=nodes), "nodes=5", None),
+    "padding-as-a-text": (lambda nodes="5": EDGES.pad(nodes=nodes), "nodes=3", None),
     "indices-that-are-a-mask": (
         lambda: ek.Support("p p", np.eye(2, dtype=bool), [0], n=2),
         "Support.from_mask(mask)",

@@ -62,7 +62,7 @@ REFUSED = {
     "flag": (lambda: _checks.flag("remat", 1), "1", "a bool", "write remat=True"),
     "count-negative": (lambda: _checks.count("samples", -1), "-1", "an integer ≥ 0", "write samples=1"),
     "count-zero": (lambda: _checks.count("samples", 0, least=1), "0", "an integer ≥ 1", "write samples=1"),
-    "count-float": (lambda: _checks.count("samples", 2.0), "2.0", "an integer ≥ 0", "write samples=1"),
+    "count-float": (lambda: _checks.count("samples", 2.0), "2.0", "an integer ≥ 0", "write samples=2"),
     "count-bool": (lambda: _checks.count("samples", True), "True", "an integer ≥ 0", "write samples=1"),
     "count-many": (lambda: _checks.count("k", 9, most=8), "9", "an integer from 0 to 8", "write k=1"),
     "count-huge": (

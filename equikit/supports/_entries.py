@@ -183,7 +183,12 @@ class Entries:
         )
 
     def term(self, order: int) -> str:
-        """Return the term with so many axes, such as `"p p"` for 2."""
+        """Return the term with so many axes, such as `"p p"` for 2.
+
+        Raises:
+            OptionError: if `order` is not a whole number of one or more.
+        """
+        order = _checks.count("order", order, least=1, example=2)
         return " ".join([self.label] * order)
 
     def _order(self, order: Any) -> int:

@@ -76,10 +76,13 @@ def _refuse_oblong(name: str, shape: tuple[int, ...]) -> None:
 def entries_of_mask(mask: Any, order: int) -> tuple[Table, int, int | None]:
     """Return the entries that are true, `[order, E]`, the number of nodes, and the number of graphs of a batch."""
     _checks.untraced("mask", mask, step="build the support outside jit and pass it as an argument")
-    array: Table = np.asarray(mask)
+    array: Table = _checks.numpy_array("mask", mask, step="pass rows of one length")
     if array.dtype != bool:
         raise DTypeError(
-            "mask must be boolean", got=f"dtype {array.dtype}", expected="dtype bool", step="pass mask != 0"
+            "mask must be boolean",
+            got=f"dtype {array.dtype}",
+            expected="dtype bool",
+            step="pass np.asarray(mask) != 0" if array.dtype.kind in "iufc" else "pass an array of booleans",
         )
     if array.ndim not in (order, order + 1):
         raise ShapeError(

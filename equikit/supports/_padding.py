@@ -68,7 +68,7 @@ def _by_length(name: str, given: Any, there: Mapping[int, int]) -> dict[int, int
 def _at_least(name: str, value: Any, least: int) -> int:
     if value is None:
         return least
-    number = number_of(name, value, f"rows for {name}=")
+    number = number_of(name, value, f"rows for {name}=", least)
     if number < least:
         argument, _, length = name.rstrip("]").partition("[")
         raise OptionError(

@@ -46,13 +46,13 @@ def names_of(order: int) -> tuple[str, ...]:
     return NAMES.get(order, tuple(f"index array {position}" for position in range(order)))
 
 
-def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: int, *, step: str | None = None) -> Table:
+def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: Any, *, step: str | None = None) -> Table:
     """Return index arrays on the host, `[order, E]`, or raise an error that says what is wrong with them.
 
     Args:
         term, order: the term, and its number of axes.
         indices: the arrays.
-        n: the number of nodes.
+        n: the number of nodes, as the user gives it.
         step: the next step for numbers beyond the nodes; by default, a larger n.
     """
     if len(indices) != order:
@@ -73,6 +73,7 @@ def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: int, *, s
             expected="one number for each entry in every array",
             step="pass arrays of one length",
         )
+    n = number_of("n", n, "nodes", max([0, *(int(column.max()) + 1 for column in columns if len(column))]))
     for name, column in zip(names_of(order), columns, strict=True):
         _refuse_out_of_range(name, column, n, "n", "nodes", step=step)
     return np.stack([column.astype(np.int32) for column in columns])
@@ -82,17 +83,16 @@ def data_of(
     term: str, order: int, indices: Sequence[Any], *, n: Any, graph_of: Any, graphs: Any, coalesce: bool
 ) -> Data:
     """Return the entries of one order on the host, checked."""
-    n = number_of("n", n, "nodes")
-    tuples = tuples_of_arrays(term, order, indices, n)
+    tuples, n = tuples_of_arrays(term, order, indices, n), int(n)
     graph_of, graphs = graphs_of(graph_of, graphs, n)
     if graph_of is not None:
         refuse_between_graphs(tuples, graph_of)
     return Data(n, graphs, graph_of, {order: _different(tuples, n, coalesce)})
 
 
-def number_of(name: str, value: Any, what: str) -> int:
-    """Return a whole number of rows, or raise `OptionError` or `TooLargeError`."""
-    number = _checks.count(name, value)
+def number_of(name: str, value: Any, what: str, example: int) -> int:
+    """Return a whole number of rows, or raise `OptionError`, with an example, or `TooLargeError`."""
+    number = _checks.count(name, value, example=example)
     refuse_too_many(what, number)
     return number
 
@@ -100,10 +100,9 @@ def number_of(name: str, value: Any, what: str) -> int:
 def _integers(name: str, value: Any, expected: str = "the number of a node for each entry") -> Table:
     """Return an array of integers with one axis, on the host."""
     _checks.untraced(name, value, step="build the support outside jit and pass it as an argument")
-    shape = np.shape(value)
-    if len(shape) == 1:
-        refuse_too_many("entries", shape[0])
-    array: Table = np.asarray(value)
+    array: Table = _checks.numpy_array(name, value, step=f"pass {name} with one axis")
+    if array.ndim == 1:
+        refuse_too_many("entries", len(array))
     if array.size == 0:  # NumPy makes an empty list an array of floats
         array = array.astype(np.int32)
     if array.dtype.kind not in "iu":
@@ -114,9 +113,9 @@ def _integers(name: str, value: Any, expected: str = "the number of a node for e
             expected=expected,
             step="make the support from the mask: Support.from_mask(mask)"
             if is_mask
-            else f"pass {name}.astype(np.int32)"
-            if name.isidentifier()
-            else "convert the index arrays to integers",
+            else f"pass np.asarray({name}, np.int32)"
+            if name.isidentifier() and array.dtype.kind in "bf"
+            else f"pass {name} as integers from 0",
         )
     return _checks.shaped(name, array, ["entries"], step=f"pass {name} with one axis")  # type: ignore[no-any-return]
 
@@ -158,7 +157,8 @@ def graphs_of(graph_of: Any, graphs: Any, n: int) -> tuple[Table | None, int | N
         return None, None
     numbers = _integers("graph_of", graph_of, "a graph number for each node")
     _checks.shaped("graph_of", numbers, [n], step="give the number of the graph of each node")
-    count = int(numbers.max(initial=-1)) + 1 if graphs is None else number_of("graphs", graphs, "graphs")
+    found = int(numbers.max()) + 1 if len(numbers) else 0
+    count = found if graphs is None else number_of("graphs", graphs, "graphs", found)
     refuse_too_many("graphs", count)
     _refuse_out_of_range("graph_of", numbers, count, "graphs", "graphs")
     return numbers.astype(np.int32), count

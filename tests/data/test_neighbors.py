@@ -429,6 +429,14 @@ ERRORS = {
         "edges=12",
     ),
     "no sizes": (ek.OptionError, listed(edges=()), "there are no numbers in edges=", "()", "one or more", "edges=0"),
+    "ragged": (
+        ek.ShapeError,
+        other([[0], [0, 1]], [0, 1]),
+        "senders has lists of different lengths",
+        "[[0], [0, 1]]",
+        "an array",
+        "pass an integer array",
+    ),
     "half an edge": (ek.OptionError, listed(edges=1.5), "edges= must be a whole number", "1.5", "integer", "edges="),
     "far too many": (
         ek.TooLargeError,

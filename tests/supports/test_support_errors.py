@@ -70,9 +70,17 @@ CASES = {
         lambda: pairs(np.array([0.0, 1.0])),
         ek.DTypeError,
         "senders must be integers got: dtype float64 expected: the number of a node for each entry next step: pass "
-        "senders.astype(np.int32)",
+        "np.asarray(senders, np.int32)",
     ),
     "texts": (lambda: triples(3, n=3, coalesce=True).find(["a"], [0], [0]), ek.DTypeError, "index array 0 must be"),
+    "texts-in-a-list": (lambda: pairs(["0"], ["1"]), ek.DTypeError, "next step: pass senders as integers from 0"),
+    "objects": (lambda: pairs([None], [1]), ek.DTypeError, "next step: pass senders as integers from 0"),
+    "ragged": (
+        lambda: pairs([[0], [0, 1]], [0, 1]),
+        ek.ShapeError,
+        "senders has lists of different lengths got: [[0], [0, 1]] expected: an array next step: pass senders with one "
+        "axis",
+    ),
     "booleans": (
         lambda: ek.Support("p p", np.eye(2, dtype=bool), [0], n=2),
         ek.DTypeError,
@@ -100,6 +108,12 @@ CASES = {
         "expected: nothing, since there are no nodes next step: write n=2",
     ),
     "n": (lambda: pairs(n=-1), ek.OptionError, "n= must be a whole number"),
+    "order-of-a-term": (
+        lambda: pairs().term("2"),
+        ek.OptionError,
+        "order= must be a whole number ≥ 1 got: '2' expected: an integer ≥ 1 next step: write order=2",
+    ),
+    "negative-order-of-a-term": (lambda: pairs().term(-1), ek.OptionError, "order= must be a whole number ≥ 1 got: -1"),
     "huge-n": (
         lambda: pairs(n=2**31),
         ek.TooLargeError,
@@ -132,7 +146,7 @@ CASES = {
         lambda: pairs(graph_of=[0.0, 0, 1]),
         ek.DTypeError,
         "graph_of must be integers got: dtype float64 expected: a graph number for each node next step: pass "
-        "graph_of.astype(np.int32)",
+        "np.asarray(graph_of, np.int32)",
     ),
     "graphs-alone": (
         lambda: pairs(graphs=2),
@@ -145,7 +159,17 @@ CASES = {
     "mask-of-numbers": (
         lambda: ek.Support.from_mask(np.eye(2)),
         ek.DTypeError,
-        "mask must be boolean got: dtype float64 expected: dtype bool next step: pass mask != 0",
+        "mask must be boolean got: dtype float64 expected: dtype bool next step: pass np.asarray(mask) != 0",
+    ),
+    "mask-of-objects": (
+        lambda: ek.Support.from_mask(None),
+        ek.DTypeError,
+        "mask must be boolean got: dtype object expected: dtype bool next step: pass an array of booleans",
+    ),
+    "ragged-mask": (
+        lambda: ek.Support.from_mask([[True], [True, False]]),
+        ek.ShapeError,
+        "mask has lists of different lengths got: [[True], [True, False]] expected: an array next step: pass rows",
     ),
     "mask-of-few-axes": (lambda: ek.Support.from_mask(np.ones(3, bool)), ek.ShapeError, "pass a mask with more axes"),
     "mask-of-many-axes": (
