@@ -11,6 +11,7 @@ import importlib
 import inspect
 import math
 import operator
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -353,10 +354,9 @@ def given(owner: str, step: str, **arguments: object) -> None:
 
 
 def untraced(what: str, value: object, *, step: str) -> None:
-    """Raise `OptionError` for a tracer."""
-    import jax
-
-    if isinstance(value, jax.core.Tracer):
+    """Raise `OptionError` for a tracer; without JAX there are none."""
+    jax = sys.modules.get("jax")
+    if jax is not None and isinstance(value, jax.core.Tracer):
         got, expected = "a tracer of jit, grad or vmap", "an array with values"
         raise OptionError(f"{what} must not be traced", got=got, expected=expected, step=step)
 

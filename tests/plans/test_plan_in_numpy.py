@@ -256,6 +256,23 @@ CALLS = {
     "two-arguments": (ek.ShapeError, lambda: FUNCTION(np.ones((4, 1)), np.ones((4, 1))), "one argument"),
     "another-name": (ek.ShapeError, lambda: FUNCTION({"q": np.ones((4, 1))}), "expected names"),
     "integers": (ek.DTypeError, lambda: FUNCTION(np.ones((4, 1), int)), "input 'p'"),
+    "a-masked-array": (
+        ek.DTypeError,
+        lambda: FUNCTION(np.ma.masked_array(np.ones((4, 1)))),
+        "input 'p' must not be a masked array",
+    ),
+    "traced-weights": (
+        ek.OptionError,
+        lambda: jax.jit(lambda x: to_numpy(PLAN, {"p -> p": x})(np.ones((4, 1))))(np.ones((2, 1, 1))),
+        "the weights 'p -> p' must not be traced",
+    ),
+    "a-traced-layer": (
+        ek.OptionError,
+        lambda: nnx.jit(lambda layer: to_numpy(layer)(np.ones((4, 1))))(
+            ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=nnx.Rngs(0))
+        ),
+        "the weights 'p -> p' must not be traced",
+    ),
     "a-list": (ek.DTypeError, lambda: FUNCTION([[1.0]]), "input 'p'"),
     "a-mask-of-numbers": (
         ek.DTypeError,

@@ -65,14 +65,21 @@ class _NumPy(Library):
 
 def _checked(name: str, array: object, dtype: np.dtype | None) -> np.ndarray:
     """Return an array of a dtype that NumPy computes in, cast if a dtype is given, or raise `DTypeError`."""
+    _checks.unmasked(name, array, step="pass x.filled(0), and the mask by mask=")
     own = str(getattr(array, "dtype", type(array).__name__))
     if not isinstance(array, np.ndarray) or (own not in DTYPES and not (dtype and own in ("float16", "bfloat16"))):
-        half = isinstance(array, np.ndarray) and own in ("float16", "bfloat16")
+        step = "pass np.asarray(x) of floating-point numbers"
+        if isinstance(array, np.ndarray) and own in ("float16", "bfloat16"):
+            step = 'write dtype="float32" in to_numpy'
+        elif isinstance(array, np.ndarray) and array.dtype.kind in "biufc":  # also numbers in another byte order
+            native = array.dtype.newbyteorder("=").name
+            wide = "complex128" if array.dtype.kind == "c" else "float64"
+            step = f"pass x.astype(np.{native if native in DTYPES else wide})"
         raise DTypeError(
             f"{name} cannot be used in NumPy",
             got=f"{type(array).__name__} of dtype {own}" if hasattr(array, "dtype") else own,
             expected=f"a NumPy array of dtype {', '.join(DTYPES[:-1])} or {DTYPES[-1]}",
-            step='write dtype="float32" in to_numpy' if half else "pass np.asarray(x) of floating-point numbers",
+            step=step,
         )
     if dtype is None:
         return array
@@ -247,7 +254,7 @@ def to_numpy(
             that loads and calls it does not import JAX.
 
     Raises:
-        OptionError: for other layers and networks.
+        OptionError: for other layers and networks, and for traced weights.
         ShapeError, DTypeError: if the weights do not fit.
 
     Cost: as in `apply`, on one thread except for the matrix products.

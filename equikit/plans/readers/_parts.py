@@ -123,7 +123,7 @@ def _is_called_otherwise(layer: object) -> bool:
 
 def planned_part(plan: AnyPlan, weights: Mapping[str, Any], *, single: bool = False) -> Planned:
     """Return the part of a layer that runs one plan, with its weights copied to NumPy."""
-    return Planned(plan, {name: np.array(weight) for name, weight in weights.items()}, single)
+    return Planned(plan, {name: _array(f"the weights {name!r}", weight) for name, weight in weights.items()}, single)
 
 
 def checked_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
@@ -145,7 +145,8 @@ def fitting_weights(plan: AnyPlan, weights: object) -> dict[str, Any]:
 
 
 def _array(what: str, weight: Any) -> np.ndarray:
-    """Return a copy of weights of any library, or raise `DTypeError` if they are not floating-point numbers."""
+    """Return a copy of weights of any library, or raise an error if they are traced or not floating-point numbers."""
+    _checks.untraced(what, weight, step="convert the plan or layer outside of jit, grad and vmap")
     array = np.array(weight.detach().cpu().numpy() if hasattr(weight, "detach") else weight)
     if array.dtype.kind not in "fc" and array.dtype.name != "bfloat16":
         raise DTypeError(
