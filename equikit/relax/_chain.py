@@ -158,7 +158,14 @@ def chain(
     lists = {label: checked_groups(label, what) for label, what in given.items() if isinstance(what, list | tuple)}
     fixed = {label: what for label, what in given.items() if label not in lists}
     spaces = [hom(signature, outputs, groups={**fixed, **one}) for one in steps_of(lists)]
-    linear = [_checks.instance("signature", space, HomSpace, '"x x -> x x"', error=SignatureError) for space in spaces]
+    linear = [space for space in spaces if isinstance(space, HomSpace)]
+    if len(linear) < len(spaces):
+        raise SignatureError(
+            "a chain is for linear maps, and the signature has several inputs",
+            got=_checks.shown(signature),
+            expected="one input, which may be a sum of terms",
+            step='write one input, such as "x x -> x x"',
+        )
     return chain_of([space.signature for space in linear], tuple(lists))
 
 
@@ -166,6 +173,13 @@ def checked_groups(label: str, given: Sequence[object]) -> tuple[Group, ...]:
     """Return the groups of one label, which have to be bound and of one size; results of searches stand for groups."""
     given = [group.__group__() if isinstance(group, HasGroup) else group for group in given]
     for group in given:
+        if isinstance(group, list | tuple):
+            raise GroupError(
+                f"{label!r} has a list in the place of one group",
+                got=_checks.shown(group),
+                expected="a bound group, such as O(3)",
+                step="write one group without brackets around it",
+            )
         if not isinstance(group, Group) or group.n is None:
             name = group.__name__ if isinstance(group, type) else type(group).__name__
             example = f"Trivial({group.size})" if isinstance(group, Fixed) else f"{name}(3)"

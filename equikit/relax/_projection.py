@@ -59,6 +59,8 @@ def project(
     terms = space.signature.outputs, space.signature.inputs
     rows, columns = (_places(side, sizes) for side in terms)
     _checks.array("matrix", matrix, [rows[-1][1], columns[-1][1], "*features"], kind="real or complex")
+    if 0 in matrix.shape:
+        return jnp.asarray(matrix)
     features, pairs = matrix.shape[2:], pair_spaces(space.signature, bias=False)
     bands = []
     for target, (start, stop) in zip(terms[0], rows, strict=True):

@@ -134,7 +134,7 @@ def _replaced(model: Model, labels: set[str], make: Callable[[Equivariant], nnx.
             f"no linear layer has the label {min(labels - found)!r}",
             got=f"labels {', '.join(sorted(found)) or 'of no group'} in {type(model).__name__}",
             expected="labels of ek.nn.Linear layers on which a group acts",
-            step="name one of these labels",
+            step="name one of these labels" if found else "pass a model with ek.nn.Linear layers, before soften",
         )
     if isinstance(model, Equivariant):
         made: Any = make(model)

@@ -33,6 +33,13 @@ def random_matrix(space, rng, *features):
     return matrix + 1j * rng.normal(size=shape) if space.signature.is_complex else matrix
 
 
+def test_empty_matrices_are_their_own_projections():
+    for space, shape in ((hom("p -> p", p=S(0)), (0, 0)), (hom("p -> p f", p=S(2), f=Fixed(0)), (0, 2))):
+        found = in_numpy(lambda matrix, space=space: project(space, matrix), np.zeros(shape, np.float32))
+        assert found.shape == shape
+        assert found.dtype == np.float32
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_it_is_the_orthogonal_projector(x64, name):
     space, rng = SPACES[name], np.random.default_rng(0)

@@ -10,7 +10,7 @@ from in_numpy import by_numpy
 
 import equikit as ek
 from equikit import SO, A, D, Fixed, H, O, S, Trivial, Z
-from equikit.relax import restrict
+from equikit.relax import restrict, soften
 
 CASES = {
     "axis": ("x x -> x x", {"x": O(3)}, {"x": O(2) + O(1)}, (3, 3)),
@@ -76,6 +76,16 @@ def test_bad_groups():
         ek.GroupError, lambda: restrict(layer, x=O(2)), "different sizes", "O(2) of size 2", "one size", "ek.O(2)"
     )
     assert_error(ek.GroupError, lambda: restrict(layer, x=O), "needs groups with a size", "O", "bound", "ek.O(3)")
+    assert_error(ek.GroupError, lambda: restrict(layer, x=[O(3)]), "a list", "[O(3)]", "bound", "without brackets")
+    soft = soften(nnx.List([layer]), x=Trivial(3), rngs=nnx.Rngs(0))
+    assert_error(
+        ek.SignatureError,
+        lambda: soften(soft, x=Trivial(3), rngs=nnx.Rngs(0)),
+        "label 'x'",
+        "no group",
+        "labels",
+        "pass a model with ek.nn.Linear layers, before soften",
+    )
     assert_error(ek.SignatureError, lambda: restrict(layer, y=O(2)), "label 'y'", "labels x", "labels of", "name one")
     assert_error(
         ek.OptionError, lambda: restrict(layer), "no smaller groups", "no label", "one or more", "ek.Trivial(3)"
@@ -83,7 +93,7 @@ def test_bad_groups():
     assert_error(ek.OptionError, lambda: restrict("x", x=O(2)), "model= must be", "'x'", "Module", "ek.nn.Linear")
     dense = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
     assert_error(
-        ek.SignatureError, lambda: restrict(dense, x=O(2)), "label 'x'", "of no group in Linear", "ek.nn", "name"
+        ek.SignatureError, lambda: restrict(dense, x=O(2)), "label 'x'", "of no group in Linear", "ek.nn", "pass"
     )
     wide = ek.nn.Linear("x x -> x x", 1, 1, x=O(20), rngs=nnx.Rngs(0))
     assert_error(ek.TooLargeError, lambda: restrict(wide, x=Trivial(20)), "Trivial(20)", "entries", "most", "fewer")
