@@ -7,11 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
 from equikit import _checks
-from equikit._errors import ShapeError
+from equikit._errors import OptionError, ShapeError
 
 
 class Multiplier(nnx.Variable[jax.Array]):
@@ -44,8 +45,9 @@ class Augmentation(nnx.Module):
         multiplier: γ, a variable; it is no parameter, so an optimizer does not change it.
 
     Raises:
-        OptionError: if an option has no meaning.
-        ShapeError: if the transformation changes a shape or dtype, or the loss is not one number for each example.
+        OptionError: if an option has no meaning, or a batch is empty or not a tuple.
+        ShapeError, DTypeError: if the transformation changes a shape or dtype, or the loss is not one real number for
+            each example.
 
     Cost: `steps + 1` evaluations of the loss for the proposals without gradients, and a gradient of two losses.
 
@@ -93,12 +95,12 @@ class Augmentation(nnx.Module):
         return model(*x, **options)
 
     def losses(self, batch: Any) -> Float[jax.Array, " rows"]:
-        """Return the loss of each example, after a check of its shape."""
-        found = self.loss(self.model, batch)
-        rows = jax.tree.leaves(batch)[0].shape[0]
-        checked: jax.Array = _checks.shaped(
-            "the result of loss=", found, [rows], step="return jnp.mean(errors, axis=-1)"
+        """Return the loss of each example, after a check of its shape and dtype."""
+        rows = _rows(batch)
+        found = _checks.shaped(
+            "the result of loss=", self.loss(self.model, batch), [rows], step="return jnp.mean(errors, axis=-1)"
         )
+        checked: jax.Array = _checks.array("the result of loss=", found, step="return real floating-point losses")
         return checked
 
     def worst(self, batch: Any, *, key: jax.Array) -> Any:
@@ -108,8 +110,9 @@ class Augmentation(nnx.Module):
             batch: `(inputs, ...)`, a tuple.
             key: a JAX key.
         """
+        _rows(batch)
         inputs, *others = batch
-        first, *keys = jax.random.split(key, 2 * self.steps + 1)
+        first, *keys = jax.random.split(_checks.key(key), 2 * self.steps + 1)
         moved = self._moved(inputs, first)
         before = self.losses((moved, *others))
         for propose, accept in zip(keys[::2], keys[1::2], strict=True):
@@ -122,12 +125,12 @@ class Augmentation(nnx.Module):
 
     def _moved(self, inputs: Any, key: jax.Array) -> Any:
         found = self.transform(inputs, key=key)
-        shapes = [jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), tree) for tree in (inputs, found)]
+        shapes = [jax.tree.map(lambda x: (jnp.shape(x), str(jnp.result_type(x))), tree) for tree in (inputs, found)]
         if shapes[0] != shapes[1]:
             raise ShapeError(
                 "transform= changes the shape or the dtype of its inputs",
-                got=_checks.shown(jax.tree.map(jnp.shape, found)),
-                expected=_checks.shown(jax.tree.map(jnp.shape, inputs)),
+                got=_checks.shown(shapes[1]),
+                expected=_checks.shown(shapes[0]),
                 step="return one moved example for every example, in the dtype of the inputs",
             )
         return found
@@ -146,6 +149,20 @@ class Augmentation(nnx.Module):
         gap = jax.lax.stop_gradient(moved) - self.epsilon
         self.multiplier[...] = jnp.maximum(0.0, multiplier + self.rate * gap.astype(multiplier.dtype))
         return clean + multiplier.astype(moved.dtype) * moved, clean
+
+
+def _rows(batch: Any) -> int:
+    """Return the number of examples in a batch, or raise `OptionError`."""
+    shapes = [np.shape(x) for x in jax.tree.leaves(batch[0])] if isinstance(batch, list | tuple) and batch else []
+    if not shapes or not all(shape and shape[0] for shape in shapes):
+        raise OptionError(
+            "a batch must be a tuple whose first entry has the inputs of one example or more",
+            got=_checks.shown(jax.tree.map(np.shape, batch)),
+            expected="(inputs, ...), arrays with a row for each example",
+            step="pass (x, y), with rows in x",
+        )
+    rows: int = shapes[0][0]
+    return rows
 
 
 def _where(taken: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

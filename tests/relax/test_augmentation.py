@@ -98,7 +98,7 @@ def test_bad_arguments():
         ek.ShapeError, lambda: wrong.objective((x,), key=key), "changes the shape", "(2, 1)", "(4, 1)", "every"
     )
     whole = augmentation(transform=lambda x, *, key: x.astype(int))
-    assert_error(ek.ShapeError, lambda: whole.objective((x,), key=key), "or the dtype", "(4, 1)", "(4, 1)", "dtype")
+    assert_error(ek.ShapeError, lambda: whole.objective((x,), key=key), "or the dtype", "'int", "'float", "dtype")
     mean = augmentation(loss=lambda model, batch: jnp.mean(batch[0]))
     assert_error(
         ek.ShapeError,
@@ -108,6 +108,17 @@ def test_bad_arguments():
         "[4]",
         "jnp.mean(errors, axis=-1)",
     )
+    for wrong_dtype in (int, complex):
+        other = augmentation(loss=lambda model, batch, dtype=wrong_dtype: batch[0][:, 0].astype(dtype))
+        assert_error(
+            ek.DTypeError,
+            lambda other=other: other.objective((x,), key=key),
+            "result of loss=",
+            "dtype",
+            "float",
+            "real",
+        )
+    assert_error(ek.OptionError, lambda: augmentation().objective((x,), key=3), "one JAX key", "3", "key", "key=")
     text = "lambda x, *, key: x"
     assert_error(
         ek.OptionError, lambda: augmentation(transform=3), "transform= must be callable", "3", "function", text
@@ -131,6 +142,26 @@ def test_bad_arguments():
         "Module",
         "nnx.Linear",
     )
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize(
+    "batch", [(jnp.ones((0, 1)),), (), {"x": jnp.ones((4, 1))}, jnp.ones((4, 1)), (1.0,), (None,), "x"]
+)
+def test_batches_without_examples_are_refused(batch, deterministic):
+    """The mean of no losses is NaN, and so would be the multiplier after it."""
+    whole = augmentation()
+    whole.deterministic = deterministic
+    for call in (whole.objective, whole.worst):
+        assert_error(
+            ek.OptionError,
+            lambda call=call: call(batch, key=jax.random.key(0)),
+            "a batch must be a tuple",
+            "",
+            "(inputs, ...)",
+            "pass (x, y)",
+        )
+    assert whole.multiplier[...] == 0
 
 
 def test_losses_that_are_not_finite_stop_the_training():
