@@ -244,6 +244,7 @@ def named(how: Method) -> str:
 
 
 def _without_frame(how: Method, action: Action, info: Info, x: Mapping[str, Array]) -> FrameError:
+    info = jax.lax.stop_gradient(info)  # outside of compiled programs, derivatives trace entries whose values are known
     refused = np.asarray(info.refused)
     place = np.unravel_index(np.argmax(refused), refused.shape)
     known = {name: getattr(info, name) for name in ("doubt", "gap", "rank", "ties", "size")}

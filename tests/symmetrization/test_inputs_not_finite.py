@@ -98,6 +98,19 @@ def test_without_jit_an_error_counts_the_refused_inputs(name):
         sym(cloud_and_bad(shape)[1], key=KEY)
 
 
+@pytest.mark.parametrize("name", ["descent", "principal axes"])
+def test_derivatives_without_jit_raise_the_error_of_the_call(name):
+    sym, shape = METHODS[name]()
+    square = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)[..., None]
+    for x in (cloud_and_bad(shape)[1], np.stack([square] * 4)):  # of one shape, which is compiled once
+        with pytest.raises(ek.FrameError) as caught:
+            sym(x)
+        for derivative in (jax.grad(lambda x: jnp.sum(sym(x))), lambda x: jax.jvp(sym, (x,), (x,))):
+            with pytest.raises(ek.FrameError) as again:
+                derivative(jnp.asarray(x))
+            assert str(again.value) == str(caught.value)
+
+
 UNDEFINED = {
     "energy": lambda: on_entries(
         canonicalization.EnergyCanonicalization(lambda x: jnp.log(-1 - x[:, 0, 0, 0] ** 2), label="p")
