@@ -120,15 +120,43 @@ def test_a_matrix_group_has_the_orders_that_are_given():
     assert float(orbit_distance(quarter, eighth, orders=(2,))) < 1e-20  # which order two does not see
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 20])
 def test_determinants(n):
     matrix = np.random.default_rng(n).normal(size=(3, n, n))
     np.testing.assert_allclose(jax.jit(determinant)(matrix), np.linalg.det(matrix), rtol=1e-10)
 
 
-def test_derivatives_of_the_determinant_of_a_singular_matrix():
-    singular = np.diag([0.0, 1, 1, 1])
-    assert jax.jit(jax.grad(determinant))(singular)[0, 0] == 1
+@pytest.mark.parametrize("n", [4, 20])
+def test_derivatives_of_the_determinant_of_a_singular_matrix(n):
+    singular = np.diag([0.0] + [1.0] * (n - 1))
+    slope = jax.jit(jax.grad(determinant))
+    assert np.array_equal(slope(singular), np.diag(1 - np.diag(singular)))
+    assert not slope(np.zeros((n, n))).any()
+    matrix = np.random.default_rng(0).normal(size=(n, n))
+    matrix[-1] = matrix[0]
+    left, sizes, right = np.linalg.svd(matrix)
+    cofactors = np.prod(sizes[:-1]) * np.linalg.det(left) * np.linalg.det(right) * np.outer(left[:, -1], right[-1])
+    np.testing.assert_allclose(slope(matrix), cofactors, rtol=1e-7, atol=1e-9 * np.abs(cofactors).max())
+
+
+@pytest.mark.parametrize("group", [ek.SO(20), ek.SO(1, 19)], ids=str)
+def test_the_distance_of_a_large_group_needs_one_determinant(group):
+    inside = group.random_element(np.random.default_rng(0))
+    reflection = np.diag([1.0] * 19 + [-1.0])
+    found = orbit_distance(group, jnp.asarray(np.stack([inside, inside @ reflection])))
+    np.testing.assert_allclose(found, [0, 4], atol=1e-9)
+
+
+def test_more_invariants_than_fit_in_memory_are_refused():
+    for group, shape, orders in ((ek.S(3), (3, 3), 24), (ek.SO(20), (20, 40), 20)):
+        assert_error(
+            ek.TooLargeError,
+            lambda group=group, shape=shape, orders=orders: invariants(group, jnp.ones(shape), orders=orders),
+            "the invariants would not fit in memory",
+            "entries",
+            "bytes",
+            "use lower orders, or fewer vectors",
+        )
 
 
 @pytest.mark.parametrize("group", [ek.Lorentz, ek.SO(4), ek.S(3)], ids=str)

@@ -14,12 +14,15 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import GroupError
-from equikit.diagrams import Diagram, diagram_tensor, hom
+from equikit.diagrams import Diagram, diagram_tensor, forms_of, hom, refuse_if_large
 from equikit.groups import Group
 from equikit.symmetrization.engine._element import Array
 
 LABEL = "x"
 """The label of the diagrams, for a single axis."""
+
+MOST_MINORS = 6
+"""The most rows of a determinant by minors, of which there are 2^n."""
 
 
 def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] | None = None) -> dict[str, jax.Array]:
@@ -47,8 +50,9 @@ def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] 
     Raises:
         GroupError: if the orders are not known, or no polynomial is invariant, as for GL(n).
         ShapeError, DTypeError: if the vectors do not fit the group.
+        TooLargeError: if the invariants do not fit in memory, or the diagrams are dependent and too many.
 
-    Cost: \(O(n m^k)\) for each sample.
+    Cost: \(O(n m^k)\) for each sample; \(O(n^3)\) for each determinant.
 
     Example:
         >>> from equikit import SO
@@ -130,11 +134,19 @@ def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, .
         )
         if not order or not n:
             continue
-        for diagram in hom(f"{bottom} -> ", groups={LABEL: group}).diagrams:
-            alone = all(len(block) == 1 for block in diagram.blocks)
-            held = any(len(blocks) == len(diagram.blocks) and alone for _, _, blocks in diagram.heads)
-            if held or diagram.elements or (len(diagram.blocks) == 1 and not diagram.heads):
-                found.append(diagram)
+        diagrams = hom(f"{bottom} -> ", groups={LABEL: group}).diagrams
+        if group.blocks == "whole":
+            found.extend(diagrams)
+            continue
+        # All vertices in one block, or all as legs of one head. A search is too long: SO(16) has 2,027,025 pairings.
+        labels, single = tuple(bottom.split()), [(vertex,) for vertex in range(order)]
+        forms, made = forms_of(((LABEL, group),), labels), []
+        if order == 2 or not forms:
+            made.append(Diagram.from_blocks((), labels, [range(order)], forms))
+        if group.legs - order in (0, 1):
+            head = (LABEL, group.legs, tuple(range(order)))
+            made.append(Diagram.from_blocks((), labels, single, forms, (head,)))
+        found.extend(diagram for diagram in made if diagram in diagrams)
     return tuple(found)
 
 
@@ -183,6 +195,8 @@ def _evaluated(diagram: Diagram, vectors: Array) -> Array:
     """Evaluate a tensor on all tuples of vectors; an antisymmetric head only on ascending tuples."""
     n, m = vectors.shape[-2:]
     order = len(diagram.bottom)
+    entries = math.comb(m, order) * n * n if diagram.heads else m**order
+    refuse_if_large("the invariants", entries, step="use lower orders, or fewer vectors")
     if diagram.heads:
         ((_, legs, _),) = diagram.heads
         tuples = np.array([*itertools.combinations(range(m), order)], np.int32).reshape(-1, order)
@@ -204,11 +218,14 @@ def _evaluated(diagram: Diagram, vectors: Array) -> Array:
 
 
 def determinant(matrix: Array) -> Array:
-    """Compute the determinant of matrices `[*batch, n, n]` by minors, a polynomial; O(n 2^n).
+    """Compute the determinant of matrices `[*batch, n, n]`, with its derivatives; O(n^3).
 
     `jnp.linalg.det` has wrong derivatives for some singular matrices of four rows or more.
     """
     n = matrix.shape[-1]
+    if n > MOST_MINORS:
+        found: Array = jnp.vectorize(_eliminated, signature="(n,n)->()")(matrix)
+        return found
     minors = jnp.ones((*matrix.shape[:-2], 1), matrix.dtype)
     for row in range(n):
         place = {chosen: i for i, chosen in enumerate(itertools.combinations(range(n), row))}
@@ -219,6 +236,30 @@ def determinant(matrix: Array) -> Array:
         signs = jnp.asarray((-1.0) ** (row + np.arange(row + 1)), matrix.dtype)
         minors = jnp.sum(signs * matrix[..., row, larger] * minors[..., smaller], axis=-1)
     return minors[..., 0]
+
+
+def _eliminated(matrix: Array) -> Array:
+    """Compute the determinant of a matrix `[n, n]` by elimination, with the largest entry as the pivot of each step.
+
+    A pivot is zero only if all that is left is zero. The last rows are left to minors, a polynomial.
+    """
+    n = matrix.shape[-1]
+    places = np.arange(n)
+
+    def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], None]:
+        (matrix, product), left, after = carry, places >= k, places > k
+        largest = jnp.argmax(jnp.where(left[:, None] & left, jnp.abs(jax.lax.stop_gradient(matrix)), -1))
+        row, column = largest // n, largest % n
+        swaps = [jnp.where(places == k, to, jnp.where(places == to, k, places)) for to in (row, column)]
+        matrix = matrix[swaps[0]][:, swaps[1]]
+        pivot = matrix[k, k]
+        factors = jnp.where(after, matrix[:, k], 0) / jnp.where(pivot == 0, 1, pivot)
+        product = product * jnp.where((row == k) == (column == k), pivot, -pivot)
+        return (matrix - factors[:, None] * matrix[k], product), None
+
+    steps = jnp.arange(n - MOST_MINORS)
+    (matrix, product), _ = jax.lax.scan(step, (matrix, jnp.ones((), matrix.dtype)), steps)
+    return product * determinant(matrix[n - MOST_MINORS :, n - MOST_MINORS :])
 
 
 def _checked(group: Group, vectors: object) -> jax.Array:
