@@ -58,7 +58,8 @@ def project(
     sizes = _sizes(space)
     terms = space.signature.outputs, space.signature.inputs
     rows, columns = (_places(side, sizes) for side in terms)
-    _checks.array("matrix", matrix, [rows[-1][1], columns[-1][1], "*features"], kind="real or complex")
+    kind = "complex" if space.signature.is_complex else "real or complex"
+    _checks.array("matrix", matrix, [rows[-1][1], columns[-1][1], "*features"], kind=kind)
     if 0 in matrix.shape:
         return jnp.asarray(matrix)
     features, pairs = matrix.shape[2:], pair_spaces(space.signature, bias=False)

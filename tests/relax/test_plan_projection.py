@@ -77,6 +77,8 @@ def test_bad_matrices():
     space = hom("x -> x", x=O(3))
     assert_error(ek.ShapeError, lambda: project(space, np.ones((2, 3))), "matrix must have", "[2, 3]", "[3, 3", "pass")
     assert_error(ek.DTypeError, lambda: project(space, np.ones((3, 3), int)), "real or complex", "int", "float", "pass")
+    unitary, step = hom("x -> x", x=ek.U(2)), "pass jnp.asarray(matrix, complex)"
+    assert_error(ek.DTypeError, lambda: project(unitary, np.ones((2, 2))), "matrix must", "float64", "complex", step)
     assert_error(
         ek.OptionError, lambda: project("x -> x", np.ones((3, 3))), "space= must be", "x -> x", "Hom", "ek.hom"
     )

@@ -226,6 +226,22 @@ def test_errors():
     )
     assert_error(
         ek.DTypeError,
+        lambda: orbit_distance(ek.U(3), eye),
+        "matrix must be an array of complex floating-point numbers",
+        "float64",
+        "complex",
+        "pass jnp.asarray(matrix, complex)",
+    )
+    assert_error(
+        ek.ShapeError,
+        lambda: orbit_distance(ek.O(), eye[:, :2]),
+        "matrix must have shape [*batch, n, n]",
+        "[3, 2]",
+        "n, n]",
+        "invariants(",
+    )
+    assert_error(
+        ek.DTypeError,
         lambda: invariants(ek.O(2), jnp.eye(2, dtype=int)),
         "vectors must be an array of real or complex floating-poi",
         "int",

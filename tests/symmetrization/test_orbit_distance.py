@@ -326,6 +326,15 @@ class TestErrors:
             "the info of OrbitDistance(network, compare_input=True)",
             "comp",
         )
+        for name in ("input_weight", "bound_weight", "bound"):
+            assert_error(
+                ek.OptionError,
+                lambda name=name: orbit_loss(info, **{name: -1.0}),
+                f"{name}= must be a number ≥ 0",
+                "-1.0",
+                "a number ≥ 0",
+                f"write {name}=1",
+            )
         assert_error(
             ek.OptionError,
             lambda: matrix_equivariance_loss(info, frame, jnp.eye(2)),

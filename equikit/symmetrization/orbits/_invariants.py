@@ -64,7 +64,7 @@ def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] 
         Nguyen et al., Learning symmetrization for equivariance with orbit distance minimization, arXiv:2311.07143,
         section 3; Weyl, The classical groups, for the tensors.
     """
-    vectors = _checked(group, vectors)
+    vectors = _checked(group, "vectors", vectors, "vectors")
     n = vectors.shape[-2]
     found: dict[str, jax.Array] = _all_evaluated(_known(group, n, orders), vectors)
     return found
@@ -99,10 +99,9 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[in
     Source:
         Nguyen et al., arXiv:2311.07143, section 3.
     """
-    matrix = _checked(group, matrix)
-    n = matrix.shape[-2]
     step = "use invariants() for a number of vectors that is not their dimension"
-    _checks.array("matrix", matrix, ("*batch", n, n), kind="real or complex", step=step)
+    matrix = _checked(group, "matrix", matrix, _rows(group), step)
+    n = matrix.shape[-2]
     distance: jax.Array = _distance(_known(group, n, orders), matrix)
     return distance
 
@@ -262,6 +261,11 @@ def _eliminated(matrix: Array) -> Array:
     return product * determinant(matrix[n - MOST_MINORS :, n - MOST_MINORS :])
 
 
-def _checked(group: Group, vectors: object) -> jax.Array:
-    n, kind = checked_group(group).n, "complex" if group.is_complex else "real or complex"
-    return jnp.asarray(_checks.array("vectors", vectors, ("*batch", "n" if n is None else n, "vectors"), kind=kind))
+def _rows(group: Group) -> int | str:
+    n = checked_group(group).n
+    return "n" if n is None else n
+
+
+def _checked(group: Group, name: str, given: object, columns: int | str, step: str | None = None) -> jax.Array:
+    axes, kind = ("*batch", _rows(group), columns), "complex" if group.is_complex else "real or complex"
+    return jnp.asarray(_checks.array(name, given, axes, kind=kind, step=step))

@@ -24,7 +24,8 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
         A number; the losses of several methods are added.
 
     Raises:
-        OptionError: if the info is not from `OrbitDistance`, or `input_weight` is given without `compare_input=True`.
+        OptionError: if the info is not from `OrbitDistance`, `input_weight` is given without `compare_input=True`, or
+            a number is negative.
 
     Example:
         >>> import equikit as ek
@@ -37,11 +38,10 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
     Source:
         Nguyen et al., arXiv:2311.07143, section 3.
     """
-    input_weight, bound_weight = (
-        _checks.number("input_weight", input_weight),
-        _checks.number("bound_weight", bound_weight),
+    input_weight, bound_weight, bound = (
+        _checks.number(name, value, least=0)
+        for name, value in (("input_weight", input_weight), ("bound_weight", bound_weight), ("bound", bound))
     )
-    bound = _checks.number("bound", bound)
     distances = required_entries(info, "orbit_distance", how="OrbitDistance(network)")
     loss: jax.Array = sum(map(jnp.mean, distances[1:]), start=jnp.mean(distances[0]))
     if input_weight:
