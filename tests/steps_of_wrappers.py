@@ -84,6 +84,11 @@ CALL = {
         "how=ek.frames.PCA()",
         None,
     ),
+    "a-class-of-frames": (
+        lambda how=ek.frames.GroupAverage: ek.symmetrize(jnp.sin, "x -> x", x=ek.H(3), how=how),
+        "how=ek.frames.GroupAverage()",
+        None,
+    ),
     "draws-from-nothing": (lambda **o: ek.frames.Stochastic(**o), "of=ek.frames.PCA()", None),
     "a-missing-group": (lambda **o: ek.Canonicalize(jnp.sin, **o), "group=ek.O(3)", None),
     "average-of-infinitely-many": (

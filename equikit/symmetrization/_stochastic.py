@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from flax import nnx
 
-from equikit import _checks, _keywords
+from equikit import _keywords
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame
-from equikit.symmetrization.engine._method import Method
+from equikit.symmetrization.engine._method import Method, checked_method
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine._sample import Sample
 
@@ -82,7 +82,7 @@ class Stochastic(_Drawing):
         return self.of, self.samples
 
     def __post_init__(self) -> None:
-        _checks.instance("of", self.of, Method, "ek.frames.PCA()")  # type: ignore[type-abstract]  # none is made
+        checked_method("of", self.of)
         object.__setattr__(self, "samples", option("samples", self.samples))
 
 

@@ -36,7 +36,7 @@ from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame, in_one_list
 from equikit.symmetrization.engine._info import Info, settled
-from equikit.symmetrization.engine._method import Framed, Method
+from equikit.symmetrization.engine._method import Framed, Method, checked_method
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine._sequential import (
@@ -391,7 +391,7 @@ def symmetrize(
 
 def _methods(how: object) -> list[Method]:
     given = list(how) if isinstance(how, Sequence) and not isinstance(how, str) else [how]
-    return [_checks.instance("how", method, Method, "ek.frames.PCA()") for method in given]  # type: ignore[type-abstract]
+    return [checked_method("how", method) for method in given]
 
 
 def _holds_positions(kind: Signature, term: Term, label: str) -> bool:

@@ -294,8 +294,16 @@ CASES = {
         (ek.OptionError, "of= must be a Method", "[PCA(", "a Method", "write of=ek.frames.PCA()"),
     ),
     "draws from a class": (
-        lambda: Stochastic(PCA),
-        (ek.OptionError, "of= must be a Method", "PCA", "a Method", "write of=ek.frames.PCA()"),
+        lambda: Stochastic(Sort),
+        (ek.OptionError, "of= must be a Method", "Sort", "a Method", "write of=ek.frames.Sort()"),
+    ),
+    "a class of frames": (
+        lambda: ek.symmetrize(jnp.sin, "x -> x", x=ek.H(3), how=ek.frames.GroupAverage),
+        (ek.OptionError, "how= must be a Method", "GroupAv", "a Method", "write how=ek.frames.GroupAverage()"),
+    ),
+    "a class that needs arguments": (
+        lambda: wrapped(how=ek.frames.Center),
+        (ek.OptionError, "how= must be a Method", "Center", "a Method", "write how=ek.frames.PCA()"),
     ),
     "a number as a key": (
         lambda: wrapped()(CLOUD, key=0),

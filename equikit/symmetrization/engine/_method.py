@@ -6,13 +6,14 @@ import functools
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import GroupError
 from equikit.groups import Group, S
 from equikit.symmetrization.engine._action import Action
@@ -100,6 +101,15 @@ class Framed(Method):
     @abstractmethod
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """Return the frame of one sample, with an axis of elements in front of elements and weights."""
+
+
+def checked_method(name: str, value: Any) -> Method:
+    """Return a method, or raise `OptionError`; the next step calls a given class that needs no arguments."""
+    make = "ek.frames.PCA()"
+    frame = isinstance(value, type) and issubclass(value, Framed)
+    if frame and all(field.default is not MISSING for field in fields(value)):
+        make = f"{'ek.frames.' if value.__module__.startswith('equikit.') else ''}{value.__name__}()"
+    return _checks.instance(name, value, Method, make)  # type: ignore[type-abstract]  # none is made
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
