@@ -37,6 +37,7 @@ from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame, in_one_list
 from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, Method, checked_method
+from equikit.symmetrization.engine._more import entries
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine._sequential import (
@@ -44,11 +45,13 @@ from equikit.symmetrization.engine._sequential import (
     SequentialModule,
     accepting,
     in_sequence,
+    parts_of,
     random_part,
     refuse_unsettled,
 )
 from equikit.symmetrization.engine.backbones._backbone import Call, KeyArgument
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable
+from equikit.symmetrization.orbits._orbit import OrbitDistance
 from equikit.symmetrization.permutations._ordering import UNSURE
 from equikit.symmetrization.rotations._center import Center
 
@@ -249,26 +252,61 @@ def _without_frame(how: Method, action: Action, info: Info, x: Mapping[str, Arra
     place = np.unravel_index(np.argmax(refused), refused.shape)
     known = {name: getattr(info, name) for name in ("doubt", "gap", "rank", "ties", "size")}
     values = {name: float(value[place]) for name, value in known.items() if value is not None}
-    shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
-    finite = all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values())
     dtype = max((array.dtype for array in x.values()), key=rounding)
-    lacks = "is symmetric itself, or {} does not tell that it is not"
-    step = accepting(how, action, "look at sym.info(x)")
-    if (unsure := info.more.get(UNSURE)) is not None and bool(unsure[(..., *place)].any()):
-        lacks, step = "has an order that rounding to {} decides", "use ek.frames.Directions or float64"
-    if isinstance(how, nnx.Module) and info.gap is not None and bool(jnp.isnan(info.gap[place])):
-        lacks = "is finite, but the network or energy returned NaN or infinity for it"
-        step = "look for a division by zero, a logarithm or a root in the network or energy"
+    if not all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values()):
+        lacks, expected, step = "is not finite", "finite entries", "pass jnp.nan_to_num(x), or leave such inputs out"
+        shown = "it has NaN or infinity"
+    else:
+        values |= _outside(how, info, place)
+        lacks, expected, step = _reason(how, action, info, place, f"{dtype}", "residual" in values)
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
     return FrameError(
-        f"an input has no frame: it {lacks.format(dtype) if finite else 'is not finite'}",
+        f"an input has no frame: it {lacks}",
         got=f"{refused.sum()} of {refused.size} inputs for {named(how)}; "
-        f"the first of them is number {np.argmax(refused)}: {shown if finite else 'it has NaN or infinity'}",
-        expected="inputs without symmetries of their own, all entries finite",
-        step=step if finite else "pass jnp.nan_to_num(x), or leave such inputs out",
+        f"the first of them is number {np.argmax(refused)}: {shown}",
+        expected=expected,
+        step=step,
         how=repr(how),
         refused=np.flatnonzero(refused).tolist(),
         values=values,
     )
+
+
+def _reason(
+    how: Method, action: Action, info: Info, place: tuple[Any, ...], dtype: str, outside: bool
+) -> tuple[str, str, str]:
+    """Return what a finite input lacks, what is expected, and the next step."""
+    learned = isinstance(how, nnx.Module)
+    found = [matrix[(..., *place, slice(None), slice(None))] for matrix in entries(info, "orbit_matrix")]
+    if learned and (
+        not all(jnp.isfinite(m).all() for m in found) or (info.gap is not None and jnp.isnan(info.gap[place]))
+    ):
+        step = "look for a division by zero, a logarithm or a root in the network or energy"
+        return "is finite, but the network or energy returned NaN or infinity for it", "finite numbers", step
+    if outside:
+        step = accepting(how, action, "train the network with orbit_loss")
+        return "has a matrix that is not in the group", "a residual of at most the tolerance", step
+    if (unsure := info.more.get(UNSURE)) is not None and bool(unsure[(..., *place)].any()):
+        step = "use ek.frames.Directions or float64"
+        return f"has an order that rounding to {dtype} decides", "numbers that differ by more than rounding", step
+    teller = f"the network, the energy or {dtype}" if learned else dtype
+    expected = ", and a network or energy that changes when they are moved" if learned else ""
+    return (
+        f"is symmetric itself, or {teller} does not tell that it is not",
+        f"inputs without symmetries{expected}",
+        accepting(how, action, "look at sym.info(x)"),
+    )
+
+
+def _outside(how: Method, info: Info, place: tuple[Any, ...]) -> dict[str, float]:
+    """Return the residual and the tolerance of a matrix that `OrbitDistance` refuses, if there is one."""
+    orbits = [part for part in parts_of(how) if isinstance(part, OrbitDistance)]
+    found = entries(info, "orbit_residual"), entries(info, "orbit_tolerance")
+    for part, *numbers in zip(orbits, *found, strict=False):
+        residual, tolerance = (float(array[(..., *place)].max()) for array in numbers)
+        if part.on_degenerate == "error" and not residual <= tolerance:
+            return {"residual": residual, "tolerance": tolerance}
+    return {}
 
 
 class SymmetrizedModule(Symmetrized, ModuleOf):

@@ -293,5 +293,19 @@ def test_starts_that_reflect_are_no_rotations():
     )
 
 
+def test_an_energy_without_a_direction_is_named_as_the_reason():
+    sym = ek.symmetrize(
+        jnp.sin, "p x -> p x", p=ek.Fixed(4), x=ek.O(2), how=EnergyDescent(lambda x: jnp.sum(x**2, (1, 2, 3)), steps=0)
+    )
+    assert_error(
+        ek.FrameError,
+        lambda: sym(weights(4, 2, 1, seed=6)),
+        "the network, the energy or float32 does not tell",
+        "1 of 1 inputs",
+        "a network or energy that changes when they are moved",
+        'on_degenerate="flag"',
+    )
+
+
 def test_text_is_short():
     assert repr(EnergyDescent(energy, starts=np.eye(3)[None])) == "EnergyDescent(function, starts=1 matrices, steps=10)"

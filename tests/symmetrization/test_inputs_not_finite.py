@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit.symmetrization import Probabilistic, canonicalization, frames
+from equikit.symmetrization import OrbitDistance, Probabilistic, canonicalization, frames
 
 RNGS = nnx.Rngs(0)
 KEY = jax.random.key(0)
@@ -94,8 +94,9 @@ def test_an_input_that_is_not_finite_is_refused_and_the_other_samples_are_right(
 @pytest.mark.parametrize("name", ["average", "permutation", "sorted"])
 def test_without_jit_an_error_counts_the_refused_inputs(name):
     sym, shape = METHODS[name]()
-    with pytest.raises(ek.FrameError, match=r"not finite\n.*2 of 4 inputs.*is number 1: it has NaN"):
+    with pytest.raises(ek.FrameError, match=r"not finite\n.*2 of 4 inputs.*is number 1: it has NaN") as caught:
         sym(cloud_and_bad(shape)[1], key=KEY)
+    assert caught.value.expected == "finite entries"
 
 
 @pytest.mark.parametrize("name", ["descent", "principal axes"])
@@ -117,6 +118,9 @@ UNDEFINED = {
     ),
     "permutation": lambda: on_entries(canonicalization.PermutationCanonicalization(lambda x: jnp.log(-1 - x**2)[:, 0])),
     "rotation": lambda: on_points(canonicalization.RotationCanonicalization(lambda x: jnp.log(-1 - x**2)[..., [0, 0]])),
+    "orbit distance": lambda: on_points(
+        OrbitDistance(lambda x: jnp.log(-1 - x[..., :2, :, 0] ** 2), on_degenerate="error")
+    ),
 }
 
 

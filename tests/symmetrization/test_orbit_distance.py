@@ -166,8 +166,27 @@ class TestOptions:
         assert not flags.refused.any()
         assert info_of(of_group(ek.O(3), tolerance=0.1), both).degenerate.tolist() == [False, False, True, True]
         strict = of_group(ek.O(3), on_degenerate="error")
-        assert_error(ek.FrameError, lambda: strict(both), "no frame", "3 of 4", "finite", "info")
+        residual = np.sqrt(3) * (1.01**2 - 1) / np.sqrt(3)
+        assert_error(
+            ek.FrameError,
+            lambda: strict(both),
+            "no frame: it has a matrix that is not in the group",
+            f"3 of 4 inputs for OrbitDistance; the first of them is number 1: size 1, residual {residual:.3g}, "
+            "tolerance 0.000345",
+            "a residual of at most the tolerance",
+            'train the network with orbit_loss; on_degenerate="flag" accepts such inputs',
+        )
         assert np.isnan(jax.jit(strict)(both)).any(axis=(1, 2)).tolist() == [False, True, True, True]
+
+    def test_a_method_that_refuses_an_input_is_not_mistaken_for_a_matrix_that_is_only_flagged(self):
+        wide = lambda x: jnp.broadcast_to(2 * jnp.eye(2), (*x.shape[:-3], 2, 2))  # noqa: E731
+        for policy, wanted in (
+            ("flag", ("is symmetric itself, or the network", "gap 0", "inputs without symmetries", "sym.info(x)")),
+            ("error", ("is not in the group", "residual 3, tolerance 0.000345", "a residual", "orbit_loss")),
+        ):
+            how = [OrbitDistance(wide, "x", invariant_to=["y"], on_degenerate=policy), ek.frames.PCA("y")]
+            sym = ek.symmetrize(jnp.sin, "x y -> x y", x=ek.O(2), y=ek.O(2), how=how)
+            assert_error(ek.FrameError, lambda sym=sym: sym(jnp.eye(2)[..., None]), *wanted)
 
     def test_an_input_of_zero_has_a_matrix_of_zero(self, lorentz):
         sym = ek.symmetrize(lambda x: x + 1, "m -> m", m=ek.Lorentz, how=OrbitDistance(lorentz))

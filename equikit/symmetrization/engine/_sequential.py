@@ -78,7 +78,7 @@ def code_of(method: object) -> str:
 
 def accepting(how: Method, action: Action, step: str) -> str:
     """Return the next step for an input that a method refuses, with the values of `on_degenerate=` that accept it."""
-    refusing = [part for part in _parts(how) if getattr(part, "on_degenerate", None) in ("error", "weighted")]
+    refusing = [part for part in parts_of(how) if getattr(part, "on_degenerate", None) in ("error", "weighted")]
     usable = [
         f'"{policy}"'
         for policy in ("flag", "sample", "weighted")
@@ -91,13 +91,13 @@ def accepting(how: Method, action: Action, step: str) -> str:
 
 def random_part(how: Method) -> str:
     """Return the name of the first method that needs a key, of those that a method combines."""
-    return next(type(part).__name__ for part in [*_parts(how), how] if part.needs_key)
+    return next(type(part).__name__ for part in [*parts_of(how), how] if part.needs_key)
 
 
-def _parts(how: Any) -> list[Any]:
+def parts_of(how: Any) -> list[Any]:
     """Return the methods that a method combines, or itself; of `EnergyDescent` itself and its starts."""
     inner = [*getattr(how, "methods", ()), getattr(how, "of", None), getattr(how, "starts", None)]
-    found = [part for method in inner if isinstance(method, Method) for part in _parts(method)]
+    found = [part for method in inner if isinstance(method, Method) for part in parts_of(method)]
     return [how, *found] if hasattr(how, "starts") or not found else found
 
 

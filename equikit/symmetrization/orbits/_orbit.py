@@ -141,6 +141,7 @@ class OrbitDistance(Method, nnx.Module):
         residual = jnp.sqrt(jax.lax.stop_gradient(distance))
         degenerate = ~(residual <= tolerance)
         more = {"orbit_matrix": matrix, "orbit_distance": distance, "orbit_residual": residual}
+        more["orbit_tolerance"] = jnp.full_like(residual, tolerance)
         element = Element({label: matrix})
         if self.compare_input:
             more["orbit_input"] = self._input_distance(action, label, x, masks, element)
