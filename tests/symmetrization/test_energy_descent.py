@@ -83,6 +83,22 @@ def test_descent_goes_down_and_says_how_far():
     assert np.isclose(loss, np.mean((matrix - np.eye(3)) ** 2))
 
 
+def test_too_long_steps_end_above_their_start_and_say_so():
+    @jax.jit
+    def run(x):
+        def info(**options):
+            how = EnergyDescent(lambda x: -jnp.sum(jnp.tanh(x[:, :, 0, 0]), 1), **options)
+            return ek.symmetrize(lambda x: x, "p x -> p x", p=ek.Fixed(4), x=ek.SO(2), how=how).info(x).more
+
+        return info(steps=0)["energy"], info(steps=3), info(steps=3, learning_rate=5.0)
+
+    starts, short, long = jax.tree.map(np.asarray, run(weights(20, 4, 2, 1, seed=2)))
+    assert np.allclose(short["start_energy"], starts, atol=1e-6)
+    assert np.allclose(long["start_energy"], starts, atol=1e-6)
+    assert np.all(short["energy"] <= short["start_energy"])
+    assert np.any(long["energy"] > long["start_energy"])
+
+
 def test_given_starts_are_equivariant_as_far_as_paths_arrive():
     points, group = ek.Fixed(4), ek.SO(2)
     errors = {}

@@ -42,6 +42,9 @@ class EnergyDescent(Choosing):
       the doubt is too large, or if energies are tied whose order may depend on these errors. For a sum of tanh of five
       points, this is one cloud in a thousand with 10 steps of rate 0.1, one in 25 with 20 of rate 0.3, and one in
       twelve with 50: keep \(\eta c\) below one, and steps few. Kinks of the encoder are not detected.
+    - Paths do not always descend: too long steps may end above their start, most often where \(\eta c\) exceeds two.
+      The end is returned even so, since a choice of the lowest step would jump between steps. Then
+      `info.more["energy"]` exceeds `info.more["start_energy"]`, the least energy of the starts: take shorter steps.
     - With given matrices as starts, it is equivariant only if all paths to the least energy converge, for the input and
       for the rotated input; the remaining gradient is in `info.more["gradient"]`.
 

@@ -235,6 +235,7 @@ def lowest(
         more={
             **starts.more,
             "energy": _at(best, paths.after)[0],
+            "start_energy": jnp.min(jnp.where(there, paths.before, jnp.inf), axis=0),
             "gradient": _at(best, paths.gradient)[0],
             "matrix": frame.elements.linear[label][0],
         },
