@@ -126,7 +126,7 @@ def _distance(diagrams: tuple[Diagram, ...], matrix: Array) -> Array:
 @functools.lru_cache(maxsize=256)
 def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, ...]:
     """Return the diagrams of invariant tensors of these orders that are not products of smaller ones."""
-    found = []
+    found: list[Diagram] = []
     for order in orders:
         bottom = (
             f"{LABEL} {LABEL}*" if group.has_dual and group.is_complex and order == 2 else " ".join([LABEL] * order)
