@@ -103,29 +103,15 @@ def _descended(
     Returns:
         The ends, their errors, the largest angles of the errors along the path, and the norms of the last gradients.
     """
-    d = start.shape[-1]
-    one = jnp.eye(d, dtype=start.dtype)
-    fresh = jnp.asarray(np.fromfunction(lambda i, j: (-1.0) ** (i + j) * np.sign(j - i), (d, d)), start.dtype)
 
     def step(turn: Array) -> tuple[Array, Array]:
-        slope = jax.grad(lambda turn: jnp.sum(energy(turn)))(turn)
-        # The derivatives along g A, for every antisymmetric A with one entry 1 and one entry -1.
-        along = _product(jnp.swapaxes(turn, -1, -2), slope)
-        along = along - jnp.swapaxes(along, -1, -2)
-        norm = _angle(along)
-        length = rate * jnp.minimum(1, LONGEST / jnp.maximum(rate * norm, LONGEST))
-        half = -length[..., None, None] * along / 2
-        # The Cayley transform is exactly a rotation, and equals the exponential to second order.
-        return _product(turn, jnp.linalg.solve(one - half, one + half)), norm
+        found: tuple[Array, Array] = _stepped(turn, jax.grad(lambda turn: jnp.sum(energy(turn)))(turn), rate)
+        return found
 
     def follow(path: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
         turn, error, peak, _norm = path
         (turn, norm), (change, _) = jax.jvp(step, (turn,), (_product(turn, error),))
-        error = jax.lax.stop_gradient(_product(jnp.swapaxes(turn, -1, -2), change))
-        # Add the rounding error of the step along a fixed direction, which may grow where the error so far shrinks.
-        error = (error - jnp.swapaxes(error, -1, -2)) / 2 + rounding(error.dtype) * fresh
-        angle = _angle(error)
-        return (turn, error / jnp.maximum(angle, 1)[..., None, None], jnp.maximum(peak, angle), norm), None
+        return (turn, *_grown(turn, change, peak), norm), None
 
     angle = _angle(error)
     path: Any = (start, error, angle, jnp.zeros_like(angle))
@@ -138,10 +124,36 @@ def _descended(
     return found
 
 
+@jax.jit
+def _stepped(turn: Array, slope: Array, rate: float) -> tuple[Array, Array]:
+    """Return the matrices after one step, from the derivatives of the energies by the matrices, and their norms."""
+    # The derivatives along g A, for every antisymmetric A with one entry 1 and one entry -1.
+    along = _product(jnp.swapaxes(turn, -1, -2), slope)
+    along = along - jnp.swapaxes(along, -1, -2)
+    norm = _angle(along)
+    length = rate * jnp.minimum(1, LONGEST / jnp.maximum(rate * norm, LONGEST))
+    half, one = -length[..., None, None] * along / 2, jnp.eye(turn.shape[-1], dtype=turn.dtype)
+    # The Cayley transform is exactly a rotation, and equals the exponential to second order.
+    return _product(turn, jnp.linalg.solve(one - half, one + half)), norm
+
+
+@jax.jit
+def _grown(turn: Array, change: Array, peak: Array) -> tuple[Array, Array]:
+    """Return the errors of matrices after a step, from their changes, and the largest angles so far."""
+    d = turn.shape[-1]
+    fresh = jnp.asarray(np.fromfunction(lambda i, j: (-1.0) ** (i + j) * np.sign(j - i), (d, d)), turn.dtype)
+    error = jax.lax.stop_gradient(_product(jnp.swapaxes(turn, -1, -2), change))
+    # Add the rounding error of the step along a fixed direction, which may grow where the error so far shrinks.
+    error = (error - jnp.swapaxes(error, -1, -2)) / 2 + rounding(error.dtype) * fresh
+    angle = _angle(error)
+    return error / jnp.maximum(angle, 1)[..., None, None], jnp.maximum(peak, angle)
+
+
 def _product(one: Array, two: Array) -> Array:
     return jnp.matmul(one, two, precision=jax.lax.Precision.HIGHEST)
 
 
+@jax.jit
 def _angle(skew: Array) -> Array:
     """Return the norm of the entries above the diagonal of an antisymmetric matrix, with derivative zero at zero."""
     squared = jnp.sum(skew**2, axis=(-2, -1)) / 2
@@ -174,6 +186,7 @@ def _with_rates(moved: Callable[[Array], Any], turn: Array, error: Array) -> tup
     return arrays, jax.lax.stop_gradient(rates)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _effect(moves: bool, error: Array, arrays: dict[str, Array], rates: dict[str, Array]) -> Array:
     """Return the errors of elements, `[*lead]`: of their entries, or of the moved inputs if no output is moved."""
     lead = error.ndim - 2
@@ -184,6 +197,7 @@ def _effect(moves: bool, error: Array, arrays: dict[str, Array], rates: dict[str
     return jax.lax.stop_gradient(functools.reduce(jnp.maximum, parts))
 
 
+@jax.jit
 def _energy_error(slopes: dict[str, Array], rates: dict[str, Array], noise: dict[str, Array]) -> Array:
     """Return the errors of energies, from the errors of their elements and of the inputs, `[*lead]`."""
     total: Array = jnp.zeros(())
