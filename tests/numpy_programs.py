@@ -36,9 +36,9 @@ ROUNDED = {"add", "div", "mul", "sqrt", "square", "sub"}
 FLOATS = {np.dtype(name) for name in ("float32", "float64")}
 SHARDINGS = ("in_shardings", "out_shardings")
 
-RUNS = 100
-"""A program is compiled where a test has run as many operations of it as this times those that it has, and SHORT."""
-SHORT = 5_000
+RUNS, SHORT = 40, 5_000
+"""A program of n operations is compiled once a test has run RUNS n + SHORT of them: XLA takes 1 ms for each operation
+of a program, and NumPy 10 µs for each that is run, or more where arrays are large."""
 
 
 class Programs:
@@ -88,9 +88,9 @@ def _outputs(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[jax.Ar
     placed = placed or jax.config.jax_default_device is not None or jax.config.jax_debug_nans
     if placed or any(options["donated_invars"]) or program.effects or not (exact or Programs.everything):
         return None
-    count = sum(1 for _ in equations_of(program))
-    most = count * RUNS + SHORT - Programs.operations[id(program)]
-    evaluator = Evaluator(most, strict=exact or count == 1)
+    most = size_of(program) * RUNS + SHORT - Programs.operations[id(program)]
+    alone = len(program.eqns) == 1 and program.eqns[0].primitive.name not in CALLS  # JAX would ask here again
+    evaluator = Evaluator(most, strict=exact or alone)
     try:
         with everything_in_numpy(False), np.errstate(all="ignore"):
             values = evaluator(options["jaxpr"], arguments)
@@ -116,6 +116,15 @@ def _array(value: Any, aval: Any) -> jax.Array:
 @functools.cache
 def _device() -> jax.Device:
     return jax.local_devices()[0]
+
+
+@functools.lru_cache(2**14)
+def size_of(jaxpr: Any) -> int:
+    """How many operations a program has, with those of its calls, branches and loops."""
+    inner = [value for equation in jaxpr.eqns for value in equation.params.values()]
+    inner = [each for value in inner for each in (value if isinstance(value, tuple | list) else [value])]
+    bodies = [body for each in inner if hasattr(body := getattr(each, "jaxpr", each), "eqns")]
+    return len(jaxpr.eqns) + sum(map(size_of, bodies))
 
 
 @functools.lru_cache(2**14)

@@ -208,7 +208,7 @@ def test_every_public_name_is_covered():
         (lambda: made(nn.Linear, dtype=nnx.Rngs(0)), "dtype= must be a floating-point dtype"),
         (lambda: made(nn.ConstitutiveLaw, hidden=jax.random.key(0)), "hidden= must be a list of widths"),
         (lambda: made(nn.Radial, cutoff=jax.random.key(0)), "cutoff= must be a number > 0"),
-        (lambda: made(nn.GeometricMessage, powers=10**30), "powers= must be a whole number"),
+        (lambda: made(nn.GeometricMessage, powers=10**30), "powers= is too high for maps"),
         (lambda: made(nn.Invariant, features=None), "the input features are not a dictionary"),
         (lambda: made(nn.NormGated, rngs=3), "rngs= must be nnx.Rngs"),
         (lambda: made(nn.RMSNorm, rngs=3), "rngs= must be nnx.Rngs"),

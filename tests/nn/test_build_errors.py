@@ -87,7 +87,7 @@ BUILDS = {
         "the number of input channels of 'p p' must be a whole number",
         "2.0",
         "an integer",
-        "for example 1",
+        "for example 2",
     ),
     "channels-missing": (
         ek.SignatureError,

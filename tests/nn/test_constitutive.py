@@ -190,6 +190,7 @@ def test_a_law_that_is_not_hyperelastic_need_not_be_conservative():
     assert np.max(np.abs(tangent - tangent.transpose(2, 3, 0, 1))) > 1e-3
 
 
+@pytest.mark.compiled
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("hyperelastic", [False, True])
 def test_the_parameters_of_lame_are_found_from_data(hyperelastic):

@@ -223,6 +223,7 @@ def test_masks_go_as_far_as_their_label():
         net({"p x": x}, mask={"x": jnp.ones((2, 3), bool)})
 
 
+@pytest.mark.compiled
 def test_it_learns_an_invariant_function():
     """The first of EMLP's synthetic tasks: a function of two vectors that rotations of five dimensions leave alone."""
     rng = np.random.default_rng(0)
