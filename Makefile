@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS)
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compilers demo test test-slow lint types docs docs-serve bench bench-check clean FORCE
+.PHONY: help setup compilers demo test test-slow test-compiled lint types docs docs-serve bench bench-check clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,13 +51,16 @@ demo: setup ## run the demonstration
 
 # Compiling all modules, and rewriting the asserts of all tests, takes each worker 18 s, and each command that tests run
 # 0.5 s; so bytecode is kept, also where the environment says otherwise.
-test test-slow: export PYTHONDONTWRITEBYTECODE :=
+test test-slow test-compiled: export PYTHONDONTWRITEBYTECODE :=
 
 test: setup ## run the tests, without the slow ones
 	@$(PYTEST)
 
 test-slow: setup ## run the slow tests only
 	@$(PYTEST) -m slow || { rc=$$?; [ $$rc -eq 5 ] && echo "test-slow: no test is marked slow"; }
+
+test-compiled: setup ## run the tests, all programs compiled by XLA and none evaluated in NumPy
+	@$(PYTEST) --compiled
 
 lint: setup ## check style and format
 	@$(BIN)/python -m ruff check .
