@@ -50,8 +50,9 @@ class LeftToJax(Exception):
 
 
 class Evaluator:
-    """Evaluates jaxprs. Alone, it leaves rare operations to JAX; with a number of operations it raises `LeftToJax`
-    where one is missing (`strict`), or where a program has more operations, those of loops counted each time.
+    """Evaluates jaxprs. It raises `LeftToJax` after `most` operations, those in loops counted each time.
+
+    An operation that NumPy lacks is run by JAX, or raises `LeftToJax` if the evaluator is strict.
     """
 
     def __init__(self, most: float = float("inf"), strict: bool = False) -> None:

@@ -34,9 +34,12 @@ def _product(x: Any, y: Any, dimension_numbers: Any, preferred_element_type: Any
     for i, j in zip((*rows, *batch), (*columns, *same), strict=True):
         second[j] = i
     free = [i for i in first if i not in (*rows, *batch)] + [i for i in second if i >= x.ndim]
-    if any(a.dtype.itemsize == 2 and a.dtype.kind not in "iu" for a in (x, y)):  # sums of half precision
-        return NotImplemented
-    return np.einsum(x, first, y, second, [*batch, *free], optimize=True)
+    return NotImplemented if _is_half(x, y) else np.einsum(x, first, y, second, [*batch, *free], optimize=True)
+
+
+def _is_half(*arrays: Any) -> bool:
+    """Whether sums are of half precision, whose rounding is that of JAX alone."""
+    return any(array.dtype.itemsize == 2 and array.dtype.kind not in "iu" for array in arrays)
 
 
 def _pad(x: Any, value: Any, padding_config: Any) -> Any:
@@ -50,10 +53,15 @@ def _pad(x: Any, value: Any, padding_config: Any) -> Any:
 
 
 def _entries(shape: Any, places: Any, sizes: Any, window: Any, *numbers: Any) -> tuple[tuple[Any, ...], list[Any]]:
-    """Indices of the entries of all slices, and for each indexed axis where they start and where the last one may.
+    """Indices of the entries of all slices, and for each axis that `places` index: the starts, and the largest one.
 
-    `window` are the axes of the result that run inside slices; `numbers` are axes of the array: without a place in
-    the result, given by `places`, and (with the axes of `places`) shared with them.
+    Args:
+        shape: of the array.
+        places: where the slices start, `[..., indexed axes]`.
+        sizes: of a slice, along each axis of the array.
+        window: the axes of the result along which slices extend.
+        numbers: axes of the array that the result lacks; that `places` index; that array and `places` share; and the
+            axes of `places` for the latter.
     """
     dropped, mapped, shared, shared_places = numbers
     rank = len(window) + places.ndim - 1
@@ -175,7 +183,7 @@ SHAPING = {
     "dot_general": _product,
     "transpose": lambda x, permutation: x.transpose(permutation),
     "pad": _pad,
-    "reduce_sum": lambda x, axes, **_: x.sum(axes),
+    "reduce_sum": lambda x, axes, **_: NotImplemented if _is_half(x) else x.sum(axes),
     "reduce_max": lambda x, axes, **_: x.max(axes) if x.size else NotImplemented,
     "reduce_min": lambda x, axes, **_: x.min(axes) if x.size else NotImplemented,
     "reduce_and": lambda x, axes, **_: np.bitwise_and.reduce(x, axes),

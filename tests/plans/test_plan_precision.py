@@ -20,6 +20,8 @@ from equikit.plans import apply, apply_multilinear, multilinear_weight_shape, pl
 from equikit.plans._apply import keyed
 from equikit.plans.execution._execute import run
 
+pytestmark = pytest.mark.compiled
+
 apply = functools.partial(apply, method="factored")  # at small sizes "auto" takes another
 
 HALVES = pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
