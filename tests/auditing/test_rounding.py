@@ -7,6 +7,8 @@ import pytest
 import equikit as ek
 from equikit.auditing._rounding import epsilon, perturbed, spacing
 
+pytestmark = pytest.mark.compiled
+
 
 def test_spacings_are_those_of_numpy():
     numbers = np.array([1.0, -3.5, 1e-20, 6e4, 0.0])
