@@ -76,7 +76,7 @@ docs: setup ## build the documentation into docs/_build/html; warnings are error
 docs-serve: docs ## serve the documentation on http://localhost:8000
 	@$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory docs/_build/html
 
-bench: setup ## run all benchmarks on small cases, in ten minutes
+bench: setup ## run all benchmarks on small cases
 	@$(BIN)/python -m benchmarks run all --quick
 
 bench-check: setup ## compare ratios of times, and counts of compiled layers, with the stored ones
