@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from in_numpy import in_numpy
+from in_numpy import equations, in_numpy
 
 import equikit as ek
 from equikit.diagrams import Diagrams
@@ -216,28 +216,6 @@ def assert_close(actual: Any, desired: Any, tolerance: float) -> None:
     assert actual.shape == desired.shape
     scale = max(float(np.max(np.abs(np.asarray(desired)), initial=0.0)), 1.0)
     np.testing.assert_allclose(np.asarray(actual), np.asarray(desired), rtol=0, atol=tolerance * scale)
-
-
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """All equations of a jaxpr that compute something, those of nested jaxprs included.
-
-    Of a choice by platform only the last branch counts: a program that is lowered for one platform has one of them. How
-    a scatter combines two numbers is part of it.
-    """
-    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    for equation in jaxpr.eqns:
-        by_platform = equation.params.get("branches_platforms") is not None
-        parts = [parameter for name, parameter in equation.params.items() if name != "update_jaxpr"]
-        nested = [
-            value
-            for parameter in ([equation.params["branches"][-1:]] if by_platform else parts)
-            for value in (parameter if isinstance(parameter, list | tuple) else [parameter])
-            if hasattr(value, "eqns") or hasattr(value, "jaxpr")
-        ]
-        for inner in nested:
-            yield from equations(inner)
-        if not nested:
-            yield equation
 
 
 def primitives(jaxpr: Any) -> Counter[str]:

@@ -136,8 +136,30 @@ class Evaluator:
 CALLS = {"jit", "pjit", "remat2", "checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call"}
 
 
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a jaxpr that compute something, those of nested jaxprs included.
+
+    Of a choice by platform only the last branch counts: a program that is lowered for one platform has one of them. How
+    a scatter combines two numbers is part of it.
+    """
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in jaxpr.eqns:
+        by_platform = equation.params.get("branches_platforms") is not None
+        parts = [parameter for name, parameter in equation.params.items() if name != "update_jaxpr"]
+        nested = [
+            value
+            for parameter in ([equation.params["branches"][-1:]] if by_platform else parts)
+            for value in (parameter if isinstance(parameter, list | tuple) else [parameter])
+            if hasattr(value, "eqns") or hasattr(value, "jaxpr")
+        ]
+        for inner in nested:
+            yield from equations(inner)
+        if not nested:
+            yield equation
+
+
 def equations_of(jaxpr: Any) -> Iterator[Any]:
-    """The equations of a program, and those of the functions that it calls once."""
+    """The equations of a program and of the functions that it calls, without bodies of loops and branches."""
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         yield equation
         if equation.primitive.name in CALLS:

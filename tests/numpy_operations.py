@@ -38,7 +38,7 @@ def _product(x: Any, y: Any, dimension_numbers: Any, preferred_element_type: Any
 
 
 def _is_half(*arrays: Any) -> bool:
-    """Whether sums are of half precision, whose rounding is that of JAX alone."""
+    """Whether an array has half precision; NumPy and JAX round sums of such numbers differently."""
     return any(array.dtype.itemsize == 2 and array.dtype.kind not in "iu" for array in arrays)
 
 

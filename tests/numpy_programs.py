@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from in_numpy import CALLS, Evaluator, LeftToJax, equations_of
+from in_numpy import CALLS, Evaluator, LeftToJax, equations, equations_of
 from jax.sharding import SingleDeviceSharding
 
 MOVES = CALLS | {
@@ -42,7 +42,7 @@ of a program, and NumPy 10 µs for each that is run, or more where arrays are la
 
 
 class Programs:
-    """What is known of the test that runs."""
+    """State of the test that is running."""
 
     installed = False
     everything = False
@@ -50,7 +50,7 @@ class Programs:
 
 
 def install() -> None:
-    """Let JAX ask here before it compiles what it runs; a later JAX that has no such place compiles everything."""
+    """Call `_outputs` before JAX compiles a program; a JAX without the replaced function compiles everything."""
     from jax._src import pjit
 
     compiled = getattr(pjit, "_pjit_call_impl_python", None)
@@ -71,7 +71,7 @@ def install() -> None:
 
 @contextlib.contextmanager
 def everything_in_numpy(chosen: bool = True) -> Iterator[None]:
-    """Compute all programs in NumPy, also those whose rounding differs from that of XLA."""
+    """Compute all programs in NumPy, even if NumPy and XLA round differently."""
     before, Programs.everything = Programs.everything, chosen
     try:
         yield
@@ -120,11 +120,8 @@ def _device() -> jax.Device:
 
 @functools.lru_cache(2**14)
 def size_of(jaxpr: Any) -> int:
-    """How many operations a program has, with those of its calls, branches and loops."""
-    inner = [value for equation in jaxpr.eqns for value in equation.params.values()]
-    inner = [each for value in inner for each in (value if isinstance(value, tuple | list) else [value])]
-    bodies = [body for each in inner if hasattr(body := getattr(each, "jaxpr", each), "eqns")]
-    return len(jaxpr.eqns) + sum(map(size_of, bodies))
+    """Count the operations of a program, including bodies of loops and branches."""
+    return sum(1 for _ in equations(jaxpr))
 
 
 @functools.lru_cache(2**14)

@@ -1,4 +1,4 @@
-"""Programs that NumPy computes while tests run are those of XLA."""
+"""NumPy and XLA compute the same values for the programs of tests."""
 
 import jax
 import jax.numpy as jnp

@@ -22,7 +22,7 @@ LABEL = "x"
 """The label of the diagrams, for a single axis."""
 
 MOST_MINORS = 6
-"""The most rows of a determinant by minors, of which there are 2^n."""
+"""The largest matrix whose determinant is computed by minors; n rows have 2^n minors."""
 
 
 def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] | None = None) -> dict[str, jax.Array]:
