@@ -213,6 +213,27 @@ def test_derivatives_and_precision():
     assert np.isnan(jax.jit(sym)(np.array([[np.nan], [1], [2]], np.float32))).all()
 
 
+@pytest.mark.parametrize(
+    ("how", "signature", "groups"),
+    [
+        (GroupAverage(), "z -> z", {"z": ek.H(3)}),
+        (GroupAverage(), "z -> z", {"z": ek.A(3)}),
+        (GroupAverage(), "z -> z", {"z": MATRIX_GROUPS[2]}),
+        (GroupAverage(axes=("i", "j"), group=ek.D(4)), "i j -> i j", {"i": ek.Fixed(3), "j": ek.Fixed(3)}),
+    ],
+    ids=["signed permutations", "permutations", "matrices", "images"],
+)
+def test_double_precision_leaves_nothing_behind(how, signature, groups):
+    """JAX keeps constants of 64 bits, and warns of them where double precision is off."""
+    sym = ek.symmetrize(jnp.sin, signature, how=how, channels=False, **groups)
+    x = np.random.default_rng(0).normal(size=[3] * len(groups))
+    with jax.enable_x64(True):
+        precise = sym(x)
+    y = sym(x.astype(np.float32))
+    assert (precise.dtype, y.dtype) == (np.float64, np.float32)
+    np.testing.assert_allclose(y, precise, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_with_translations(x64):
     net = ek.symmetrize(

@@ -41,13 +41,14 @@ def as_linear(group: Group, elements: Array, dtype: Any) -> Array:
         elements: `[*batch, n]` for permutations, signed or not, or matrices `[*batch, n, n]`, NumPy or JAX arrays.
         dtype: of matrices.
     """
+    # The dtype is given everywhere: where double precision was on before, JAX keeps NumPy constants of 64 bits.
+    if group.elements_are == "matrices":
+        return jnp.asarray(elements, dtype)
+    elements = jnp.asarray(elements, jnp.int32)
     if group.elements_are == "permutations":
-        return jnp.asarray(elements, jnp.int32)
-    elements = jnp.asarray(elements)
-    if group.elements_are == "signed permutations":
-        signs = jnp.expand_dims(jnp.sign(elements), -2).astype(dtype)
-        return permutation_matrix(jnp.abs(elements) - 1, dtype) * signs
-    return elements.astype(dtype)
+        return elements
+    signs = jnp.expand_dims(jnp.sign(elements), -2).astype(dtype)
+    return permutation_matrix(jnp.abs(elements) - 1, dtype) * signs
 
 
 def elements_on(action: Action, label: str, n: int, dtype: Any, most: int, step: str) -> Element:

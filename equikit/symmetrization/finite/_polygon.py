@@ -81,5 +81,5 @@ def turns(group: Z, axes: tuple[str, str], vectors: str | None, dtype: object) -
     """Return all elements of the group, `[elements, ...]`: integers on pixels if exact, otherwise `dtype`."""
     listed = group.plane_matrices()
     real = jnp.asarray(listed.astype(dtype))  # type: ignore[call-overload]
-    on_pixels = jnp.asarray(listed) if np.issubdtype(listed.dtype, np.integer) else real
+    on_pixels = jnp.asarray(listed, jnp.int32) if np.issubdtype(listed.dtype, np.integer) else real
     return Element({} if vectors is None else {vectors: real}, grid={axes: on_pixels})
