@@ -23,7 +23,7 @@ from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams.algebra._heads import parity
-from equikit.diagrams.bases._basis import MOST_OPERATIONS, PRIMES, SPARE, count_listed
+from equikit.diagrams.bases._basis import MOST_OPERATIONS, PRIMES, SPARE, count_listed, in_basis
 from equikit.diagrams.bases._evaluate import evaluated
 from equikit.diagrams.bases._gram import inner_product
 from equikit.diagrams.counting._growth import canonical
@@ -35,6 +35,8 @@ Move = tuple[int, tuple[int, ...]]
 """A sign, and for each vertex its new position in its row."""
 
 NONE = Invariants(())
+
+NOTHING: Mapping[tuple[int, ...], Diagram] = {}
 
 MOST_ORBITED = 100_000
 """The most diagrams for which orbits are listed: more would take minutes."""
@@ -73,19 +75,29 @@ class OrbitSum:
         return text if len(self.terms) > 1 or self.terms[0][1] != 1 else str(self.first)
 
 
-def moved(diagram: Diagram, places: Sequence[int]) -> tuple[int, Diagram]:
+def moved(
+    diagram: Diagram, places: Sequence[int], known: Mapping[tuple[int, ...], Diagram] = NOTHING
+) -> tuple[int, Diagram]:
     """Return a diagram with moved vertices, and the sign from forms and Levi-Civita tensors.
 
     As a tensor, axis `places[v]` of the sign times the result is axis v of the diagram.
+
+    Args:
+        diagram: the diagram.
+        places: for each vertex its new position.
+        known: by their growth strings, diagrams without heads that need not be made again.
     """
-    growth = [0] * diagram.order
+    moved = [0] * diagram.order
     for vertex, place in enumerate(places):
-        growth[place] = diagram.growth[vertex]
-    new = dict(zip(growth, canonical(growth), strict=True))
-    result = Diagram(diagram.top, diagram.bottom, tuple(growth), diagram.forms, diagram.heads)
+        moved[place] = diagram.growth[vertex]
+    growth = canonical(moved)
+    new = dict(zip(moved, growth, strict=True))
+    result = None if diagram.heads else known.get(growth)
+    if result is None:
+        result = Diagram(diagram.top, diagram.bottom, tuple(moved), diagram.forms, diagram.heads)
     sign, split = 1, len(diagram.top)
     turned = {label for label, form in diagram.forms if form.kind == "symplectic"}
-    for block in diagram.blocks:
+    for block in diagram.blocks if turned else ():
         if diagram.labels[block[0]] in turned and (block[0] < split) == (block[-1] < split):
             first, second = block
             sign = sign if places[first] < places[second] else -sign
@@ -108,14 +120,15 @@ def walk(
     start = 1, tuple(range(len(invariants.vertices)))
     steps = [(sign, places, invariants.within(places)) for sign, places in moves]
     members, edge, fixers = {diagram: start}, [diagram], set[tuple[int, Places]]()
+    known = {diagram.growth: diagram}
     while edge:
         one = edge.pop()
         sign, reached = members[one]
         for factor, places, within in steps:
-            turned, other = moved(one, places)
+            turned, other = moved(one, places, known)
             here = sign * factor * turned, tuple(within[place] for place in reached)
             if other not in members:
-                members[other] = here
+                members[other], known[other.growth] = here, other
                 edge.append(other)
                 continue
             before, back = members[other]
@@ -140,11 +153,12 @@ def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, .
         return ()
     dependent = diagrams.dependent
     _refuse_if_many(diagrams, len(moves))
-    basis = tuple(diagrams.bare()) if dependent else ()
+    candidates = tuple(Diagrams(diagrams.top, diagrams.bottom, diagrams.groups, every=dependent).bare())
+    basis = tuple(one for one in candidates if in_basis(one, diagrams.groups)) if dependent else ()
     invariants = Invariants.of(diagrams.top, diagrams.bottom, diagrams.groups)
     seen: set[Diagram] = set()
     sums: list[OrbitSum] = []
-    for diagram in Diagrams(diagrams.top, diagrams.bottom, diagrams.groups, every=dependent).bare():
+    for diagram in candidates:
         if diagram in seen:
             continue
         members, fixers = walk(diagram, moves, invariants)
