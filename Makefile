@@ -59,8 +59,8 @@ test: setup ## run the tests, without the slow ones
 test-slow: setup ## run the slow tests only
 	@$(PYTEST) -m slow || { rc=$$?; [ $$rc -eq 5 ] && echo "test-slow: no test is marked slow"; }
 
-test-compiled: setup ## run the tests, all programs compiled by XLA and none evaluated in NumPy
-	@$(PYTEST) --compiled
+test-compiled: setup ## run all tests, all programs compiled by XLA and none evaluated in NumPy
+	@$(PYTEST) --compiled -m "slow or not slow"
 
 lint: setup ## check style and format
 	@$(BIN)/python -m ruff check .

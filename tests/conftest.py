@@ -69,15 +69,14 @@ def pytest_collection_finish() -> None:
 
 
 class Evaluated:
-    """NumPy computes programs of quick tests, apart from tests marked `compiled`: most programs run once or twice."""
+    """NumPy computes programs, apart from those of tests marked `compiled`: most programs run once or twice."""
 
     def __init__(self) -> None:
         numpy_programs.install()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        marked = any(item.get_closest_marker(name) for name in ("slow", "compiled"))
-        compiled = marked or "full_compile" in getattr(item, "fixturenames", ())
+        compiled = item.get_closest_marker("compiled") or "full_compile" in getattr(item, "fixturenames", ())
         numpy_programs.Programs.operations.clear()
         with numpy_programs.everything_in_numpy(not compiled):
             return (yield)

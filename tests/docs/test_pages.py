@@ -7,17 +7,22 @@ from documents import CONCEPTS, GUIDES, commands, fences, run_command, run_examp
 
 PAGES = [*GUIDES, *CONCEPTS]
 NAMES = [page.stem for page in PAGES]
+# Its training, stopped and resumed, has the same bits, which needs the same programs.
+OF_COMPILED = {"training": pytest.mark.compiled}
 COMMANDS = [(page, *pair) for page in PAGES for pair in commands(page)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=OF_COMPILED.get(page.stem, ())) for page in PAGES], ids=NAMES
+)
 def test_the_examples_of_a_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_examples(page) + len(commands(page)) > 0
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("page", "line", "output"), COMMANDS, ids=[f"{page.stem}: {line}" for page, line, _ in COMMANDS]
 )

@@ -105,6 +105,7 @@ def test_all_graphs_with_seven_nodes(x64, dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 def test_all_graphs_with_the_frame_of_the_paper(x64):
     graphs, connected = atlas()
     graphs = graphs[connected]

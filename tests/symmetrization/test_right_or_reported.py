@@ -14,7 +14,7 @@ from benchmarks.accuracy._hard_methods import METHODS
 from benchmarks.accuracy.hard_inputs import DOUBTED, DTYPES, LISTS, list_errors, program
 from equikit import FrameError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.compiled]
 
 DRAWN = {1000: 128, 100: 512}
 """How many inputs of a random family are drawn, by their size."""

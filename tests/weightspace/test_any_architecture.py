@@ -284,6 +284,7 @@ def test_channels_widths_and_half_precision(how: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 @classes
 def test_they_learn_a_function_of_weights_of_other_depths(how: str) -> None:
     """The mean output at one input, from networks of two depths, for networks of a third width."""

@@ -339,6 +339,7 @@ def test_labels_within_products_and_sums_are_told_apart() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 def test_the_barrier_is_lower_without_alignment() -> None:
     """Two networks that are trained apart, on digits; with fixed entries the straight line between them rises less."""
     x, y = map(jnp.asarray, sklearn.datasets.load_digits(return_X_y=True))

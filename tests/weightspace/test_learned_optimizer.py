@@ -117,6 +117,7 @@ def test_without_strength_it_is_adam() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 @pytest.mark.parametrize(("truncation", "meta_steps"), [(None, 20), (5, 80)])
 def test_evolution_finds_a_better_rate(truncation: int | None, meta_steps: int) -> None:
     """With nothing else to learn: Adam's rate, which is too small."""
@@ -134,6 +135,7 @@ def test_evolution_finds_a_better_rate(truncation: int | None, meta_steps: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 def test_it_learns_to_train_better_than_adam() -> None:
     learned = LearnedOptimizer(SPEC, [8], rate=0.06, rngs=nnx.Rngs(0))
     found = evolve(learned, PROBLEM, steps=50, meta_steps=100, key=jax.random.key(0))

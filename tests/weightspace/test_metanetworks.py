@@ -218,6 +218,7 @@ def test_probes_of_words_and_single_neurons_are_not_learned() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("how", "kind"), [("messages", "neurons"), ("transformer", "neurons"), ("transformer", "parameters")]
 )

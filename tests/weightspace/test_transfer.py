@@ -140,6 +140,7 @@ def digits_run():
 
 
 @pytest.mark.slow
+@pytest.mark.compiled
 @pytest.mark.parametrize("fast", [False, True])
 def test_digits_are_learned_without_training(fast: bool) -> None:
     batch, start, target, path = digits_run()
