@@ -9,6 +9,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit.supports._reading import integers
 from equikit.supports._tables import Table
 
 
@@ -118,16 +119,15 @@ def links_of_jraph(graphs: Any) -> Links:
             expected="a jraph.GraphsTuple",
             step="pass a GraphsTuple, or an object with the same fields",
         )
-    for field in fields[2:]:
-        step = "build the support outside jit and pass it as an argument"
-        _checks.untraced(field, getattr(graphs, field), step=step)
-    counts, each = (np.asarray(part, int).ravel().tolist() for part in (graphs.n_node, graphs.n_edge))
-    senders, receivers = (
-        np.asarray(part if part is not None else [], int) for part in (graphs.senders, graphs.receivers)
+    given = {field: getattr(graphs, field) for field in fields[2:]}
+    senders, receivers, *numbers = (
+        integers(field, [] if array is None else array, "numbers of nodes and edges") for field, array in given.items()
     )
+    counts, each = (array.tolist() for array in numbers)
     rows = None if graphs.nodes is None else len(jax.tree.leaves(graphs.nodes)[0])
     sums = (len(counts), sum(each), len(senders), sum(counts))
-    if sums != (len(each), len(senders), len(receivers), sum(counts) if rows is None else rows):
+    wanted = (len(each), len(senders), len(receivers), sum(counts) if rows is None else rows)
+    if sums != wanted or min([*counts, *each], default=0) < 0:
         raise OptionError(
             "n_node and n_edge do not add up",
             got=f"{len(counts)} and {len(each)} graphs, {sum(counts)} nodes of "

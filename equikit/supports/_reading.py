@@ -64,7 +64,7 @@ def tuples_of_arrays(term: str, order: int, indices: Sequence[Any], n: Any, *, s
             expected=", ".join(names_of(order)),
             step="unpack the array: *indices" if stacked else f"pass {order} index arrays",
         )
-    columns = [_integers(name, array) for name, array in zip(names_of(order), indices, strict=True)]
+    columns = [integers(name, array) for name, array in zip(names_of(order), indices, strict=True)]
     lengths = [len(column) for column in columns]
     if len({*lengths}) > 1:
         raise ShapeError(
@@ -97,7 +97,7 @@ def number_of(name: str, value: Any, what: str, example: int) -> int:
     return number
 
 
-def _integers(name: str, value: Any, expected: str = "the number of a node for each entry") -> Table:
+def integers(name: str, value: Any, expected: str = "the number of a node for each entry") -> Table:
     """Return an array of integers with one axis, on the host."""
     _checks.untraced(name, value, step="build the support outside jit and pass it as an argument")
     array: Table = _checks.numpy_array(name, value, step=f"pass {name} with one axis")
@@ -155,7 +155,7 @@ def graphs_of(graph_of: Any, graphs: Any, n: int) -> tuple[Table | None, int | N
                 step="write graph_of=np.zeros(n, int) for one graph, or leave graphs out",
             )
         return None, None
-    numbers = _integers("graph_of", graph_of, "a graph number for each node")
+    numbers = integers("graph_of", graph_of, "a graph number for each node")
     _checks.shaped("graph_of", numbers, [n], step="give the number of the graph of each node")
     found = int(numbers.max()) + 1 if len(numbers) else 0
     count = found if graphs is None else number_of("graphs", graphs, "graphs", found)

@@ -184,6 +184,7 @@ class Support(Orders):
         Raises:
             OptionError: if a field is missing or traced, numbers of nodes or edges do not add up, an edge joins two
                 graphs, edges are repeated, or the last graph has repeated loops, as padding does.
+            DTypeError, ShapeError: if nodes, or numbers of nodes or edges, are not integers with one axis.
 
         Cost: O(n + E).
 

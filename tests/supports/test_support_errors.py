@@ -204,6 +204,12 @@ CASES = {
     "label-of-jraph": (lambda: jraph(label="p q"), ek.OptionError, "label= must be one word"),
     "field": (lambda: ek.Support.from_jraph(3), ek.OptionError, "graphs has no field 'nodes'"),
     "sums": (lambda: jraph(n_edge=[1, 2]), ek.OptionError, "n_node and n_edge do not add up"),
+    "negative-nodes": (lambda: jraph(n_node=[-1, 4]), ek.OptionError, "n_node and n_edge do not add up"),
+    "fractions": (
+        lambda: jraph(senders=[0.5, 1.0]),
+        ek.DTypeError,
+        "senders must be integers got: dtype float64 expected: numbers of nodes and edges next step: pass np.asarray(",
+    ),
     "edge-between": (lambda: jraph(receivers=[1, 1]), ek.OptionError, "an entry joins nodes of different graphs"),
     "padding": (
         lambda: jraph(senders=[0, 2, 2], receivers=[1, 2, 2], n_edge=[1, 2]),
