@@ -302,7 +302,7 @@ def test_moving_vertices_permutes_the_axes_and_is_a_composition(top, bottom, gro
     for diagram in Diagrams(top, bottom, (("x", group),), every=True):
         upper, lower = rng.permutation(above), above + rng.permutation(below)
         places = (*map(int, upper), *map(int, lower))
-        sign, other = moved(diagram, places)
+        sign, other = moved(diagram, places, {})
         tensors = [d.matrix(group.n).reshape([group.n] * (above + below)) for d in (diagram, other)]
         np.testing.assert_array_equal(sign * tensors[1], tensors[0].transpose(np.argsort(places)))
         turns = []

@@ -34,9 +34,10 @@ from equikit.signatures import base
 Move = tuple[int, tuple[int, ...]]
 """A sign, and for each vertex its new position in its row."""
 
-NONE = Invariants(())
+Growth = tuple[int, ...]
+"""The block of each vertex, numbered by first appearance."""
 
-NOTHING: Mapping[tuple[int, ...], Diagram] = {}
+NONE = Invariants(())
 
 MOST_ORBITED = 100_000
 """The most diagrams for which orbits are listed: more would take minutes."""
@@ -75,9 +76,7 @@ class OrbitSum:
         return text if len(self.terms) > 1 or self.terms[0][1] != 1 else str(self.first)
 
 
-def moved(
-    diagram: Diagram, places: Sequence[int], known: Mapping[tuple[int, ...], Diagram] = NOTHING
-) -> tuple[int, Diagram]:
+def moved(diagram: Diagram, places: Sequence[int], known: dict[Growth, Diagram]) -> tuple[int, Diagram]:
     """Return a diagram with moved vertices, and the sign from forms and Levi-Civita tensors.
 
     As a tensor, axis `places[v]` of the sign times the result is axis v of the diagram.
@@ -85,16 +84,17 @@ def moved(
     Args:
         diagram: the diagram.
         places: for each vertex its new position.
-        known: by their growth strings, diagrams without heads that need not be made again.
+        known: the results so far by their growth strings, which are used again if the diagram has no heads.
     """
-    moved = [0] * diagram.order
+    blocks = [0] * diagram.order
     for vertex, place in enumerate(places):
-        moved[place] = diagram.growth[vertex]
-    growth = canonical(moved)
-    new = dict(zip(moved, growth, strict=True))
+        blocks[place] = diagram.growth[vertex]
+    growth = canonical(blocks)
+    new = dict(zip(blocks, growth, strict=True))
     result = None if diagram.heads else known.get(growth)
     if result is None:
-        result = Diagram(diagram.top, diagram.bottom, tuple(moved), diagram.forms, diagram.heads)
+        result = Diagram(diagram.top, diagram.bottom, tuple(blocks), diagram.forms, diagram.heads)
+        known[growth] = result
     sign, split = 1, len(diagram.top)
     turned = {label for label, form in diagram.forms if form.kind == "symplectic"}
     for block in diagram.blocks if turned else ():
@@ -120,7 +120,7 @@ def walk(
     start = 1, tuple(range(len(invariants.vertices)))
     steps = [(sign, places, invariants.within(places)) for sign, places in moves]
     members, edge, fixers = {diagram: start}, [diagram], set[tuple[int, Places]]()
-    known = {diagram.growth: diagram}
+    known: dict[Growth, Diagram] = {}
     while edge:
         one = edge.pop()
         sign, reached = members[one]
@@ -128,7 +128,7 @@ def walk(
             turned, other = moved(one, places, known)
             here = sign * factor * turned, tuple(within[place] for place in reached)
             if other not in members:
-                members[other], known[other.growth] = here, other
+                members[other] = here
                 edge.append(other)
                 continue
             before, back = members[other]
@@ -249,7 +249,7 @@ def _independent(
         (diagram, sign * turned, other, invariants.within(places))
         for diagram in basis
         for sign, places in moves
-        for turned, other in [moved(diagram, places)]
+        for turned, other in [moved(diagram, places, {})]
     ]
     vectors = [[(bare(member), invariants.choice(member), c) for member, c in total.terms] for total in sums]
     vectors += [
