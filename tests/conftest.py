@@ -69,7 +69,7 @@ def pytest_collection_finish() -> None:
 
 
 class Evaluated:
-    """NumPy computes programs, apart from those of tests marked `compiled`: most programs run once or twice."""
+    """NumPy computes the programs of tests without the mark `compiled`, since most programs run once or twice."""
 
     def __init__(self) -> None:
         numpy_programs.install()

@@ -132,7 +132,7 @@ def links_of_jraph(graphs: Any) -> Links:
             "n_node and n_edge do not add up",
             got=f"{len(counts)} and {len(each)} graphs, {sum(counts)} nodes of "
             f"{'any' if rows is None else rows}, {sum(each)} edges of {len(senders)} and {len(receivers)}",
-            expected="the numbers of nodes and edges of each graph",
+            expected="the numbers of nodes and edges of each graph, from 0",
             step="check n_node and n_edge",
         )
     return Links(senders, receivers, counts, each)

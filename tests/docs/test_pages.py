@@ -7,7 +7,7 @@ from documents import CONCEPTS, GUIDES, commands, fences, run_command, run_examp
 
 PAGES = [*GUIDES, *CONCEPTS]
 NAMES = [page.stem for page in PAGES]
-# Its training, stopped and resumed, has the same bits, which needs the same programs.
+# This page compares a resumed training with an uninterrupted one, bit for bit.
 OF_COMPILED = {"training": pytest.mark.compiled}
 COMMANDS = [(page, *pair) for page in PAGES for pair in commands(page)]
 

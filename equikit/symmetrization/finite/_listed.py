@@ -41,7 +41,7 @@ def as_linear(group: Group, elements: Array, dtype: Any) -> Array:
         elements: `[*batch, n]` for permutations, signed or not, or matrices `[*batch, n, n]`, NumPy or JAX arrays.
         dtype: of matrices.
     """
-    # The dtype is given everywhere: where double precision was on before, JAX keeps NumPy constants of 64 bits.
+    # Without a dtype, JAX keeps NumPy constants of 64 bits after a program with double precision has used them.
     if group.elements_are == "matrices":
         return jnp.asarray(elements, dtype)
     elements = jnp.asarray(elements, jnp.int32)
