@@ -137,7 +137,7 @@ def test_a_graph_without_nodes_has_empty_features():
 def tuple_of(graphs):
     """The fields of a `jraph.GraphsTuple` for graphs of NetworkX with nodes 0, 1, ..."""
     starts = np.cumsum([0, *map(len, graphs)])
-    edges = [np.array(graph.edges).reshape(-1, 2) + start for graph, start in zip(graphs, starts, strict=False)]
+    edges = [np.array(graph.edges, int).reshape(-1, 2) + start for graph, start in zip(graphs, starts, strict=False)]
     senders, receivers = np.concatenate(edges).T
     return SimpleNamespace(
         nodes=np.arange(starts[-1])[:, None],
