@@ -27,6 +27,7 @@ class Axes(NamedTuple):
 
 
 @jax.custom_jvp
+@jax.jit  # traced once for each shape
 def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
     r"""Compute the eigenvectors of a symmetric matrix whose entries are known to twice the precision of its dtype.
 
@@ -51,7 +52,8 @@ def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
     one = double(jnp.eye(d, dtype=matrix.dtype))
 
     def again(_: Array, vectors: Double) -> Double:
-        return matmul(vectors, double(eigh(_in_basis(whole, vectors).high)[1]))
+        turned: Double = matmul(vectors, double(eigh(_in_basis(whole, vectors).high)[1]))
+        return turned
 
     def corrected(_: Array, axes: Axes) -> Axes:
         return _corrected(whole, Double(axes.vectors, axes.tail))
@@ -64,7 +66,8 @@ def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
 
 
 def _in_basis(matrix: Double, vectors: Double) -> Double:
-    return matmul(transposed(vectors), matmul(matrix, vectors))
+    found: Double = matmul(transposed(vectors), matmul(matrix, vectors))
+    return found
 
 
 def _corrected(matrix: Double, vectors: Double) -> Axes:

@@ -1,7 +1,11 @@
-"""Double-word arithmetic: numbers as unevaluated sums of two floats, with nearly twice the precision of a float."""
+"""Double-word arithmetic: numbers as unevaluated sums of two floats, with nearly twice the precision of a float.
+
+`jax.jit` compiles functions of many operations, so that JAX traces them once for each shape and not at each call.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -102,6 +106,7 @@ def _bits(dtype: Any, products: int, factors: int) -> int:
     return (int(finfo(dtype).nmant) - max(products - 1, 1).bit_length()) // factors
 
 
+@functools.partial(jax.jit, static_argnames="axis")
 def total(terms: Double, axis: int) -> Double:
     """Sum along an axis."""
     parts = _sliced(terms, _bits(terms.high.dtype, terms.high.shape[axis], 1))
@@ -109,6 +114,7 @@ def total(terms: Double, axis: int) -> Double:
     return scaled(plus(two_sum(first, second), double(rest)), parts.scale)
 
 
+@jax.jit
 def matmul(one: Double, two: Double) -> Double:
     """Multiply matrices `[n, k]` and `[k, m]` in double-word precision, relative to the largest entries.
 
@@ -121,7 +127,8 @@ def matmul(one: Double, two: Double) -> Double:
         fill = blocks * BLOCK - k
         rows = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, fill))).reshape(len(part), blocks, BLOCK), one)
         columns = jax.tree.map(lambda part: jnp.pad(part, ((0, fill), (0, 0))).reshape(blocks, BLOCK, -1), two)
-        return total(jax.vmap(matmul, in_axes=(1, 0))(rows, columns), axis=0)
+        summed: Double = total(jax.vmap(matmul, in_axes=(1, 0))(rows, columns), axis=0)
+        return summed
     bits = _bits(one.high.dtype, k, 2)
     a, b = _sliced(one, bits), _sliced(two, bits)
     left, right = jnp.concatenate(a[:3]), jnp.concatenate(b[:3], axis=1)

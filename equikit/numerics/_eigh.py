@@ -52,6 +52,7 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
 
 
 @jax.custom_jvp
+@jax.jit  # traced once for each shape
 def _eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     d = matrix.shape[-1]
     matrix = matrix / 2 + jnp.swapaxes(matrix, -1, -2) / 2

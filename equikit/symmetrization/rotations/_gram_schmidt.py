@@ -254,7 +254,8 @@ def _complex(real: Double, imaginary: Double) -> Double:
 
 def _product(one: Double, two: Double) -> Double:
     if not jnp.iscomplexobj(one.high):
-        return matmul(one, two)
+        found: Double = matmul(one, two)
+        return found
     (a, b), (c, d) = _parts(one), _parts(two)
     return _complex(minus(matmul(a, c), matmul(b, d)), plus(matmul(a, d), matmul(b, c)))
 
@@ -270,6 +271,7 @@ def _squares(rest: Double, signature: Array) -> Array:
     return total(Double(*(part * signature for part in squares)), axis=1).high
 
 
+@jax.jit
 def _beside(rows: Double, units: Double, signs: Array, signature: Array) -> Double:
     """Remove components of vectors along a basis, twice because of rounding; basis vectors of sign zero are ignored."""
     dual = _dual(units, signature)
@@ -295,6 +297,7 @@ def _without(rows: Double, unit: Double, sign: Array, signature: Array) -> tuple
     return _beside(rows, unit, sign, signature), part
 
 
+@jax.jit
 def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
     """Normalize a vector `[1, d]`, and return the sign of its square and its length."""
     is_complex = jnp.iscomplexobj(vector.high)
@@ -306,6 +309,7 @@ def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
     return plus(scaled, double(vector.high * (rate * off / 2))), sign, norm
 
 
+@jax.jit
 def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> Array:
     """Return the sum of a light-like vector n and a light-like vector m outside the basis whose product is one."""
     partner = _nearly_beside((vector * signature)[None], units, signs, signature)[0]
@@ -315,6 +319,7 @@ def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> 
     return vector - jnp.sum(signature * vector * vector) / 2 * partner + partner
 
 
+@jax.jit
 def _farthest(units: Array, signs: Array, signature: Array) -> Array:
     """Return the remainder of a coordinate axis, or the sum or difference of two, with a large square."""
     d = len(signature)
