@@ -17,6 +17,7 @@ ENTRYWISE = {
     "tan": np.tan, "floor": np.floor, "ceil": np.ceil, "xor": np.bitwise_xor, "rem": np.fmod, "atan2": np.arctan2,
     "nextafter": np.nextafter, "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high), "conj": np.conj,
     "sinh": np.sinh, "cosh": np.cosh, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "cbrt": np.cbrt,
+    "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
     "shift_left": np.left_shift, "erf": scipy.special.erf, "erf_inv": scipy.special.erfinv,
     "rsqrt": lambda x: 1 / np.sqrt(x), "logistic": lambda x: 1 / (1 + np.exp(-x)), "stop_gradient": np.asarray,
 }  # fmt: skip
@@ -40,6 +41,15 @@ def _product(x: Any, y: Any, dimension_numbers: Any, preferred_element_type: Any
 def _is_half(*arrays: Any) -> bool:
     """Whether an array has half precision; NumPy and JAX round sums of such numbers differently."""
     return any(array.dtype.itemsize == 2 and array.dtype.kind not in "iu" for array in arrays)
+
+
+def _ends(dtype: Any) -> tuple[Any, Any]:
+    """The smallest and the largest number of a dtype: the maximum and the minimum of nothing."""
+    if dtype.kind == "b":
+        return False, True
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return dtype.type(-np.inf), dtype.type(np.inf)
 
 
 def _pad(x: Any, value: Any, padding_config: Any) -> Any:
@@ -172,6 +182,13 @@ def _dynamic_slice(x: Any, *starts: Any, slice_sizes: Any) -> Any:
     return x[tuple(slice(start, start + size) for start, size in zip(first, slice_sizes, strict=True))]
 
 
+def _quotient(x: Any, y: Any) -> Any:
+    """Integers are divided toward zero."""
+    if x.dtype.kind not in "iu":
+        return x / y
+    return ((x - np.fmod(x, y)) // y).astype(x.dtype) if np.all(y) else NotImplemented
+
+
 SHAPING = {
     "iota": lambda dtype, shape, dimension, **_: np.broadcast_to(
         np.arange(shape[dimension], dtype=dtype).reshape([-1, *[1] * (len(shape) - dimension - 1)]), shape
@@ -184,8 +201,8 @@ SHAPING = {
     "transpose": lambda x, permutation: x.transpose(permutation),
     "pad": _pad,
     "reduce_sum": lambda x, axes, **_: NotImplemented if _is_half(x) else x.sum(axes),
-    "reduce_max": lambda x, axes, **_: x.max(axes) if x.size else NotImplemented,
-    "reduce_min": lambda x, axes, **_: x.min(axes) if x.size else NotImplemented,
+    "reduce_max": lambda x, axes, **_: x.max(axes, initial=_ends(x.dtype)[0]),
+    "reduce_min": lambda x, axes, **_: x.min(axes, initial=_ends(x.dtype)[1]),
     "reduce_and": lambda x, axes, **_: np.bitwise_and.reduce(x, axes),
     "reduce_or": lambda x, axes, **_: np.bitwise_or.reduce(x, axes),
     "is_finite": lambda x: np.isfinite(x),
@@ -218,5 +235,5 @@ SHAPING = {
     "concatenate": lambda *arrays, dimension: np.concatenate(arrays, dimension),
     "select_n": lambda which, *cases: np.where(which, *cases[::-1]) if len(cases) == 2 else NotImplemented,
     "squeeze": lambda x, dimensions: np.squeeze(x, dimensions),
-    "div": lambda x, y: x / y if np.issubdtype(x.dtype, np.inexact) else NotImplemented,
+    "div": _quotient,
 }
