@@ -12,7 +12,7 @@ import numpy as np
 
 from equikit._errors import DiagramError
 from equikit._keywords import call_of
-from equikit.diagrams._half import HalfDiagram, Head
+from equikit.diagrams._half import HalfDiagram, Head, blocks_of, labels_of
 from equikit.diagrams.algebra._algebra import Multipliable
 from equikit.diagrams.counting._growth import canonical
 from equikit.diagrams.counting._rules import axes_of, forms_of
@@ -264,12 +264,12 @@ class Diagram(Multipliable):
     @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
         """The vertices of each block."""
-        return HalfDiagram(self.labels, self.growth, ()).blocks
+        return blocks_of(self.growth)
 
     @property
     def block_labels(self) -> tuple[str, ...]:
         """The label of each block, without a star if the block joins a vector and a dual vector."""
-        return HalfDiagram(self.labels, self.growth, ()).block_labels
+        return labels_of(self.labels, self.growth)
 
     @property
     def num_wires(self) -> int:

@@ -7,6 +7,7 @@ a matching of their propagating blocks (the *wires*). The name comes from the li
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -71,25 +72,18 @@ class HalfDiagram:
     @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
         """The vertices of each block."""
-        blocks: list[list[int]] = [[] for _ in range(self.size)]
-        for vertex, block in enumerate(self.growth):
-            blocks[block].append(vertex)
-        return tuple(map(tuple, blocks))
+        return blocks_of(self.growth)
 
     @property
     def block_labels(self) -> tuple[str, ...]:
         """The label of each block, without a star if the block joins a vector and a dual vector."""
-        return tuple(min(self.labels[vertex] for vertex in block) for block in self.blocks)
+        return labels_of(self.labels, self.growth)
 
     @property
     def wires(self) -> tuple[int, ...]:
         """The propagating blocks in the order of the core: by label, then by the first vertex with that label."""
 
-        def place(block: int) -> tuple[str, int]:
-            return min((self.labels[vertex], vertex) for vertex in blocks[block])
-
-        blocks = self.blocks
-        return tuple(sorted(self.propagating, key=place))
+        return _wires(self.labels, self.growth, self.propagating)
 
     @property
     def core(self) -> tuple[str, ...]:
@@ -103,6 +97,30 @@ class HalfDiagram:
         """The blocks that neither propagate nor are legs of a head."""
         taken = {*self.propagating, *(block for head in self.heads for block in head.blocks)}
         return tuple(block for block in range(self.size) if block not in taken)
+
+
+# Enumerations ask for the same few rows again and again.
+
+
+@functools.lru_cache(maxsize=8192)
+def blocks_of(growth: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return the vertices of each block of a restricted growth string."""
+    blocks: list[list[int]] = [[] for _ in range(max(growth, default=-1) + 1)]
+    for vertex, block in enumerate(growth):
+        blocks[block].append(vertex)
+    return tuple(map(tuple, blocks))
+
+
+@functools.lru_cache(maxsize=8192)
+def labels_of(labels: tuple[str, ...], growth: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the label of each block, without a star if the block joins a vector and a dual vector."""
+    return tuple(min(labels[vertex] for vertex in block) for block in blocks_of(growth))
+
+
+@functools.lru_cache(maxsize=8192)
+def _wires(labels: tuple[str, ...], growth: tuple[int, ...], propagating: tuple[int, ...]) -> tuple[int, ...]:
+    blocks = blocks_of(growth)
+    return tuple(sorted(propagating, key=lambda block: min((labels[vertex], vertex) for vertex in blocks[block])))
 
 
 def _markings(block_labels: tuple[str, ...], core: tuple[str, ...]) -> list[tuple[int, ...]]:
@@ -152,8 +170,7 @@ def iter_halves(
             sizes_tried = sizes_tried[:1]
     for size in sizes_tried:
         for growth in iter_growth(tuple(map(base, labels)), size, limits, sizes):
-            first = HalfDiagram(labels, growth, ())
-            names, parts = first.block_labels, [[labels[v] for v in block] for block in first.blocks]
+            names, parts = labels_of(labels, growth), [[labels[v] for v in block] for block in blocks_of(growth)]
             for propagating in _markings(names, core):
                 for own in _legs(names, propagating, heads, groups):
                     legs = {*propagating, *(block for head in own for block in head.blocks)}
