@@ -1,5 +1,6 @@
 """The families of groups: diagrams against walks, exact ranks, null spaces, and the definition of equivariance."""
 
+import functools
 import itertools
 import math
 import pickle
@@ -45,8 +46,12 @@ def derivation(matrix, order):
     )
 
 
-def inverse(matrix):
-    return np.round(np.linalg.inv(matrix)).astype(np.int64)
+@functools.lru_cache(maxsize=8)
+def actions(group, order):
+    """Integer generators and elements of the Lie algebra on a tensor power, as floats: BLAS multiplies no integers."""
+    found = [power(generator, order) for generator in map(group.matrix, group.generators())]
+    found += [derivation(x, order) for x in (group.lie_algebra() if hasattr(group, "lie_algebra") else [])]
+    return [matrix.astype(float) for matrix in found]
 
 
 @cases
@@ -58,7 +63,7 @@ def test_four_counts_agree(group, k, l):
     assert space.dim == (count_walks(group, k + l) if k + l else 1)
     assert rank_modulo(dense.reshape(len(dense), dense.shape[1] * dense.shape[2])) == space.dim
     assert diagrams == sorted(set(diagrams))
-    for diagram in diagrams:
+    for diagram in diagrams[:: 1 + len(diagrams) // 12]:
         assert diagram in space.diagrams
         assert Diagram.from_halves(*diagram.halves, forms=diagram.forms) == diagram
         assert Diagram.parse(str(diagram), groups={"p": group} if k + l else {}) == diagram
@@ -69,15 +74,11 @@ def test_four_counts_agree(group, k, l):
 @cases
 def test_maps_commute_exactly(group, k, l):
     """With integer generators of the components, and with integer elements that span the Lie algebra."""
-    dense = space_of(group, k, l).matrices()
-    for generator in map(group.matrix, group.generators()):
-        above, below = power(generator, l), power(generator, k)
-        for matrix in dense:
-            assert np.array_equal(above @ matrix, matrix @ below)
-    for element in group.lie_algebra() if hasattr(group, "lie_algebra") else []:
-        above, below = derivation(element, l), derivation(element, k)
-        for matrix in dense:
-            assert np.array_equal(above @ matrix, matrix @ below)
+    dense = space_of(group, k, l).matrices().astype(float)
+    for above, below in zip(actions(group, l), actions(group, k), strict=True):
+        product = np.tensordot(dense, below, (2, 0))
+        assert np.array_equal(np.moveaxis(np.tensordot(above, dense, (1, 1)), 0, 1), product)
+        assert np.abs(product).max(initial=0) < 2**24  # far from where floats skip integers
 
 
 @pytest.mark.parametrize("group", [g for g in GROUPS if g.n], ids=str)
