@@ -266,11 +266,11 @@ def test_more_diagrams_than_len_can_say():
     assert Diagram.identity(row(13)) in diagrams
 
 
-def test_all_partitions_of_twelve_vertices():
-    array = hom(arrow(6, 6), p=S).diagrams.array()
-    assert array.shape == (4_213_597, 12)
+def test_all_partitions_of_eleven_vertices():
+    array = hom(arrow(6, 5), p=S).diagrams.array()
+    assert array.shape == (678_570, 11)
     assert array.dtype == np.int8
-    codes = array.astype(np.int64) @ 13 ** np.arange(12)
+    codes = array @ 12.0 ** np.arange(11)  # below 2**53
     codes.sort()
     assert (np.diff(codes) > 0).all()
     before = np.maximum.accumulate(array, axis=1)[:, :-1]
@@ -319,7 +319,7 @@ def test_diagrams_are_a_sequence(space):
             assert diagrams[index] == listed[index]
     assert diagrams[np.int64(-1)] == listed[-1] if count else True
     assert list(reversed(diagrams)) == listed[::-1]
-    if count > 60:
+    if count > 25:
         return
     for start, stop, step in itertools.product([None, 0, 1, -2, 99], [None, 0, 3, -1, 99], [None, 1, 2, -1, -3]):
         part = slice(start, stop, step)
