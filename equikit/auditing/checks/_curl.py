@@ -89,7 +89,7 @@ def curl_error(
         )
     if how == "automatic" and exact is not None:
         return exact
-    near = _by_differences(function, at, directions)
+    near = _by_differences(function, at, value, directions)
     return near if exact is None or abs(near.error - exact.error) > MARGIN * near.rounding else exact
 
 
@@ -122,7 +122,7 @@ def _by_gradients(function: Adapted, at: np.ndarray, directions: list[Any]) -> E
     return _estimate(np.array(products), epsilon(function.dtype) * size)
 
 
-def _by_differences(function: Adapted, at: np.ndarray, directions: list[Any]) -> Estimate:
+def _by_differences(function: Adapted, at: np.ndarray, value: np.ndarray, directions: list[Any]) -> Estimate:
     """Extrapolate from two step lengths."""
     eps = epsilon(function.dtype)
     rows, size = [], 0.0
@@ -133,7 +133,7 @@ def _by_differences(function: Adapted, at: np.ndarray, directions: list[Any]) ->
             sides = [[wide(function.rounded(at + sign * step * a)) for sign in (1, -1)] for a in (v, u)]
             slopes = [(_called(function, plus) - _called(function, minus)) / (2 * step) for plus, minus in sides]
             row.append([np.sum(u * slopes[0]), np.sum(v * slopes[1])])
-            size = max(size, *(float(np.linalg.norm(a * _called(function, at))) for a in (u, v)))
+            size = max(size, *(float(np.linalg.norm(a * value)) for a in (u, v)))
         rows.append(np.array(row))
     best = extrapolated(*rows)
     noise = float(np.sqrt(np.mean((best - rows[1]) ** 2))) + 2 * eps ** (2 / 3) * size
