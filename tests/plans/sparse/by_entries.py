@@ -1,11 +1,19 @@
 """What a plan computes on a support, diagram by diagram on dense arrays, in NumPy."""
 
+import functools
 import itertools
 
+import networkx as nx
 import numpy as np
 
 from equikit.diagrams import Diagrams
 from equikit.plans import Plan
+
+
+@functools.cache
+def atlas():
+    """The 1,253 graphs of up to seven nodes, read once: `nx.graph_atlas` reads the file for each graph."""
+    return nx.graph_atlas_g()
 
 
 def by_entries(plan: Plan, inputs, weights, sizes, present, label="p"):

@@ -5,7 +5,7 @@ import functools
 import networkx as nx
 import numpy as np
 import pytest
-from by_entries import by_entries, dense_inputs, padded_to, rows_of
+from by_entries import atlas, by_entries, dense_inputs, padded_to, rows_of
 from helpers import assert_close, random_weights
 
 import equikit as ek
@@ -21,7 +21,7 @@ MIXED = "p p x + x p -> x p p + x"
 def masks_of(number: int) -> np.ndarray:
     """Return the adjacency matrix of a graph of the atlas, with loops, without one direction of some edges, or both."""
     rng = np.random.default_rng(number)
-    mask = nx.to_numpy_array(nx.graph_atlas(number)) > 0
+    mask = nx.to_numpy_array(atlas()[number]) > 0
     if number % 2:
         mask = mask & (rng.random(mask.shape) < 0.7)
     if number // 2 % 2:
@@ -89,7 +89,7 @@ def test_vectors_on_edges(number, normalize):
     ],
 )
 def test_every_graph_of_the_atlas(signature, nodes, dtype, normalize):
-    graphs = [number for number, graph in enumerate(nx.graph_atlas_g()) if len(graph) <= nodes]
+    graphs = [number for number, graph in enumerate(atlas()) if len(graph) <= nodes]
     assert len(graphs) == (1253 if nodes == 7 else 53)
     for number in graphs:
         assert_equal_on(number, signature, normalize, dtype)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import networkx as nx
 import numpy as np
 import pytest
-from by_entries import padded_to
+from by_entries import atlas, padded_to
 from helpers import assert_close, assert_error, equations, largest
 from in_numpy import assert_derivatives, in_numpy
 from masked_products import all_masks, by_tuples, masked, prepared, space_of, stored
@@ -43,7 +43,7 @@ SYMMETRIC = ["sym(p p), p -> sym(p p)", "alt(p p), p -> p", "sym(p, p) -> p p", 
 
 def mask_of(number: int, kind: str = "directed") -> np.ndarray:
     """Return the adjacency matrix of a graph of the atlas: symmetric, or with loops and only one direction of edges."""
-    rng, mask = np.random.default_rng(number), nx.to_numpy_array(nx.graph_atlas(number)) > 0
+    rng, mask = np.random.default_rng(number), nx.to_numpy_array(atlas()[number]) > 0
     if kind == "directed":
         mask = (mask & (rng.random(mask.shape) < 0.7)) | np.diag(rng.random(len(mask)) < 0.5)
     return mask
