@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy
 from helpers import assert_error
-from jax.test_util import check_grads
 
 import equikit as ek
 from equikit.symmetrization import eigh
@@ -54,16 +53,58 @@ def test_it_is_numpys(name, d, scale, dtype):
     np.testing.assert_allclose(vectors.mT @ vectors, np.broadcast_to(np.eye(d), matrix.shape), atol=eps)
 
 
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow), 3, 4])
-def test_derivatives_are_finite_differences_where_eigenvalues_differ(d):
-    matrix = jnp.asarray(symmetric("random", d, np.float64)[:2] + np.diag(np.arange(d) * 3.0))
+@jax.jit
+def derivatives(matrix, one, two):
+    """Values, both modes along two directions, and both modes of both modes: all by one program."""
 
     def function(matrix):
         values, vectors = eigh((matrix + matrix.mT) / 2)
         return jnp.sin(values), vectors**2  # of either sign
 
-    check_grads(jax.jit(function), (matrix,), order=2, modes=["fwd", "rev"], atol=1e-5, rtol=1e-5)
+    def ahead(matrix):
+        return jax.jvp(function, (matrix,), (one,))[1]
+
+    def back(matrix):
+        return jax.grad(lambda matrix: sum(jnp.sum(jnp.cos(k + y)) for k, y in enumerate(function(matrix))))(matrix)
+
+    first = {"function": function(matrix), "ahead": ahead(matrix), "back": back(matrix)}
+    along = {
+        name: jax.jvp(f, (matrix,), (two,))[1]
+        for name, f in {"function": function, "ahead": ahead, "back": back}.items()
+    }
+
+    def number(f):
+        return lambda matrix: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(f(matrix)))
+
+    pulled = {
+        name: jnp.sum(two * jax.grad(number(f))(matrix))
+        for name, f in {"function": function, "ahead": ahead, "back": back}.items()
+    }
+    return first, along, pulled
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow), 3, 4])
+def test_derivatives_are_finite_differences_where_eigenvalues_differ(d):
+    rng = np.random.default_rng(1)
+    matrix = symmetric("random", d, np.float64)[:2] + np.diag(np.arange(d) * 3.0)
+    one, two = rng.normal(size=(2, *matrix.shape))
+    first, along, pulled = derivatives(matrix, one, two)
+    step = 1e-5
+    above, below = (derivatives(matrix + sign * step * two, one, two)[0] for sign in (1, -1))
+
+    def slope(above, below):
+        return (above - below) / (2 * step)
+
+    for name in first:
+        jax.tree.map(
+            lambda found, *sides: np.testing.assert_allclose(found, slope(*sides), atol=1e-5, rtol=1e-5),
+            along[name],
+            above[name],
+            below[name],
+        )
+        numbers = [sum(np.sum(np.sin(y)) for y in jax.tree.leaves(side[name])) for side in (above, below)]
+        np.testing.assert_allclose(pulled[name], slope(*numbers), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("x64")
