@@ -33,6 +33,9 @@ def pairs(rng, *shape):
     return Double(jnp.asarray(high), jnp.asarray(low)), high.astype(float) + low
 
 
+multiplied = jax.jit(matmul)
+
+
 def value(number):
     return np.asarray(number.high, float) + np.asarray(number.low, float)
 
@@ -53,7 +56,7 @@ def test_products_of_matrices_have_the_error_that_is_claimed(k, scale):
     rng = np.random.default_rng(k)
     (one, exact_one), (two, exact_two) = pairs(rng, 3, k), pairs(rng, k, 2)
     one = Double(one.high * np.float32(scale), one.low * np.float32(scale))
-    found = value(jax.jit(matmul)(one, two))
+    found = value(multiplied(one, two))
     wanted = (np.asarray(one.high, float) + np.asarray(one.low, float)) @ exact_two
     most = np.abs(exact_one).max(initial=0) * np.abs(exact_two).max(initial=0) * scale * max(k, 1)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=most * matmul_error(jnp.float32, k))
@@ -98,6 +101,13 @@ def test_rounding_errors_are_those_of_rounding(dtype):
     assert float(rounding_error(jnp.zeros((), dtype))) == 0
 
 
+@jax.jit
+@jax.vmap
+def axes_of(x):
+    matrix = matmul(transposed(double(x)), double(x))
+    return principal_axes(matrix.high, matrix.low, jnp.zeros(()))
+
+
 @pytest.mark.parametrize("d", [2, 3])
 @pytest.mark.parametrize("thin", [1.0, 1e-2, 1e-3])
 def test_principal_axes_are_as_precise_as_the_matrix(d, thin):
@@ -106,14 +116,7 @@ def test_principal_axes_are_as_precise_as_the_matrix(d, thin):
     turn = np.linalg.qr(rng.normal(size=(50, d, d)))[0]
     x = ((rng.normal(size=(50, 10, d)) * np.append(np.full(d - 1, thin), 1)) @ turn).astype(np.float32)
     wanted = np.swapaxes(np.linalg.svd(x.astype(float))[2], -1, -2)[..., ::-1]
-
-    @jax.jit
-    @jax.vmap
-    def axes(x):
-        matrix = matmul(transposed(double(x)), double(x))
-        return principal_axes(matrix.high, matrix.low, jnp.zeros(()))
-
-    found = axes(x)
+    found = axes_of(x)
     products = np.abs(np.einsum("bij,bik->bjk", wanted, value(Double(found.vectors, found.tail))))
     gaps = np.abs(found.values[:, :, None] - found.values[:, None, :]) + np.eye(d)
     largest = np.max(found.values, axis=-1)[:, None, None]
