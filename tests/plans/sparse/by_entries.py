@@ -1,7 +1,6 @@
 """What a plan computes on a support, diagram by diagram on dense arrays, in NumPy."""
 
 import functools
-import itertools
 
 import networkx as nx
 import numpy as np
@@ -14,6 +13,11 @@ from equikit.plans import Plan
 def atlas():
     """The 1,253 graphs of up to seven nodes, read once: `nx.graph_atlas` reads the file for each graph."""
     return nx.graph_atlas_g()
+
+
+@functools.cache
+def listed(diagrams):
+    return tuple(diagrams)
 
 
 def by_entries(plan: Plan, inputs, weights, sizes, present, label="p"):
@@ -38,7 +42,8 @@ def by_entries(plan: Plan, inputs, weights, sizes, present, label="p"):
             w = weights.get(prefix + (target.name or "()"))
             if w is not None:
                 w = w[:, None, :] if prefix == "-> " else w
-                for diagram, matrix in zip(Diagrams(target.labels, below, signature.between(target)), w, strict=True):
+                diagrams = listed(Diagrams(target.labels, below, signature.between(target)))
+                for diagram, matrix in zip(diagrams, w, strict=True):
                     out += _map(plan, diagram, target.labels, below, x, present, sizes, label) @ matrix
         results[target.name] = _masked(out, target.labels, present, label)
     return results
@@ -77,9 +82,8 @@ def _map(plan, diagram, above, below, x, present, sizes, label):
     out = np.zeros((*(sizes[name] for name in above), total.shape[-1]))
     free = sorted({*top})
     size = {letter: sizes[name] for letter, name in zip(top, above, strict=True)}
-    for index in itertools.product(*(range(size[letter]) for letter in free)):
-        at = dict(zip(free, index, strict=True))
-        out[tuple(at[letter] for letter in top)] += total[tuple(at[letter] for letter in kept)]
+    at = dict(zip(free, np.indices([size[letter] for letter in free]), strict=True))
+    out[tuple(at[letter] for letter in top)] += total[tuple(at[letter] for letter in kept)]
     return out
 
 
