@@ -36,12 +36,12 @@ def test_rotations_become_its_wigner_matrices(e3nn, x64, order, symmetry, pseudo
     irreps = e3nn.Irreps(str(space))
     assert irreps == irreps.regroup()
     assert irreps.dim == space.dim
-    for seed in range(3):
-        turn = ek.O(3).random_element(np.random.default_rng(seed))
+    turns = np.stack([ek.O(3).random_element(np.random.default_rng(seed)) for seed in range(3)])
+    for turn, wigner in zip(turns, in_numpy(jax.vmap(irreps.D_from_matrix), turns), strict=True):
         power = np.linalg.det(turn) ** pseudo * np.eye(1)
         for _ in range(order):
             power = np.kron(power, turn)
-        np.testing.assert_allclose(basis @ power @ basis.T, in_numpy(irreps.D_from_matrix, turn), atol=1e-12)
+        np.testing.assert_allclose(basis @ power @ basis.T, wigner, atol=1e-12)
 
 
 @pytest.mark.parametrize("degree", range(5))
