@@ -99,10 +99,17 @@ def test_masks(signature, normalize):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [{"p": 0}, {"p": 1}, {"p": 2}, {"p": 16}, {"p": 19}], ids=str)
-@pytest.mark.parametrize("batch", [(), (2,), (0,), (2, 3)], ids=str)
-def test_sizes_that_no_tile_divides(sizes, batch):
-    function, x, w = prepare("p p -> p p", {}, sizes=sizes, batch=batch, channels=(1, 5))
+@pytest.mark.parametrize(
+    ("size", "batch"),
+    [  # kernels see the product of the batch axes: each size with several samples, each batch below and above a tile
+        *((size, (2, 3)) for size in (0, 1, 2, 16, 19)),
+        *((size, batch) for size in (2, 19) for batch in ((), (2,), (0,))),
+        (0, ()),
+    ],
+    ids=str,
+)
+def test_sizes_that_no_tile_divides(size, batch):
+    function, x, w = prepare("p p -> p p", {}, sizes={"p": size}, batch=batch, channels=(1, 5))
     assert_fused(function, x, w, 1e-5)
 
 
