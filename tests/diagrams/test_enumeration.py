@@ -283,7 +283,7 @@ def test_all_partitions_of_twelve_vertices_in_the_order_of_iteration():
     diagrams = hom(arrow(8, 4), p=S).diagrams
     array = diagrams.array()
     assert len(array) == 4_213_597
-    for i, diagram in enumerate(itertools.islice(diagrams, 200_000)):
+    for i, diagram in enumerate(itertools.islice(diagrams, 50_000)):
         assert diagram.growth == tuple(array[i])
 
 
