@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from documents import README, ROOT, fences, run_examples
 
 EXPORT = ROOT / "docs" / "guides" / "export.md"
 
 
+@pytest.mark.usefixtures("full_compile")  # it trains for 300 steps, whose time is more than that of the compiler
 def test_python_examples() -> None:
     assert run_examples(README) > 15
 
