@@ -1,4 +1,4 @@
-"""The demonstration's graph network trained by several processes: arguments are number, how many processes, port."""
+"""A graph network trained by several processes: arguments are number, how many processes, port."""
 
 import json
 import sys
@@ -6,14 +6,16 @@ import sys
 import jax
 from flax import nnx
 
-from equikit.demo import CONTESTANTS, atlas, split, train
+from equikit.demo import TARGETS, atlas, split, train
+from equikit.nn import GraphNetwork
 
 EPOCHS, SEED = 2, 3
 
 
 def losses(devices: list[jax.Device] | None) -> list[list[float]]:
     """The losses of a short training with parameters in float64, in each epoch: training, validation."""
-    graphdef, state = nnx.split(CONTESTANTS[0].make(nnx.Rngs(SEED)))
+    network = GraphNetwork(1, [8], len(TARGETS), rngs=nnx.Rngs(SEED), normalize="sum", init_size=7)
+    graphdef, state = nnx.split(network)
     model = nnx.merge(graphdef, jax.tree.map(lambda array: array.astype("float64"), state))
     trained = train(model, split(atlas(), SEED), epochs=EPOCHS, rate=3e-3, seed=SEED, devices=devices)
     assert all(leaf.is_fully_addressable for leaf in jax.tree.leaves(nnx.state(trained.model)))
@@ -23,8 +25,6 @@ def losses(devices: list[jax.Device] | None) -> list[list[float]]:
 if __name__ == "__main__":
     number, count, port = map(int, sys.argv[1:])
     jax.config.update("jax_enable_x64", True)
-    if count > 1:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(f"127.0.0.1:{port}", count, number)
-    found = losses(jax.devices() if count > 1 else None)
-    print(json.dumps({"devices": [jax.device_count(), jax.local_device_count()], "losses": found}))
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"127.0.0.1:{port}", count, number)
+    print(json.dumps({"devices": [jax.device_count(), jax.local_device_count()], "losses": losses(jax.devices())}))
