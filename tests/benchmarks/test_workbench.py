@@ -33,7 +33,7 @@ from pathlib import Path
 from rich.console import Console
 from tests.benchmarks.test_workbench import slow
 from benchmarks.core.runner import Plan, run
-run("slow", slow(0.2), Plan(True, (0, 1), None, "resume" in sys.argv, Path(sys.argv[1])), Console())
+run("slow", slow(0.2), Plan(True, (0, 1), None, False, Path(sys.argv[1])), Console())
 """
 
 
@@ -55,8 +55,7 @@ def slow(seconds: float) -> Benchmark:
 
 
 def test_a_killed_run_resumes_and_reports_the_same(tmp_path: Path) -> None:
-    command_line = [sys.executable, "-c", KILLED, str(tmp_path)]
-    first = subprocess.Popen(command_line, cwd=ROOT)
+    first = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT)
     path = tmp_path / "slow.jsonl"
     while not (path.exists() and path.read_text(encoding="utf-8").count("\n") >= 4):
         assert first.poll() is None
@@ -67,7 +66,7 @@ def test_a_killed_run_resumes_and_reports_the_same(tmp_path: Path) -> None:
     assert 0 < len(lines.done(before)) < 8
     with path.open("a", encoding="utf-8") as file:
         file.write('{"cell": "half a li')  # as if it had been killed while writing
-    subprocess.run([*command_line, "resume"], cwd=ROOT, check=True)
+    run("slow", slow(0.0), Plan(True, (0, 1), None, True, tmp_path), Console())
     resumed = lines.read(path)
     assert [line for line in resumed if (line["cell"], line["seed"]) in lines.done(before)] == before
     whole = run("slow", slow(0.0), Plan(True, (0, 1), None, False, tmp_path / "whole"), Console())
