@@ -139,6 +139,10 @@ class Functional(nnx.Module):
         _checks.choice("normalization", normalization, ("rms", None))
         codes = _checks.count("codes", codes, example=8)
         rank = None if rank is None else _checks.count("rank", rank, least=1, example=32)
+        self.probes = probes
+        seen = _terms(spec, self.probes)
+        perceptron = _checks.widths("head", head, example="[16, 10]")
+        self.members = _checked_members(members, out, perceptron)
         coded, sizes = coded_labels(spec, fixed), spec.sizes
         self.coded = coded
         # Free groups: the weights serve every width.
@@ -157,10 +161,6 @@ class Functional(nnx.Module):
         def features(width: int) -> dict[str, tuple[str, int]]:
             return {tensor.name: (" ".join(tensor.labels), width) for tensor in tensors}
 
-        self.probes = probes
-        seen = _terms(spec, self.probes)
-        perceptron = _checks.widths("head", head, example="[16, 10]")
-        self.members = _checked_members(members, out, perceptron)
         sides = [features(width) for width in widths]
         if not perceptron:
             sides[-1] = features(widths[-1] * self.members)

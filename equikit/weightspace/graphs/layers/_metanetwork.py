@@ -56,6 +56,7 @@ class Metanetwork(nnx.Module):
         computed, stored = checked_dtypes(dtype, param_dtype)
         options = Options(_checks.rngs(rngs), activation, computed, stored, _checks.flag("use_global", use_global))
         self.graph, self.channels, self.out, self.remat = graph, widths, out, _checks.flag("remat", remat)
+        self.members = _checked_members(members, out)
         hidden = widths[1:-1]
         self.encoder: Encoder | AnyEncoder
         if isinstance(graph, AnyArchitecture):
@@ -69,7 +70,6 @@ class Metanetwork(nnx.Module):
         self.resized = nnx.List([Resize(*pair, options) for pair in itertools.pairwise(hidden)])
         self.node_norm, self.edge_norm = options.norm(hidden[-1]), options.norm(hidden[-1])
         self.whole_norm = options.norm(hidden[-1]) if use_global else None
-        self.members = _checked_members(members, out)
 
         def made(rngs: nnx.Rngs) -> InvariantHead | NodeHead | ParameterHead | AnyParameterHead:
             own = options._replace(rngs=rngs)
