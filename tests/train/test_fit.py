@@ -106,15 +106,23 @@ def test_the_model_is_a_copy_and_keeps_its_other_state():
     assert int(fitted.model.dropout.rngs.count[...]) == 9
 
 
-def test_validation_is_in_evaluation_mode_and_chooses_the_epoch():
+def held_out():
+    """Other rows, whose best parameters the training passes by."""
     x, y = data()
-    held = x[:5], y[:5] - 3  # a rate this high passes by the best parameters for these rows
-    model = Affine(dropout=0.5)
-    fitted = fit(model, both, (x, y), held, epochs=30, key=KEY, batch=4, optimizer=optax.sgd(0.05))
+    return x[:5], y[:5] - 3
+
+
+def with_dropout(loss, **options):
+    options = {"epochs": 15, "key": KEY, "batch": 4, "optimizer": optax.sgd(0.1)} | options
+    return fit(Affine(dropout=0.5), loss, data(), held_out(), **options)
+
+
+def test_validation_is_in_evaluation_mode_and_chooses_the_epoch():
+    fitted = with_dropout(both)
     assert fitted.best == np.argmin(fitted.losses[:, 1])
     fitted.model.eval()
-    np.testing.assert_allclose(fitted.losses[fitted.best, 1], both(fitted.model, held)[1], rtol=1e-5)
-    assert 0 < fitted.best < 29
+    np.testing.assert_allclose(fitted.losses[fitted.best, 1], both(fitted.model, held_out())[1], rtol=1e-5)
+    assert 0 < fitted.best < 14
 
 
 def signed(model, batch):
@@ -124,15 +132,11 @@ def signed(model, batch):
 
 
 def test_the_highest_measure_chooses_the_epoch_if_asked_for():
-    x, y = data()
-    held = x[:5], y[:5] - 3
-    options = {"epochs": 30, "key": KEY, "batch": 4, "optimizer": optax.sgd(0.05)}
-    lowest = fit(Affine(dropout=0.5), both, (x, y), held, **options)
-    highest = fit(Affine(dropout=0.5), signed, (x, y), held, mode="max", **options)
+    lowest, highest = with_dropout(both), with_dropout(signed, mode="max")
     assert highest.best == np.argmax(highest.losses[:, 1]) == lowest.best
-    assert 0 < highest.best < 29
+    assert 0 < highest.best < 14
     np.testing.assert_array_equal(numbers(highest.model), numbers(lowest.model))
-    stopped = fit(Affine(dropout=0.5), signed, (x, y), held, mode="max", patience=3, **options)
+    stopped = with_dropout(signed, mode="max", patience=3)
     assert len(stopped.losses) == stopped.best + 4
 
 
@@ -189,7 +193,7 @@ def test_augment_changes_training_batches_only():
     def shifted(batch, *, key):
         return batch[0], batch[1] + 10
 
-    fitted = fit(Affine(), squared, (x, y), (x, y + 10), epochs=200, key=KEY, augment=shifted, optimizer=optax.sgd(0.2))
+    fitted = fit(Affine(), squared, (x, y), (x, y + 10), epochs=25, key=KEY, augment=shifted, optimizer=optax.sgd(0.5))
     np.testing.assert_allclose(numbers(fitted.model), [3, 11], atol=1e-3)
 
 
@@ -330,11 +334,11 @@ def test_another_width_is_refused_before_arrays_are_read(tmp_path, capfd):
     assert "layer.kernel.value: float32[1, 3]" in caught.value.got
     assert "layer.kernel.value: float32[1, 2]" in caught.value.expected
     del caught
-    gc.collect()
+    gc.collect(1)  # a full one would visit all that earlier tests have left, for seconds
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.compiled
+@pytest.mark.compiled  # XLA computes with the arrays of a checkpoint, which are committed to a device
 def test_more_epochs_extend_a_training_with_an_optimizer_of_optax(tmp_path):
     trained(epochs=3, checkpoint=tmp_path)
     extended = trained(epochs=5, checkpoint=tmp_path)
@@ -438,7 +442,7 @@ def test_a_folder_with_other_metadata_is_refused(tmp_path):
 def test_it_works_under_jax_numpy_and_a_model_of_equikit():
     model = ek.nn.DeepSets(2, [8], 1, rngs=nnx.Rngs(0))
     x = np.random.default_rng(0).normal(size=(8, 3, 2))  # float64, as NumPy makes it
-    fitted = fit(model, squared, (x, np.sum(x, (1, 2))[:, None]), epochs=30, key=KEY, optimizer=1e-2)
+    fitted = fit(model, squared, (x, np.sum(x, (1, 2))[:, None]), epochs=5, key=KEY, optimizer=1e-2)
     assert fitted.losses[-1, 0] < fitted.losses[0, 0]
 
 
@@ -521,7 +525,7 @@ def test_complex_parameters_descend():
     def loss(model, batch):
         return jnp.mean(jnp.abs(model(batch[0]) - batch[1]) ** 2)
 
-    fitted = fit(layer, loss, (x, (2 + 3j) * x), epochs=60, key=KEY, optimizer=optax.sgd(0.1))
+    fitted = fit(layer, loss, (x, (2 + 3j) * x), epochs=10, key=KEY, optimizer=optax.sgd(0.3))
     assert fitted.losses[-1, 0] < 1e-3 * fitted.losses[0, 0]
 
 
@@ -535,7 +539,7 @@ def test_complex_parameters_descend():
     ids=["lbfgs", "plateau", "accumulated"],
 )
 def test_optimizers_that_look_at_the_loss_train(optimizer):
-    assert trained(optimizer=optimizer, epochs=10).losses[-1, 0] < 1.0
+    assert trained(optimizer=optimizer, epochs=8).losses[-1, 0] < 1.0
 
 
 def test_the_model_is_returned_as_it_was_measured():
