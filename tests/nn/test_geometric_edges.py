@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import as_floats, assert_close, assert_error, compiled, largest
+from helpers import as_floats, assert_close, assert_compiles, assert_error, largest
 
 import equikit as ek
 from equikit import SO, O, S
@@ -43,7 +43,7 @@ def with_gradients(layer, features, positions, **options):
         slopes = total(layer, features, positions)
         return layer(features, positions, **options), slopes
 
-    found, (weights, *slopes) = compiled(both, layer, features, positions, options)
+    found, (weights, *slopes) = jax.jit(both)(layer, features, positions, options)
     leaves = {f"weights {i}": leaf for i, leaf in enumerate(jax.tree.leaves(weights))}
     return {"values": found, "features": slopes[0], "rest": leaves | {"positions": slopes[1]}}
 
@@ -132,7 +132,7 @@ def test_images_are_points_of_a_large_cluster():
         def total(features, positions):
             return sum(jnp.sum(jnp.sin(y)) for y in function(features, positions).values())
 
-        return compiled(lambda *x: (function(*x), jax.grad(total, 1)(*x)), features, positions)
+        return jax.jit(lambda *x: (function(*x), jax.grad(total, 1)(*x)))(features, positions)
 
     found, forces = both(lambda features, positions: layer(features, positions, edges=edges))
     wanted, slopes = both(cluster)
@@ -251,6 +251,12 @@ def test_repeated_edges_are_counted():
     assert np.any(run(once))
 
 
+def test_xla_computes_what_numpy_evaluates_along_edges():
+    layer, (features, positions) = make(dtype=jnp.float32, powers=1), draw(points=4)
+    features, positions = jax.tree.map(np.float32, (features, positions))
+    assert_compiles(layer, features, positions, edges=neighbors(positions, CUTOFF, edges=16))
+
+
 @pytest.mark.usefixtures("x64")
 def test_rows_of_senders_are_added_in_order_elsewhere():
     """The form for other platforms than CPUs: the same rows and derivatives in both modes; its sums are sorted."""
@@ -264,7 +270,7 @@ def test_rows_of_senders_are_added_in_order_elsewhere():
 
         return function(x, rows), jax.grad(total)(x), jax.jvp(jax.grad(total), (x,), (moved,))[1]
 
-    found, wanted = compiled(lambda: (values(_rows_in_order), values(_rows)))
+    found, wanted = jax.jit(lambda: (values(_rows_in_order), values(_rows)))()
     for one, other in zip(found, wanted, strict=True):
         assert_close(one, other, 1e-13)
     jaxpr = jax.make_jaxpr(jax.grad(lambda x: jnp.sum(_rows_in_order(x, rows) * weights)))(x)
@@ -310,7 +316,7 @@ def test_no_points_and_no_edges(n, count):
     edges = neighbors(positions, 1e-3, edges=count)
     found = jax.eval_shape(lambda f, x, e: layer(f, x, edges=e), features, positions, edges)
     assert found["p x"].shape == (n, 3, 2)
-    value, slope = compiled(jax.value_and_grad(lambda x, e: energy(layer, features, x, edges=e)), positions, edges)
+    value, slope = jax.jit(jax.value_and_grad(lambda x, e: energy(layer, features, x, edges=e)))(positions, edges)
     assert value == 0
     assert not np.any(slope)
 
