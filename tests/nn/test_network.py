@@ -123,14 +123,16 @@ def test_residual_adds_the_input_where_features_agree():
 def test_the_sum_of_a_hidden_layer_keeps_variance(products):
     """The root mean square over inputs and seeds, term by term, with independent normal inputs."""
     features = [{"": 32, "x": 32}, {"": 32, "x": 32, "x x": 32}, {"": 1}]
-    squares = {}
-    for seed in range(12):
-        net = ek.nn.Network(features, products=products, x=O(4), rngs=rngs(seed))
+
+    def mean_squares_of(key):
+        net = ek.nn.Network(features, products=products, x=O(4), rngs=nnx.Rngs(key))
         found = {}
         net.nonlinear[0] = Keep(found)
-        net({"": normal(64, 32, seed=seed), "x": normal(64, 4, 32, seed=100 + seed)})
-        for name, array in found.items():
-            squares.setdefault(name, []).append(float(jnp.mean(array**2)))
+        scalars, vectors = jax.random.split(jax.random.fold_in(key, 1))
+        net({"": jax.random.normal(scalars, (64, 32)), "x": jax.random.normal(vectors, (64, 4, 32))})
+        return {name: jnp.mean(array**2) for name, array in found.items()}
+
+    squares = jax.jit(jax.vmap(mean_squares_of))(jax.random.split(jax.random.key(0), 12))
     assert squares.keys() == {"", "x", "x x", "gate of x", "gate of x x"}
     for name, values in squares.items():
         assert np.mean(values) == pytest.approx(1.0, abs=0.25), name
@@ -319,13 +321,12 @@ PAIRS_TOO = {"pairs": ("p p", 8)} | POINTS_AND_ALL
 
 def mean_squares(inputs, hidden, depth, x, draws, **options):
     """The mean square of the output over the inputs, for each of several networks."""
-    nets = [
-        nnx.split(ek.nn.Network([inputs, *[hidden] * depth, {"": 1}], p=S, rngs=rngs(seed), **options))
-        for seed in range(draws)
-    ]
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(state for _, state in nets))
-    y = jax.jit(jax.vmap(lambda state: nnx.merge(nets[0][0], state)(x)[""]))(states)
-    return np.asarray(jnp.mean(y**2, axis=(1, 2)))
+
+    def mean_square(key):
+        net = ek.nn.Network([inputs, *[hidden] * depth, {"": 1}], p=S, rngs=nnx.Rngs(key), **options)
+        return jnp.mean(net(x)[""] ** 2)
+
+    return np.asarray(jax.jit(jax.vmap(mean_square))(jax.vmap(jax.random.key)(jnp.arange(draws))))
 
 
 @pytest.mark.parametrize(
