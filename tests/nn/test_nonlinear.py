@@ -223,31 +223,31 @@ def test_masks_go_as_far_as_their_label():
         net({"p x": x}, mask={"x": jnp.ones((2, 3), bool)})
 
 
-@pytest.mark.compiled
 def test_it_learns_an_invariant_function():
     """The first of EMLP's synthetic tasks: a function of two vectors that rotations of five dimensions leave alone."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(600, 5, 2)).astype(np.float32)
+    x = rng.normal(size=(400, 5, 2)).astype(np.float32)
     one, two = np.linalg.norm(x, axis=1).T
     y = (np.sin(one) - two**3 / 2 + (x[..., 0] * x[..., 1]).sum(1) / (one * two))[:, None]
     y = ((y - y.mean()) / y.std()).astype(np.float32)
     net = ek.nn.MLP([{"x": 2}, {"": 32, "x": 8}, {"": 32, "x": 8}, {"": 1}], x=O(5), rngs=rngs())
     static, params = nnx.split(net)
-    optimizer = optax.adam(3e-3)
+    optimizer = optax.adam(1e-2)
 
     def loss(params, x, y):
         return jnp.mean((nnx.merge(static, params)({"x": x})[""] - y) ** 2)
 
     @jax.jit
-    def step(params, memory):
-        value, slope = jax.value_and_grad(loss)(params, x[:500], y[:500])
-        updates, memory = optimizer.update(slope, memory)
-        return optax.apply_updates(params, updates), memory, value
+    def error(params):
+        def step(carry, _):
+            params, memory = carry
+            updates, memory = optimizer.update(jax.grad(loss)(params, x[:300], y[:300]), memory)
+            return (optax.apply_updates(params, updates), memory), None
 
-    memory = optimizer.init(params)
-    for _ in range(400):
-        params, memory, _ = step(params, memory)
-    assert float(loss(params, x[500:], y[500:])) < 0.1
+        params = jax.lax.scan(step, (params, optimizer.init(params)), length=25)[0][0]
+        return loss(params, x[300:], y[300:])
+
+    assert float(error(params)) < 0.1
 
 
 def test_networks_are_modules():
