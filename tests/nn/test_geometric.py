@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import assert_close, assert_error, compiled, primitives
+from helpers import assert_close, assert_error, primitives
 from in_numpy import by_numpy, in_numpy
 
 import equikit as ek
@@ -143,7 +143,7 @@ def test_points_in_one_place_have_finite_gradients():
     features, _ = draw()
     positions = jnp.zeros((2, 5, 3))
     loss = jax.grad(lambda p: sum(jnp.sum(y**2) for y in layer(features, p).values()))
-    assert np.all(np.isfinite(compiled(loss, positions)))
+    assert np.all(np.isfinite(jax.jit(loss)(positions)))
 
 
 @pytest.mark.usefixtures("x64")
@@ -173,14 +173,14 @@ def test_the_sum_keeps_its_size():
 def test_it_is_a_module_like_the_others():
     layer, other = make(dtype=jnp.float32), make(dtype=jnp.float32, seed=1)
     features, positions = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), draw())
-    y = compiled(lambda m, f, p: m(f, p), layer, features, positions)
+    y = jax.jit(lambda m, f, p: m(f, p))(layer, features, positions)
     graph, state = nnx.split(layer)
     assert graph == nnx.split(other)[0]
     run = jax.jit(lambda m, f, p: m(f, p))
     assert_close(run(nnx.merge(graph, state), features, positions), y, 1e-5)
     assert_close(run(pickle.loads(pickle.dumps(layer)), features, positions), y, 1e-5)
     loss = nnx.grad(lambda m: sum(jnp.sum(a**2) for a in m(features, positions).values()))
-    gradient = compiled(loss, layer)
+    gradient = jax.jit(loss)(layer)
     assert all(float(jnp.max(jnp.abs(leaf))) > 0 for leaf in jax.tree.leaves(gradient))
     found = primitives(jax.make_jaxpr(lambda f, p: layer(f, p))(features, positions))
     assert not found.keys() & {"gather", "scatter", "scatter-add", "dynamic_slice"}
@@ -321,7 +321,7 @@ def test_points_far_beyond_the_cutoff_are_nothing():
     layer, features = small(), {"p": jnp.ones((2, 2))}
     far = jnp.array([[0.0, 0.0, 0.0], [1e25, 0.0, 0.0]], jnp.float32)
     loss = jax.value_and_grad(lambda x: sum(jnp.sum(array**2) for array in layer(features, x).values()))
-    y, slope = compiled(loss, far)
+    y, slope = jax.jit(loss)(far)
     assert y == 0
     assert jnp.all(slope == 0)
 

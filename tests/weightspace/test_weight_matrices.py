@@ -44,15 +44,17 @@ def test_weights_and_results_are_those_of_linear(normalize: str) -> None:
     assert len(layer.kernel) == len(layer.plan.products) < len(linear.kernel)
     for name, weight in linear.weights().items():
         np.testing.assert_array_equal(layer.weights()[name], weight)
+    found = layer(inputs())
     for name, wanted in linear(inputs()).items():
-        np.testing.assert_allclose(layer(inputs())[name], wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["naive", "dense"])
 def test_other_methods_take_the_same_weights(method: str) -> None:
     layer, other = layers()[0], layers(method=method)[0]
+    wanted = layer(inputs())
     for name, found in other(inputs()).items():
-        np.testing.assert_allclose(layer(inputs())[name], found, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(wanted[name], found, rtol=1e-4, atol=1e-4)
 
 
 def test_parameters_of_half_precision_are_cast() -> None:
@@ -88,7 +90,7 @@ def of_depth(depth: int) -> tuple[Functional, dict[str, jax.Array]]:
         return x
 
     spec = trace(perceptron, params, jnp.ones((2, 4)))
-    return Functional(spec, [1, 2, 2, 1], out="", rngs=nnx.Rngs(0)), params
+    return nnx.eval_shape(lambda: Functional(spec, [1, 2, 2, 1], out="", rngs=nnx.Rngs(0))), params
 
 
 def operands(depth: int) -> int:
@@ -101,5 +103,5 @@ def operands(depth: int) -> int:
 
 
 def test_programs_grow_with_the_number_of_tensors_and_not_with_that_of_their_pairs() -> None:
-    few, some, many = map(operands, (4, 8, 12))
-    assert many - some < 1.1 * (some - few)
+    few, some, many = map(operands, (3, 6, 9))
+    assert many - some <= some - few  # 1683 and 1567 with a matrix for each pair
