@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy_programs
 import pytest
 from flax import nnx
 from helpers import assert_error, message_of
@@ -441,7 +443,10 @@ def test_errors_do_not_depend_on_assertions():
         import jax, jax.numpy as jnp, numpy as np
         from flax import nnx
         import equikit as ek
+        import numpy_programs
         assert False, "assertions are off"
+        numpy_programs.install()
+        numpy_programs.Programs.everything = True
         layer = ek.nn.Linear("p p -> p p", 2, 3, p=ek.S, rngs=nnx.Rngs(0))
         bad = [
             lambda: layer(jnp.ones((4, 4, 2), int)),
@@ -466,7 +471,8 @@ def test_errors_do_not_depend_on_assertions():
         ek.testing.assert_equivariant(layer, "p p -> p p", p=ek.S(5), channels=2, key=jax.random.key(0))
         """
     )
-    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, timeout=300)
+    run = {"capture_output": True, "text": True, "timeout": 300, "cwd": Path(numpy_programs.__file__).parent}
+    done = subprocess.run([sys.executable, "-O", "-c", code], **run)
     assert done.returncode == 0, done.stdout + done.stderr
     names = [line.split()[1] for line in done.stdout.splitlines()]
     assert names == [
