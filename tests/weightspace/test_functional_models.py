@@ -45,8 +45,9 @@ def test_models_of_the_papers_commute(name: str, kind: str) -> None:
         spec, [1, 4, 4, 4], out="", head=[6, 2], residual=True, normalization="rms", rngs=nnx.Rngs(0)
     )
     equivariant = KINDS[kind](spec, [1, 4, 1], rngs=nnx.Rngs(0))
-    assert invariant(params).shape == (2,)
-    np.testing.assert_allclose(invariant(moved), invariant(params), rtol=1e-4, atol=1e-5)
+    number = invariant(params)
+    assert number.shape == (2,)
+    np.testing.assert_allclose(invariant(moved), number, rtol=1e-4, atol=1e-5)
     wanted, found = spec.act(element, equivariant(params)), equivariant(moved)
     for one, two in zip(*map(jax.tree.leaves, (wanted, found)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)

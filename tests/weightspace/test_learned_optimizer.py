@@ -60,10 +60,13 @@ def test_a_step_commutes_with_the_group(name: str) -> None:
     @jax.jit
     def moves(params):
         grads = jax.grad(lambda p: jnp.sum(jnp.square(model(p, x))))(params)
-        state = optimizer.init(params)
-        for _ in range(2):
+
+        def step(state, _):
             updates, state = optimizer.update(grads, state, params)
-        return updates, grads
+            return state, updates
+
+        updates = jax.lax.scan(step, optimizer.init(params), length=2)[1]
+        return jax.tree.map(lambda leaf: leaf[-1], updates), grads
 
     (updates, grads), (found, _) = moves(params), moves(spec.act(element, params))
     wanted = spec.act(element, updates)
