@@ -108,7 +108,7 @@ def test_it_learns_a_function_of_weights() -> None:
             updates, memory = optimizer.update(slope, memory, state)
             return (optax.apply_updates(state, updates), memory), value
 
-        return jax.lax.scan(step, (state, optimizer.init(state)), None, length=1500)[1]
+        return jax.lax.scan(step, (state, optimizer.init(state)), None, length=300)[1]
 
     losses = fit(state)
     assert losses[-1] < 0.2 * jnp.var(target)
