@@ -210,6 +210,6 @@ def on_digits(decay: float, steps: int):
 @pytest.mark.slow
 @pytest.mark.usefixtures("full_compile")
 def test_weight_decay_aligns_large_singular_values() -> None:
-    with_decay, without = on_digits(1.0, 1200), on_digits(0.0, 500)
+    with_decay, without = on_digits(1.0, 700), on_digits(0.0, 300)
     assert with_decay.alignment(threshold=0.5) > 0.4
     assert without.alignment(threshold=0.5) < min(0.3, without.alignment())
