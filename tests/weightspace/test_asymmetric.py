@@ -357,7 +357,7 @@ def test_the_barrier_is_lower_without_alignment() -> None:
             return (optax.apply_updates(params, updates), state), None
 
         tx = optax.adam(1e-3)
-        run = jax.jit(lambda params: jax.lax.scan(step, (params, tx.init(params)), jax.random.split(key, 800))[0][0])
+        run = jax.jit(lambda params: jax.lax.scan(step, (params, tx.init(params)), jax.random.split(key, 600))[0][0])
         return loss, run(params)
 
     heights = {}
