@@ -156,7 +156,8 @@ class OfData:
         gap = self.own - self.waves(other)
         mean = np.mean(gap, axis=0, dtype=np.float64)
         error = np.std(gap, axis=0, mean=mean) / np.sqrt(len(gap))
-        return float(np.max(np.abs(mean) / (SURE_OF_DATA * error + 1e-12)))
+        rounding = 16 * np.finfo(np.float32).eps  # decides where all samples are equal
+        return float(np.max(np.abs(mean) / (SURE_OF_DATA * error + rounding)))
 
     def step(self, _: float) -> str:
         """Return what to do if generators do not form a group."""
