@@ -231,7 +231,7 @@ def test_it_trains_both_groups_through_the_noise():
     farthest = np.argmax(np.sum(x * x, -1), axis=-1)
     target = x - x[np.arange(32), farthest][:, None]
     graph, state = nnx.split(sym)
-    optimizer = optax.adam(1e-2)
+    optimizer = optax.adam(3e-2)
 
     @jax.jit
     def step(state, momenta, number):
@@ -246,7 +246,7 @@ def test_it_trains_both_groups_through_the_noise():
         return optax.apply_updates(state, updates), momenta, value, slope
 
     momenta, losses = jax.jit(optimizer.init)(state), []
-    for number in range(80):
+    for number in range(12):
         state, momenta, loss, slope = step(state, momenta, number)
         losses.append(float(loss))
     assert np.mean(losses[-10:]) < 0.7 * losses[0]
