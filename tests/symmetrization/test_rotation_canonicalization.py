@@ -185,22 +185,21 @@ def test_gram_schmidt_is_numpys_qr_and_its_derivative_is_right():
         noise = jnp.full_like(rows, 1e-17)
         return gram_schmidt(Points(rows, 0 * rows, noise, jnp.ones(()), True), np.ones(3, int), 1e-8).vectors.T
 
-    found = jax.jit(lambda vectors: (basis(vectors), jax.jacfwd(basis)(vectors)))
     vectors = np.random.default_rng(0).normal(size=(3, 3))
-    q, r = np.linalg.qr(vectors)
-    matrix, slopes = found(vectors)
-    np.testing.assert_allclose(matrix, q * np.sign(np.diag(r)), atol=1e-14)
     steps = 1e-6 * np.eye(9).reshape(9, 3, 3)
-    sides = ([np.asarray(found(vectors + sign * step)[0]) for step in steps] for sign in (1, -1))
-    differences = np.subtract(*map(np.stack, sides)) / 2e-6
-    np.testing.assert_allclose(np.reshape(slopes, (3, 3, 9)), np.moveaxis(differences, 0, -1), atol=1e-8)
     # The second vector parallel to the first, all zero, and all parallel.
-    for dependent in ([[1, 2, 0], [0, 0, 1], [0, 0, 1]], np.zeros((3, 3)), np.ones((3, 3))):
-        matrix, slopes = map(np.asarray, found(np.array(dependent, float)))
-        np.testing.assert_allclose(matrix.T @ matrix, np.eye(3), atol=1e-14)
-        assert np.all(np.isfinite(slopes))
+    dependent = np.array([[[1, 2, 0], [0, 0, 1], [0, 0, 1]], np.zeros((3, 3)), np.ones((3, 3))])
     nearly = np.array([[1, 0, 1], [0, 1, 1], [0, 0, -1e-10]])  # decides a sign, and the column is as precise
-    np.testing.assert_allclose(found(nearly)[0], np.diag([1, 1, -1]), atol=1e-14)
+    given = np.concatenate([[vectors, nearly], dependent, vectors + steps, vectors - steps])
+    run = jax.jit(jax.vmap(lambda vectors: (basis(vectors), jax.jacfwd(basis)(vectors))))
+    found, slopes = map(np.asarray, run(given))
+    q, r = np.linalg.qr(vectors)
+    np.testing.assert_allclose(found[0], q * np.sign(np.diag(r)), atol=1e-14)
+    differences = (found[5:14] - found[14:]) / 2e-6
+    np.testing.assert_allclose(slopes[0].reshape(3, 3, 9), np.moveaxis(differences, 0, -1), atol=1e-8)
+    np.testing.assert_allclose(found[2:5].mT @ found[2:5], np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-14)
+    assert np.all(np.isfinite(slopes[2:5]))
+    np.testing.assert_allclose(found[1], np.diag([1, 1, -1]), atol=1e-14)
 
 
 def test_what_errors_of_nearly_dependent_vectors_decide_is_never_taken_for_a_direction():
