@@ -13,6 +13,9 @@ from equikit.symmetrization import canonicalization, frames
 RNGS = nnx.Rngs(0)
 POINTS = {"p": ek.S, "x": ek.O(3)}
 CLOUD = jnp.array([[0.0, 1, 2], [1, 2, 4], [3, 0, 0], [2, 2, 2]])[..., None]
+PLANE, FLAT = {"p": ek.S, "x": ek.O(2)}, CLOUD[:, :2]
+"""Points of a plane, whose frames are small programs."""
+
 IMAGES = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
 SIGNAL = jnp.arange(8.0).reshape(2, 4, 1)
 
@@ -74,7 +77,7 @@ def modules():
     stochastic = frames.Stochastic(made("RotationCanonicalization"))
     return {
         "EnergyCanonicalization": (wrapped("EnergyCanonicalization", "t -> t", t=ek.Z(4)), [SIGNAL]),
-        "EnergyDescent": (wrapped("EnergyDescent", p=ek.Fixed(4), x=ek.O(3)), [CLOUD]),
+        "EnergyDescent": (wrapped("EnergyDescent", p=ek.Fixed(4), x=ek.O(2)), [FLAT]),
         "ImageCanonicalization": (
             wrapped("ImageCanonicalization", "i j -> ", lambda x: x[..., 0, 0, :], **grid),
             [IMAGES],
@@ -261,36 +264,36 @@ def returning(value):
 
 def with_mask(how, backbone=lambda x, mask=None: x, mask=True, **groups):
     sym = ek.symmetrize(backbone, "p x -> p x", how=how, **groups)
-    return sym(CLOUD, key=jax.random.key(0), **({"mask": {"p": jnp.ones(4, bool)}} if mask else {}))
+    return sym(FLAT, key=jax.random.key(0), **({"mask": {"p": jnp.ones(4, bool)}} if mask else {}))
 
 
 RETURNED = (
-    *(1, 2.5, None, "x", (), [], {}, (1, 2), object(), True, 1j, {"x": 1}, {"x": None}, {"p x": CLOUD}),
-    *(jnp.ones(()), jnp.ones(3), jnp.ones((4, 3, 1), int), jnp.ones((4, 1), bool), jnp.zeros(0), CLOUD + 0j),
-    *((CLOUD,), [CLOUD], jax.random.key(0), CLOUD.astype(jnp.bfloat16), jnp.ones((1, 4)), jnp.ones((4, 2))),
+    *(1, 2.5, None, "x", (), [], {}, (1, 2), object(), True, 1j, {"x": 1}, {"x": None}, {"p x": FLAT}),
+    *(jnp.ones(()), jnp.ones(3), jnp.ones((4, 2, 1), int), jnp.ones((4, 1), bool), jnp.zeros(0), FLAT + 0j),
+    *((FLAT,), [FLAT], jax.random.key(0), FLAT.astype(jnp.bfloat16), jnp.ones((1, 4)), jnp.ones((4, 2))),
 )
 NETWORKS = [
     *((f"returns {value!r}", returning(value)) for value in RETURNED),
-    *(("without arguments", lambda: CLOUD), ("with two arguments", lambda x, y: x), ("without mask", lambda x: x)),
+    *(("without arguments", lambda: FLAT), ("with two arguments", lambda x, y: x), ("without mask", lambda x: x)),
     *(
         ("its input", lambda x, **_: x),
         ("a class", int),
         ("a sum", lambda x, **_: sum(map(jnp.sum, jax.tree.leaves(x)))),
     ),
 ]
-FIXED, GRID = {"p": ek.S(4), "x": ek.Fixed(3)}, {"i": ek.Fixed(8), "j": ek.Fixed(8)}
+FIXED, GRID = {"p": ek.S(4), "x": ek.Fixed(2)}, {"i": ek.Fixed(8), "j": ek.Fixed(8)}
 FLAGGED = frames.PCA(on_degenerate="flag")
 PLACES = {
-    "symmetrize": lambda net: with_mask(frames.PCA(), net, **POINTS),
-    "one sample": lambda net: ek.symmetrize(net, "p x -> p x", how=frames.PCA(), batched=False, **POINTS)(CLOUD[None]),
-    "piecewise": lambda net: symmetrization.piecewise(net, "p x -> p x", how=FLAGGED, **POINTS)(
-        CLOUD, parts=jnp.ones((4, 2))
+    "symmetrize": lambda net: with_mask(frames.PCA(), net, **PLANE),
+    "one sample": lambda net: ek.symmetrize(net, "p x -> p x", how=frames.PCA(), batched=False, **PLANE)(FLAT[None]),
+    "piecewise": lambda net: symmetrization.piecewise(net, "p x -> p x", how=FLAGGED, **PLANE)(
+        FLAT, parts=jnp.ones((4, 2))
     ),
-    "parts": lambda net: symmetrization.piecewise(lambda x, mask: x, "p x -> p x", how=FLAGGED, parts=net, **POINTS)(
-        CLOUD, mask={"p": jnp.ones(4, bool)}
+    "parts": lambda net: symmetrization.piecewise(lambda x, mask: x, "p x -> p x", how=FLAGGED, parts=net, **PLANE)(
+        FLAT, mask={"p": jnp.ones(4, bool)}
     ),
-    "votes": lambda net: symmetrization.FineToCoarse(2, [0.5, 0.3], votes=[net])(CLOUD, mask={"p": jnp.ones(4, bool)}),
-    "Rotation": lambda net: with_mask(canonicalization.RotationCanonicalization(net), **POINTS),
+    "votes": lambda net: symmetrization.FineToCoarse(2, [0.5, 0.3], votes=[net])(FLAT, mask={"p": jnp.ones(4, bool)}),
+    "Rotation": lambda net: with_mask(canonicalization.RotationCanonicalization(net), **PLANE),
     "Permutation": lambda net: with_mask(canonicalization.PermutationCanonicalization(net), **FIXED),
     "Image": lambda net: ek.symmetrize(
         lambda x: x[..., 0, 0, :], "i j -> ", how=canonicalization.ImageCanonicalization(net, ek.Z(4)), **GRID
@@ -299,10 +302,10 @@ PLACES = {
     "vectors": lambda net: with_mask(
         canonicalization.EnergyCanonicalization(net, label="p", features=4, rngs=RNGS), **FIXED
     ),
-    "Descent": lambda net: with_mask(canonicalization.EnergyDescent(net, steps=1, on_degenerate="flag"), **POINTS),
-    "OrbitDistance": lambda net: with_mask(symmetrization.OrbitDistance(net, "x"), **POINTS),
+    "Descent": lambda net: with_mask(canonicalization.EnergyDescent(net, steps=1, on_degenerate="flag"), **PLANE),
+    "OrbitDistance": lambda net: with_mask(symmetrization.OrbitDistance(net, "x"), **PLANE),
     "Probabilistic-S": lambda net: with_mask(symmetrization.Probabilistic(net), **FIXED),
-    "Probabilistic-O": lambda net: with_mask(symmetrization.Probabilistic(net), mask=False, p=ek.Fixed(4), x=ek.O(3)),
+    "Probabilistic-O": lambda net: with_mask(symmetrization.Probabilistic(net), mask=False, p=ek.Fixed(4), x=ek.O(2)),
 }
 
 
