@@ -102,16 +102,16 @@ def test_too_long_steps_end_above_their_start_and_say_so():
 def test_given_starts_are_equivariant_as_far_as_paths_arrive():
     points, group = ek.Fixed(4), ek.SO(2)
     errors = {}
-    for steps in (1, 60):
+    for steps in (1, 20):
         how = EnergyDescent(
-            lambda x: -jnp.sum(jnp.tanh(x[:, :, 0, 0]), 1), starts=rotations(group, 6), steps=steps, learning_rate=0.3
+            lambda x: -jnp.sum(jnp.tanh(x[:, :, 0, 0]), 1), starts=rotations(group, 6), steps=steps, learning_rate=0.5
         )
         sym = jax.jit(ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", p=points, x=group, how=how))
         errors[steps] = ek.testing.equivariance_error(
             sym, "p x -> p x", p=points, x=group, channels=1, samples=2, key=jax.random.key(0)
         )
     assert errors[1] > 0.01
-    assert errors[60] < 1e-3
+    assert errors[20] < 1e-3
 
 
 FLAT = np.random.default_rng(3).normal(size=(5, 3, 1)).astype(np.float32) * np.array([1, 1, 0], np.float32)[:, None]
