@@ -98,7 +98,7 @@ def test_a_network_learns_what_upright_is():
     how = ImageCanonicalization(GroupConvolution(1, group, hidden=(6, 6), rngs=nnx.Rngs(0)), group)
     seven = {"i": ek.Fixed(7), "j": ek.Fixed(7)}
     sym = ek.symmetrize(lambda x: x, "i j -> i j", **seven, how=how)
-    optimizer = nnx.Optimizer(sym, optax.adam(0.01), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(sym, optax.adam(0.03), wrt=nnx.Param)
 
     @nnx.jit
     def step(sym, optimizer, x):
@@ -107,7 +107,7 @@ def test_a_network_learns_what_upright_is():
         return loss
 
     x, _ = glyphs(48, 0)
-    losses = [float(step(sym, optimizer, x)) for _ in range(60)]
+    losses = [float(step(sym, optimizer, x)) for _ in range(15)]
     assert abs(losses[0] - np.log(4)) < 0.7
     assert losses[-1] < 0.2
     test, _ = glyphs(64, 1)

@@ -302,7 +302,7 @@ def test_it_trains_with_a_penalty_on_entropy_and_is_a_module_like_any_other():
     x = np.random.default_rng(0).normal(size=(64, 5, 2)).astype(np.float32)
     target = x[np.arange(64), np.argmax(x[..., 0], axis=-1), 1:]
     graph, state = nnx.split(sym)
-    optimizer = optax.adam(1e-2)
+    optimizer = optax.adam(3e-2)
 
     @jax.jit
     def step(state, momenta):
@@ -315,7 +315,7 @@ def test_it_trains_with_a_penalty_on_entropy_and_is_a_module_like_any_other():
         return optax.apply_updates(state, updates), momenta, value, slope
 
     momenta, losses = jax.jit(optimizer.init)(state), []
-    for _ in range(60):
+    for _ in range(24):
         state, momenta, loss, slope = step(state, momenta)
         losses.append(float(loss))
     assert losses[-1] < 0.4 * losses[0]
