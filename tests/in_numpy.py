@@ -86,6 +86,9 @@ class Evaluator:
             return self(params.get("jaxpr", params.get("call_jaxpr")), operands)
         if name == "cond":
             return self(params["branches"][int(operands[0])], operands[1:])
+        if name == "custom_linear_solve":
+            before, after = (sum(params["const_lengths"][:i]) for i in (2, 3))
+            return self(params["jaxprs"].solve, operands[before:after] + operands[sum(params["const_lengths"]) :])
         if name == "scan":
             return self._scan(equation, operands)
         if name == "while":

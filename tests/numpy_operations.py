@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.special
 from jax.lax import GatherScatterMode
 
@@ -17,6 +18,7 @@ ENTRYWISE = {
     "tan": np.tan, "floor": np.floor, "ceil": np.ceil, "xor": np.bitwise_xor, "rem": np.fmod, "atan2": np.arctan2,
     "nextafter": np.nextafter, "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high), "conj": np.conj,
     "sinh": np.sinh, "cosh": np.cosh, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "cbrt": np.cbrt,
+    "one_minus_square": lambda x: 1 - x * x, "complex": lambda x, y: x + y * np.array(1j, f"c{2 * x.itemsize}"),
     "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
     "shift_left": np.left_shift, "erf": scipy.special.erf, "erf_inv": scipy.special.erfinv,
     "rsqrt": lambda x: 1 / np.sqrt(x), "logistic": lambda x: 1 / (1 + np.exp(-x)), "stop_gradient": np.asarray,
@@ -182,6 +184,38 @@ def _dynamic_slice(x: Any, *starts: Any, slice_sizes: Any) -> Any:
     return x[tuple(slice(start, start + size) for start, size in zip(first, slice_sizes, strict=True))]
 
 
+def _lu(x: Any, **_: Any) -> Any:
+    """Factors, the row with which each row is exchanged, and the order of the rows."""
+    if not x.size:
+        return NotImplemented
+    (factor,) = scipy.linalg.get_lapack_funcs(("getrf",), (x,))
+    parts = [factor(matrix)[:2] for matrix in x.reshape(-1, *x.shape[-2:])]
+    orders = np.tile(np.arange(x.shape[-2]), (len(parts), 1))
+    for order, (_, pivots) in zip(orders, parts, strict=True):
+        for i, j in enumerate(pivots):
+            order[[i, j]] = order[[j, i]]
+    found = np.stack([lu for lu, _ in parts]), np.stack([pivots for _, pivots in parts]), orders
+    return [a.reshape(x.shape[:-2] + a.shape[1:]).astype(t) for a, t in zip(found, (x.dtype, "i4", "i4"), strict=True)]
+
+
+def _triangular(
+    a: Any, b: Any, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool, unit_diagonal: bool
+) -> Any:
+    a, one = np.tril(a) if lower else np.triu(a), np.eye(a.shape[-1], dtype=a.dtype)
+    a = a * (1 - one) + one if unit_diagonal else a
+    a = a.conj() if conjugate_a else a
+    a = a if transpose_a != left_side else a.mT
+    return _or_left(lambda: np.linalg.solve(a, b) if left_side else np.linalg.solve(a, b.mT).mT)
+
+
+def _or_left(compute: Any) -> Any:
+    """The result, unless NumPy refuses a singular matrix, for which JAX returns infinity or NaN."""
+    try:
+        return compute()
+    except np.linalg.LinAlgError:
+        return NotImplemented
+
+
 def _quotient(x: Any, y: Any) -> Any:
     """Integers are divided toward zero."""
     if x.dtype.kind not in "iu":
@@ -236,4 +270,16 @@ SHAPING = {
     "select_n": lambda which, *cases: np.where(which, *cases[::-1]) if len(cases) == 2 else NotImplemented,
     "squeeze": lambda x, dimensions: np.squeeze(x, dimensions),
     "div": _quotient,
+    "tile": lambda x, reps: np.tile(x, reps),
+    "qr": lambda x, pivoting, full_matrices, **_: (
+        NotImplemented if pivoting else [*np.linalg.qr(x, "complete" if full_matrices else "reduced")]
+    ),
+    "eigh": lambda x, lower, subset_by_index, **_: (
+        _or_left(lambda: [*np.linalg.eigh(x, "L" if lower else "U")][::-1])
+        if subset_by_index is None and np.isfinite(x).all()
+        else NotImplemented
+    ),
+    "cholesky": lambda x, **_: _or_left(lambda: np.linalg.cholesky(x)),
+    "lu": _lu,
+    "triangular_solve": _triangular,
 }
