@@ -52,6 +52,8 @@ demo: setup ## run the demonstration
 # Compiling all modules, and rewriting the asserts of all tests, takes each worker 18 s, and each command that tests run
 # 0.5 s; so bytecode is kept, also where the environment says otherwise.
 test test-slow test-compiled: export PYTHONDONTWRITEBYTECODE :=
+# Each worker has one core, on which threads of NumPy's BLAS wait for each other.
+test test-slow test-compiled: export OPENBLAS_NUM_THREADS := 1
 
 test: setup ## run the tests, without the slow ones
 	@$(PYTEST)

@@ -334,7 +334,7 @@ def test_another_width_is_refused_before_arrays_are_read(tmp_path, capfd):
     assert "layer.kernel.value: float32[1, 3]" in caught.value.got
     assert "layer.kernel.value: float32[1, 2]" in caught.value.expected
     del caught
-    gc.collect(1)  # a full one would visit all that earlier tests have left, for seconds
+    gc.collect()
     assert capfd.readouterr() == ("", "")
 
 
