@@ -201,6 +201,19 @@ def test_outputs_tell_points_apart_that_inputs_do_not():
     assert permutations((x, x + 2 * np.roll(x, 1, axis=1)), equivariant=True).name == "Z(5)"
 
 
+@pytest.mark.parametrize("row", [[1, 1, 2, 3, 3], [2, 1, 1, 3, 3], [0.1, 0.1, 1e6, 3, 3]], ids=str)
+def test_entries_that_are_equal_in_all_samples_are_exchanged(row):
+    assert permutations(np.tile(np.array(row, float), (4000, 1))).name == "S(2) x S(2)"
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e7])
+def test_entries_are_told_apart_by_what_varies(offset):
+    x = offset + drawn(5, 4000) * np.array([1, 1, 1, 2, 2])
+    found = permutations(x)
+    assert found.name == "S(3) x S(2)"
+    assert 0.1 < found.defect < 1
+
+
 def test_three_entries_together_are_seen_where_pairs_show_nothing():
     x = np.random.default_rng(0).choice([-1.0, 1.0], size=(4000, 4))
     x[:, 2] = x[:, 0] * x[:, 1]

@@ -140,24 +140,18 @@ class OfData:
         return graph_of(features, features, weights, 0.0)
 
     def waves(self, vectors: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Return sines and cosines of random combinations of all numbers of a sample.
-
-        In single precision, which takes an eighth of the time: the errors of means are ten thousand times its rounding.
-        """
+        """Return sines and cosines of random combinations of all numbers of a sample."""
         angles = self.offset + sum(
             np.tensordot(v, d, ((1, 2), (1, 2))) for v, d in zip(vectors, self.directions, strict=True)
         )
-        angles = angles.astype(np.float32)
         return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
 
     def defect(self, images: np.ndarray) -> float:
         """Return the largest difference of two means over the one that chance explains (4.5 standard errors)."""
         other = tuple(moved(v, images) for v in self.held.vectors)
         gap = self.own - self.waves(other)
-        mean = np.mean(gap, axis=0, dtype=np.float64)
-        error = np.std(gap, axis=0, mean=mean) / np.sqrt(len(gap))
-        rounding = 16 * np.finfo(np.float32).eps  # decides where all samples are equal
-        return float(np.max(np.abs(mean) / (SURE_OF_DATA * error + rounding)))
+        error = np.std(gap, axis=0) / np.sqrt(len(gap))
+        return float(np.max(np.abs(np.mean(gap, axis=0)) / (SURE_OF_DATA * error + 1e-12)))
 
     def step(self, _: float) -> str:
         """Return what to do if generators do not form a group."""
