@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any, ClassVar
 
 import jax
@@ -51,7 +52,7 @@ class Programs:
     installed = False
     everything = False
     operations: ClassVar[Counter[int]] = Counter()
-    runs: ClassVar[Counter[Any]] = Counter()
+    runs: ClassVar[MutableMapping[Any, int]] = weakref.WeakKeyDictionary()
 
 
 def install() -> None:
@@ -93,8 +94,8 @@ def _outputs(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[jax.Ar
     placed = placed or jax.config.jax_default_device is not None or jax.config.jax_debug_nans
     if placed or any(options["donated_invars"]) or program.effects or not (exact or Programs.everything):
         return None
-    Programs.runs[program] += exact
-    if Programs.runs[program] > OFTEN:
+    runs = Programs.runs[program] = Programs.runs.get(program, 0) + exact
+    if runs > OFTEN:
         return None
     most = size_of(program) * RUNS + SHORT - Programs.operations[id(program)]
     alone = len(program.eqns) == 1 and program.eqns[0].primitive.name not in CALLS  # JAX would ask here again

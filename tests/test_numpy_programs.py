@@ -52,6 +52,16 @@ def test_operations_of_eager_code_are_not_compiled():
     assert not found
 
 
+def test_an_exact_program_that_runs_often_is_compiled_once():
+    if not numpy_programs.Programs.installed:
+        pytest.skip("this JAX compiles all")
+    function, x = jax.jit(lambda x: x + 1.5), jnp.asarray(STRANGE)
+    first = bits(function(x))
+    with compilations() as found:
+        assert {bits(function(x))[0] for _ in range(numpy_programs.OFTEN + 5)} == set(first)
+    assert len(found) == 1
+
+
 def test_numbers_keep_their_weak_types():
     assert (jnp.asarray(2.5) + jnp.ones(3, jnp.bfloat16)).dtype == jnp.bfloat16
 
