@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from eight_devices import error, mesh_of, put
 from flax import nnx
-from in_numpy import in_numpy
 from jax.sharding import PartitionSpec as P
 
 import equikit as ek
@@ -80,7 +79,7 @@ def spread(kind: str, axes: str, normalize: str = "mean") -> float:
     edges, mesh = graph(kind), mesh_of(axes)
     run, state = step(normalize)
     x = features(edges)
-    (_, y), gradients = in_numpy(trained(run, lambda y: y), state, x, edges)
+    (_, y), gradients = trained(run, lambda y: y)(state, x, edges)
     parts, order = edges.spread(8, axis="d")
     rows, count = np.argsort(order)[: len(x["p p"])], 8 * parts.n
     moved = {
@@ -108,7 +107,7 @@ def automatic() -> float:
     edges, mesh = graph("even"), mesh_of("auto")
     run, state = step("sum")
     x = features(edges)
-    expected = in_numpy(trained(run, lambda y: y), state, x, edges)
+    expected = trained(run, lambda y: y)(state, x, edges)
     with jax.set_mesh(mesh):
         placed = put(mesh, x, P("d"))
         assert placed["p p"].sharding.spec == P("d")
@@ -121,7 +120,7 @@ def batch() -> float:
     edges, mesh = graph("any"), mesh_of("explicit")
     run, state = step("sum")
     x = {name: np.stack([array * (1 + i) for i in range(8)]) for name, array in features(edges).items()}
-    expected = in_numpy(run, state, x, edges)
+    expected = jax.jit(run)(state, x, edges)
     with jax.set_mesh(mesh):
         found = jax.jit(run)(state, put(mesh, x, P("d")), put(mesh, edges, P()))
     return error(found, expected)

@@ -18,7 +18,7 @@ def run(script: str, devices: int, *arguments: object) -> Any:
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(map(str, HERE.parents[:2])),
+        "PYTHONPATH": str(HERE.parents[1]),
     }
     words = [sys.executable, str(HERE / script), *map(str, arguments)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
