@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import scipy
 from helpers import assert_error
+from jax.test_util import check_grads
 
 import equikit as ek
 from equikit.symmetrization import eigh
-
-pytestmark = pytest.mark.usefixtures("full_compile")
 
 compiled = jax.jit(eigh)
 gradient = jax.jit(jax.grad(lambda matrix: sum(jnp.sum(jnp.cos(part)) for part in eigh(matrix))))
@@ -37,7 +36,7 @@ def symmetric(name, d, dtype):
     return (matrix + np.swapaxes(matrix, -1, -2)).astype(dtype)
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("full_compile", "x64")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1, 1e-30, 1e30])
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
@@ -53,58 +52,16 @@ def test_it_is_numpys(name, d, scale, dtype):
     np.testing.assert_allclose(vectors.mT @ vectors, np.broadcast_to(np.eye(d), matrix.shape), atol=eps)
 
 
-@jax.jit
-def derivatives(matrix, one, two):
-    """Values, both modes along two directions, and both modes of both modes: all by one program."""
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow), 3, 4])
+def test_derivatives_are_finite_differences_where_eigenvalues_differ(d):
+    matrix = jnp.asarray(symmetric("random", d, np.float64)[:2] + np.diag(np.arange(d) * 3.0))
 
     def function(matrix):
         values, vectors = eigh((matrix + matrix.mT) / 2)
         return jnp.sin(values), vectors**2  # of either sign
 
-    def ahead(matrix):
-        return jax.jvp(function, (matrix,), (one,))[1]
-
-    def back(matrix):
-        return jax.grad(lambda matrix: sum(jnp.sum(jnp.cos(k + y)) for k, y in enumerate(function(matrix))))(matrix)
-
-    first = {"function": function(matrix), "ahead": ahead(matrix), "back": back(matrix)}
-    along = {
-        name: jax.jvp(f, (matrix,), (two,))[1]
-        for name, f in {"function": function, "ahead": ahead, "back": back}.items()
-    }
-
-    def number(f):
-        return lambda matrix: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(f(matrix)))
-
-    pulled = {
-        name: jnp.sum(two * jax.grad(number(f))(matrix))
-        for name, f in {"function": function, "ahead": ahead, "back": back}.items()
-    }
-    return first, along, pulled
-
-
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow), 3, 4])
-def test_derivatives_are_finite_differences_where_eigenvalues_differ(d):
-    rng = np.random.default_rng(1)
-    matrix = symmetric("random", d, np.float64)[:2] + np.diag(np.arange(d) * 3.0)
-    one, two = rng.normal(size=(2, *matrix.shape))
-    first, along, pulled = derivatives(matrix, one, two)
-    step = 1e-5
-    above, below = (derivatives(matrix + sign * step * two, one, two)[0] for sign in (1, -1))
-
-    def slope(above, below):
-        return (above - below) / (2 * step)
-
-    for name in first:
-        jax.tree.map(
-            lambda found, *sides: np.testing.assert_allclose(found, slope(*sides), atol=1e-5, rtol=1e-5),
-            along[name],
-            above[name],
-            below[name],
-        )
-        numbers = [sum(np.sum(np.sin(y)) for y in jax.tree.leaves(side[name])) for side in (above, below)]
-        np.testing.assert_allclose(pulled[name], slope(*numbers), atol=1e-5, rtol=1e-5)
+    check_grads(jax.jit(function), (matrix,), order=2, modes=["fwd", "rev"], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("x64")
@@ -128,7 +85,7 @@ def test_gradients_are_finite(name, d):
     assert np.isfinite(gradient(matrix)).all()
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("full_compile", "x64")
 def test_not_a_number_is_passed_on():
     values, vectors = compiled(jnp.full((20, 3, 3), jnp.nan, jnp.float32))
     assert np.isnan(values).all()
@@ -142,13 +99,14 @@ def test_empty(shape):
     assert vectors.shape == shape
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("full_compile", "x64")
 def test_under_vmap_and_jit():
     matrix = jnp.asarray(symmetric("random", 3, np.float32))
     for one, other in zip(jax.jit(jax.vmap(eigh))(matrix), compiled(matrix), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.usefixtures("full_compile")
 def test_only_the_symmetric_part_enters_in_any_precision():
     for d in (3, 4):
         matrix = np.random.default_rng(0).normal(size=(d, d))
