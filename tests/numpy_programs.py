@@ -42,8 +42,8 @@ RUNS, SHORT = 40, 5_000
 of a program, and NumPy 10 µs for each that is run, or more where arrays are large."""
 
 OFTEN = 300
-"""An exact program is compiled after this many runs in all tests. The operations of all other programs are counted in
-each test anew, so that its numbers do not depend on the tests before."""
+"""An exact program is compiled after this many runs, in whatever tests. Other programs are counted anew in each test;
+otherwise, the tests before it would decide how its numbers are rounded."""
 
 
 class Programs:

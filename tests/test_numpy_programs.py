@@ -43,18 +43,19 @@ def test_exact_programs_have_the_bits_of_xla(name, dtype, x64):
     assert bits(function(*given)) == bits(function.lower(*given).compile()(*given))
 
 
+replaced = pytest.mark.skipif(not numpy_programs.Programs.installed, reason="XLA compiles all programs")
+
+
+@replaced
 def test_operations_of_eager_code_are_not_compiled():
-    if not numpy_programs.Programs.installed:
-        pytest.skip("this JAX compiles them")
     with compilations() as found:
         x = jnp.asarray(np.ones((3, 5), np.float32)) * 2.5
         _ = jnp.where(x > 1, x, 0)[1, 2:] + 0.75
     assert not found
 
 
+@replaced
 def test_an_exact_program_that_runs_often_is_compiled_once():
-    if not numpy_programs.Programs.installed:
-        pytest.skip("this JAX compiles all")
     function, x = jax.jit(lambda x: x + 1.5), jnp.asarray(STRANGE)
     first = bits(function(x))
     with compilations() as found:

@@ -11,7 +11,7 @@ from documents import README, ROOT, fences, run_examples
 EXPORT = ROOT / "docs" / "guides" / "export.md"
 
 
-@pytest.mark.usefixtures("full_compile")  # it trains for 300 steps, whose time is more than that of the compiler
+@pytest.mark.usefixtures("full_compile")  # 300 training steps take longer than a full compilation
 def test_python_examples() -> None:
     assert run_examples(README) > 15
 

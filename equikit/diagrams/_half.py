@@ -99,7 +99,7 @@ class HalfDiagram:
         return tuple(block for block in range(self.size) if block not in taken)
 
 
-# Enumerations ask for the same few rows again and again.
+# Enumerations ask for the same rows for each half diagram of the other side, so that their blocks are kept.
 
 
 @functools.lru_cache(maxsize=8192)

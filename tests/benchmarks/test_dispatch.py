@@ -52,7 +52,7 @@ def test_the_command_writes_times_of_every_rival(tmp_path: Path) -> None:
 
 
 def test_a_cell_names_the_rivals_that_it_times() -> None:
-    """Of matrices; the command above times those of vectors."""
+    """A layer between matrices; the command above times a layer between vectors."""
     found = _dispatch.measure(replace(CASE, k=2, l=2), 0, Limits(seconds=0.001, least=1, most=2))
     assert {m.rival for m in found} == set(dispatch.cells(False)[3].rivals)
 

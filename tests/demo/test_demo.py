@@ -16,8 +16,6 @@ from equikit import demo
 from equikit.nn import GraphNetwork
 
 EPOCHS = 3
-trains = pytest.mark.compiled
-"""Of tests that train for more steps than NumPy takes quickly, or compare with such a training bit for bit."""
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +111,10 @@ def test_twins_are_those_of_color_refinement(graphs):
     assert any(np.ptp(graphs.targets[places, 0]) > 0 for places in classes)  # but not the triangles
 
 
-# Training.
+# Training, and tests of one training for all: compiled, since NumPy takes longer for so many steps.
 
 
-@trains
+@pytest.mark.compiled
 @pytest.mark.parametrize("make", [small_network, lambda: demo.FlatMLP(7, [32], 2, rngs=nnx.Rngs(0))])
 def test_loss_falls(make, data):
     losses = demo.train(make(), data, epochs=10, rate=3e-3, seed=0).losses
@@ -124,7 +122,7 @@ def test_loss_falls(make, data):
     assert np.all(losses[-1] < 0.85 * losses[0])
 
 
-@trains
+@pytest.mark.compiled
 def test_training_is_deterministic_and_leaves_the_model_alone(data, trained):
     model = small_network()
     before = nnx.state(model)
@@ -135,7 +133,7 @@ def test_training_is_deterministic_and_leaves_the_model_alone(data, trained):
         np.testing.assert_array_equal(old[1][...], new[1][...])
 
 
-@trains
+@pytest.mark.compiled
 def test_best_parameters_by_validation_are_kept(data, trained):
     assert trained.best == np.argmin(trained.losses[:, 1])
     scaled = (data.validation.targets - trained.mean) / trained.std
@@ -143,7 +141,7 @@ def test_best_parameters_by_validation_are_kept(data, trained):
     np.testing.assert_allclose(np.abs(predicted - scaled).mean(), trained.losses[trained.best, 1], rtol=1e-4)
 
 
-@trains
+@pytest.mark.compiled
 def test_the_test_graphs_are_not_looked_at(graphs, data, trained):
     other = demo.Split(data.train, data.validation, graphs.take(np.arange(3)))
     np.testing.assert_array_equal(
@@ -160,7 +158,7 @@ def test_nothing_to_train_is_an_error(options, data):
 # What the models can and cannot do.
 
 
-@trains
+@pytest.mark.compiled
 def test_network_does_not_see_relabeling(data, trained):
     assert demo.invariance_error(trained, data.test, 0) < 1e-5
     plain, moved = (
@@ -171,7 +169,7 @@ def test_network_does_not_see_relabeling(data, trained):
     np.testing.assert_allclose(plain.rmse, moved.rmse, rtol=1e-4)
 
 
-@trains
+@pytest.mark.compiled
 def test_layers_on_pairs_cannot_tell_twins_apart_and_triples_can(graphs, data, trained):
     predicted = trained.predict(graphs)
     for places in demo.twins(graphs):
@@ -197,7 +195,7 @@ def test_absent_nodes_do_not_count(contestant):
 # The whole demonstration.
 
 
-@trains
+@pytest.mark.compiled
 def test_report_and_files(run):
     report, folder, _ = run
     assert [outcome.name for outcome in report.outcomes] == [contestant.name for contestant in demo.CONTESTANTS]
@@ -213,7 +211,7 @@ def test_report_and_files(run):
     assert report.outcomes[0].parameters <= report.outcomes[2].parameters
 
 
-@trains
+@pytest.mark.compiled
 def test_report_is_printed_without_progress(run):
     report, folder, printed = run
     assert "1,253 graphs" in printed

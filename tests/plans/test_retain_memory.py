@@ -11,7 +11,7 @@ from helpers import assert_error
 import equikit as ek
 from equikit.plans import retain_memory
 
-# Two processes that share what is imported, and start JAX each by itself.
+# A fork shares the imports; each process starts JAX on its own.
 PROGRAM = """
 import os, resource
 import jax, jax.numpy as jnp

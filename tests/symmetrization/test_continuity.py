@@ -68,8 +68,8 @@ def aligned(group=None):
 
 
 def jumps(evaluate, path):
-    """The largest changes from one step to the next, by output, along a path through its middle, relative to the
-    largest entry: in 200 steps and in 400."""
+    """For each output, the largest change between neighboring points of a path over the largest entry, for 200 steps
+    and for 400."""
     y = evaluate([path(t) for t in np.linspace(-0.2, 0.2, BATCH)])[0]
     changes = {name: [np.abs(np.diff(y[name][::every], axis=0)).max() for every in (2, 1)] for name in y}
     return {name: np.array(both) / np.abs(y[name]).max() for name, both in changes.items()}

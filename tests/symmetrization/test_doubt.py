@@ -233,7 +233,7 @@ class TestWeighted:
         counts = []
 
         def seen(y):
-            counts.append(y.size // 18)
+            counts.append(y.size // 18)  # clouds of 6 points
             return y
 
         def backbone(x):

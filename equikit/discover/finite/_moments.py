@@ -85,6 +85,6 @@ def graph_of(first: list[np.ndarray], second: list[np.ndarray], weights: np.ndar
                 square = (one * factor[:, None]).T ** 2 @ other**2 / len(one)
                 moments.append(moment)
                 spread = np.sqrt(np.maximum(square - moment**2, 0) / len(one))
-                rounding = len(one) * np.finfo(float).eps * np.sqrt(square)  # decides where no sample differs
+                rounding = len(one) * np.finfo(float).eps * np.sqrt(square)  # matters only if no sample differs
                 errors.append(SURE * spread + slack * np.sqrt(np.mean(square)) + rounding)
     return Graph(np.array(moments), np.array(errors))
