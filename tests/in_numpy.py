@@ -1,7 +1,8 @@
 """Evaluate functions of JAX in NumPy, for the many programs that tests run once: nothing is compiled."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -49,6 +50,84 @@ class LeftToJax(Exception):
     """NumPy lacks an operation, or would take longer than a compilation."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """One operation: what computes it, and the places of its operands and results among all values."""
+
+    compute: Callable[["Evaluator", list[Any]], Any]
+    operands: tuple[int, ...]
+    results: tuple[tuple[int, Any], ...]
+    """Each with its type."""
+    several: bool
+
+
+class Steps:
+    """A jaxpr with those that it calls, in the order in which it is evaluated."""
+
+    def __init__(self, jaxpr: Any) -> None:
+        self.steps: list[Step] = []
+        self.values: list[Any] = []
+        """Constants, and places for everything else."""
+        self.inputs = [(self._new(), v.aval) for v in (*jaxpr.constvars, *jaxpr.invars)]
+        self.outputs = self._add(jaxpr, [place for place, _ in self.inputs])
+
+    def _new(self, value: Any = None) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def _add(self, jaxpr: Any, given: list[int]) -> list[int]:
+        """Add the operations of a jaxpr, and find the places of its results."""
+        known = dict(zip((*jaxpr.constvars, *jaxpr.invars), given, strict=True))
+
+        def places(variables: Any) -> list[int]:
+            return [self._new(_held(v.val, v.aval)) if hasattr(v, "val") else known[v] for v in variables]
+
+        for equation in jaxpr.eqns:
+            operands = places(equation.invars)
+            if equation.primitive.name in CALLS:
+                called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+                inner = getattr(called, "jaxpr", called)
+                constants = [
+                    self._new(_held(value, v.aval))
+                    for v, value in zip(inner.constvars, getattr(called, "consts", ()), strict=True)
+                ]
+                known |= zip(equation.outvars, self._add(inner, [*constants, *operands]), strict=True)
+                continue
+            known |= {v: self._new() for v in equation.outvars}
+            results = tuple((known[v], v.aval) for v in equation.outvars)
+            self.steps.append(Step(_computing(equation), tuple(operands), results, equation.primitive.multiple_results))
+        return places(jaxpr.outvars)
+
+
+def _computing(equation: Any) -> Callable[["Evaluator", list[Any]], Any]:
+    """A function of the evaluator and the operands."""
+    name, params = equation.primitive.name, equation.params
+    if name in CONTROL:
+        return lambda evaluator, operands: CONTROL[name](evaluator, equation, operands)
+
+    def by_jax(evaluator: "Evaluator", operands: list[Any]) -> Any:
+        if evaluator.strict or name == "shard_map":
+            raise LeftToJax
+        return equation.primitive.bind(*operands, **params)
+
+    if any(jax.dtypes.issubdtype(v.aval.dtype, jax.dtypes.extended) for v in equation.invars):  # random keys
+        return by_jax
+    if name in ENTRYWISE:
+        entrywise = ENTRYWISE[name]
+        return lambda evaluator, operands: entrywise(*operands)
+    if name in SHAPING:
+
+        def shaping(evaluator: "Evaluator", operands: list[Any]) -> Any:
+            found = SHAPING[name](*operands, **params)
+            return by_jax(evaluator, operands) if found is NotImplemented else found
+
+        return shaping
+    return by_jax
+
+
+_steps = functools.lru_cache(2**12)(Steps)
+
+
 class Evaluator:
     """Evaluates jaxprs. It raises `LeftToJax` after `most` operations, those in loops counted each time.
 
@@ -59,55 +138,33 @@ class Evaluator:
         self.left, self.strict = most, strict
 
     def __call__(self, closed: Any, arguments: Any) -> list[Any]:
-        jaxpr = getattr(closed, "jaxpr", closed)
-        variables, given = [*jaxpr.constvars, *jaxpr.invars], [*getattr(closed, "consts", ()), *arguments]
-        known: dict[Any, Any] = {}
-
-        def write(variables: Any, values: Any) -> None:
-            for v, value in zip(variables, values, strict=True):
-                known[v] = _held(value, v.aval)
-                assert known[v].shape == v.aval.shape
-
-        def read(v: Any) -> Any:
-            return _held(v.val, v.aval) if hasattr(v, "val") else known[v]
-
-        self.left -= len(jaxpr.eqns)
+        steps = _steps(getattr(closed, "jaxpr", closed))
+        self.left -= len(steps.steps)
         if self.left < 0:
             raise LeftToJax
-        write(variables, given)
-        for equation in jaxpr.eqns:
-            found = self._result(equation, [read(v) for v in equation.invars])
-            write(equation.outvars, found if isinstance(found, list | tuple) else [found])
-        return [read(v) for v in jaxpr.outvars]
+        values = steps.values.copy()
+        for (place, aval), value in zip(steps.inputs, [*getattr(closed, "consts", ()), *arguments], strict=True):
+            values[place] = _held(value, aval)
+        for step in steps.steps:
+            found = step.compute(self, [values[place] for place in step.operands])
+            for (place, aval), value in zip(step.results, found if step.several else (found,), strict=True):
+                values[place] = value = _held(value, aval)
+                assert value.shape == aval.shape
+        return [values[place] for place in steps.outputs]
 
-    def _result(self, equation: Any, operands: list[Any]) -> Any:
-        name, params = equation.primitive.name, equation.params
-        if name in CALLS:
-            return self(params.get("jaxpr", params.get("call_jaxpr")), operands)
-        if name == "cond":
-            return self(params["branches"][int(operands[0])], operands[1:])
-        if name == "custom_linear_solve":
-            before, after = (sum(params["const_lengths"][:i]) for i in (2, 3))
-            return self(params["jaxprs"].solve, operands[before:after] + operands[sum(params["const_lengths"]) :])
-        if name == "scan":
-            return self._scan(equation, operands)
-        if name == "while":
-            return self._while(*operands, **params)
-        if name == "platform_index":
-            names = [names or [PLATFORM] for names in params["platforms"]]
-            return np.int32(next(i for i, some in enumerate(names) if PLATFORM in some))
-        found = NotImplemented
-        if all(type(operand) is np.ndarray for operand in operands):  # and not random keys
-            if name in ENTRYWISE:
-                return ENTRYWISE[name](*operands)
-            found = SHAPING[name](*operands, **params) if name in SHAPING else NotImplemented
-        if found is not NotImplemented:
-            return found
-        if self.strict or name == "shard_map":
-            raise LeftToJax
-        return equation.primitive.bind(*operands, **params)
+    def branch(self, equation: Any, operands: list[Any]) -> Any:
+        return self(equation.params["branches"][int(operands[0])], operands[1:])
 
-    def _scan(self, equation: Any, operands: list[Any]) -> list[Any]:
+    def solve(self, equation: Any, operands: list[Any]) -> Any:
+        params = equation.params
+        before, after = (sum(params["const_lengths"][:i]) for i in (2, 3))
+        return self(params["jaxprs"].solve, operands[before:after] + operands[sum(params["const_lengths"]) :])
+
+    def platform(self, equation: Any, operands: list[Any]) -> Any:
+        names = [names or [PLATFORM] for names in equation.params["platforms"]]
+        return np.int32(next(i for i, some in enumerate(names) if PLATFORM in some))
+
+    def scan(self, equation: Any, operands: list[Any]) -> list[Any]:
         """What runs along the scanned axis has an axis more outside the body than inside."""
         body, length, last_first = (equation.params[name] for name in ("jaxpr", "length", "reverse"))
         inside = getattr(body, "jaxpr", body)
@@ -125,16 +182,25 @@ class Evaluator:
             return [*carry, *(np.zeros(v.aval.shape, v.aval.dtype) for v in equation.outvars[carried:])]
         return [*carry, *(_module(column[0]).stack(column[::step]) for column in found)]
 
-    def _while(self, *operands: Any, cond_jaxpr: Any, body_jaxpr: Any, cond_nconsts: int, body_nconsts: int) -> Any:
-        first = cond_nconsts + body_nconsts
-        asked, fixed, carry = operands[:cond_nconsts], operands[cond_nconsts:first], list(operands[first:])
-        while np.any(goes := self(cond_jaxpr, [*asked, *carry])[0]):
-            found = self(body_jaxpr, [*fixed, *carry])
+    def loop(self, equation: Any, operands: list[Any]) -> Any:
+        names = "cond_jaxpr", "body_jaxpr", "cond_nconsts", "body_nconsts"
+        condition, body, asking, fixing = (equation.params[name] for name in names)
+        asked, fixed, carry = operands[:asking], operands[asking : asking + fixing], operands[asking + fixing :]
+        while np.any(goes := self(condition, [*asked, *carry])[0]):
+            found = self(body, [*fixed, *carry])
             spread = [goes.reshape(goes.shape + (1,) * (np.ndim(value) - goes.ndim)) for value in found]
             pairs = zip(spread, found, carry, strict=True)
             carry = [_module(each[1]).where(*each) if goes.ndim else each[1] for each in pairs]
         return carry
 
+
+CONTROL = {
+    "cond": Evaluator.branch,
+    "custom_linear_solve": Evaluator.solve,
+    "platform_index": Evaluator.platform,
+    "scan": Evaluator.scan,
+    "while": Evaluator.loop,
+}
 
 CALLS = {"jit", "pjit", "remat2", "checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call"}
 

@@ -46,6 +46,11 @@ OFTEN = 300
 otherwise, the tests before it would decide how its numbers are rounded."""
 
 
+SHARED = {"_draw", "_threefry_fold_in", "_threefry_seed", "_threefry_split"}
+"""Programs that make random keys and draw initial values in most tests. They are compiled at once: after a first call
+in NumPy, JAX takes ten times longer for each call, compiled or not."""
+
+
 class Programs:
     """State of the test that is running."""
 
@@ -92,7 +97,8 @@ def _outputs(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[jax.Ar
     placed = placed or not options["ctx_mesh"].empty or any(getattr(each, "_committed", False) for each in arguments)
     exact = is_exact(program)
     placed = placed or jax.config.jax_default_device is not None or jax.config.jax_debug_nans
-    if placed or any(options["donated_invars"]) or program.effects or not (exact or Programs.everything):
+    placed = placed or any(options["donated_invars"]) or program.effects or _is_shared(options["name"], program)
+    if placed or not (exact or Programs.everything):
         return None
     runs = Programs.runs[program] = Programs.runs.get(program, 0) + exact
     if runs > OFTEN:
@@ -110,6 +116,12 @@ def _outputs(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[jax.Ar
     if not exact:
         Programs.operations[id(program)] += int(most - evaluator.left)
     return [_array(value, v.aval) for value, v in zip(values, program.outvars, strict=True)]
+
+
+def _is_shared(name: str, program: Any) -> bool:
+    """Whether a program draws initial values, or makes a random key or what it is made of."""
+    first = program.invars[0].aval if program.invars else None
+    return name in SHARED or (first is not None and first.dtype == np.uint32 and first.size <= 2)
 
 
 def _array(value: Any, aval: Any) -> jax.Array:

@@ -63,6 +63,13 @@ def test_an_exact_program_that_runs_often_is_compiled_once():
     assert len(found) == 1
 
 
+@replaced
+def test_programs_that_most_tests_share_are_compiled_at_the_first_call():
+    with numpy_programs.everything_in_numpy(), compilations() as found:
+        jax.jit(lambda words: words ^ np.uint32(7))(jax.random.key_data(jax.random.key(0)))
+    assert len(found) == 1
+
+
 def test_numbers_keep_their_weak_types():
     assert (jnp.asarray(2.5) + jnp.ones(3, jnp.bfloat16)).dtype == jnp.bfloat16
 

@@ -67,6 +67,7 @@ NETWORKS = {
 }  # fmt: skip
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("make", "most"), [*((make, 3) for make in LAYERS.values()), *((make, 6) for make in NETWORKS.values())],
     ids=[*LAYERS, *NETWORKS],
@@ -83,6 +84,7 @@ def test_construction_takes_few_compilations(make, most):
 SHAPES = [(15, 4, 8), (1,), (2, 3000, 1), (0, 3), (70, 1000), (1100, 1000)]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_values_are_those_that_jax_draws(shape, dtype):
@@ -91,6 +93,7 @@ def test_values_are_those_that_jax_draws(shape, dtype):
     np.testing.assert_array_equal(_init.unit_normal(key, shape, dtype), jax.random.normal(key, shape, dtype))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("shape", [(1, 1), (30, 20), (70, 1000)], ids=str)
 def test_dense_layers_have_the_initial_values_of_flax(shape):
     ours, theirs = (nnx.Linear(*shape, rngs=nnx.Rngs(3), **options) for options in (_init.DENSE, {}))
@@ -98,6 +101,7 @@ def test_dense_layers_have_the_initial_values_of_flax(shape):
     np.testing.assert_array_equal(ours.bias[...], theirs.bias[...])
 
 
+@pytest.mark.compiled
 def test_fixed_entries_are_those_that_jax_draws():
     layer, (places, numbers) = AsymmetricLinear(40, 70, fixed=7, key=KEY, rngs=nnx.Rngs(1)), jax.random.split(KEY)
     order = jnp.argsort(jax.random.uniform(places, (40, 70)), axis=0)
@@ -108,12 +112,14 @@ def test_fixed_entries_are_those_that_jax_draws():
     np.testing.assert_allclose(compiled, layer.values[...], rtol=1e-6)
 
 
+@pytest.mark.compiled
 def test_values_are_those_that_jax_draws_in_double_precision(x64):
     key = jax.random.key(5)
     for dtype in ("float64", "complex128"):
         np.testing.assert_array_equal(_init.unit_normal(key, (7, 9), dtype), jax.random.normal(key, (7, 9), dtype))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "complex64"])
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_a_compiled_constructor_makes_the_same_layer(dtype, impl):
@@ -128,6 +134,7 @@ def test_a_compiled_constructor_makes_the_same_layer(dtype, impl):
     assert bool(jnp.all(layer.bias["-> p"][...] == compiled.bias["-> p"][...]))
 
 
+@pytest.mark.compiled
 def test_other_generators_draw_for_each_shape():
     """Theirs need not begin with the numbers of a shorter draw."""
     key = jax.random.key(5, impl="rbg")
