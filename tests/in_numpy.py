@@ -2,8 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,15 +49,14 @@ class LeftToJax(Exception):
     """NumPy lacks an operation, or would take longer than a compilation."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One operation: what computes it, and the places of its operands and results among all values."""
+class Step(NamedTuple):
+    """An operation, and the places of its operands and results among all values."""
 
-    compute: Callable[["Evaluator", list[Any]], Any]
-    operands: tuple[int, ...]
-    results: tuple[tuple[int, Any], ...]
-    """Each with its type."""
-    several: bool
+    equation: Any
+    compute: Callable[..., Any]
+    options: dict[str, Any]
+    operands: list[int]
+    results: list[int]
 
 
 class Steps:
@@ -66,66 +64,48 @@ class Steps:
 
     def __init__(self, jaxpr: Any) -> None:
         self.steps: list[Step] = []
+        self.types: list[Any] = []
         self.values: list[Any] = []
         """Constants, and places for everything else."""
-        self.inputs = [(self._new(), v.aval) for v in (*jaxpr.constvars, *jaxpr.invars)]
-        self.outputs = self._add(jaxpr, [place for place, _ in self.inputs])
+        self.inputs = self._new(jaxpr.constvars) + self._new(jaxpr.invars)
+        self.outputs = self._add(jaxpr, self.inputs)
 
-    def _new(self, value: Any = None) -> int:
-        self.values.append(value)
-        return len(self.values) - 1
+    def _new(self, variables: Any, values: Any = ()) -> list[int]:
+        first = len(self.values)
+        self.types += [v.aval for v in variables]
+        self.values += map(_held, values, self.types[first:]) if values else [None] * len(variables)
+        return [*range(first, len(self.types))]
 
     def _add(self, jaxpr: Any, given: list[int]) -> list[int]:
         """Add the operations of a jaxpr, and find the places of its results."""
         known = dict(zip((*jaxpr.constvars, *jaxpr.invars), given, strict=True))
 
         def places(variables: Any) -> list[int]:
-            return [self._new(_held(v.val, v.aval)) if hasattr(v, "val") else known[v] for v in variables]
+            return [self._new([v], [v.val])[0] if hasattr(v, "val") else known[v] for v in variables]
 
         for equation in jaxpr.eqns:
-            operands = places(equation.invars)
-            if equation.primitive.name in CALLS:
-                called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+            name, options, operands = equation.primitive.name, equation.params, places(equation.invars)
+            if name in CALLS:
+                called = options.get("jaxpr", options.get("call_jaxpr"))
                 inner = getattr(called, "jaxpr", called)
-                constants = [
-                    self._new(_held(value, v.aval))
-                    for v, value in zip(inner.constvars, getattr(called, "consts", ()), strict=True)
-                ]
-                known |= zip(equation.outvars, self._add(inner, [*constants, *operands]), strict=True)
-                continue
-            known |= {v: self._new() for v in equation.outvars}
-            results = tuple((known[v], v.aval) for v in equation.outvars)
-            self.steps.append(Step(_computing(equation), tuple(operands), results, equation.primitive.multiple_results))
+                results = self._add(inner, self._new(inner.constvars, getattr(called, "consts", ())) + operands)
+            else:
+                results = self._new(equation.outvars)
+                if name in ENTRYWISE:
+                    options = {}
+                compute = ENTRYWISE.get(name) or SHAPING.get(name) or _nothing
+                if not all(isinstance(self.types[place].dtype, np.dtype) for place in operands):  # random keys
+                    compute = _nothing
+                self.steps.append(Step(equation, compute, options, operands, results))
+            known.update(zip(equation.outvars, results, strict=True))
         return places(jaxpr.outvars)
 
 
-def _computing(equation: Any) -> Callable[["Evaluator", list[Any]], Any]:
-    """A function of the evaluator and the operands."""
-    name, params = equation.primitive.name, equation.params
-    if name in CONTROL:
-        return lambda evaluator, operands: CONTROL[name](evaluator, equation, operands)
-
-    def by_jax(evaluator: "Evaluator", operands: list[Any]) -> Any:
-        if evaluator.strict or name == "shard_map":
-            raise LeftToJax
-        return equation.primitive.bind(*operands, **params)
-
-    if any(jax.dtypes.issubdtype(v.aval.dtype, jax.dtypes.extended) for v in equation.invars):  # random keys
-        return by_jax
-    if name in ENTRYWISE:
-        entrywise = ENTRYWISE[name]
-        return lambda evaluator, operands: entrywise(*operands)
-    if name in SHAPING:
-
-        def shaping(evaluator: "Evaluator", operands: list[Any]) -> Any:
-            found = SHAPING[name](*operands, **params)
-            return by_jax(evaluator, operands) if found is NotImplemented else found
-
-        return shaping
-    return by_jax
+def _nothing(*_: Any, **__: Any) -> Any:
+    return NotImplemented
 
 
-_steps = functools.lru_cache(2**12)(Steps)
+_steps = functools.lru_cache(2**8)(Steps)
 
 
 class Evaluator:
@@ -142,15 +122,27 @@ class Evaluator:
         self.left -= len(steps.steps)
         if self.left < 0:
             raise LeftToJax
-        values = steps.values.copy()
-        for (place, aval), value in zip(steps.inputs, [*getattr(closed, "consts", ()), *arguments], strict=True):
-            values[place] = _held(value, aval)
-        for step in steps.steps:
-            found = step.compute(self, [values[place] for place in step.operands])
-            for (place, aval), value in zip(step.results, found if step.several else (found,), strict=True):
-                values[place] = value = _held(value, aval)
-                assert value.shape == aval.shape
+        values, types = steps.values.copy(), steps.types
+        for place, value in zip(steps.inputs, [*getattr(closed, "consts", ()), *arguments], strict=True):
+            values[place] = _held(value, types[place])
+        for equation, compute, options, places, results in steps.steps:
+            operands = [values[place] for place in places]
+            found = compute(*operands, **options)
+            if found is NotImplemented:
+                found = self._otherwise(equation, operands)
+            for place, value in zip(results, found if equation.primitive.multiple_results else (found,), strict=True):
+                values[place] = value = _held(value, types[place])
+                assert value.shape == types[place].shape
         return [values[place] for place in steps.outputs]
+
+    def _otherwise(self, equation: Any, operands: list[Any]) -> Any:
+        """Evaluate the jaxprs of an operation, or leave it to JAX."""
+        name = equation.primitive.name
+        if name in NESTED:
+            return NESTED[name](self, equation, operands)
+        if self.strict or name == "shard_map":
+            raise LeftToJax
+        return equation.primitive.bind(*operands, **equation.params)
 
     def branch(self, equation: Any, operands: list[Any]) -> Any:
         return self(equation.params["branches"][int(operands[0])], operands[1:])
@@ -194,7 +186,7 @@ class Evaluator:
         return carry
 
 
-CONTROL = {
+NESTED = {
     "cond": Evaluator.branch,
     "custom_linear_solve": Evaluator.solve,
     "platform_index": Evaluator.platform,

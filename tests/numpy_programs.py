@@ -46,9 +46,9 @@ OFTEN = 300
 otherwise, the tests before it would decide how its numbers are rounded."""
 
 
-SHARED = {"_draw", "_threefry_fold_in", "_threefry_seed", "_threefry_split"}
-"""Programs that make random keys and draw initial values in most tests. They are compiled at once: after a first call
-in NumPy, JAX takes ten times longer for each call, compiled or not."""
+SHARED = {"_draw", "_threefry_seed"}
+"""Programs that draw initial values and make random keys in most tests. They are compiled at once, like those of the
+counts and words of keys: after a first call in NumPy, JAX takes ten times longer for each call, compiled or not."""
 
 
 class Programs:
@@ -119,9 +119,9 @@ def _outputs(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[jax.Ar
 
 
 def _is_shared(name: str, program: Any) -> bool:
-    """Whether a program draws initial values, or makes a random key or what it is made of."""
-    first = program.invars[0].aval if program.invars else None
-    return name in SHARED or (first is not None and first.dtype == np.uint32 and first.size <= 2)
+    """Whether a program draws initial values, or computes with a random key or a count."""
+    types = [v.aval for v in (*program.invars, *program.outvars)]
+    return name in SHARED or bool(types and types[0].dtype == np.uint32 and all(t.size <= 2 for t in types))
 
 
 def _array(value: Any, aval: Any) -> jax.Array:
