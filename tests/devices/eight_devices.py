@@ -304,8 +304,8 @@ def multilinear() -> float:
     return worst
 
 
-def of_layer(layer: Any, x: tuple[Any, ...], specs: tuple[Any, ...], **options: Any) -> float:
-    """Output and gradient of a layer with its inputs spread, on explicit axes."""
+def of_layer(layer: Any, x: tuple[Any, ...], *specs: tuple[Any, ...], **options: Any) -> float:
+    """Output and gradient of a layer with its inputs spread in one or more ways, on explicit axes."""
     graphdef, state = nnx.split(layer)
 
     @jax.jit
@@ -315,8 +315,9 @@ def of_layer(layer: Any, x: tuple[Any, ...], specs: tuple[Any, ...], **options: 
 
     expected, mesh = run(state, x), mesh_of("explicit")
     with jax.set_mesh(mesh):
-        spread = jax.tree.map(lambda array, spec: put(mesh, array, spec), x, specs)
-        return error(run(put(mesh, state, P()), spread), expected)
+        everywhere = put(mesh, state, P())
+        spread = [jax.tree.map(lambda array, spec: put(mesh, array, spec), x, each) for each in specs]
+        return max(error(run(everywhere, each), expected) for each in spread)
 
 
 def normal(*shape: int) -> jax.Array:
@@ -344,7 +345,7 @@ def messages() -> float:
     specs = [({"p": P(None, "d")}, P(None, "d")), ({"p": P(None, None, "d")}, P())]
     edges = ek.data.neighbors(inputs[1][0], 4.0, cell=4.0 * np.eye(3))  # shared by the batch
     along = of_layer(layer, inputs, ({"p": P(None, "d")}, P(None, "d")), edges=edges)
-    return max(along, *(of_layer(layer, inputs, spec) for spec in specs))
+    return max(along, of_layer(layer, inputs, *specs))
 
 
 def attention(spread_over: str, block_size: int | None = None) -> float:
