@@ -175,9 +175,12 @@ def _along(baseline: Any, points: Callable[[Any], tuple[jax.Array, Any]]) -> Cal
 
         def at(time: Any, noise: Any) -> Any:
             end = x if noise is None else jax.tree.map(jnp.add, x, noise)
-            return jax.grad(f)(jax.tree.map(lambda a, b: a + time.astype(a.dtype) * (b - a), start, end))
+            return jax.tree.map(lambda a, b: a + time.astype(a.dtype) * (b - a), start, end)
 
-        gradients = jax.vmap(at)(times, noise)
+        # XLA may round a point in two ways where it is used twice; the largest entry is then equal to none of them, and
+        # the gradient of the maximum infinite.
+        between = jax.lax.optimization_barrier(jax.vmap(at)(times, noise))
+        gradients = jax.vmap(jax.grad(f))(between)
         return jax.tree.map(lambda a, b, each: (b - a) * jnp.mean(each, axis=0), start, x, gradients)
 
     return one

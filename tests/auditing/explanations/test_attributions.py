@@ -59,6 +59,16 @@ def test_integrated_gradients_add_up_to_the_change_of_the_score():
     np.testing.assert_allclose(np.sum(found, axis=(1, 2)), change, atol=1e-5)
 
 
+@pytest.mark.compiled
+def test_the_largest_entry_of_a_point_is_one_of_its_entries():
+    """Otherwise the derivative of the maximum is infinite."""
+    x = np.array(list(itertools.permutations([0.6450893, -0.7346027, -0.2947265, -0.2512988])), np.float32)[..., None]
+    explain = integrated_gradients(
+        lambda x: jnp.tanh(jnp.max(x) + jnp.sum(x**2) / 4), baseline=jnp.arange(4, dtype=jnp.float32)[:, None] / 2
+    )
+    assert np.isfinite(explain(x)).all()
+
+
 def test_gradient_shap_is_a_mean_of_gradients_at_its_points():
     x, key = inputs(4, 2), jax.random.key(3)
     found = gradient_shap(lambda x: jnp.sum(x**3), key=key, samples=7, baseline=0.5)(x)
