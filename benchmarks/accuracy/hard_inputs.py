@@ -72,7 +72,7 @@ QUICK = ("PCA", "GroupAverage", "Canonical")
 
 @functools.lru_cache(maxsize=4)
 def program(rival: str) -> Program:
-    """The program of a method for its list; all policies of PCA share one program."""
+    """The program of a method for its list."""
     return Program(METHODS[rival], LISTS[METHODS[rival].listed].size)
 
 

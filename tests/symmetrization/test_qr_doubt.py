@@ -1,7 +1,5 @@
 """The doubt of QR against float64: it covers the errors that rounding the input makes, and not much more.
 
-pytestmark = pytest.mark.compiled
-
 Run as a script, it prints what the tests assert, for 10,000 inputs of each kind.
 """
 
