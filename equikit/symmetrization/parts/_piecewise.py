@@ -14,7 +14,8 @@ from flax import nnx
 from equikit import _checks, _keywords
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
 from equikit.signatures import parse_signature
-from equikit.symmetrization._symmetrize import Symmetrized, _narrow, named, symmetrize
+from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
+from equikit.symmetrization._without_frame import named
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
