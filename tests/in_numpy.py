@@ -86,22 +86,23 @@ class Steps:
         for equation in jaxpr.eqns:
             name, options, operands = equation.primitive.name, equation.params, places(equation.invars)
             if name in CALLS:
-                called = options.get("jaxpr", options.get("call_jaxpr"))
+                called = called_by(equation)
                 inner = getattr(called, "jaxpr", called)
                 results = self._add(inner, self._new(inner.constvars, getattr(called, "consts", ())) + operands)
             else:
                 results = self._new(equation.outvars)
-                if name in ENTRYWISE:
-                    options = {}
-                compute = ENTRYWISE.get(name) or SHAPING.get(name) or _nothing
-                if not all(isinstance(self.types[place].dtype, np.dtype) for place in operands):  # random keys
-                    compute = _nothing
+                if any(not isinstance(self.types[place].dtype, np.dtype) for place in operands):  # random keys
+                    compute = _not_in_numpy
+                elif name in ENTRYWISE:
+                    compute, options = ENTRYWISE[name], {}
+                else:
+                    compute = SHAPING.get(name, _not_in_numpy)
                 self.steps.append(Step(equation, compute, options, operands, results))
             known.update(zip(equation.outvars, results, strict=True))
         return places(jaxpr.outvars)
 
 
-def _nothing(*_: Any, **__: Any) -> Any:
+def _not_in_numpy(*_: Any, **__: Any) -> Any:
     return NotImplemented
 
 
@@ -197,6 +198,11 @@ NESTED = {
 CALLS = {"jit", "pjit", "remat2", "checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call"}
 
 
+def called_by(equation: Any) -> Any:
+    """The jaxpr that a call evaluates."""
+    return equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+
+
 def equations(jaxpr: Any) -> Iterator[Any]:
     """All equations of a jaxpr that compute something, those of nested jaxprs included.
 
@@ -224,7 +230,7 @@ def equations_of(jaxpr: Any) -> Iterator[Any]:
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         yield equation
         if equation.primitive.name in CALLS:
-            yield from equations_of(equation.params.get("jaxpr", equation.params.get("call_jaxpr")))
+            yield from equations_of(called_by(equation))
 
 
 def _held(value: Any, aval: Any) -> Any:
