@@ -45,10 +45,9 @@ OFTEN = 300
 """An exact program is compiled after this many runs, in whatever tests. Other programs are counted anew in each test;
 otherwise, the tests before it would decide how its numbers are rounded."""
 
-
 SHARED = {"_draw", "_threefry_seed"}
-"""Programs that draw initial values and make random keys in most tests. They are compiled at once, like those of the
-counts and words of keys: after a first call in NumPy, JAX takes ten times longer for each call, compiled or not."""
+"""Programs that most tests call: the first draws initial values, the second makes a random key. XLA compiles them at
+the first call. If NumPy evaluated the first call, each later call would take ten times longer, compiled or not."""
 
 
 class Programs:
@@ -119,7 +118,10 @@ def _outputs(arguments: tuple[Any, ...], options: dict[str, Any]) -> list[jax.Ar
 
 
 def _is_shared(name: str, program: Any) -> bool:
-    """Whether a program draws initial values, or computes with a random key or a count."""
+    """Whether most tests call the program: one in `SHARED`, or one that computes one or two unsigned integers.
+
+    Random keys are pairs of such integers, and Flax counts with them how many keys it has made.
+    """
     types = [v.aval for v in (*program.invars, *program.outvars)]
     return name in SHARED or bool(types and types[0].dtype == np.uint32 and all(t.size <= 2 for t in types))
 

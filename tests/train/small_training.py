@@ -50,6 +50,6 @@ def numbers(model):
 
 
 def signed(model, batch):
-    """The loss, and a measure of which higher is better."""
+    """The loss, and a measure that is better when it is higher."""
     loss, error = both(model, batch)
     return loss, -error

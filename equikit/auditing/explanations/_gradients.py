@@ -177,8 +177,8 @@ def _along(baseline: Any, points: Callable[[Any], tuple[jax.Array, Any]]) -> Cal
             end = x if noise is None else jax.tree.map(jnp.add, x, noise)
             return jax.tree.map(lambda a, b: a + time.astype(a.dtype) * (b - a), start, end)
 
-        # XLA may round a point in two ways where it is used twice; the largest entry is then equal to none of them, and
-        # the gradient of the maximum infinite.
+        # Otherwise XLA may compute a point twice, with different rounding. No entry of one result is then equal to the
+        # maximum of the other, and the gradient of a maximum is infinite.
         between = jax.lax.optimization_barrier(jax.vmap(at)(times, noise))
         gradients = jax.vmap(jax.grad(f))(between)
         return jax.tree.map(lambda a, b, each: (b - a) * jnp.mean(each, axis=0), start, x, gradients)

@@ -151,6 +151,7 @@ class OfData:
         other = tuple(moved(v, images) for v in self.held.vectors)
         gap = self.own - self.waves(other)
         error = np.std(gap, axis=0) / np.sqrt(len(gap))
+        # 1e-12 is above all rounding errors of waves, and matters only if no sample differs.
         return float(np.max(np.abs(np.mean(gap, axis=0)) / (SURE_OF_DATA * error + 1e-12)))
 
     def step(self, _: float) -> str:
