@@ -39,12 +39,7 @@ from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, Method, checked_method
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
-from equikit.symmetrization.engine._sequential import (
-    Sequential,
-    in_sequence,
-    random_part,
-    refuse_unsettled,
-)
+from equikit.symmetrization.engine._sequential import Sequential, in_sequence, random_part, refuse_unsettled
 from equikit.symmetrization.engine.backbones._backbone import Call, KeyArgument
 from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization.rotations._center import Center
